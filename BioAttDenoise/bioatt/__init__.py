@@ -1,0 +1,37 @@
+"""BioAttDenoise's engine: anatomy-guided low-dose CT denoising, without Slicer.
+
+    from bioatt import Denoiser, read_volume, write_volume
+    volume = read_volume("low.nrrd")
+    result = Denoiser("bioatt").denoise(volume)
+    write_volume(result.volume, "denoised.nrrd")
+
+Names load on first use, so that `bioatt.volume` and `bioatt.metrics` never import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BioAttError": "errors",
+    "Cancelled": "errors",
+    "InputError": "errors",
+    "Volume": "volume",
+    "read_volume": "volume",
+    "write_volume": "volume",
+    "Denoiser": "denoiser",
+    "Result": "denoiser",
+    "build_network": "network",
+    "load_model": "models",
+    "build_prior": "priors",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bioatt' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"bioatt.{_HOMES[name]}"), name)

@@ -1,0 +1,76 @@
+"""The command `bioatt`. Each subcommand is a module of `bioatt.commands` with `HELP`, `add_arguments` and `run`.
+
+Exit status: 0 done, 1 our fault, 2 wrong call or input (one line on stderr), 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from bioatt.errors import BioAttError, Cancelled, InputError
+
+COMMANDS = ("denoise", "prior", "attention", "evaluate", "models", "demo")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a wrong call is one line, as every other error is."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(prog: str, description: str, package: str, commands: Sequence[str]) -> argparse.ArgumentParser:
+    """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`."""
+    parser = _Parser(prog=prog, description=description)
+    parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name in commands:
+        module = importlib.import_module(f"{package}.{name}")
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse and run; turn every outcome into the contract's exit status."""
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        args.run(args)
+        return 0
+    except (KeyboardInterrupt, Cancelled):
+        print(f"{parser.prog}: cancelled, nothing written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except BioAttError as error:
+        if args.verbose:
+            logging.exception("refused")
+        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except Exception as error:
+        if args.verbose:
+            raise
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"{parser.prog}: internal error, please report it with --verbose: {line}", file=sys.stderr)
+        return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command `bioatt`."""
+    parser = build_parser(
+        "bioatt", "Anatomy-guided low-dose CT denoising. Research use only.", "bioatt.commands", COMMANDS
+    )
+    return execute(parser, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The errors a caller can act on. The command line turns each into one line and an exit status (see `cli`)."""
+
+from __future__ import annotations
+
+
+class BioAttError(Exception):
+    """Base of every error that the engine raises on purpose. One line that says what is wrong and how to mend it."""
+
+
+class InputError(BioAttError, ValueError):
+    """The caller's input cannot be used (exit status 2): a wrong file, an unknown model, an option out of range."""
+
+
+class Cancelled(BioAttError):
+    """The caller's `cancelled()` returned True; nothing was written (exit status 130)."""

@@ -1,0 +1,27 @@
+"""Where `Resources/` is: environment variable → beside the installed package (wheel, Slicer) → the clone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bioatt.errors import InputError
+
+
+def resources_folder() -> Path:
+    """The folder that holds `Models/` and `Anatomy/`.
+
+    Raises InputError when none of the candidates has them.
+    """
+    package = Path(__file__).resolve().parent
+    candidates = [
+        package / "Resources",  # wheel
+        package.parent / "Resources",  # qt-scripted-modules of a Slicer install
+        package.parent.parent / "Resources",  # clone
+    ]
+    if override := os.environ.get("BIOATT_RESOURCES"):
+        candidates.insert(0, Path(override))
+    for folder in candidates:
+        if (folder / "Models").is_dir() and (folder / "Anatomy").is_dir():
+            return folder
+    raise InputError("no Resources/ folder with Models/ and Anatomy/ found: reinstall, or set BIOATT_RESOURCES to it")

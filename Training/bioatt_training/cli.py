@@ -1,0 +1,25 @@
+"""The command `bioatt-train`: simulate low dose, prepare data, train, judge."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bioatt.cli import build_parser, execute
+
+COMMANDS = ("simulate", "prepare", "fit")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command `bioatt-train`."""
+    parser = build_parser(
+        "bioatt-train",
+        "Low-dose simulation and training of BioAtt. Research use only.",
+        "bioatt_training.commands",
+        COMMANDS,
+    )
+    return execute(parser, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
