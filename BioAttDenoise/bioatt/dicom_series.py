@@ -1,0 +1,264 @@
+"""Choosing and reading one CT series of a DICOM folder: headers by pydicom, pixels by GDCM (every transfer syntax)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+
+from bioatt.errors import InputError
+from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume, cast
+
+_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_MOST_FILES = 50_000
+_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
+    "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
+    "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    path: Path
+    header: Dataset
+    position: np.ndarray
+    orientation: np.ndarray
+
+    def text(self, keyword: str) -> str:
+        value = self.header.get(keyword)
+        return "" if value is None else str(value)
+
+
+def read_series(path: Path) -> Volume:
+    """The CT series with the most slices in a folder (searched through), or one DICOM file alone.
+
+    HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
+    axial ones. Raises InputError where there is no CT, no single largest series, or slices that do not fit together.
+    """
+    warnings: list[str] = []
+    files = [path] if path.is_file() else list(_files(path))
+    images = [header for file in files if (header := _header(file)) is not None]
+    if not images:
+        raise InputError(f"{path.name} holds no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
+    stack = _choose(_ct_slices(path, images), warnings)
+    stack = _ordered(stack, warnings)
+    hu, slopes = _pixels(stack, warnings)
+    first = stack[0]
+    step, even = _step(stack, warnings)
+    row_mm, column_mm = (float(v) for v in first.header.get("PixelSpacing") or (0, 0))
+    if not row_mm or not column_mm:
+        row_mm = column_mm = 1.0
+        warnings.append("no Pixel Spacing in the header: 1 mm is taken")
+    return Volume(
+        hu=hu,
+        spacing=(column_mm, row_mm, float(np.linalg.norm(step))),
+        origin=tuple(first.position),
+        direction=np.column_stack([first.orientation[:3], first.orientation[3:], step / np.linalg.norm(step)]),
+        acquisition=_acquisition(first.header),
+        sources=tuple(item.path for item in stack),
+        padding=_padding(stack, slopes),
+        even=even,
+        warnings=tuple(warnings),
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            count += 1
+            if count > _MOST_FILES:
+                raise InputError(f"{folder.name} holds more than {_MOST_FILES} files: name the folder of one series")
+            yield Path(root, name)
+
+
+def _header(path: Path) -> tuple[Path, Dataset] | None:
+    """The header of a DICOM image; None for any other file."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(132)
+        # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
+        if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
+            return None
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+    except Exception:  # pydicom raises whatever a damaged header provokes; the file is then no image of the series
+        return None
+    return (path, header) if "Rows" in header and "SOPClassUID" in header else None
+
+
+def _ct_slices(path: Path, images: list[tuple[Path, Dataset]]) -> list[_Slice]:
+    kinds: Counter[str] = Counter()
+    slices = []
+    for file, header in images:
+        image_type = {str(v).upper() for v in header.get("ImageType") or ()}
+        if header.get("Modality") != "CT":
+            kinds[f"modality {header.get('Modality') or 'unknown'}"] += 1
+        elif header.SOPClassUID in _ENHANCED or int(header.get("NumberOfFrames") or 1) > 1:
+            kinds["multi-frame CT (convert it to classic CT or NRRD)"] += 1
+        elif image_type & {"LOCALIZER", "SCOUT", "TOPOGRAM"}:
+            kinds["localizer"] += 1
+        elif header.SOPClassUID != _CT_IMAGE:
+            kinds["screen capture"] += 1
+        elif int(header.get("SamplesPerPixel") or 1) != 1:
+            kinds["colour image"] += 1
+        else:
+            position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+            slices.append(
+                _Slice(
+                    file,
+                    header,
+                    np.array([float(v) for v in position] if position else [np.nan] * 3),
+                    np.array([float(v) for v in orientation] if orientation else [np.nan] * 6),
+                )
+            )
+    if not slices:
+        found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+        raise InputError(f"{path.name} holds no CT slices ({found}): give the folder of a CT series")
+    return slices
+
+
+def _choose(slices: list[_Slice], warnings: list[str]) -> list[_Slice]:
+    """The largest group of slices of one series, size and orientation."""
+    groups: dict[tuple[Any, ...], list[_Slice]] = defaultdict(list)
+    for item in slices:
+        header = item.header
+        spacing = tuple(round(float(v), 4) for v in header.get("PixelSpacing") or ())
+        plane = tuple(np.round(np.nan_to_num(item.orientation), 3) + 0.0)
+        groups[header.get("SeriesInstanceUID"), header.Rows, header.Columns, spacing, plane].append(item)
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    listing = "; ".join(_describe(group) for group in ranked[:8])
+    if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
+        raise InputError(
+            f"several CT series of the same length: {listing}; put the one you mean in a folder of its own"
+        )
+    if len(ranked) > 1:
+        warnings.append(f"of {len(ranked)} CT series the longest was taken: {listing}")
+    return ranked[0]
+
+
+def _describe(group: list[_Slice]) -> str:
+    first = group[0]
+    parts = [
+        f"series {first.text('SeriesNumber') or '?'}",
+        f"{len(group)} slices of {first.header.Columns}x{first.header.Rows}",
+    ]
+    if first.text("SliceThickness"):
+        parts.append(f"{float(first.header.SliceThickness):g} mm")
+    if first.text("ConvolutionKernel"):
+        parts.append(_kernel(first.header) or "")
+    return f"{' '.join(parts)} ({first.path.name} ...)"
+
+
+def _ordered(stack: list[_Slice], warnings: list[str]) -> list[_Slice]:
+    """Sorted along the slices' normal; copies of one image dropped."""
+    unique = {item.text("SOPInstanceUID") or str(item.path): item for item in stack}
+    if len(unique) < len(stack):
+        warnings.append(f"{len(stack) - len(unique)} files are copies of others in the folder and were left out")
+    items = list(unique.values())
+    if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
+        if len(items) > 1:
+            raise InputError(
+                "slices lack Image Position or Orientation (Patient): their order is unknown; export them again"
+            )
+        warnings.append("no position or orientation in the header: a supine axial slice at 0 is taken")
+        only = items[0]
+        return [_Slice(only.path, only.header, np.zeros(3), np.array([1.0, 0, 0, 0, 1, 0]))]
+    normal = _normal(items[0])
+    # Towards the head, the left or the back, whichever the normal is nearest to: independent of row and column signs.
+    normal = normal * np.sign(normal[np.argmax(np.abs(normal))])
+    items.sort(key=lambda item: float(item.position @ normal))
+    gaps = np.diff([item.position @ normal for item in items])
+    if (gaps < 1e-3).any():
+        count = int((gaps < 1e-3).sum())
+        raise InputError(f"{count} slices share a position with another (phases mixed in one series?): separate them")
+    return items
+
+
+def _normal(item: _Slice) -> np.ndarray:
+    normal = np.cross(item.orientation[:3], item.orientation[3:])
+    return normal / np.linalg.norm(normal)
+
+
+def _step(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, bool]:
+    """Vector from a slice to the next (mm, LPS), and whether all slices are that far apart."""
+    header = stack[0].header
+    if len(stack) == 1:
+        distance = abs(float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0)) or 1.0
+        return _normal(stack[0]) * distance, True
+    positions = np.array([item.position for item in stack])
+    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    step = (positions[-1] - positions[0]) / (len(stack) - 1)
+    expected = positions[0] + np.outer(np.arange(len(stack)), step)
+    if np.linalg.norm(positions - expected, axis=1).max() <= 0.1 * np.linalg.norm(step):
+        return step, True
+    typical = float(np.median(gaps))
+    missing = int(np.sum(np.rint(gaps / typical) - 1))
+    what = f"{missing} slices seem to be missing" if missing > 0 else "slices are unevenly spaced"
+    warnings.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
+    return step * typical / np.linalg.norm(step), False
+
+
+def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """HU (z, y, x) in the narrowest type that holds every slice exactly, and (slope, intercept) per slice."""
+    slopes, planes = [], []
+    for item in stack:
+        kind = item.text("RescaleType").upper()
+        if kind not in ("", "HU", "US", "HU_MOD"):
+            raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
+        if "RescaleSlope" not in item.header or "RescaleIntercept" not in item.header:
+            warnings.append("no Rescale Slope and Intercept in the header: the stored numbers are taken as HU")
+        slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
+        try:
+            plane = sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
+        except RuntimeError:
+            raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
+        planes.append(plane.reshape(item.header.Rows, item.header.Columns))
+    whole = all(np.issubdtype(plane.dtype, np.integer) or np.array_equal(plane, np.rint(plane)) for plane in planes)
+    if not whole:
+        return np.stack([plane.astype(np.float32) for plane in planes]), slopes
+    low, high = min(int(p.min()) for p in planes), max(int(p.max()) for p in planes)
+    narrow = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
+    return np.stack([cast(plane, np.dtype(np.int16 if narrow else np.int32)) for plane in planes]), slopes
+
+
+def _padding(stack: list[_Slice], slopes: list[tuple[float, float]]) -> tuple[float, ...]:
+    """HU of the declared padding values (C.7.5.1.1.2) that lie where tissue, air and metal do not."""
+    found = set()
+    for item, (slope, intercept) in zip(stack, slopes, strict=True):
+        value = item.header.get("PixelPaddingValue")
+        if value is None:
+            continue
+        stored = int(value)
+        bits = int(item.header.get("BitsAllocated") or 16)
+        stored %= 1 << bits  # written with the wrong sign as often as not
+        if item.header.get("PixelRepresentation") == 1 and stored >= 1 << (bits - 1):
+            stored -= 1 << bits
+        found.add(stored * slope + intercept)
+    return tuple(sorted(value for value in found if not PADDING_BELOW_HU <= value <= 30_000))
+
+
+def _kernel(header: Dataset) -> str | None:
+    value = header.get("ConvolutionKernel")
+    if value is None or value == "":
+        return None
+    return str(value) if isinstance(value, str) else str(value[0])
+
+
+def _acquisition(header: Dataset) -> Acquisition:
+    def number(keyword: str) -> float | None:
+        value = header.get(keyword)
+        return float(value) if value not in (None, "") else None
+
+    return Acquisition(_kernel(header), number("SliceThickness"), number("KVP"), "CT")

@@ -1,0 +1,327 @@
+"""A CT volume: HU voxels with their geometry, and its canonical (axial, LPS) form on which prior and network work.
+
+Conventions are ITK's: arrays are (z, y, x) = (k, j, i); spacing and origin are (x, y, z) in mm; the columns of `direction`
+are the unit vectors of i, j, k in LPS, so that LPS = origin + direction · (spacing * (i, j, k)).
+Reading and writing live in `volume_io` and are re-exported here on first use, so that this module needs only numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bioatt.errors import InputError
+
+if TYPE_CHECKING:
+    from bioatt.volume_io import check_output, read_volume, write_volume
+
+__all__ = [
+    "AIR_HU",
+    "PADDING_BELOW_HU",
+    "Acquisition",
+    "Canonical",
+    "Volume",
+    "canonical",
+    "check_hu",
+    "check_output",
+    "read_volume",
+    "write_volume",
+]
+
+AIR_HU = -1000.0
+PADDING_BELOW_HU = -1500.0
+"""Air reaches -1024, or about -1400 with the noise of a sharp kernel; scanners pad with -2000, -2048, -3024, ..."""
+
+_OBLIQUE_DEGREES = 20.0
+_SHEAR = 1e-3
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("check_output", "read_volume", "write_volume"):
+        return getattr(importlib.import_module("bioatt.volume_io"), name)
+    raise AttributeError(f"module 'bioatt.volume' has no attribute {name!r}")
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How the scan was made, as far as a model's training range asks; nothing here identifies a person."""
+
+    kernel: str | None = None
+    slice_thickness_mm: float | None = None
+    kvp: float | None = None
+    modality: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """CT voxels in HU with their geometry.
+
+    hu: (z, y, x), int16, int32 or float32. Other types are converted to the narrowest of these that holds the values' type.
+    spacing: (x, y, z) mm; origin: (x, y, z) mm LPS; direction: (3, 3) LPS, columns are the unit vectors of i, j, k.
+    slice_ids: one identity per slice, made from its content (see `content_ids`) where not given.
+    sources: the DICOM files in slice order, or the one file the volume was read from.
+    storage: name of the data type in the file, which the output gets too.
+    padding: HU values that the source declares as padding, beside everything below PADDING_BELOW_HU.
+    even: False where DICOM slices are missing or unevenly spaced, so that `spacing` cannot place them all.
+    warnings: what a person should know before trusting the result, one line each.
+
+    Raises InputError where shape or geometry is impossible.
+    """
+
+    hu: np.ndarray
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: np.ndarray = field(default_factory=lambda: np.eye(3))
+    slice_ids: tuple[str, ...] = ()
+    acquisition: Acquisition = Acquisition()
+    sources: tuple[Path, ...] = ()
+    storage: str = ""
+    padding: tuple[float, ...] = ()
+    even: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        hu = np.asarray(self.hu)
+        if hu.ndim != 3 or 0 in hu.shape:
+            raise InputError(f"a volume has three dimensions (z, y, x), this array has shape {hu.shape}")
+        if hu.dtype.kind not in "iuf":
+            raise InputError(f"voxels of type {hu.dtype} are not HU: give integers or floats")
+        direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
+        spacing = tuple(float(s) for s in self.spacing)
+        if not (np.isfinite(spacing).all() and min(spacing) > 0):
+            raise InputError(f"spacing must be positive, it is {spacing}: correct it in the file's header")
+        if not np.isfinite(direction).all() or abs(np.linalg.det(direction)) < 1e-6:
+            raise InputError("the direction matrix is singular: correct the file's header")
+        object.__setattr__(self, "storage", self.storage or hu.dtype.name)
+        object.__setattr__(self, "hu", hu.astype(_working_type(hu.dtype), copy=False))
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
+        object.__setattr__(self, "direction", direction / np.linalg.norm(direction, axis=0))
+        object.__setattr__(self, "slice_ids", tuple(self.slice_ids) or content_ids(self.hu, self.direction))
+        if len(self.slice_ids) != len(hu):
+            raise InputError(f"{len(self.slice_ids)} slice ids for {len(hu)} slices")
+        warnings = (*self.warnings, *_orientation_warnings(self.direction))
+        object.__setattr__(self, "warnings", tuple(dict.fromkeys(warnings)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)"""
+        return self.hu.shape  # type: ignore[return-value]
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a square pixel of the same area as the slices' pixels, mm."""
+        return float(np.sqrt(self.spacing[0] * self.spacing[1]))
+
+    @property
+    def ijk_to_lps(self) -> np.ndarray:
+        """(4, 4) affine from voxel indices (i, j, k, 1) to LPS mm."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.direction * np.asarray(self.spacing)
+        affine[:3, 3] = self.origin
+        return affine
+
+    @property
+    def ijk_to_ras(self) -> np.ndarray:
+        """(4, 4) affine from voxel indices (i, j, k, 1) to RAS mm, as Slicer's IJKToRAS."""
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.ijk_to_lps
+
+    @property
+    def padding_mask(self) -> np.ndarray:
+        """(z, y, x) bool: voxels outside the scanner's field of view, which carry a filler instead of HU."""
+        mask = self.hu < PADDING_BELOW_HU
+        for value in self.padding:
+            mask |= self.hu == value
+        return mask
+
+    def with_hu(self, hu: np.ndarray) -> Volume:
+        """The same slices with new HU: rounded and clipped into this volume's type, padding put back as it was.
+
+        hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape.
+        """
+        if np.shape(hu) != self.shape:
+            raise InputError(f"the new voxels have shape {np.shape(hu)}, the volume {self.shape}")
+        values = cast(np.asarray(hu), self.hu.dtype)
+        mask = self.padding_mask
+        if mask.any():
+            values = np.where(mask, self.hu, values)
+        return replace(self, hu=values)
+
+    def part(self, slices: range) -> Volume:
+        """The slices of a range (step 1) as a volume of their own, each where it was in space.
+
+        Raises InputError where the range is empty or leaves the volume.
+        """
+        if not (0 <= slices.start < slices.stop <= self.shape[0] and slices.step == 1):
+            raise InputError(f"slices {slices.start}:{slices.stop} are not within 0:{self.shape[0]}")
+        window = slice(slices.start, slices.stop)
+        return replace(
+            self,
+            hu=self.hu[window],
+            origin=tuple((self.ijk_to_lps @ [0, 0, slices.start, 1])[:3]),
+            slice_ids=self.slice_ids[window],
+            sources=self.sources[window] if len(self.sources) == self.shape[0] else self.sources,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the way back.
+
+    volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool of that volume.
+    axial: False where the original's slices were not axial (a coronal or sagittal reformat).
+    """
+
+    volume: Volume
+    padding_mask: np.ndarray
+    axial: bool
+    _axes: tuple[int, int, int]
+    _flips: tuple[int, ...]
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """View of an array (..., z, y, x) on the original's grid (labels, maps) in canonical order."""
+        lead = array.ndim - 3
+        array = array.transpose(*range(lead), *(lead + axis for axis in self._axes))
+        return np.flip(array, tuple(lead + axis for axis in self._flips))
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """View of a canonical array (..., z, y, x) in the original's axes and order."""
+        lead = array.ndim - 3
+        array = np.flip(array, tuple(lead + axis for axis in self._flips))
+        return array.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self._axes)))
+
+
+def canonical(volume: Volume) -> Canonical:
+    """The volume as float32 axial slices in LPS order, padding replaced by air.
+
+    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle, nothing is resampled.
+    """
+    world_to_index, signs = _nearest_axes(volume.direction)
+    index = list(world_to_index)
+    axes = (2 - index[2], 2 - index[1], 2 - index[0])
+    flips = tuple(2 - world for world in range(3) if signs[world] < 0)
+    last = np.array(volume.shape[::-1]) - 1
+    corner = [last[a] if signs[w] < 0 else 0 for w, a in sorted(enumerate(index), key=lambda pair: pair[1])]
+    axial = index[2] == 2
+    order = slice(None, None, int(signs[2]))
+
+    mask = volume.padding_mask
+    shell = Canonical(volume, mask, axial, axes, flips)
+    mask = np.ascontiguousarray(shell.apply(mask))
+    hu = np.array(shell.apply(volume.hu), dtype=np.float32, order="C")
+    hu[mask] = AIR_HU
+    direction = volume.direction[:, index] * signs
+    straight = replace(
+        volume,
+        hu=hu,
+        spacing=tuple(volume.spacing[a] for a in index),
+        origin=tuple((volume.ijk_to_lps @ [*corner, 1])[:3]),
+        direction=direction,
+        slice_ids=volume.slice_ids[order] if axial else (),
+        sources=volume.sources[order] if axial and len(volume.sources) == volume.shape[0] else volume.sources,
+        storage="float32",
+        padding=(),
+    )
+    return Canonical(straight, mask, axial, axes, flips)
+
+
+def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
+    """One identity per slice: SHA-1 of its voxels (whole HU, in-plane axes in LPS order) and shape.
+
+    The identity is the same whether the slice comes from DICOM in any file order, from NRRD or NIfTI with other axis
+    directions, or alone, and it reveals nothing (a SOPInstanceUID leads to the patient, and is lost outside DICOM).
+    Slices with the very same voxels are told apart by "#2", "#3", ... counted in canonical order.
+    """
+    index, signs = _nearest_axes(direction)
+    axial = index[2] == 2
+    if axial:
+        if index[0] == 1:
+            hu = hu.transpose(0, 2, 1)
+        hu = hu[:, :: int(signs[1]), :: int(signs[0])]
+    order = range(len(hu))[:: int(signs[2]) if axial else 1]
+    seen: dict[str, int] = {}
+    names = [""] * len(hu)
+    for k in order:
+        digest = hashlib.sha1(str(hu[k].shape).encode(), usedforsecurity=False)
+        digest.update(np.ascontiguousarray(cast(hu[k], np.dtype("<i4"))))
+        name = digest.hexdigest()
+        seen[name] = seen.get(name, 0) + 1
+        names[k] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+    return tuple(names)
+
+
+def cast(values: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
+    """Values in another type: rounded and clipped where that is an integer type."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f" or values.dtype == dtype:
+        return values.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    if values.dtype.kind == "f":
+        values = np.rint(values.astype(np.float64) if dtype.itemsize > 2 else values)
+    return np.clip(values, limits.min, limits.max).astype(dtype)
+
+
+def check_hu(hu: np.ndarray) -> tuple[str, ...]:
+    """Refuse voxels that cannot be a CT in HU (InputError says how to mend them); return warnings about odd ones.
+
+    hu: (z, y, x), any real type.
+    """
+    if hu.dtype.kind == "f" and not np.isfinite(hu).all():
+        bad = int(hu.size - np.isfinite(hu).sum())
+        raise InputError(f"{bad} of {hu.size} voxels are NaN or infinite: replace them (air is -1000 HU) and try again")
+    low, high = float(hu.min()), float(hu.max())
+    span = f"the values run from {low:g} to {high:g}"
+    if low == high:
+        return (f"every voxel is {low:g} HU: the volume is empty",)
+    if low < -50_000 or high > 100_000:
+        raise InputError(f"{span}, which is no HU: rescale the file to HU (air -1000, water 0)")
+    if low >= -10 and high <= 10:
+        raise InputError(f"{span}: a normalised image, a map or a mask, no HU; give the CT itself (air -1000, water 0)")
+    if low >= 0 and 200 <= high <= 255:
+        raise InputError(f"{span}: a windowed 8-bit image, no HU; give the CT itself (air -1000, water 0)")
+    if low >= 0 and high >= 1000 and np.count_nonzero((hu > 900) & (hu < 1200)) > 0.1 * hu.size:
+        raise InputError(
+            f"{span}: stored numbers without their rescale; add the intercept (mostly -1024) and try again"
+        )
+    if low > -200:
+        return (f"{span}: no air in the volume; check that it is a CT in HU",)
+    return ()
+
+
+def _working_type(dtype: np.dtype) -> np.dtype:
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    return np.dtype(np.int16 if np.can_cast(dtype, np.int16) else np.int32)
+
+
+def _nearest_axes(direction: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """For x, y, z of LPS: the array axis (i = 0, j = 1, k = 2) nearest to it, and the sign of that axis along it (3,)."""
+    weights = np.abs(direction)
+    best = max(itertools.permutations(range(3)), key=lambda axes: sum(weights[w, a] for w, a in enumerate(axes)))
+    return best, np.array([1.0 if direction[w, a] >= 0 else -1.0 for w, a in enumerate(best)])
+
+
+def _orientation_warnings(direction: np.ndarray) -> list[str]:
+    index, _ = _nearest_axes(direction)
+    warnings = []
+    if index[2] != 2:
+        plane = "sagittal" if index[0] == 2 else "coronal"
+        warnings.append(
+            f"the slices are {plane}: they are denoised as axial ones, give the axial series where you have it"
+        )
+    normal = np.cross(direction[:, 0], direction[:, 1])
+    normal /= np.linalg.norm(normal)
+    if np.linalg.norm(normal - np.sign(normal @ direction[:, 2]) * direction[:, 2]) > _SHEAR:
+        degrees = np.degrees(np.arccos(min(1.0, abs(float(normal @ direction[:, 2])))))
+        warnings.append(f"the gantry was tilted: slices are sheared by {degrees:.1f} degrees, kept as they are")
+    axes = direction[:, list(index)]
+    tilt = np.degrees(np.arccos(np.clip(np.abs(np.diag(axes)).min(), 0, 1)))
+    if tilt > _OBLIQUE_DEGREES:
+        warnings.append(f"the axes are oblique by {tilt:.0f} degrees: the models were trained on axial slices")
+    return warnings
