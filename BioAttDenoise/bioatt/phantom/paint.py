@@ -1,0 +1,32 @@
+"""One step of painting: a shape, its HU and its label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bioatt.phantom.shapes import Array, Points, Shape
+
+Colour = float | Callable[[Points], Array]
+
+# Names follow the descriptor set `paper17` where it has one.
+LABELS = {
+    name: value
+    for value, name in enumerate(
+        [
+            "air", "skin and fat", "muscle", "bone", "spine", "lungs", "lung vessels", "airways", "mediastinum", "heart",
+            "thoracic aorta", "abdominal aorta", "vessels", "liver", "liver vessels", "liver lesion", "spleen", "stomach",
+            "pancreas", "kidneys", "bowel", "gallbladder",
+        ]
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Paint:
+    """Cover with `shape` what was painted before; an edge wider than a pixel where `softness` (mm) says so."""
+
+    shape: Shape
+    hu: Colour
+    label: str
+    softness: float = 0.0
