@@ -1,0 +1,40 @@
+"""Anatomical priors: what each slice shows, as a distribution over descriptors (paper §2.1).
+
+    build_prior("embedded", descriptors=load_descriptor_set("paper17")).probabilities(volume).p    # (slices, 17)
+
+Sources: `embedded` (a small network that ships), `biomedclip[:FOLDER]` (the paper's), `uniform`, `random[:SEED]`,
+`segmentation:LABELS[,TABLE.json]` (spatial) and `FILE.json` (what `bioatt prior --json` wrote).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bioatt.anatomy import DescriptorSet
+from bioatt.errors import InputError
+from bioatt.priors.base import AnatomicalPrior, Prior
+from bioatt.priors.simple import FixedPrior, RandomPrior, UniformPrior
+
+__all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "UniformPrior", "build_prior"]
+
+
+def build_prior(
+    source: str, *, descriptors: DescriptorSet, device: str = "cpu", smoothing: bool = True
+) -> AnatomicalPrior:
+    """The prior that `source` names (see above), over `descriptors`.
+
+    device: where networks run, as torch names it. smoothing: let neighbouring slices agree (embedded, biomedclip).
+    Raises InputError for an unknown source, a file that cannot be used, or a source that cannot tell the descriptors.
+    """
+    kind, _, detail = source.partition(":")
+    names = descriptors.descriptors
+    if source.lower().endswith(".json"):
+        return FixedPrior.from_file(Path(source))
+    if source == "uniform":
+        return UniformPrior(names)
+    if kind == "random":
+        try:
+            return RandomPrior(names, int(detail or 0))
+        except ValueError:
+            raise InputError(f"the seed of a random prior is a number, not {detail!r}") from None
+    raise InputError(f"unknown prior {source!r}: use embedded, biomedclip, uniform, random[:SEED] or a .json file")

@@ -1,0 +1,109 @@
+"""What a prior is: for every slice a distribution over anatomical descriptors, keyed by the slice's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.errors import InputError
+from bioatt.priors.spatial import SpatialRows
+from bioatt.volume import Volume
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Probabilities p of N descriptors for each slice of a volume.
+
+    p: float32 (slices, N), or rows of (N, H, W) for a spatial prior; sums to 1 over N. slice_ids names the slice that
+    each row belongs to; source says where p came from. Raises InputError where shapes disagree or p is no distribution.
+    """
+
+    p: NDArray[np.float32] | SpatialRows
+    descriptors: tuple[str, ...]
+    source: str
+    slice_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.p.ndim not in (2, 4) or self.p.shape[:2] != (len(self.slice_ids), len(self.descriptors)):
+            raise InputError(
+                f"prior of shape {self.p.shape} does not fit {len(self.slice_ids)} slices and "
+                f"{len(self.descriptors)} descriptors"
+            )
+        if isinstance(self.p, np.ndarray):
+            object.__setattr__(self, "p", np.ascontiguousarray(self.p, np.float32))
+            sums = self.p.sum(axis=1)
+            if not (np.all(self.p >= 0) and np.all(np.abs(sums - 1) < _SUM_TOLERANCE)):
+                raise InputError("prior is no distribution: each slice's probabilities must be 0 or more and sum to 1")
+
+    @property
+    def spatial(self) -> bool:
+        """Whether p differs from pixel to pixel."""
+        return self.p.ndim == 4
+
+    def select(self, slice_ids: Sequence[str]) -> Prior:
+        """Rows of these slices, found by identity. Raises InputError for slices that the prior does not know."""
+        row_of = {identity: row for row, identity in enumerate(self.slice_ids)}
+        unknown = sum(identity not in row_of for identity in slice_ids)
+        if unknown:
+            raise InputError(
+                f"prior from {self.source} knows {len(slice_ids) - unknown} of {len(slice_ids)} slices: "
+                "compute it for this volume"
+            )
+        rows = [row_of[identity] for identity in slice_ids]
+        return replace(self, p=self.p[rows], slice_ids=tuple(slice_ids))
+
+    def aligned_to(self, descriptors: Sequence[str]) -> Prior:
+        """The prior with its columns in the order of `descriptors`, matched by name.
+
+        Columns that are not asked for are dropped and the rest scaled to sum to 1 (equal shares where nothing is
+        left). Raises InputError with the list where a name is missing.
+        """
+        names = tuple(descriptors)
+        if names == self.descriptors:
+            return self
+        missing = [name for name in names if name not in self.descriptors]
+        if missing:
+            raise InputError(
+                f"prior from {self.source} does not cover the descriptors {', '.join(missing)}: "
+                "use the model's own descriptor set"
+            )
+        columns = [self.descriptors.index(name) for name in names]
+        p = self.p.take_columns(columns) if isinstance(self.p, SpatialRows) else normalised(self.p[:, columns])
+        return replace(self, p=p, descriptors=names)
+
+    def as_table(self) -> dict[str, Any]:
+        """The JSON form that `FixedPrior` reads: descriptors, slices (identities) and probabilities by slice.
+
+        A spatial prior is given as each slice's mean.
+        """
+        p = self.p.slice_means() if isinstance(self.p, SpatialRows) else self.p
+        return {
+            "descriptors": list(self.descriptors),
+            "slices": list(self.slice_ids),
+            "probabilities": [[round(float(value), 6) for value in row] for row in p],
+            "source": self.source,
+        }
+
+
+class AnatomicalPrior(Protocol):
+    """Anything that can say which anatomy each slice of a volume shows."""
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """Prior of the axial slices of `volume` (canonical, see `volume.canonical`), one row a slice, in its order.
+
+        A slice's row depends on the slice's own content and identity, with smoothing along z also on its neighbours,
+        never on its place in a list. Raises Cancelled when `cancelled()` turns True.
+        """
+        ...
+
+
+def normalised(p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """p (…, N at axis 1, …) ≥ 0 scaled to sum to 1 over axis 1; equal shares where the sum is 0."""
+    total = p.sum(axis=1, keepdims=True)
+    return np.where(total > 0, p / np.where(total > 0, total, 1), np.float32(1 / p.shape[1])).astype(np.float32)

@@ -1,0 +1,100 @@
+"""Priors that do not look at the image: the paper's ablations (uniform, random) and probabilities given by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bioatt.errors import InputError
+from bioatt.priors.base import Prior
+from bioatt.volume import Volume
+
+
+class UniformPrior:
+    """p = 1/N for every slice."""
+
+    def __init__(self, descriptors: tuple[str, ...]) -> None:
+        self.descriptors = descriptors
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior."""
+        n = len(self.descriptors)
+        p = np.full((len(volume.slice_ids), n), 1 / n, np.float32)
+        return Prior(p, self.descriptors, "uniform", volume.slice_ids)
+
+
+class RandomPrior:
+    """p drawn evenly from all distributions over N descriptors, by slice identity and seed."""
+
+    def __init__(self, descriptors: tuple[str, ...], seed: int = 0) -> None:
+        self.descriptors = descriptors
+        self.seed = seed
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior."""
+        p = np.stack([self._draw(identity) for identity in volume.slice_ids])
+        return Prior(p, self.descriptors, f"random:{self.seed}", volume.slice_ids)
+
+    def _draw(self, identity: str) -> np.ndarray:
+        digest = hashlib.sha256(f"{self.seed}/{identity}".encode()).digest()
+        generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        return generator.dirichlet(np.ones(len(self.descriptors))).astype(np.float32)
+
+
+class FixedPrior:
+    """Probabilities computed or written before: one row for every slice, or rows by slice identity."""
+
+    def __init__(self, p: np.ndarray, descriptors: tuple[str, ...], slice_ids: tuple[str, ...] | None = None) -> None:
+        """p: (N,) for every slice alike, or (slices, N) with slice_ids. Raises InputError for no distribution."""
+        rows = np.atleast_2d(np.asarray(p, np.float32))
+        self.everywhere = slice_ids is None
+        if self.everywhere and len(rows) != 1:
+            raise InputError("a prior of several slices needs the slices' identities")
+        self.prior = Prior(rows, descriptors, "file", slice_ids if slice_ids is not None else ("",))
+
+    @classmethod
+    def from_file(cls, path: Path) -> FixedPrior:
+        """Read what `bioatt prior --json` writes; a file without "slices" holds one row for every slice.
+
+        Raises InputError where the file cannot be read or is not such a table.
+        """
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise InputError(f"prior file {path.name} cannot be opened: check the path") from None
+        except ValueError as error:
+            raise InputError(f"prior file {path.name} is not JSON ({error}): correct the file") from None
+        try:
+            return cls(*_parse(table))
+        except InputError as error:
+            raise InputError(f"prior file {path.name}: {error}") from None
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior. Raises InputError where the file holds other slices than the volume's."""
+        if not self.everywhere:
+            return self.prior.select(volume.slice_ids)
+        p = np.repeat(self.prior.p, len(volume.slice_ids), axis=0)
+        return Prior(p, self.prior.descriptors, self.prior.source, volume.slice_ids)
+
+
+def _parse(table: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...] | None]:
+    if not isinstance(table, dict) or not {"descriptors", "probabilities"} <= table.keys():
+        raise InputError('a prior is {"descriptors": [...], "slices": [...], "probabilities": [[...], ...]}')
+    descriptors, slices = table["descriptors"], table.get("slices")
+    for what, names in (("descriptors", descriptors), ("slices", slices if slices is not None else [])):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{what} must be a list of texts")
+        if len(set(names)) != len(names):
+            raise InputError(f"{what} must differ from each other")
+    try:
+        p = np.array(table["probabilities"], np.float32)
+    except (TypeError, ValueError):
+        raise InputError("probabilities must be numbers, one row of equal length a slice") from None
+    if p.ndim not in (1, 2) or p.shape[-1] != len(descriptors):
+        raise InputError(f"probabilities must have {len(descriptors)} numbers a slice, one a descriptor")
+    return p, tuple(descriptors), None if slices is None else tuple(slices)
