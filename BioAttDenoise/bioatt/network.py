@@ -6,6 +6,7 @@ pixels `HALO` or more from the border have seen their whole receptive field: cal
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -72,9 +73,8 @@ class BioAttNetwork(nn.Module):
         super().__init__()
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
         widths = [1] + [filters] * 5
-        self.encoder = nn.ModuleList(nn.Conv2d(a, b, 5) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        back = widths[::-1]
-        self.decoder = nn.ModuleList(nn.ConvTranspose2d(a, b, 5) for a, b in zip(back[:-1], back[1:], strict=True))
+        self.encoder = nn.ModuleList(nn.Conv2d(a, b, 5) for a, b in pairwise(widths))
+        self.decoder = nn.ModuleList(nn.ConvTranspose2d(a, b, 5) for a, b in pairwise(widths[::-1]))
         self.attention = nn.ModuleDict({stage: self._attention_block() for stage in STAGES} if arm != "base" else {})
 
     def _attention_block(self) -> nn.Module:

@@ -1,0 +1,65 @@
+"""`bioatt attention`: the network's attention maps as volumes of the scan's geometry."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bioatt.commands.denoise import add_engine_arguments, parse_slices, with_progress
+
+if TYPE_CHECKING:
+    from bioatt.denoiser import Result
+
+HELP = "write attention maps (0 to 1) with the scan's geometry"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt attention`."""
+    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    parser.add_argument("folder", metavar="DIR", help="folder for STAGE_ORGAN.nrrd")
+    add_engine_arguments(parser)
+    parser.add_argument("--stage", choices=("middle", "last", "both"), default="both", help="default both")
+    parser.add_argument("--organs", metavar="A,B", help="descriptors to keep, by name (default all)")
+    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Denoise with recording switched on and write the maps."""
+    from bioatt.attention import AttentionRequest
+    from bioatt.denoiser import Denoiser
+    from bioatt.device import keep_freed_memory
+    from bioatt.network import STAGES
+    from bioatt.volume import read_volume
+
+    keep_freed_memory()
+    check_folder(args.folder)
+    volume = read_volume(args.input)
+    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+    request = AttentionRequest(
+        stages=STAGES if args.stage == "both" else (args.stage,),
+        descriptors=tuple(name.strip() for name in args.organs.split(",")) if args.organs else None,
+    )
+    slices = parse_slices(args.slices, volume)
+    result = with_progress(
+        lambda progress: denoiser.denoise(volume, slices=slices, attention=request, progress=progress), "attention"
+    )
+    write_maps(result, Path(args.folder))
+    print(f"{args.folder}: {len(result.attention)} maps, stored as uint8; attention = value / 255")
+
+
+def check_folder(folder: str) -> None:
+    """Raise InputError, before any work, where maps could not be written to `folder`."""
+    from bioatt.errors import InputError
+
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{Path(folder).name} is a file: name a folder for the attention maps")
+
+
+def write_maps(result: Result, folder: Path) -> None:
+    """Write each map of the result as STAGE_ORGAN.nrrd."""
+    from bioatt.volume import write_volume
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for (stage, name), volume in result.attention.items():
+        write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd")

@@ -1,0 +1,123 @@
+"""`bioatt denoise`: a CT in, the denoised CT out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bioatt.denoiser import Progress, Result
+    from bioatt.volume import Volume
+
+HELP = "denoise a CT volume or DICOM folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt denoise`."""
+    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
+    add_engine_arguments(parser)
+    parser.add_argument("--strength", type=float, default=1.0, help="share of the change to apply, 0 to 1 (default 1)")
+    parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
+    parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
+    parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that choose the model, the prior and the device, shared by every command that runs the network."""
+    parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")
+    parser.add_argument(
+        "--prior",
+        default="embedded",
+        metavar="SOURCE",
+        help="embedded, biomedclip, uniform, random or a FILE.json with probabilities (default embedded)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: the fastest safe one)")
+    parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, denoise, write; the output appears whole or not at all."""
+    from bioatt.attention import AttentionRequest
+    from bioatt.commands.attention import check_folder, write_maps
+    from bioatt.denoiser import Denoiser
+    from bioatt.device import keep_freed_memory
+    from bioatt.outputs import check_output, write_result
+    from bioatt.report import write_report
+    from bioatt.volume import read_volume
+
+    keep_freed_memory()
+    check_output(args.output, args.input)
+    if args.attention:
+        check_folder(args.attention)
+    volume = read_volume(args.input)
+    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+    request = AttentionRequest(descriptors=()) if args.attention else None
+    result = with_progress(
+        lambda progress: denoiser.denoise(
+            volume,
+            strength=args.strength,
+            slices=parse_slices(args.slices, volume),
+            attention=request,
+            progress=progress,
+        ),
+        "denoising",
+    )
+    write_result(result, args.output)
+    if args.attention:
+        write_maps(result, Path(args.attention))
+    if args.report:
+        write_report(result, args.report)
+    print_summary(result, args.output)
+
+
+def parse_slices(text: str | None, volume: Volume) -> range | None:
+    """ "A:B" → range; either end may be missing. Raises InputError for anything else or an empty range."""
+    from bioatt.errors import InputError
+
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        chosen = range(int(first or 0), int(last or volume.shape[0]))
+    except ValueError:
+        chosen = range(0)
+    if not colon or not chosen or chosen.start < 0 or chosen.stop > volume.shape[0]:
+        raise InputError(f"--slices {text}: give A:B with 0 <= A < B <= {volume.shape[0]}")
+    return chosen
+
+
+def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
+    """Run work(progress) behind a progress bar on stderr with the time left."""
+    from tqdm import tqdm
+
+    with tqdm(total=0, desc=what, unit="slice", leave=False, disable=None) as bar:
+
+        def progress(fraction: float, done: int, total: int, eta_s: float | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return work(progress)
+
+
+def print_summary(result: Result, output: str) -> None:
+    """What a user wants to know at a glance; warnings go to stderr."""
+    import sys
+
+    import numpy as np
+
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    before, after = np.nanmedian(result.noise_before), np.nanmedian(result.noise_after)
+    slices = result.volume.shape[0]
+    print(
+        f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
+        f"({result.precision}), model {result.model.name}, "
+        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
+    )
+    if np.isfinite(before) and before > 0:
+        print(f"soft-tissue noise {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
+    print("Research use only: not a medical device.")

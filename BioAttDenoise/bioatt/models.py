@@ -1,0 +1,160 @@
+"""Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
+
+The header's key "bioatt" holds JSON: arm, filters, weighting, descriptors, padding, normalisation, prior, training
+(ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from bioatt.errors import InputError
+from bioatt.network import BioAttNetwork, build_network
+from bioatt.resources import resources_folder
+
+FORMAT = 1
+OFFSET_HU, SCALE_HU = -500.0, 500.0
+"""Standardisation of the paper (§3.1): x = (HU − OFFSET_HU) / SCALE_HU."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with its weights, in evaluation mode on the CPU, and what its file says of it."""
+
+    network: BioAttNetwork
+    metadata: Mapping[str, Any]
+    name: str
+    sha256: str
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the N attention maps, in the network's order; empty for the arms without a prior."""
+        return tuple(self.metadata.get("descriptors", ()))
+
+    @property
+    def version(self) -> str:
+        """Version of the weights."""
+        return str(self.metadata.get("version", "0"))
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A line of `models.json`: a model that ships or can be had."""
+
+    name: str
+    file: str
+    sha256: str
+    summary: str
+    path: Path | None = field(default=None)
+
+    @property
+    def present(self) -> bool:
+        """Whether the weights are on this machine."""
+        return self.path is not None
+
+
+def models_folder() -> Path:
+    """The user's own models: BIOATT_MODELS, else a folder in the user's cache."""
+    if override := os.environ.get("BIOATT_MODELS"):
+        return Path(override)
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return Path(cache or Path.home() / ".cache") / "bioatt"
+
+
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """Models named in `Resources/Models/models.json`, with the place of those that are here."""
+    folders = [models_folder(), resources_folder() / "Models"]
+    entries = []
+    for line in _catalogue_file()["models"]:
+        places = (folder / line["file"] for folder in folders)
+        path = next((place for place in places if place.is_file()), None)
+        entries.append(CatalogueEntry(line["name"], line["file"], line["sha256"], line["summary"], path))
+    return tuple(entries)
+
+
+def default_model(device_type: str) -> str:
+    """Name of the model that `auto` means on a device type: `cpu`, `cuda` or `mps`."""
+    defaults = _catalogue_file()["default"]
+    return defaults.get(device_type, defaults["cpu"])
+
+
+def _catalogue_file() -> dict[str, Any]:
+    return json.loads((resources_folder() / "Models" / "models.json").read_text(encoding="utf-8"))
+
+
+def load_model(model: str | Path) -> TrainedModel:
+    """Load a model by its catalogue name, or from a .safetensors file of one's own.
+
+    Raises InputError where the name is unknown, the file is missing, is not a model of ours, or (for a catalogue name)
+    its SHA-256 differs from the catalogue's.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors" or path.is_file():
+        if not path.is_file():
+            raise InputError(f"model file {path.name} does not exist: check the path")
+        return read_model(path)
+    for entry in catalogue():
+        if entry.name == str(model):
+            if entry.path is None:
+                raise InputError(f"the weights of {entry.name} are missing: reinstall BioAttDenoise")
+            loaded = read_model(entry.path, expected_sha256=entry.sha256)
+            return TrainedModel(loaded.network, loaded.metadata, entry.name, loaded.sha256)
+    known = ", ".join(entry.name for entry in catalogue())
+    raise InputError(f"unknown model {str(model)!r}: use one of {known}, or a .safetensors file")
+
+
+def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
+    """Read a trained-model file. Raises InputError where it is corrupt or not one of ours."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise InputError(f"model file {path.name} is damaged (its SHA-256 is not the catalogue's): reinstall it")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        weights = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
+    try:
+        metadata = json.loads(header["bioatt"])
+        if metadata["format"] != FORMAT:
+            raise InputError(f"model file {path.name} has format {metadata['format']}, this program reads {FORMAT}")
+        network = build_network(
+            metadata["arm"], metadata["filters"], max(len(metadata["descriptors"]), 1), metadata["weighting"]
+        )
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+        raise InputError(
+            f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
+        ) from None
+    return TrainedModel(network.eval(), metadata, path.stem, sha256)
+
+
+def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) -> str:
+    """Write a trained-model file, whole or not at all; returns its SHA-256.
+
+    metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
+    itself knows is added.
+    """
+    described = {
+        "format": FORMAT,
+        "arm": network.arm,
+        "filters": network.filters,
+        "weighting": network.weighting,
+        "padding": "reflect",
+        "normalisation": {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU},
+        **metadata,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    os.replace(partial, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
