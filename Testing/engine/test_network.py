@@ -113,7 +113,9 @@ def test_organ_attention_gradients_are_those_of_the_equations():
             change[position] = 1e-6
             change = change.reshape(values.shape)
             loss = [
-                (organ_attention(*[*arguments[:slot], values + s * change, *arguments[slot + 1 :]])[0] * direction).sum()
+                (
+                    organ_attention(*[*arguments[:slot], values + s * change, *arguments[slot + 1 :]])[0] * direction
+                ).sum()
                 for s in (1, -1)
             ]
             assert (loss[0] - loss[1]) / 2e-6 == pytest.approx(analytic[which].flatten()[position].item(), abs=1e-6)

@@ -1,0 +1,28 @@
+# Two commands do all on a bare machine: `make demo` and `make test`. Both make .venv/ where it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint install clean
+
+demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
+	$(BIN)/bioatt demo demo
+
+test: $(INSTALLED) lint  ## every test that needs no Slicer application
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(INSTALLED)  ## .venv/ with the engine, its training and its tests, under one constraints file
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:  ## remove what make made
+	rm -rf .venv demo

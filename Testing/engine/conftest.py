@@ -1,0 +1,53 @@
+"""What the engine's tests share: a small random model and a CT-like volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bioatt.anatomy import load_descriptor_set
+from bioatt.models import TrainedModel, read_model, save_model
+from bioatt.network import build_network
+from bioatt.volume import Volume
+
+TRAINING = {
+    "noise_hu": [2.0, 120.0],
+    "pixel_mm": [0.5, 1.0],
+    "slice_thickness_mm": [0.6, 8.0],
+    "kernels": ["B30f"],
+}
+
+
+@pytest.fixture
+def make_model(tmp_path):
+    """Write and read back a model with random weights, large enough that it changes the image."""
+
+    def make(arm="bioatt", filters=4, name="tiny", **metadata) -> TrainedModel:
+        torch.manual_seed(0)
+        names = load_descriptor_set("paper17").descriptors if arm == "bioatt" else ()
+        network = build_network(arm, filters=filters, descriptors=max(len(names), 1))
+        path = tmp_path / f"{name}.safetensors"
+        described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": TRAINING}
+        save_model(path, network, {**described, **metadata})
+        return read_model(path)
+
+    return make
+
+
+@pytest.fixture
+def make_volume():
+    """A noisy ellipse of soft tissue (40 HU) with a lung-like hole, in air (-1000 HU)."""
+
+    def make(slices=3, height=72, width=80, noise=20.0, dtype=np.int16, seed=0, **geometry) -> Volume:
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        body = (x / 0.85) ** 2 + (y / 0.75) ** 2 < 1
+        lung = ((x - 0.4) / 0.2) ** 2 + (y / 0.3) ** 2 < 1
+        clean = np.where(lung, -850.0, np.where(body, 40.0, -1000.0))
+        hu = clean + noise * rng.normal(size=(slices, height, width))
+        if np.dtype(dtype).kind == "i":
+            hu = np.rint(hu)
+        return Volume(hu.astype(dtype), **{"spacing": (0.8, 0.8, 3.0), **geometry})
+
+    return make

@@ -1,0 +1,36 @@
+"""Devices and precisions: never one that the hardware does not truly have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bioatt import device as devices
+from bioatt.errors import InputError
+
+
+def test_bf16_needs_both_the_cpu_and_onednn(monkeypatch):
+    """oneDNN alone says yes on CPUs that only emulate bf16, thirty times slower than float32."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert devices.choose("cpu").precision == "fp32"
+
+
+def test_auto_never_fails():
+    assert devices.choose().device.type in ("cpu", "cuda", "mps")
+
+
+def test_precision_is_honoured():
+    assert devices.choose("cpu", "fp32").dtype is None
+    assert devices.choose("cpu", "bf16").precision == "bf16"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu", "meta"])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(InputError, match="auto"):
+        devices.choose(name)
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="fp32"):
+        devices.choose("cpu", "int8")

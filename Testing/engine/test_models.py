@@ -1,0 +1,74 @@
+"""Trained-model files: what is written is what is read, and nothing else is believed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from bioatt import models
+from bioatt.errors import InputError
+from bioatt.models import catalogue, default_model, load_model, read_model
+from bioatt.resources import resources_folder
+
+
+def test_a_model_survives_its_file(make_model, tmp_path):
+    model = make_model(filters=5, version="3.1")
+    again = read_model(tmp_path / "tiny.safetensors")
+    x, p = torch.randn(1, 1, 40, 40), torch.full((1, 17), 1 / 17)
+    assert torch.equal(model.network(x, p), again.network(x, p))
+    assert (again.version, again.sha256) == ("3.1", model.sha256)
+    assert again.metadata["normalisation"] == {"offset_hu": -500.0, "scale_hu": 500.0}
+    assert again.descriptors[8] == "liver"
+
+
+def test_shipped_models_load_and_match_their_catalogue():
+    entries = catalogue()
+    assert {default_model("cpu"), default_model("cuda")} <= {entry.name for entry in entries}
+    for entry in entries:
+        model = load_model(entry.name)
+        assert model.sha256 == entry.sha256
+        assert (resources_folder() / "Models" / f"{entry.name}.md").is_file()
+        assert {"noise_hu", "pixel_mm", "slice_thickness_mm", "kernels"} <= set(model.metadata["training"])
+
+
+def test_unknown_models_are_refused_with_the_list():
+    with pytest.raises(InputError, match=default_model("cpu")):
+        load_model("nonesuch")
+    with pytest.raises(InputError, match="does not exist"):
+        load_model("nonesuch.safetensors")
+
+
+def test_damaged_weights_are_refused(make_model, tmp_path, monkeypatch):
+    make_model()
+    path = tmp_path / "tiny.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    entry = models.CatalogueEntry("tiny", path.name, "0" * 64, "", path)
+    monkeypatch.setattr(models, "catalogue", lambda: (entry,))
+    with pytest.raises(InputError, match="damaged"):
+        load_model("tiny")
+    path.write_bytes(content[:200])
+    with pytest.raises(InputError, match="safetensors"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("header", [{}, {"bioatt": "not json"}, {"bioatt": json.dumps({"format": 1})}])
+def test_foreign_safetensors_are_refused(tmp_path, header):
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path, metadata=header)
+    with pytest.raises(InputError, match="not a BioAtt model"):
+        read_model(path)
+
+
+def test_a_later_format_is_refused(make_model):
+    with pytest.raises(InputError, match="format 99"):
+        make_model(format=99)
+
+
+def test_a_partial_file_is_never_left(make_model, tmp_path):
+    make_model()
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
