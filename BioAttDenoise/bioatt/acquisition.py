@@ -1,7 +1,7 @@
 """A CT scan of a noise-free body, simulated in the projection domain.
 
-Line integrals p → counts N ~ Poisson(a · I0 · b · e^−p) + Normal(0, electronic noise) → −ln → filtered back projection, with dose
-fraction a and bow-tie b. The beam has one energy: no beam hardening, no scatter. Needs numba, no torch.
+Line integrals p → counts N ~ Poisson(a · I0 · b · e^−p) + Normal(0, electronic noise) → −ln → filtered back projection,
+with dose fraction a and bow-tie b. The beam has one energy: no beam hardening, no scatter. Needs numba, no torch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ CHUNK = 16  # slices at once: what `tomography` works on together
 class Scanner:
     """How the scan is made.
 
-    noise_index: standard deviation (HU) at the isocentre that automatic exposure control aims at, per slice, at full dose.
+    noise_index: standard deviation (HU) at the isocentre that exposure control aims at, per slice, at full dose.
     bowtie: attenuation (as a line integral) that the filter adds at the edge of the fan.
-    electronic_sd: of the read-out noise, in counts. counts: range of unattenuated counts per ray that the tube can give.
+    electronic_sd: of the read-out noise, in counts.
+    counts: range of unattenuated counts per ray that the tube can give.
     """
 
     geometry: Geometry = field(default_factory=lambda: Geometry().coarser(views=2))
