@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -40,8 +39,10 @@ class _Slice:
         return "" if value is None else str(value)
 
 
-def read_series(path: Path) -> Volume:
+def read_series(path: Path, series: str | int | None = None) -> Volume:
     """The CT series with the most slices in a folder (searched through), or one DICOM file alone.
+
+    series: SeriesNumber or SeriesInstanceUID, to choose another than the longest.
 
     HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
     axial ones. Raises InputError where there is no CT, no single largest series, or slices that do not fit together.
@@ -50,8 +51,8 @@ def read_series(path: Path) -> Volume:
     files = [path] if path.is_file() else list(_files(path))
     images = [header for file in files if (header := _header(file)) is not None]
     if not images:
-        raise InputError(f"{path.name} holds no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
-    stack = _choose(_ct_slices(path, images), warnings)
+        raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
+    stack = _choose(_ct_slices(images), series, warnings)
     stack = _ordered(stack, warnings)
     hu, slopes = _pixels(stack, warnings)
     first = stack[0]
@@ -80,7 +81,7 @@ def _files(folder: Path) -> Iterator[Path]:
         for name in sorted(names):
             count += 1
             if count > _MOST_FILES:
-                raise InputError(f"{folder.name} holds more than {_MOST_FILES} files: name the folder of one series")
+                raise InputError(f"more than {_MOST_FILES} files: name the folder of one series")
             yield Path(root, name)
 
 
@@ -98,7 +99,7 @@ def _header(path: Path) -> tuple[Path, Dataset] | None:
     return (path, header) if "Rows" in header and "SOPClassUID" in header else None
 
 
-def _ct_slices(path: Path, images: list[tuple[Path, Dataset]]) -> list[_Slice]:
+def _ct_slices(images: list[tuple[Path, Dataset]]) -> list[_Slice]:
     kinds: Counter[str] = Counter()
     slices = []
     for file, header in images:
@@ -125,27 +126,43 @@ def _ct_slices(path: Path, images: list[tuple[Path, Dataset]]) -> list[_Slice]:
             )
     if not slices:
         found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
-        raise InputError(f"{path.name} holds no CT slices ({found}): give the folder of a CT series")
+        raise InputError(f"no CT slices, but {found}: give the folder of a CT series")
     return slices
 
 
-def _choose(slices: list[_Slice], warnings: list[str]) -> list[_Slice]:
+def _choose(slices: list[_Slice], series: str | int | None, warnings: list[str]) -> list[_Slice]:
     """The largest group of slices of one series, size and orientation."""
-    groups: dict[tuple[Any, ...], list[_Slice]] = defaultdict(list)
+    groups: list[list[_Slice]] = []
     for item in slices:
-        header = item.header
-        spacing = tuple(round(float(v), 4) for v in header.get("PixelSpacing") or ())
-        plane = tuple(np.round(np.nan_to_num(item.orientation), 3) + 0.0)
-        groups[header.get("SeriesInstanceUID"), header.Rows, header.Columns, spacing, plane].append(item)
-    ranked = sorted(groups.values(), key=len, reverse=True)
+        home = next((group for group in groups if _fits(item, group[0])), None)
+        if home is None:
+            groups.append([item])
+        else:
+            home.append(item)
+    ranked = sorted(groups, key=len, reverse=True)
     listing = "; ".join(_describe(group) for group in ranked[:8])
+    if series is not None:
+        names = ("SeriesNumber", "SeriesInstanceUID")
+        ranked = [group for group in ranked if str(series) in (group[0].text(name) for name in names)]
+        if not ranked:
+            raise InputError(f"no CT series {series}, but {listing}: choose one of these")
     if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
         raise InputError(
-            f"several CT series of the same length: {listing}; put the one you mean in a folder of its own"
+            f"{len(ranked)} CT series, the longest of one length: {listing}; put one in a folder of its own"
         )
     if len(ranked) > 1:
         warnings.append(f"of {len(ranked)} CT series the longest was taken: {listing}")
     return ranked[0]
+
+
+def _fits(one: _Slice, other: _Slice) -> bool:
+    """Whether two slices can lie in one volume: same series, matrix, pixels and (to 0.06 degrees) orientation."""
+    a, b = one.header, other.header
+    return (
+        (a.get("SeriesInstanceUID"), a.Rows, a.Columns) == (b.get("SeriesInstanceUID"), b.Rows, b.Columns)
+        and np.allclose(a.get("PixelSpacing") or 0, b.get("PixelSpacing") or 0, rtol=1e-4)
+        and np.allclose(one.orientation, other.orientation, atol=1e-3, equal_nan=True)
+    )
 
 
 def _describe(group: list[_Slice]) -> str:
@@ -211,7 +228,7 @@ def _step(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, bool]:
 
 
 def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """HU (z, y, x) in the narrowest type that holds every slice exactly, and (slope, intercept) per slice."""
+    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds every slice, and (slope, intercept) per slice."""
     slopes, planes = [], []
     for item in stack:
         kind = item.text("RescaleType").upper()
@@ -224,13 +241,18 @@ def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[
             plane = sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
         except RuntimeError:
             raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
-        planes.append(plane.reshape(item.header.Rows, item.header.Columns))
-    whole = all(np.issubdtype(plane.dtype, np.integer) or np.array_equal(plane, np.rint(plane)) for plane in planes)
-    if not whole:
-        return np.stack([plane.astype(np.float32) for plane in planes]), slopes
-    low, high = min(int(p.min()) for p in planes), max(int(p.max()) for p in planes)
-    narrow = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
-    return np.stack([cast(plane, np.dtype(np.int16 if narrow else np.int32)) for plane in planes]), slopes
+        planes.append(_narrowest(plane.reshape(item.header.Rows, item.header.Columns)))
+    hu = np.stack(planes)
+    return (hu.astype(np.float32, copy=False) if hu.dtype.kind == "f" else hu), slopes
+
+
+def _narrowest(plane: np.ndarray) -> np.ndarray:
+    """As int16 or int32 where that holds the values exactly, else float32."""
+    if plane.dtype.kind == "f" and not np.array_equal(plane, np.rint(plane)):
+        return plane.astype(np.float32)
+    limits = np.iinfo(np.int16)
+    fits = limits.min <= plane.min() and plane.max() <= limits.max
+    return cast(plane, "int16" if fits else "int32")
 
 
 def _padding(stack: list[_Slice], slopes: list[tuple[float, float]]) -> tuple[float, ...]:

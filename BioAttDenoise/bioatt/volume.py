@@ -1,7 +1,7 @@
 """A CT volume: HU voxels with their geometry, and its canonical (axial, LPS) form on which prior and network work.
 
-Conventions are ITK's: arrays are (z, y, x) = (k, j, i); spacing and origin are (x, y, z) in mm; the columns of `direction`
-are the unit vectors of i, j, k in LPS, so that LPS = origin + direction · (spacing * (i, j, k)).
+Conventions are ITK's: arrays are (z, y, x) = (k, j, i); spacing and origin are (x, y, z) in mm; the columns of
+`direction` are the unit vectors of i, j, k in LPS, so that LPS = origin + direction · (spacing * (i, j, k)).
 Reading and writing live in `volume_io` and are re-exported here on first use, so that this module needs only numpy.
 """
 
@@ -62,7 +62,7 @@ class Acquisition:
 class Volume:
     """CT voxels in HU with their geometry.
 
-    hu: (z, y, x), int16, int32 or float32. Other types are converted to the narrowest of these that holds the values' type.
+    hu: (z, y, x), int16, int32 or float32; other types are converted to the narrowest of these that holds theirs.
     spacing: (x, y, z) mm; origin: (x, y, z) mm LPS; direction: (3, 3) LPS, columns are the unit vectors of i, j, k.
     slice_ids: one identity per slice, made from its content (see `content_ids`) where not given.
     sources: the DICOM files in slice order, or the one file the volume was read from.
@@ -96,13 +96,15 @@ class Volume:
         spacing = tuple(float(s) for s in self.spacing)
         if not (np.isfinite(spacing).all() and min(spacing) > 0):
             raise InputError(f"spacing must be positive, it is {spacing}: correct it in the file's header")
-        if not np.isfinite(direction).all() or abs(np.linalg.det(direction)) < 1e-6:
-            raise InputError("the direction matrix is singular: correct the file's header")
+        if not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3) or abs(np.linalg.det(direction)) < 1e-3:
+            raise InputError(
+                "the columns of the direction matrix are no axes of unit length: correct the file's header"
+            )
         object.__setattr__(self, "storage", self.storage or hu.dtype.name)
         object.__setattr__(self, "hu", hu.astype(_working_type(hu.dtype), copy=False))
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
-        object.__setattr__(self, "direction", direction / np.linalg.norm(direction, axis=0))
+        object.__setattr__(self, "direction", direction)
         object.__setattr__(self, "slice_ids", tuple(self.slice_ids) or content_ids(self.hu, self.direction))
         if len(self.slice_ids) != len(hu):
             raise InputError(f"{len(self.slice_ids)} slice ids for {len(hu)} slices")
@@ -112,7 +114,8 @@ class Volume:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns)"""
-        return self.hu.shape  # type: ignore[return-value]
+        slices, rows, columns = self.hu.shape
+        return slices, rows, columns
 
     @property
     def pixel_mm(self) -> float:
@@ -200,7 +203,8 @@ class Canonical:
 def canonical(volume: Volume) -> Canonical:
     """The volume as float32 axial slices in LPS order, padding replaced by air.
 
-    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle, nothing is resampled.
+    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle: nothing is
+    resampled.
     """
     world_to_index, signs = _nearest_axes(volume.direction)
     index = list(world_to_index)
@@ -220,7 +224,7 @@ def canonical(volume: Volume) -> Canonical:
     straight = replace(
         volume,
         hu=hu,
-        spacing=tuple(volume.spacing[a] for a in index),
+        spacing=(volume.spacing[index[0]], volume.spacing[index[1]], volume.spacing[index[2]]),
         origin=tuple((volume.ijk_to_lps @ [*corner, 1])[:3]),
         direction=direction,
         slice_ids=volume.slice_ids[order] if axial else (),
@@ -249,7 +253,7 @@ def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
     names = [""] * len(hu)
     for k in order:
         digest = hashlib.sha1(str(hu[k].shape).encode(), usedforsecurity=False)
-        digest.update(np.ascontiguousarray(cast(hu[k], np.dtype("<i4"))))
+        digest.update(cast(hu[k], "<i4").tobytes())
         name = digest.hexdigest()
         seen[name] = seen.get(name, 0) + 1
         names[k] = name if seen[name] == 1 else f"{name}#{seen[name]}"
@@ -301,7 +305,7 @@ def _working_type(dtype: np.dtype) -> np.dtype:
 
 
 def _nearest_axes(direction: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-    """For x, y, z of LPS: the array axis (i = 0, j = 1, k = 2) nearest to it, and the sign of that axis along it (3,)."""
+    """For x, y, z of LPS: the array axis (i = 0, j = 1, k = 2) nearest to each, and that axis's sign along it (3,)."""
     weights = np.abs(direction)
     best = max(itertools.permutations(range(3)), key=lambda axes: sum(weights[w, a] for w, a in enumerate(axes)))
     return best, np.array([1.0 if direction[w, a] >= 0 else -1.0 for w, a in enumerate(best)])

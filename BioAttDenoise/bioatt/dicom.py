@@ -1,0 +1,202 @@
+"""A denoised volume as a derived DICOM series, made from the headers of the series it came from (PS3.3 C.12.4.1.1)."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+import bioatt
+from bioatt.dicom_series import read_series
+from bioatt.errors import BioAttError, InputError
+from bioatt.volume import Volume
+from bioatt.volume_io import check_folder
+
+_SERIES_NUMBER_OFFSET = 1000
+_LO_LENGTH = 64
+
+# What described the old pixels, or was sealed over them.
+_STALE = (
+    "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
+    "IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID",
+    "DataSetTrailingPadding", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+
+
+def write_derived_series(
+    volume: Volume,
+    folder: str | os.PathLike[str],
+    *,
+    model_name: str,
+    model_version: str,
+    strength: float,
+    series_number: int | None = None,
+) -> None:
+    """Write every slice of a denoised volume as a CT image derived from the file it came from.
+
+    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. series_number: 1000 + the
+    source's where None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are
+    uncompressed. The folder appears whole, read back and compared, or not at all.
+    Raises InputError where the volume has no DICOM sources, or the folder cannot be written or is not empty.
+    """
+    folder = Path(folder)
+    check_series_output(volume, folder)
+    series_uid = generate_uid(prefix=None)
+    now = datetime.now()
+    with _appearing_whole(folder) as partial:
+        expected = np.empty(volume.shape, dtype=np.float32)
+        for k, source in enumerate(volume.sources):
+            original = _read_source(source, volume.shape[1:])
+            derived = _derive(original, series_uid, series_number, now)
+            _describe(derived, original, model_name, model_version, strength, now)
+            expected[k] = _set_pixels(derived, volume.hu[k])
+            derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
+        _verify(volume, expected, partial)
+
+
+def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
+    """Raise InputError where `write_derived_series` would refuse, so that a long run can ask first."""
+    folder = Path(folder)
+    if len(volume.sources) != volume.shape[0] or not all(_is_dicom(source) for source in volume.sources):
+        raise InputError("a DICOM series needs DICOM input to derive from: name the output .nrrd, .nii.gz or .mha")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file: name a new folder for the DICOM series")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"folder {folder.name} is not empty: name a new one, nothing is overwritten")
+    check_folder(folder.absolute().parent)
+
+
+def _derive(original: Dataset, series_uid: str, series_number: int | None, now: datetime) -> Dataset:
+    """The original's header as that of a new image in a new series, without private and stale elements."""
+    derived = copy.deepcopy(original)
+    derived.remove_private_tags()
+    for keyword in _STALE:
+        if keyword in derived:
+            delattr(derived, keyword)
+    for group in range(0x6000, 0x6020, 2):  # overlays kept in the unused bits of the old pixels
+        if (group, 0x0010) in derived and (group, 0x3000) not in derived:
+            for element in list(derived.group_dataset(group)):
+                del derived[element.tag]
+    derived.SOPInstanceUID = generate_uid(prefix=None)
+    derived.SeriesInstanceUID = series_uid
+    number = _SERIES_NUMBER_OFFSET + int(original.get("SeriesNumber") or 0) if series_number is None else series_number
+    derived.SeriesNumber = number
+    derived.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    for moment in ("InstanceCreation", "Content", "Series"):
+        setattr(derived, f"{moment}Date", now.strftime("%Y%m%d"))
+        setattr(derived, f"{moment}Time", now.strftime("%H%M%S"))
+    derived.file_meta = FileMetaDataset()
+    derived.file_meta.MediaStorageSOPClassUID = derived.SOPClassUID
+    derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
+    derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return derived
+
+
+def _describe(
+    derived: Dataset, original: Dataset, model_name: str, model_version: str, strength: float, now: datetime
+) -> None:
+    """Say in the header what was done, with what, and from which image."""
+    suffix = f" [BioAtt {model_name[:24]} {strength:.0%}, research]"
+    derived.SeriesDescription = str(original.get("SeriesDescription") or "CT")[: _LO_LENGTH - len(suffix)] + suffix
+    derived.DerivationDescription = (
+        f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
+        f"strength {strength:.2f}. Research use only."
+    )
+    derived.DerivationCodeSequence = [_code("113087", "Smoothing")]  # DCM has no code for denoising
+
+    source = Dataset()
+    source.ReferencedSOPClassUID = original.SOPClassUID
+    source.ReferencedSOPInstanceUID = original.SOPInstanceUID
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
+    derived.SourceImageSequence = [source]
+
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    equipment.Manufacturer = "BioAttDenoise"
+    equipment.ManufacturerModelName = model_name[:_LO_LENGTH]
+    equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:_LO_LENGTH]]
+    equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    equipment.ContributionDescription = f"Noise reduction, strength {strength:.2f}. Research use only."
+    derived.ContributingEquipmentSequence = [*original.get("ContributingEquipmentSequence", []), equipment]
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
+
+
+def _set_pixels(derived: Dataset, hu: np.ndarray) -> np.ndarray:
+    """Store HU (rows, columns) under the header's rescale, rounded and clipped to its bits; returns the HU stored."""
+    slope, intercept = float(derived.get("RescaleSlope") or 1), float(derived.get("RescaleIntercept") or 0)
+    if "RescaleSlope" not in derived or "RescaleIntercept" not in derived:
+        derived.RescaleSlope, derived.RescaleIntercept, derived.RescaleType = slope, intercept, "HU"
+    bits, signed = int(derived.BitsStored), int(derived.PixelRepresentation) == 1
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    derived.BitsAllocated = 16 if bits <= 16 else 32
+    derived.HighBit = bits - 1
+    stored = np.clip(np.rint((hu.astype(np.float64) - intercept) / slope), low, high)
+    derived.PixelData = stored.astype(f"<{'i' if signed else 'u'}{derived.BitsAllocated // 8}").tobytes()
+    derived["PixelData"].VR = "OW"
+    return stored * slope + intercept
+
+
+def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
+    try:
+        original = pydicom.dcmread(source, stop_before_pixels=True, force=True)
+    except OSError:
+        raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
+    if (original.get("Rows"), original.get("Columns")) != shape:
+        raise InputError(f"{source.name} has changed since it was read: run again")
+    return original
+
+
+def _is_dicom(source: Path) -> bool:
+    try:
+        with source.open("rb") as stream:
+            start = stream.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00")
+
+
+def _verify(volume: Volume, expected: np.ndarray, folder: Path) -> None:
+    """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the grid that were meant."""
+    written = read_series(folder)
+    if not (
+        written.shape == volume.shape
+        and np.allclose(written.hu, expected, atol=1e-3)
+        and np.allclose(written.ijk_to_lps[:, :2], volume.ijk_to_lps[:, :2], atol=1e-6)
+    ):
+        raise BioAttError("the DICOM series does not read back as it was written: please report it")
+
+
+@contextmanager
+def _appearing_whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise."""
+    folder = folder.absolute()
+    partial = Path(tempfile.mkdtemp(prefix=".bioatt-", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if folder.is_dir():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        cause = error.strerror
+        raise InputError(
+            f"folder {folder.name} could not be written ({cause}): free some space and try again"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
