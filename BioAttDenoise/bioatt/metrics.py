@@ -1,6 +1,6 @@
-"""How near a scan is to its reference: RMSE, PSNR and SSIM in HU windows, bias by tissue, and noise. Needs no torch.
+"""How near a scan is to its reference: RMSE, PSNR, SSIM in HU windows, bias by tissue, noise. Needs no torch.
 
-Values are clipped to the window first, and the data range of PSNR and SSIM is the window's width: figures from different
+Values are clipped to the window first; the data range of PSNR and SSIM is the window's width: figures from different
 windows do not compare.
 """
 
@@ -101,7 +101,7 @@ def ssim(reference: np.ndarray, test: np.ndarray, window: Window = WINDOWS["soft
 def noise_sd(hu: np.ndarray) -> float:
     """Noise in HU: the mode of the local standard deviation (9×9 pixels) in soft tissue; NaN where there is none.
 
-    hu (y, x) or (z, y, x). The mode tells the flat parts from the edges; local means of 0 to 150 HU count as soft tissue.
+    hu (y, x) or (z, y, x). Soft tissue is where the local mean is 0 to 150 HU; the mode leaves its edges out.
     Noise coarser than the 9×9 window escapes it, so the value lies a little under the true standard deviation.
     """
     image = np.asarray(hu)

@@ -58,7 +58,7 @@ def torso(
         planes = []
         for part in (-1 / 3, 1 / 3, 0):
             z = z_range[0] + ((index + 0.5) * step + part * thickness_mm) / scale[2]
-            plane = Plane(axis / scale[0], axis / scale[1], z, noises, warp_mm=2.2)
+            plane = Plane(axis / scale[0], axis / scale[1], z, thickness_mm / 3 / scale[2], noises, warp_mm=2.2)
             for layer in paints:
                 plane.paint(layer.shape, layer.hu, LABELS[layer.label], layer.softness)
             planes.append(plane)
@@ -100,6 +100,7 @@ def _layers(body: Body) -> Iterator[Paint]:
     yield from abdomen.muscles(body)
     room = abdomen.below_diaphragm(body, above, 3.0)
     yield from chest.lungs(body)
+    yield from chest.veins(body)
     yield from chest.heart(body)
     yield from chest.great_vessels(body)
     yield from skeleton(body)

@@ -30,7 +30,7 @@ def liver(body: Body, room: Shape) -> Iterator[Paint]:
     caudate = ellipsoid((-16, 8, -44), (17, 17, 26))
     hollow = ellipsoid(body.jitter(30, 36, -118), (86, 92, 84))  # stomach, duodenum and pancreas lie here
     back = ellipsoid((14, 62, -30), (52, 46, 200))  # spine, crus and aorta
-    organ = right.blend(left, 34) - hollow - back
+    organ = right.blend(left, 34).carve(hollow, 22).carve(back, 14)
     organ = (organ | caudate) & room
     organ = Shape(organ.sdf, (-150, -105, -150), (95, 95, 12))
     colour = flesh(hu["liver"], 2.2)
@@ -61,7 +61,7 @@ def _thirds(points: Array) -> list[Array]:
 
 def spleen(body: Body, room: Shape) -> Iterator[Paint]:
     organ = ellipsoid(body.jitter(104, 34, -46), (40, 52, 54), (0.5, -0.85, -0.2))
-    organ = (organ - ellipsoid((58, 8, -48), (46, 50, 60))) & room
+    organ = organ.carve(ellipsoid((54, 2, -48), (40, 50, 56)), 12) & room
     yield Paint(organ.rough(1.5, "coarse"), flesh(body.hu["spleen"]), "spleen")
 
 
@@ -73,7 +73,7 @@ def stomach(body: Body, room: Shape) -> Iterator[Paint]:
     bag = Tubes.along([(a + x, b + y, c + z, r) for a, b, c, r in line], 5)
     bag = Shape((bag & room).sdf, bag.low, bag.high).rough(1.5, "coarse")
     yield Paint(bag.grow(4), body.hu["muscle"] + 18, "stomach")
-    meal, level = rng.choice([12, 25, 35, 220], p=[0.35, 0.25, 0.25, 0.15]), rng.uniform(-62, -30)
+    meal, level = rng.choice([12, 25, 35, 220], p=[0.35, 0.3, 0.25, 0.1]), rng.uniform(-62, -30)
     food = 0 if meal == 12 else 18
 
     def content(p: Points) -> Array:

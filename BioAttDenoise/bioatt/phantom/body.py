@@ -78,7 +78,7 @@ class Body:
         side = np.clip(np.abs(p.x) / 130, 0, 1) ** 2
         front = np.clip(-p.y / 90, 0, 1)
         back = np.clip(p.y / 95, 0, 1) ** 2
-        return chest * (15 + 7 * side + 4 * back) + (1 - chest) * (11 + 9 * side - 2 * front + 22 * back)
+        return chest * (15 + 4 * side + 6 * back) + (1 - chest) * (11 + 9 * side - 2 * front + 22 * back)
 
     def cavity(self) -> Shape:
         """Inside of the chest and abdominal wall."""

@@ -45,10 +45,10 @@ def lungs(body: Body) -> Iterator[Paint]:
     for side in (-1, 1):
         field = chest & half(side)
         hilum = np.array([side * 34 + 4, 6, 74 - 4 * side])
-        for tips, radius, offset in ((620, 7.0, (0, 0, 0)), (420, 6.0, (-side * 6, 4, -16))):
-            vessels = tree(hilum + offset, scatter(field, tips, rng, 2.5), radius, 0.34, rng, exponent=2.75)
+        for tips, radius, offset in ((800, 7.5, (0, 0, 0)), (600, 6.5, (-side * 6, 4, -16))):
+            vessels = tree(hilum + offset, scatter(field, tips, rng, 2.5), radius, 0.42, rng, exponent=2.75)
             yield Paint(vessels.shape(), 42, "lung vessels")
-        bronchi = tree(hilum + (0, 4, 4), scatter(field, 26, rng, 25), 5.5, 1.0, rng, exponent=2.5)
+        bronchi = tree(hilum + np.array([0, 4, 4]), scatter(field, 14, rng, 30), 5.0, 1.2, rng, exponent=2.5)
         yield Paint(bronchi.shape().grow(1.1), 10, "airways")
         yield Paint(bronchi.shape(), -960, "airways")
 
@@ -69,13 +69,21 @@ def heart(body: Body) -> Iterator[Paint]:
     yield Paint(cavity.rough(1.5, "middle"), hu["blood"], "heart")
 
 
+def veins(body: Body) -> Iterator[Paint]:
+    """The caval veins, which end in the right atrium."""
+    superior = Tubes.along([(-30, -17, 50, 9), (-27, -17, 80, 8.5), (-26, -20, 120, 8), (-24, -24, 165, 8)])
+    inferior = Tubes.along([(-30, -12, 36, 11), (-26, -2, 16, 11), (-22, 14, -6, 12)])
+    for vein in (superior, inferior):
+        yield Paint(vein.grow(1), 45, "vessels")
+        yield Paint(vein, body.hu["blood"], "vessels")
+
+
 def great_vessels(body: Body) -> Iterator[Paint]:
     hu, rng = body.hu, body.rng
     wide = rng.normal(1, 0.07)
     venous, arterial = hu["blood"], hu["aorta"]
     trunk = [(10, -46, 66, 13), (18, -38, 84, 13), (20, -18, 94, 12)]
     for points, colour, label in (
-        ([(-30, -17, 40, 9), (-27, -17, 80, 8.5), (-26, -20, 120, 8), (-24, -24, 165, 8)], venous, "vessels"),
         (trunk, venous, "vessels"),
         ([(18, -18, 93, 10), (-6, -8, 90, 9.5), (-36, 2, 84, 8)], venous, "vessels"),
         ([(20, -16, 95, 10), (34, 0, 94, 9), (42, 8, 88, 7)], venous, "vessels"),

@@ -39,9 +39,14 @@ def fat_between_muscles(body: Body) -> Iterator[Paint]:
     yield Paint(everywhere(between_ribs_and_outer_muscles), -80, "skin and fat", 1.2)
     for depth in (6.5, 12.5):
         yield Paint(sheet(wall, depth, 1.1, flank).rough(0.3, "coarse"), -75, "skin and fat", 1.0)
-    rectus = everywhere(lambda p: np.maximum(p.z + 5, np.maximum(p.y + 30, np.abs(np.abs(p.x) - 66) - 1.4)) + 0 * p.x)
+    rectus = everywhere(
+        lambda p: (
+            np.maximum(p.z + 40, np.maximum(p.y + 30, np.abs(np.abs(p.x) - 66 + 4 * p.fields("coarse")) - 0.9))
+            + 0 * p.x
+        )
+    )
     yield Paint(rectus & wall, -85, "skin and fat", 1.2)
-    alba = everywhere(lambda p: np.maximum(p.z + 5, np.maximum(p.y + 30, np.abs(p.x) - 2.2)) + 0 * p.x)
+    alba = everywhere(lambda p: np.maximum(p.z + 40, np.maximum(p.y + 30, np.abs(p.x) - 2.2)) + 0 * p.x)
     yield Paint(alba & wall.grow(-2), -60, "skin and fat", 1.5)
 
     def erector(side: int) -> Shape:

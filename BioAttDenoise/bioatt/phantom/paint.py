@@ -10,16 +10,11 @@ from bioatt.phantom.shapes import Array, Points, Shape
 Colour = float | Callable[[Points], Array]
 
 # Names follow the descriptor set `paper17` where it has one.
-LABELS = {
-    name: value
-    for value, name in enumerate(
-        [
-            "air", "skin and fat", "muscle", "bone", "spine", "lungs", "lung vessels", "airways", "mediastinum", "heart",
-            "thoracic aorta", "abdominal aorta", "vessels", "liver", "liver vessels", "liver lesion", "spleen", "stomach",
-            "pancreas", "kidneys", "bowel", "gallbladder",
-        ]
-    )
-}  # fmt: skip
+_NAMES = """
+air; skin and fat; muscle; bone; spine; lungs; lung vessels; airways; mediastinum; heart; thoracic aorta; abdominal aorta;
+vessels; liver; liver vessels; liver lesion; spleen; stomach; pancreas; kidneys; bowel; gallbladder
+"""
+LABELS = {name.strip(): value for value, name in enumerate(_NAMES.split(";"))}
 
 
 @dataclass

@@ -79,6 +79,16 @@ class Shape:
 
         return Shape(sdf, np.minimum(self.low, other.low) - radius / 4, np.maximum(self.high, other.high) + radius / 4)
 
+    def carve(self, other: Shape, radius: float) -> Shape:
+        """Difference whose rim is rounded over about `radius` mm."""
+
+        def sdf(p: Points) -> Array:
+            a, b = self.sdf(p), -other.sdf(p)
+            fillet = np.maximum(radius - np.abs(a - b), 0)
+            return np.maximum(a, b) + fillet * fillet / (4 * radius)
+
+        return Shape(sdf, self.low, self.high)
+
     def __or__(self, other: Shape) -> Shape:
         return self.blend(other, 1e-3)
 
@@ -177,9 +187,10 @@ class Tubes:
 
 
 class Plane:
-    """One horizontal plane being painted: HU and labels (h, w). Coordinates in mm of the reference body."""
+    """One horizontal layer, `depth` mm thick, being painted: HU and labels (h, w); reference body's mm."""
 
-    def __init__(self, x: Array, y: Array, z: float, noises: dict[str, Noise], warp_mm: float) -> None:
+    def __init__(self, x: Array, y: Array, z: float, depth: float, noises: dict[str, Noise], warp_mm: float) -> None:
+        self.depth = depth
         self.grid_x, self.grid_y, self.z = x, y, z
         self.noises, self.cache = noises, dict[str, Array]()
         self.pixel = float(x[1] - x[0])
@@ -195,8 +206,8 @@ class Plane:
         return self.cache[name]
 
     def paint(self, shape: Shape, hu: float | Callable[[Points], Array], label: int, softness: float = 0.0) -> None:
-        """Cover what lies below the shape, its edge one pixel (or `softness` mm) wide."""
-        if not shape.low[2] <= self.z <= shape.high[2]:
+        """Cover what lies below the shape; its edge is as wide as a voxel across the surface, or as `softness` (mm)."""
+        if not shape.low[2] - self.depth / 2 <= self.z <= shape.high[2] + self.depth / 2:
             return
         columns = slice(*np.searchsorted(self.grid_x, (shape.low[0] - self.margin, shape.high[0] + self.margin)))
         rows = slice(*np.searchsorted(self.grid_y, (shape.low[1] - self.margin, shape.high[1] + self.margin)))
@@ -204,7 +215,13 @@ class Plane:
             return
         window = (rows, columns)
         points = Points(self.x[window], self.y[window], self.z, lambda name: self.field(name)[window])
-        cover = np.clip(0.5 - shape.sdf(points) / max(self.pixel, softness), 0, 1)
+        distance = shape.sdf(points)
+        steep = np.zeros_like(distance)  # how upright the surface stands: 1 a wall, 0 a floor
+        steep[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) ** 2
+        steep[1:-1] += (distance[2:] - distance[:-2]) ** 2
+        steep = np.minimum(np.sqrt(steep) / (2 * self.pixel), 1)
+        width = self.pixel * steep + self.depth * np.sqrt(1 - steep * steep)
+        cover = np.clip(0.5 - distance / np.maximum(width, softness), 0, 1)
         value = hu(points) if callable(hu) else np.float32(hu)
         target = self.hu[window]
         target += cover * (value - target)

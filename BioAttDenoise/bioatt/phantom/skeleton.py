@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -69,7 +70,7 @@ def rib_line(level: float, side: int, number: int) -> Array:
 def skeleton(body: Body) -> Iterator[Paint]:
     """Bones from back to front, cortex first, then marrow; spinal canal and discs."""
     rng = body.rng
-    marrow, cortex = rng.normal(190, 35), rng.normal(620, 60)
+    marrow, cortex = rng.normal(165, 35), rng.normal(640, 60)
     for number, level in enumerate(LEVELS[4:], start=1):  # T12 is number 1 here
         number = 13 - number
         if number < 1:
@@ -77,21 +78,25 @@ def skeleton(body: Body) -> Iterator[Paint]:
         for side in (-1, 1):
             line = rib_line(level + rng.normal(0, 1.5), side, number)
             size = rng.normal(1, 0.05) * (0.85 if number > 10 else 1)
-            thick = np.full(len(line), 4.4 * size)
+            thick = np.full(len(line), 5.2 * size)
             rib = np.column_stack([line, thick])
             yield Paint(Tubes(np.hstack([rib[:-1], rib[1:]])).shape(), cortex, "bone")
-            rib[:, 3] -= 1.5
-            yield Paint(Tubes(np.hstack([rib[:-1], rib[1:]])).shape(), spongy(marrow * 0.9, 60), "bone")
+            rib[:, 3] -= 1.7
+            yield Paint(Tubes(np.hstack([rib[:-1], rib[1:]])).shape(), spongy(marrow * 0.75, 45), "bone")
             if number <= 10:  # costal cartilage climbs to the sternum
                 x, y, z = line[-1]
                 goal = (side * 14, -float(at_height(z + 25, FRONT)) + 13, min(z + 30, 150))
                 cartilage = [(x, y, z, 4.6), ((x + goal[0]) / 2, (y + goal[1]) / 2 - 2, z + 8, 4.8), (*goal, 4.6)]
                 yield Paint(Tubes.along(cartilage), 105, "muscle")
-    for top, tilt in ((85, 0), (128, 6)):
-        plate = ellipsoid((0, -float(at_height(top, FRONT)) + 11 + tilt * 0.2, top), (19 + tilt, 6.5, 42))
+    plates = [
+        ellipsoid((0, -float(at_height(z, FRONT)) + 11 + lean, z), (width, 6.5, half))
+        for z, lean, width, half in ((78, 0, 18, 46), (138, 2, 27, 24))
+    ]
+    for plate in plates:
         yield Paint(plate, cortex * 0.6, "bone")
-        yield Paint(plate.grow(-1.4), spongy(130, 45), "bone")
-    for low, high in zip(LEVELS[:-1], LEVELS[1:], strict=True):
+    for plate in plates:
+        yield Paint(plate.grow(-1.5), spongy(120, 40), "bone")
+    for low, high in itertools.pairwise(LEVELS):
         centrum, arch = vertebra(body, low, high)
         y, lumbar = float(body.spine_y(low)), float(np.interp(low, [-120, 60], [1, 0]))
         disc = ellipsoid((0, y, low + 2), (15.5 + 8.5 * lumbar, 13.5 + 4 * lumbar, 7))
