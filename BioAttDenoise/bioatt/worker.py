@@ -1,0 +1,354 @@
+"""The engine as a child process: one JSON object a line on stdin and stdout, arrays as .npy files in a private folder.
+
+The protocol is described in Docs/worker_protocol.md. Started as
+
+    python start_worker.py FOLDER
+
+The worker keeps its model and prior between requests, ends when its stdin closes (its parent is gone), and then removes
+FOLDER. Standard output belongs to the protocol alone: whatever a library prints lands on stderr, which is the log.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+import bioatt
+from bioatt.errors import BioAttError, Cancelled, InputError
+
+if TYPE_CHECKING:
+    from bioatt.denoiser import Denoiser, Result
+    from bioatt.volume import Volume
+
+PROTOCOL = 1
+PROGRESS_INTERVAL_S = 0.05
+MakeDenoiser = Callable[..., "Denoiser"]
+
+log = logging.getLogger("bioatt.worker")
+
+
+class Channel:
+    """Replies, one line each, from any thread."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.lock = threading.Lock()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Write one reply. A parent that is gone is not an error: the end of stdin will say so."""
+        line = json.dumps({"type": kind, **fields}, allow_nan=False).encode() + b"\n"
+        with self.lock:
+            try:
+                self.stream.write(line)
+                self.stream.flush()
+            except OSError:
+                log.info("nobody listens any more")
+
+
+class Worker:
+    """Serves requests one after another; `cancel` and the end of stdin are noticed while a request runs.
+
+    make_denoiser(model, *, prior, device, precision, tile) makes what denoises; by default `bioatt.denoiser.Denoiser`.
+    """
+
+    def __init__(self, channel: Channel, folder: Path, make_denoiser: MakeDenoiser | None = None) -> None:
+        self.channel = channel
+        self.folder = folder
+        self.make_denoiser = make_denoiser or _make_denoiser
+        self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.cancelled: set[int] = set()
+        self.loaded: tuple[str, Denoiser] | None = None
+        self.handlers = {
+            "hello": self.hello,
+            "load": self.load,
+            "prior": self.prior,
+            "denoise": self.denoise,
+            "preview": self.preview,
+            "models": self.models,
+        }
+
+    def listen(self, stream: IO[bytes]) -> None:
+        """Read requests until stdin ends; run in a thread of its own."""
+        for line in stream:
+            try:
+                request = json.loads(line)
+                kind, identity = request["type"], request.get("id")
+            except (ValueError, TypeError, KeyError):
+                self.channel.send("error", id=None, kind="protocol", message="a request was no JSON object with a type")
+                continue
+            if kind == "cancel":
+                self.cancelled.add(request.get("request"))
+            elif kind == "quit":
+                break
+            elif kind not in self.handlers or not isinstance(identity, int):
+                message = f"unknown request {kind!r}" if kind not in self.handlers else "a request needs a number as id"
+                self.channel.send("error", id=identity, kind="protocol", message=message)
+            else:
+                self.requests.put(request)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os._exit(0)  # the main thread may be deep in a computation that nobody waits for
+
+    def serve(self) -> None:
+        """Answer requests for ever (the listening thread ends the process)."""
+        while True:
+            request = self.requests.get()
+            if request is not None:
+                self.answer(request)
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Run one request; every outcome is one `result` or `error` reply."""
+        identity = request["id"]
+        try:
+            self._raise_if_cancelled(identity)
+            self.channel.send("result", id=identity, **self.handlers[request["type"]](request))
+        except BaseException as error:  # a worker outlives every failure that leaves Python running
+            if not isinstance(error, (BioAttError, MemoryError)):
+                log.error("request %s failed\n%s", request["type"], traceback.format_exc())
+            self.channel.send("error", id=identity, **describe(error))
+        self.cancelled.discard(identity)
+
+    def hello(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Versions, and the devices found."""
+        return {"version": bioatt.__version__, "python": platform.python_version(), **_installation()}
+
+    def load(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have a model in memory before it is needed."""
+        denoiser = self._denoiser(request)
+        return {"model": _model(denoiser), "device": str(denoiser.compute.device)}
+
+    def prior(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The prior's probabilities of a volume's slices."""
+        from bioatt.priors import build_prior
+        from bioatt.volume import canonical
+
+        denoiser = self._denoiser(request)
+        source = build_prior(
+            request.get("prior", "embedded"), descriptors=denoiser.descriptors, device=str(denoiser.compute.device)
+        )
+        oriented = canonical(self._volume(request["volume"])).volume
+        prior = source.probabilities(oriented, cancelled=self._asker(request["id"]))
+        return {"prior": _prior_table(prior.as_table())}
+
+    def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Denoise a volume, or some of its slices; with attention maps where asked."""
+        return self._run(request, lambda denoiser, volume, options: denoiser.denoise(volume, **options))
+
+    def preview(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Denoise one slice; `p` overrides the prior."""
+        index = int(request["slice"])
+        if request.get("p") is not None:
+            p = np.asarray(request["p"], np.float32)
+            strength = float(request.get("strength", 1.0))
+            return self._run(request, lambda denoiser, volume, _: denoiser.preview(volume, index, strength=strength, p=p))
+        return self._run({**request, "slices": [index, index + 1]}, lambda d, volume, options: d.denoise(volume, **options))
+
+    def models(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Download or remove a model; consent was asked by the caller."""
+        from argparse import Namespace
+
+        from bioatt.commands import models
+
+        models.run(Namespace(action=request["action"], name=request["name"], yes=True))
+        self.loaded = None
+        return {}
+
+    def _run(self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]) -> dict[str, Any]:
+        from bioatt.attention import AttentionRequest
+
+        identity = request["id"]
+        start = time.monotonic()
+        volume = self._volume(request["volume"])
+        slices, attention = request.get("slices"), request.get("attention")
+        options: dict[str, Any] = {
+            "strength": float(request.get("strength", 1.0)),
+            "slices": None if slices is None else range(*slices),
+            "progress": self._reporter(identity),
+            "cancelled": self._asker(identity),
+        }
+        if attention is not None:
+            wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
+            options["attention"] = AttentionRequest(**wanted)
+        result = work(self._denoiser(request), volume, options)
+        self._raise_if_cancelled(identity)
+        output = request.get("output")
+        if output is not None:
+            from bioatt.outputs import write_result
+
+            write_result(result, output["path"])
+        return {**self._describe(result, identity, arrays=output is None), "seconds": time.monotonic() - start}
+
+    def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
+        """A Result as a reply: numbers as they are, arrays as files."""
+        reply: dict[str, Any] = {
+            "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
+            "prior": None if result.prior is None else _prior_table(result.prior.as_table()),
+            "device": result.device,
+            "precision": result.precision,
+            "strength": result.strength,
+            "noise_before": _median(result.noise_before),
+            "noise_after": _median(result.noise_after),
+            "warnings": list(result.warnings),
+        }
+        if arrays:
+            reply["array"] = self._save(f"out-{identity}.npy", result.volume.hu)
+            reply["attention"] = [
+                {"stage": stage, "name": name, "array": self._save(f"out-{identity}-{number}.npy", volume.hu)}
+                for number, ((stage, name), volume) in enumerate(result.attention.items())
+            ]
+        return reply
+
+    def _denoiser(self, request: dict[str, Any]) -> Denoiser:
+        """The denoiser for a request's model, prior, device, precision and tile: the last one, where they are the same."""
+        options = {key: request[key] for key in ("prior", "device", "precision", "tile") if request.get(key) is not None}
+        key = json.dumps([request.get("model", "auto"), options], sort_keys=True)
+        if self.loaded is None or self.loaded[0] != key:
+            self.loaded = None  # give the memory back first
+            self.loaded = key, self.make_denoiser(request.get("model", "auto"), **options)
+        return self.loaded[1]
+
+    def _volume(self, described: dict[str, Any]) -> Volume:
+        """The volume of a request: a file that the engine reads, or an array in the folder with its geometry."""
+        from bioatt.volume import Acquisition, Volume, check_hu, read_volume
+
+        if "path" in described:
+            return read_volume(described["path"])
+        hu = np.load(self.folder / Path(described["array"]).name)
+        warnings = check_hu(hu) if described.get("check", True) else ()
+        return Volume(
+            hu,
+            spacing=tuple(described["spacing"]),
+            origin=tuple(described["origin"]),
+            direction=np.asarray(described["direction"], float),
+            acquisition=Acquisition(**described.get("acquisition", {})),
+            warnings=warnings,
+        )
+
+    def _save(self, name: str, array: np.ndarray) -> str:
+        path = self.folder / name
+        try:
+            np.save(path, np.ascontiguousarray(array))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return name
+
+    def _reporter(self, identity: int) -> Callable[[float, int, int, float | None], None]:
+        last = 0.0
+
+        def report(fraction: float, done: int, slices: int, eta_s: float | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PROGRESS_INTERVAL_S or done == slices:
+                last = now
+                self.channel.send("progress", id=identity, fraction=fraction, done=done, slices=slices, eta_s=eta_s)
+
+        return report
+
+    def _asker(self, identity: int) -> Callable[[], bool]:
+        return lambda: identity in self.cancelled
+
+    def _raise_if_cancelled(self, identity: int) -> None:
+        if identity in self.cancelled:
+            raise Cancelled("cancelled")
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """What an `error` reply says: kind, message (one line), and where known a hint how to mend it."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Cancelled):
+        return {"kind": "cancelled", "message": message}
+    if isinstance(error, InputError):
+        return {"kind": "input", "message": message}
+    if isinstance(error, MemoryError) or "memory ran out" in message or "out of memory" in message.lower():
+        return {"kind": "memory", "message": message}
+    if isinstance(error, BioAttError):
+        return {"kind": "engine", "message": message}
+    if isinstance(error, ImportError):
+        return {"kind": "install", "message": message}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return {"kind": "disk", "message": "no space left in the folder for temporary files"}
+    return {"kind": "internal", "message": f"{type(error).__name__}: {message}"}
+
+
+def _make_denoiser(model: str, **options: Any) -> Denoiser:
+    from bioatt.denoiser import Denoiser
+
+    return Denoiser(model, **options)
+
+
+def _model(denoiser: Denoiser) -> dict[str, Any]:
+    model = denoiser.model
+    return {"name": model.name, "version": model.version, "sha256": model.sha256, "descriptors": list(model.descriptors)}
+
+
+def _prior_table(table: dict[str, Any]) -> dict[str, Any]:
+    """A prior without the slices' identities: its rows are in the order of the canonical slices, feet to head."""
+    return {key: table[key] for key in ("source", "descriptors", "probabilities")}
+
+
+def _median(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _installation() -> dict[str, Any]:
+    """Versions of what the engine needs, and the devices torch sees, best first."""
+    import torch
+
+    devices = [
+        {"name": f"cuda:{index}", "label": f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"}
+        for index in range(torch.cuda.device_count())
+        for properties in [torch.cuda.get_device_properties(index)]
+    ]
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "label": "Apple GPU"})
+    devices.append({"name": "cpu", "label": f"CPU, {torch.get_num_threads()} threads"})
+    versions = {}
+    for name in ("torch", "safetensors", "numpy", "SimpleITK", "pydicom"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {"packages": versions, "devices": devices}
+
+
+def main(argv: list[str] | None = None, make_denoiser: MakeDenoiser | None = None) -> None:
+    """Take over stdin and stdout and serve until stdin ends. argv: the private folder."""
+    folder = Path((argv or sys.argv[1:])[0])
+    replies = os.fdopen(os.dup(1), "wb")
+    requests = os.fdopen(os.dup(0), "rb")
+    os.dup2(2, 1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    channel = Channel(replies)
+    worker = Worker(channel, folder, make_denoiser)
+    threading.Thread(target=worker.listen, args=(requests,), daemon=True).start()
+    channel.send("ready", pid=os.getpid(), protocol=PROTOCOL, version=bioatt.__version__)
+    if make_denoiser is None:
+        _prepare_memory()
+    worker.serve()
+
+
+def _prepare_memory() -> None:
+    try:
+        from bioatt.device import keep_freed_memory
+    except ImportError:
+        return  # torch is missing: the first request says so
+    keep_freed_memory()

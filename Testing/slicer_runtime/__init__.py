@@ -1,0 +1,82 @@
+"""Slicer without the application, for tests: the wheel slicer-core (real MRML), PySide6, and stand-ins for the pieces the wheel lacks.
+
+    import slicer_runtime
+    slicer_runtime.start()                       # `slicer`, `qt`, `ctk` can be imported from here on
+    module = slicer_runtime.load_module(path)    # a scripted module, its panel by module.widgetRepresentation()
+
+`SLICER_BASE_PYTHON=DIR` takes ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging from Slicer's own Base/Python instead of ours.
+The process needs EGL and Qt's libraries: `missing_libraries()` names what to install.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+APT_LINE = "apt-get install -y --no-install-recommends libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 fonts-dejavu-core"
+LIBRARIES = ("libEGL.so.1", "libGL.so.1", "libOpenGL.so.0", "libxkbcommon.so.0", "libfontconfig.so.1", "libdbus-1.so.3")
+BASE_PYTHON = Path(__file__).parent / "base_python"
+
+_app: Any = None
+
+
+def missing_libraries() -> str:
+    """Empty where the runtime can start; else one line: what is missing and the apt line that brings it."""
+    missing = []
+    for name in LIBRARIES if sys.platform.startswith("linux") else ():
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            missing.append(name)
+    for package in ("slicer_core", "PySide6"):
+        if not any((Path(folder) / package).is_dir() for folder in sys.path if folder):
+            missing.append(f"Python package {package}")
+    return f"missing {', '.join(missing)}: {APT_LINE}; pip install slicer-core PySide6-Essentials" if missing else ""
+
+
+def start(main_window: bool = True) -> Any:
+    """Start the one application of this process (again: return it). Raises RuntimeError where libraries are missing."""
+    global _app
+    if _app is not None:
+        return _app
+    if problem := missing_libraries():
+        raise RuntimeError(problem)
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from slicer_runtime import pythonqt
+
+    pythonqt.install()
+    import slicer
+
+    from slicer_runtime import ctk_widgets
+
+    ctk_widgets.install()
+    import qt
+
+    from slicer_runtime import mrml_widgets, ui_loader
+
+    mrml_widgets.install()
+    ui_loader.install((*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS))
+    slicer.__path__.append(os.path.join(os.environ.get("SLICER_BASE_PYTHON", str(BASE_PYTHON)), "slicer"))
+    from slicer_runtime.application import qSlicerApplication
+
+    slicer.app = _app = qSlicerApplication(main_window)
+    qt.QApplication.setStyle("Fusion")
+    slicer.selfTests = {}
+    from types import SimpleNamespace
+
+    slicer.modules = SimpleNamespace()
+    slicer.moduleNames = SimpleNamespace()
+    return _app
+
+
+def load_module(path: str | Path) -> Any:
+    """Load a scripted module file (see `modules.load`)."""
+    start()
+    from slicer_runtime import modules
+
+    return modules.load(Path(path))
