@@ -1,6 +1,6 @@
 """Procedural torso in HU with organ labels: chest and abdomen of a random patient, without any patient's data.
 
-Seeds below 1000 are for demonstration and tests, seeds from 1000 on for training.
+Seeds below TRAINING_SEEDS_FROM are for demonstration and tests; training draws its own from there on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from bioatt.phantom.shapes import Noise, Plane, Points, everywhere
 from bioatt.phantom.skeleton import skeleton
 from bioatt.volume import Acquisition, Volume
 
-__all__ = ["LABELS", "PHASES", "torso"]
+__all__ = ["LABELS", "PHASES", "TRAINING_SEEDS_FROM", "torso"]
+
+TRAINING_SEEDS_FROM = 1000
 
 
 def torso(

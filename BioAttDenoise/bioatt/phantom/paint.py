@@ -11,8 +11,8 @@ Colour = float | Callable[[Points], Array]
 
 # Names follow the descriptor set `paper17` where it has one.
 _NAMES = """
-air; skin and fat; muscle; bone; spine; lungs; lung vessels; airways; mediastinum; heart; thoracic aorta; abdominal aorta;
-vessels; liver; liver vessels; liver lesion; spleen; stomach; pancreas; kidneys; bowel; gallbladder
+air; skin and fat; muscle; bone; spine; lungs; lung vessels; airways; mediastinum; heart; thoracic aorta;
+abdominal aorta; vessels; liver; liver vessels; liver lesion; spleen; stomach; pancreas; kidneys; bowel; gallbladder
 """
 LABELS = {name.strip(): value for value, name in enumerate(_NAMES.split(";"))}
 

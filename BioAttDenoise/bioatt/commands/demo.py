@@ -1,0 +1,138 @@
+"""`bioatt demo`: phantom → simulated low dose → denoised → metrics and pictures. Needs no data."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bioatt.commands.denoise import add_engine_arguments
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HELP = "show it on a simulated torso: low dose, denoised, metrics and comparison.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt demo`."""
+    parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="where to write (default demo/)")
+    parser.add_argument("--seed", type=int, default=1, help="which patient, 0 to 999: training never used these")
+    parser.add_argument("--dose", type=float, default=0.25, help="dose as a fraction of full dose (default 0.25)")
+    parser.add_argument("--kernel", default="B30", help="reconstruction kernel, B10 (smooth) to B70 (sharp)")
+    parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
+    parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice (default 512)")
+    parser.add_argument("--strength", type=float, default=1.0, help="share of the change to apply, 0 to 1 (default 1)")
+    add_engine_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Simulate, denoise, compare. What is compared is read back from the files written."""
+    from bioatt.acquisition import Scanner, scan
+    from bioatt.commands.denoise import with_progress
+    from bioatt.commands.evaluate import evaluate, table, write_json
+    from bioatt.denoiser import Denoiser
+    from bioatt.errors import InputError
+    from bioatt.phantom import LABELS, TRAINING_SEEDS_FROM, torso
+    from bioatt.volume import read_volume, write_volume
+
+    start = time.monotonic()
+    if not 0 <= args.seed < TRAINING_SEEDS_FROM:
+        raise InputError(f"--seed {args.seed}: give 0 to {TRAINING_SEEDS_FROM - 1}; training may have seen the others")
+    if args.slices < 1 or args.size < 64:
+        raise InputError("the demo needs at least 1 slice of 64 pixels")
+    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+    folder = Path(args.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the folder {folder.name} ({error.strerror}): choose another") from None
+    say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
+    body, labels = torso(args.seed, args.slices, args.size, phase="portal")
+    say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")
+    scanner = Scanner(kernel=args.kernel)
+    reference, (low,) = scan(body, (args.dose,), scanner=scanner, seed=args.seed)
+    files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
+    write_volume(reference, files["reference"])
+    write_volume(low, files["low"])
+    write_volume(reference.with_hu(labels), files["labels"])
+    low = read_volume(files["low"])
+    result = with_progress(
+        lambda progress: denoiser.denoise(low, strength=args.strength, progress=progress), "denoising"
+    )
+    write_volume(result.volume, files["denoised"])
+
+    reference, denoised = read_volume(files["reference"]), read_volume(files["denoised"])
+    metrics = evaluate(reference, denoised, low)
+    liver = _core(labels, LABELS["liver"])
+    for role, volume in (("input", low), ("output", denoised)):
+        difference = volume.hu[liver].astype(float) - reference.hu[liver]
+        if difference.size:
+            metrics[role]["liver"] = {"noise_hu": float(difference.std()), "bias_hu": float(difference.mean())}
+    metrics["demo"] = {
+        "phantom_seed": args.seed,
+        "dose": args.dose,
+        "kernel": args.kernel,
+        "noise_index_hu": scanner.noise_index,
+        "strength": args.strength,
+        "model": result.model.name,
+        "denoising_seconds": round(result.seconds, 2),
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    pictures(folder / "comparison.png", low.hu, denoised.hu, reference.hu, labels, args.dose)
+    write_json(metrics, folder / "metrics.json")
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(table({"low dose": metrics["input"], "denoised": metrics["output"]}))
+    if "liver" in metrics["input"]:
+        before, after = metrics["input"]["liver"], metrics["output"]["liver"]
+        print(
+            f"{'liver, against the reference':42s} {'noise, HU':9s}{before['noise_hu']:12.2f}{after['noise_hu']:12.2f}"
+        )
+    print(
+        f"reference: the same scan without noise. Model {result.model.name}; phantom seed {args.seed} "
+        f"(training uses seeds from {TRAINING_SEEDS_FROM})."
+    )
+    print(f"{folder}/: comparison.png, metrics.json, reference.nrrd, low.nrrd, denoised.nrrd, labels.nrrd")
+    print(f"{time.monotonic() - start:.0f} s in all. Research use only: not a medical device.")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _core(labels: np.ndarray, value: int) -> np.ndarray:
+    """Voxels of one label away from its edges: (z, y, x) bool."""
+    from scipy.ndimage import binary_erosion
+
+    return binary_erosion(labels == value, structure=[[[1] * 9] * 9])
+
+
+def pictures(
+    path: Path, low: np.ndarray, denoised: np.ndarray, reference: np.ndarray, labels: np.ndarray, dose: float
+) -> None:
+    """comparison.png: the liver with a lesion enlarged, and the lungs."""
+    import numpy as np
+    from scipy.ndimage import label
+
+    from bioatt.comparison import View, around, body_part, write_comparison
+    from bioatt.metrics import WINDOWS
+    from bioatt.phantom import LABELS
+
+    lesion, vessels = labels == LABELS["liver lesion"], labels == LABELS["lung vessels"]
+    # the slice with the most lesion while it shows much liver, and the one with the most lung vessels
+    liver = int(np.argmax(lesion.sum((1, 2)) + 0.02 * (labels == LABELS["liver"]).sum((1, 2))))
+    chest = int(np.argmax(vessels.sum((1, 2))))
+    whole = body_part(reference[liver])
+    views = [View(liver, title="soft tissue", part=whole)]
+    if lesion[liver].any():
+        pieces, count = label(lesion[liver])
+        largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel(), minlength=count + 1)[1:]))
+        rows, columns = np.nonzero(largest)
+        part = around((rows.mean(), columns.mean()), low.shape[1] // 5, low.shape[1:])
+        views.append(View(liver, title="liver lesion", part=part))
+    views.append(View(chest, WINDOWS["lung"], "lung", body_part(reference[chest])))
+    titles = (f"{100 * dose:g} % dose", "denoised", "reference (no noise)")
+    write_comparison(path, low, denoised, reference, views, titles=titles, footer="Simulated torso.")

@@ -1,0 +1,122 @@
+"""`bioatt evaluate`: how near a scan is to its reference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bioatt.volume import Volume
+
+HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt evaluate`."""
+    parser.add_argument("reference", metavar="REFERENCE", help="full-dose or noise-free CT: file or DICOM folder")
+    parser.add_argument("test", metavar="TEST", help="CT to judge, on the same grid")
+    parser.add_argument("--low", metavar="LOW", help="the low-dose CT that TEST was made from, to show the gain")
+    parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, compare, print."""
+    from bioatt.volume import read_volume
+
+    paths = {"reference": args.reference, "output": args.test, "input": args.low}
+    volumes = {role: read_volume(path) for role, path in paths.items() if path}
+    metrics = evaluate(**volumes)
+    print(f"reference {Path(args.reference).name}")
+    print(table({Path(paths[role]).name: metrics[role] for role in ("input", "output") if role in metrics}))
+    if args.json:
+        write_json(metrics, Path(args.json))
+
+
+def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> dict[str, Any]:
+    """{"input": `metrics.compare` of the low-dose CT, "output": of the CT to judge}, on axial slices, padding as air.
+
+    Raises InputError where the grids differ.
+    """
+    from bioatt.metrics import compare
+    from bioatt.volume import canonical
+
+    scans = {"input": input, "output": output}
+    given = {role: scan for role, scan in scans.items() if scan is not None}
+    for scan in given.values():
+        check_same_grid(reference, scan)
+    truth = canonical(reference).volume.hu
+    return {role: compare(truth, canonical(scan).volume.hu) for role, scan in given.items()}
+
+
+def check_same_grid(reference: Volume, other: Volume) -> None:
+    """Raises InputError where voxels do not lie at the same places (0.01 mm)."""
+    import numpy as np
+
+    from bioatt.errors import InputError
+
+    if reference.shape != other.shape:
+        raise InputError(
+            f"{name(other)} has {' x '.join(map(str, other.shape))} voxels (z, y, x), "
+            f"the reference {' x '.join(map(str, reference.shape))}: compare scans of one grid"
+        )
+    last = np.append(np.array(reference.shape[::-1]) - 1, 1)
+    for corner in (np.array([0, 0, 0, 1]), last, last * [1, 0, 0, 1], last * [0, 1, 0, 1]):
+        apart = np.linalg.norm((reference.ijk_to_lps - other.ijk_to_lps) @ corner)
+        if apart > 0.01:
+            raise InputError(
+                f"{name(other)} lies {apart:.2g} mm off the reference (spacing, origin or direction differ): "
+                "resample it to the reference's grid first"
+            )
+
+
+def name(volume: Volume) -> str:
+    """What to call a volume in a message."""
+    return volume.sources[0].name if len(volume.sources) == 1 else "the scan"
+
+
+def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """Text table of `metrics.compare` results by column title; with two columns also their difference."""
+    titles = [*columns]
+    results = [*columns.values()]
+    rows: list[tuple[str, list[float | None], str]] = []
+    for window, first in results[0]["windows"].items():
+        low, high = first["window_hu"]
+        head = f"{window} [{low:g}, {high:g}] HU, range {first['data_range_hu']:g}"
+        for key, label, digits in (
+            ("rmse_hu", "RMSE, HU", ".2f"),
+            ("psnr_db", "PSNR, dB", ".2f"),
+            ("ssim", "SSIM", ".4f"),
+        ):
+            rows.append((f"{head:42s} {label}", [r["windows"][window][key] for r in results], digits))
+            head = ""
+    for tissue in sorted({tissue for r in results for tissue in r["hu_bias"]}):
+        rows.append(
+            (f"{'bias against the reference, ' + tissue:42s} HU", [r["hu_bias"].get(tissue) for r in results], "+.2f")
+        )
+    rows.append((f"{'noise in soft tissue (mode of local SD)':42s} HU", [r["noise_hu"] for r in results], ".2f"))
+    width = max(10, *(len(title) for title in titles)) + 2
+    lines = [" " * 52 + "".join(f"{title:>{width}s}" for title in [*titles, *["change"] * (len(titles) == 2)])]
+    for label, values, digits in rows:
+        cells = ["-" if value is None else format(value, digits) for value in values]
+        if len(values) == 2:
+            before, after = values
+            cells.append("" if before is None or after is None else format(after - before, "+" + digits.lstrip("+")))
+        lines.append(f"{label:52s}" + "".join(f"{cell:>{width}s}" for cell in cells))
+    return "\n".join(lines)
+
+
+def write_json(data: Mapping[str, Any], path: Path) -> None:
+    """Write JSON, whole or not at all. Raises InputError where the place cannot be written."""
+    from bioatt.errors import InputError
+
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path.name} ({error.strerror}): choose another place") from None
