@@ -14,8 +14,9 @@ from bioatt.anatomy import DescriptorSet
 from bioatt.errors import InputError
 from bioatt.priors.base import AnatomicalPrior, Prior
 from bioatt.priors.simple import FixedPrior, RandomPrior, UniformPrior
+from bioatt.priors.smoothing import SmoothedPrior
 
-__all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "UniformPrior", "build_prior"]
+__all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "SmoothedPrior", "UniformPrior", "build_prior"]
 
 
 def build_prior(
@@ -30,6 +31,11 @@ def build_prior(
     names = descriptors.descriptors
     if source.lower().endswith(".json"):
         return FixedPrior.from_file(Path(source))
+    if source == "embedded":
+        from bioatt.priors.embedded import EmbeddedPrior
+
+        embedded = EmbeddedPrior(descriptors, device)
+        return SmoothedPrior(embedded) if smoothing else embedded
     if source == "uniform":
         return UniformPrior(names)
     if kind == "random":

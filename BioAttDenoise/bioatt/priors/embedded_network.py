@@ -1,0 +1,55 @@
+"""The small network of the embedded prior: slice image → which descriptors the slice shows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WINDOWS_HU = ((-1000.0, 0.0), (-150.0, 250.0), (150.0, 1200.0))
+"""Lung and fat, soft tissue, bone: one channel each."""
+FLOOR = 1e-3
+"""Share of presence that every descriptor keeps: a slice without any anatomy gets equal shares."""
+
+
+class EmbeddedNetwork(nn.Module):
+    """Convolutions over the slice image, pooled by mean and maximum, one logit of presence a descriptor.
+
+    forward: (B, 1, grid, grid) HU → (B, N) logits.
+    """
+
+    def __init__(self, descriptors: int, width: int = 16, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.width = width
+        self.features = nn.Sequential(
+            *_layer(len(WINDOWS_HU), width, kernel=5, stride=2),
+            *_layer(width, 2 * width, stride=2),
+            *_layer(2 * width, 3 * width),
+            nn.MaxPool2d(2),
+            *_layer(3 * width, 5 * width),
+            *_layer(5 * width, 5 * width),
+            nn.MaxPool2d(2),
+            *_layer(5 * width, 8 * width),
+            *_layer(8 * width, 8 * width),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(16 * width, descriptors)
+        edges = torch.tensor(WINDOWS_HU).view(1, len(WINDOWS_HU), 1, 1, 2)
+        self.register_buffer("low", edges[..., 0], persistent=False)
+        self.register_buffer("span", edges[..., 1] - edges[..., 0], persistent=False)
+
+    def forward(self, hu: Tensor) -> Tensor:
+        windowed = ((hu - self.low) / self.span).clamp(0, 1) * 2 - 1
+        features = self.features(windowed)
+        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        return self.head(self.dropout(pooled))
+
+
+def share(presence: Tensor) -> Tensor:
+    """Presence (B, N) in 0…1 → p (B, N): each visible descriptor's equal share, weighted by how sure its presence is."""
+    held = presence + FLOOR
+    return held / held.sum(dim=1, keepdim=True)
+
+
+def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)

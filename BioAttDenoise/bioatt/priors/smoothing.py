@@ -1,0 +1,43 @@
+"""Smoothing along z: what a slice shows cannot differ much from its neighbours a few millimetres away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.priors.base import AnatomicalPrior, Prior
+from bioatt.volume import Volume
+
+SIGMA_MM = 4.0
+CONTEXT_SLICES = 4
+"""Neighbours on either side that a slice's smoothed prior can depend on; a part of a volume with these gets the same."""
+
+
+class SmoothedPrior:
+    """Another prior's probabilities, averaged along z with Gaussian weights of distance in mm."""
+
+    def __init__(self, prior: AnatomicalPrior, sigma_mm: float = SIGMA_MM) -> None:
+        self.prior = prior
+        self.sigma_mm = sigma_mm
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior."""
+        prior = self.prior.probabilities(volume, cancelled=cancelled)
+        return replace(prior, p=smoothed(np.asarray(prior.p), volume.spacing[2], self.sigma_mm))
+
+
+def smoothed(p: NDArray[np.float32], step_mm: float, sigma_mm: float = SIGMA_MM) -> NDArray[np.float32]:
+    """p (slices, N), slices step_mm apart → weighted means over at most CONTEXT_SLICES neighbours on either side."""
+    total = np.zeros(p.shape, np.float64)
+    weight = np.zeros((len(p), 1))
+    reach = min(CONTEXT_SLICES, len(p) - 1)
+    for offset in range(-reach, reach + 1):
+        share = np.exp(-0.5 * (offset * step_mm / sigma_mm) ** 2)
+        here = slice(max(0, -offset), len(p) - max(0, offset))
+        there = slice(max(0, offset), len(p) - max(0, -offset))
+        total[here] += share * p[there]
+        weight[here] += share
+    return (total / weight).astype(np.float32)
