@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from bioatt.metrics import noise_sd
 from bioatt.models import OFFSET_HU, SCALE_HU, TrainedModel, default_model, load_model
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
+from bioatt.priors.spatial import SpatialRows
 from bioatt.suitability import training_range_warnings
 from bioatt.volume import Canonical, Volume, canonical
 
@@ -86,7 +88,7 @@ class Denoiser:
         self._place_network()
 
     def _place_network(self) -> None:
-        self.network = self.model.network.to(self.compute.device, memory_format=torch.channels_last)
+        self.network = self.model.network.to(self.compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def descriptors(self) -> DescriptorSet:
@@ -123,7 +125,7 @@ class Denoiser:
             recorder = AttentionRecorder(attention, self.model.descriptors, oriented.volume.shape)
         with self._asking(cancelled):
             output, before, after = self._denoise_slices(oriented.volume.hu, p, strength, recorder, progress)
-        self._warnings += training_range_warnings(self.model, part, float(np.nanmedian(before)))
+        self._warnings += training_range_warnings(self.model, part, median(before))
         return Result(
             volume=part.with_hu(oriented.undo(output)),
             prior=prior,
@@ -146,9 +148,9 @@ class Denoiser:
             return self.denoise(volume, strength=strength, slices=range(slice_index, slice_index + 1))
         part = volume.part(range(slice_index, slice_index + 1))
         fixed = Prior(np.asarray(p, np.float32)[None], self.model.descriptors, "override", part.slice_ids)
-        return Denoiser(
-            self.model, prior=fixed, device=str(self.compute.device), precision=self.compute.precision, tile=self.tile
-        ).denoise(part, strength=strength)
+        other = copy.copy(self)
+        other.prior = fixed
+        return other.denoise(part, strength=strength)
 
     def _prior_of(
         self, volume: Volume, wanted: range, oriented: Canonical, cancelled: Callable[[], bool] | None
@@ -171,7 +173,7 @@ class Denoiser:
     def _denoise_slices(
         self,
         hu: NDArray[np.float32],
-        p: NDArray[np.float32] | None,
+        p: NDArray[np.float32] | SpatialRows | None,
         strength: float,
         recorder: AttentionRecorder | None,
         progress: Progress | None,
@@ -264,6 +266,12 @@ class Denoiser:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def median(noise_hu: NDArray[np.float32]) -> float:
+    """Median σ of the slices that have one; NaN where none has."""
+    known = noise_hu[np.isfinite(noise_hu)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

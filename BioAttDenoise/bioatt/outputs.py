@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
-from bioatt.volume import write_volume
+from bioatt.volume import Volume, check_output, write_volume
+from bioatt.volume_io import check_folder
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Result
 
-SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
+
+def is_series(output: Path) -> bool:
+    """True where an output without suffix names a folder for a DICOM series, False where it names a file."""
+    return output.is_dir() or not output.suffix
 
 
-def is_file_output(path: Path) -> bool:
-    """True for a path with the suffix of a volume file, False for a folder."""
-    return path.name.lower().endswith(SUFFIXES)
+def check_result_output(volume: Volume, output: Path) -> None:
+    """Raise InputError, before the long run, where `write_result` would refuse."""
+    if is_series(output):
+        check_series_output(volume, output)
+    else:
+        check_output(volume, output)
 
 
-def check_output(output: str, source: str) -> None:
-    """Refuse, before any work is done, an output that could not be written or would overwrite the input.
+def write_result(result: Result, output: Path) -> None:
+    """Write the denoised volume, whole or not at all."""
+    if is_series(output):
+        model = result.model
+        write_derived_series(
+            result.volume, output, model_name=model.name, model_version=model.version, strength=result.strength
+        )
+    else:
+        note = f"Denoised by BioAttDenoise, model {result.model.name}, strength {result.strength:g}: research use only"
+        write_volume(result.volume, output, note=note)
 
-    Raises InputError.
+
+def check_file_place(path: Path) -> None:
+    """Raise InputError where a side file (report, table) could not be written."""
+    if path.is_dir():
+        raise InputError(f"{path.name} is a folder: name a file")
+    check_folder(path.absolute().parent)
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed onto it when the block succeeds and removed when it does not.
+
+    Raises InputError where the disk is full or the folder cannot be written.
     """
-    path = Path(output)
-    if path.exists() and path.resolve() == Path(source).resolve():
-        raise InputError("output and input are the same: choose another output, the original is never overwritten")
-    if is_file_output(path):
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"folder {path.absolute().parent.name}/ of the output does not exist: create it first")
-        if path.is_dir():
-            raise InputError(f"{path.name} is a folder: choose a file name for the output")
-    elif path.suffix:
-        raise InputError(f"unknown output format {path.suffix}: use {', '.join(SUFFIXES)}, or a folder for DICOM")
-    elif not Path(source).exists():
-        raise InputError(f"input {Path(source).name} does not exist: check the path")
-    elif path.is_dir() and any(path.iterdir()):
-        raise InputError(f"output folder {path.name}/ is not empty: choose a new one, nothing is overwritten")
-
-
-def write_result(result: Result, output: str) -> None:
-    """Write the denoised volume, whole or not at all. A folder needs a volume that came from DICOM."""
-    path = Path(output)
-    if is_file_output(path):
-        return write_volume(result.volume, path)
-    from bioatt.dicom import write_derived_series
-
-    write_derived_series(
-        result.volume,
-        path,
-        model_name=result.model.name,
-        model_version=result.model.version,
-        strength=result.strength,
-    )
-    return None
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path.name} could not be written whole ({error.strerror}): free some space and try again"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bioatt
+from bioatt.outputs import appearing_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,9 +42,7 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
     return [float(value) if value == value else None for value in values]
 
 
-def write_report(result: Result, path: str | Path) -> None:
+def write_report(result: Result, path: Path) -> None:
     """Write `report(result)` as JSON, whole or not at all."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(report(result), indent=1), encoding="utf-8")
-    os.replace(partial, target)
+    with appearing_whole(path) as partial:
+        partial.write_text(json.dumps(report(result), indent=1), encoding="utf-8")

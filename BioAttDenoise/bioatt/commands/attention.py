@@ -28,12 +28,12 @@ def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
     from bioatt.attention import AttentionRequest
     from bioatt.denoiser import Denoiser
-    from bioatt.device import keep_freed_memory
+    from bioatt.device import tune_cpu
     from bioatt.network import STAGES
     from bioatt.volume import read_volume
 
-    keep_freed_memory()
-    check_folder(args.folder)
+    tune_cpu()
+    check_maps_folder(Path(args.folder))
     volume = read_volume(args.input)
     denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
     request = AttentionRequest(
@@ -48,18 +48,20 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {len(result.attention)} maps, stored as uint8; attention = value / 255")
 
 
-def check_folder(folder: str) -> None:
+def check_maps_folder(folder: Path) -> None:
     """Raise InputError, before any work, where maps could not be written to `folder`."""
     from bioatt.errors import InputError
+    from bioatt.volume_io import check_folder
 
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise InputError(f"{Path(folder).name} is a file: name a folder for the attention maps")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file: name a folder for the attention maps")
+    check_folder(folder if folder.is_dir() else folder.absolute().parent)
 
 
 def write_maps(result: Result, folder: Path) -> None:
     """Write each map of the result as STAGE_ORGAN.nrrd."""
     from bioatt.volume import write_volume
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for (stage, name), volume in result.attention.items():
         write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd")

@@ -42,35 +42,34 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all."""
     from bioatt.attention import AttentionRequest
-    from bioatt.commands.attention import check_folder, write_maps
+    from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.denoiser import Denoiser
-    from bioatt.device import keep_freed_memory
-    from bioatt.outputs import check_output, write_result
+    from bioatt.device import tune_cpu
+    from bioatt.outputs import check_file_place, check_result_output, write_result
     from bioatt.report import write_report
     from bioatt.volume import read_volume
 
-    keep_freed_memory()
-    check_output(args.output, args.input)
-    if args.attention:
-        check_folder(args.attention)
+    tune_cpu()
     volume = read_volume(args.input)
+    slices = parse_slices(args.slices, volume)
+    check_result_output(volume, Path(args.output))
+    if args.attention:
+        check_maps_folder(Path(args.attention))
+    if args.report:
+        check_file_place(Path(args.report))
     denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
-    request = AttentionRequest(descriptors=()) if args.attention else None
+    attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
-            volume,
-            strength=args.strength,
-            slices=parse_slices(args.slices, volume),
-            attention=request,
-            progress=progress,
+            volume, strength=args.strength, slices=slices, attention=attention, progress=progress
         ),
         "denoising",
     )
-    write_result(result, args.output)
+    write_result(result, Path(args.output))
     if args.attention:
         write_maps(result, Path(args.attention))
     if args.report:
-        write_report(result, args.report)
+        write_report(result, Path(args.report))
     print_summary(result, args.output)
 
 
@@ -107,17 +106,17 @@ def print_summary(result: Result, output: str) -> None:
     """What a user wants to know at a glance; warnings go to stderr."""
     import sys
 
-    import numpy as np
+    from bioatt.denoiser import median
 
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    before, after = np.nanmedian(result.noise_before), np.nanmedian(result.noise_after)
+    before, after = median(result.noise_before), median(result.noise_after)
     slices = result.volume.shape[0]
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
         f"({result.precision}), model {result.model.name}, "
         f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
     )
-    if np.isfinite(before) and before > 0:
+    if before > 0:
         print(f"soft-tissue noise {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
     print("Research use only: not a medical device.")

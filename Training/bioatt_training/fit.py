@@ -1,0 +1,119 @@
+"""Train one model as its configuration says, go on where a killed run stopped, and export the best weights."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from bioatt.device import cpu_has_bf16, tune_cpu
+from bioatt.errors import InputError
+from bioatt.models import save_model
+from bioatt_training.experiment import Experiment, NetworkConfig, OptimiserConfig
+from bioatt_training.patches import DataConfig, PatchData
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long a run is and how it is kept. validate_every and save_every count steps."""
+
+    name: str
+    version: str
+    seed: int = 1
+    validate_every: int = 500
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training configuration: the tables of a TOML file."""
+
+    run: RunConfig
+    network: NetworkConfig
+    optimiser: OptimiserConfig
+    data: DataConfig
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a TOML file with the tables run, network, optimiser and data. Raises InputError for what it does not know."""
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise InputError(f"configuration {path.name} cannot be opened: check the path") from None
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
+        kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
+        parts: dict[str, Any] = {}
+        if unknown := sorted(tables.keys() - kinds.keys()):
+            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
+        for name, kind in kinds.items():
+            known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+            table = tables.get(name, {})
+            if unknown := sorted(table.keys() - known):
+                raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")
+            try:
+                parts[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+            except TypeError as error:
+                raise InputError(f"[{name}] of {path.name} lacks a key ({error})") from None
+        return cls(**parts)
+
+
+def fit(config: Config, folder: Path) -> Path:
+    """Train into `folder` (checkpoints, logs), resuming its last checkpoint; returns the exported model file.
+
+    The same folder, configuration and data give the same weights on the same machine.
+    """
+    tune_cpu()
+    lightning.seed_everything(config.run.seed, workers=True)
+    data = PatchData(config.data, seed=config.run.seed)
+    experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
+    on_gpu = torch.cuda.is_available()
+    best = ModelCheckpoint(
+        folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True
+    )
+    trainer = lightning.Trainer(
+        default_root_dir=folder,
+        max_steps=config.optimiser.steps,
+        precision="bf16-mixed" if on_gpu or cpu_has_bf16() else "32-true",
+        logger=[CSVLogger(folder, name="", version="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
+        callbacks=[
+            best,
+            LearningRateMonitor("step"),
+            EMAWeightAveraging(decay=config.run.ema_decay),
+        ],
+        val_check_interval=config.run.validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        gradient_clip_val=1.0,
+        enable_model_summary=False,
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(experiment, data.train_loader(), data.validation_loader(), ckpt_path=last if last.is_file() else None)
+    return export(config, folder, data)
+
+
+def export(config: Config, folder: Path, data: PatchData) -> Path:
+    """Write the best checkpoint so far as a trained-model file."""
+    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
+    experiment.load_state_dict(checkpoint["state_dict"])
+    metadata = {
+        "version": config.run.version,
+        "descriptor_set": data.descriptor_set,
+        "descriptors": list(data.descriptors) if config.network.arm == "bioatt" else [],
+        "prior": data.prior_source,
+        "training": data.description(),
+        "metrics": {"best_step": checkpoint["global_step"]},
+    }
+    path = folder / f"{config.run.name}.safetensors"
+    sha256 = save_model(path, experiment.network, metadata)
+    (folder / f"{config.run.name}.json").write_text(json.dumps({"sha256": sha256, **metadata}, indent=1))
+    return path
