@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bioatt.cli import build_parser, execute
 
-COMMANDS = ("simulate", "prepare", "fit")
+COMMANDS = ("bank", "fit")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

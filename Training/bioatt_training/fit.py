@@ -42,7 +42,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read a TOML file with the tables run, network, optimiser and data. Raises InputError for what it does not know."""
+        """Read a TOML file with these four tables. Raises InputError for what it does not know."""
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError:
@@ -72,12 +72,10 @@ def fit(config: Config, folder: Path) -> Path:
     """
     tune_cpu()
     lightning.seed_everything(config.run.seed, workers=True)
-    data = PatchData(config.data, seed=config.run.seed)
+    data = PatchData(config.data, config.run.seed, config.optimiser.steps)
     experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
     on_gpu = torch.cuda.is_available()
-    best = ModelCheckpoint(
-        folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True
-    )
+    best = ModelCheckpoint(folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         max_steps=config.optimiser.steps,
@@ -107,9 +105,9 @@ def export(config: Config, folder: Path, data: PatchData) -> Path:
     experiment.load_state_dict(checkpoint["state_dict"])
     metadata = {
         "version": config.run.version,
-        "descriptor_set": data.descriptor_set,
+        "descriptor_set": data.bank.header["descriptor_set"],
         "descriptors": list(data.descriptors) if config.network.arm == "bioatt" else [],
-        "prior": data.prior_source,
+        "prior": data.bank.header["prior"],
         "training": data.description(),
         "metrics": {"best_step": checkpoint["global_step"]},
     }

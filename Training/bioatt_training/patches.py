@@ -1,0 +1,149 @@
+"""Random patches from a bank: place, orientation, dose and noise drawn anew each time, reproducibly by number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bioatt.errors import InputError
+from bioatt.models import OFFSET_HU, SCALE_HU
+from bioatt_training.bank import DOSE, Bank
+
+BODY_HU = -600
+GRID = 8
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run is fed. doses: range of dose fractions, drawn evenly on a log scale; validation uses quarter dose.
+
+    phantom_share: part of the patches that come from phantoms, whose targets are noise-free.
+    """
+
+    bank: str
+    patch: int = 128
+    batch: int = 8
+    doses: tuple[float, float] = (0.1, 0.6)
+    phantom_share: float = 0.2
+    validation_patches: int = 256
+
+
+class PatchDataset(Dataset):
+    """Patch number n of a seed is always the same; `count` of them make an epoch.
+
+    Items: low and target (1, patch, patch), standardised HU, and p (N,).
+    """
+
+    def __init__(self, bank: Bank, config: DataConfig, part: str, count: int, seed: int) -> None:
+        self.bank, self.config, self.count, self.seed = bank, config, count, seed
+        self.training = part == "train"
+        fitting = [i for i in bank.indices(part) if min(bank.slices[i].shape) >= config.patch]
+        if not fitting:
+            raise InputError(f"the bank has no {part} slices of {config.patch} px or more: use smaller patches")
+        self.indices = np.array(fitting)
+        self.weights = self._weights()
+        self.corners = {index: self._corners(index) for index in fitting}
+
+    def _weights(self) -> NDArray[np.float64]:
+        """Chance of each slice: patients weigh as the root of their slices, phantoms as `phantom_share`."""
+        patients = [self.bank.slices[index].patient for index in self.indices]
+        counts = Counter(patients)
+        weights = np.array([1 / np.sqrt(counts[patient]) for patient in patients])
+        phantom = np.array([patient.startswith("phantom-") for patient in patients])
+        share = self.config.phantom_share if phantom.any() else 0.0
+        for members, part in ((phantom, share), (~phantom, 1 - share)):
+            if members.any():
+                weights[members] *= part / weights[members].sum()
+        return weights / weights.sum()
+
+    def _corners(self, index: int) -> NDArray[np.int64]:
+        """Upper left corners of patches whose centre lies in the body, on a coarse grid."""
+        target, _ = self.bank.pair(index)
+        half, size = self.config.patch // 2, self.config.patch
+        centres = target[
+            half : target.shape[0] - size + half + 1 : GRID, half : target.shape[1] - size + half + 1 : GRID
+        ]
+        corners = np.argwhere(centres > BODY_HU) * GRID
+        return corners if corners.size else np.zeros((1, 2), np.int64)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, number])
+        index = int(rng.choice(self.indices, p=self.weights))
+        target, noise = self.bank.pair(index)
+        corners = self.corners[index]
+        size = self.config.patch
+        corner = corners[rng.integers(len(corners))] + rng.integers(GRID, size=2)
+        y, x = np.minimum(corner, np.array(target.shape) - size)
+        window = (slice(y, y + size), slice(x, x + size))
+        clean, extra = target[window].astype(np.float32), noise[window].astype(np.float32)
+        if self.training:
+            extra *= noise_scale(float(np.exp(rng.uniform(*np.log(self.config.doses)))))
+            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+            clean, extra = (_turned(image, turns, flip) for image in (clean, extra))
+        return _standard(clean + extra), _standard(clean), torch.from_numpy(self.bank.prior[index])
+
+
+def noise_scale(dose: float) -> np.float32:
+    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
+    return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))
+
+
+def _turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:
+    turned = np.rot90(image, turns)
+    return turned[::-1] if flip else turned
+
+
+def _standard(hu: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy((np.ascontiguousarray(hu) - np.float32(OFFSET_HU)) / np.float32(SCALE_HU))[None]
+
+
+class PatchData:
+    """The loaders of a run, and what its model file will say about the data."""
+
+    def __init__(self, config: DataConfig, seed: int, steps: int) -> None:
+        self.config = config
+        self.bank = Bank(Path(config.bank))
+        self.train = PatchDataset(self.bank, config, "train", steps * config.batch, seed)
+        self.validation = PatchDataset(self.bank, config, "validation", config.validation_patches, 0)
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the prior's columns."""
+        return tuple(self.bank.header["descriptors"])
+
+    def train_loader(self) -> DataLoader:
+        """The run's patches, in order of their number: an epoch is the run."""
+        return DataLoader(self.train, batch_size=self.config.batch)
+
+    def validation_loader(self) -> DataLoader:
+        """The same quarter-dose patches of left-out patients every time."""
+        return DataLoader(self.validation, batch_size=self.config.batch)
+
+    def description(self) -> dict[str, Any]:
+        """Ranges of the training slices: what `bioatt.suitability` holds a scan against."""
+        slices = [self.bank.slices[index] for index in self.bank.indices("train")]
+        noise = [one.noise_hu for one in slices if one.noise_hu is not None]
+        thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
+        pixel = [one.pixel_mm for one in slices]
+        return {
+            "noise_hu": [round(min(noise), 1), round(max(noise) / np.sqrt(self.config.doses[0]), 1)],
+            "pixel_mm": [round(min(pixel), 2), round(max(pixel), 2)],
+            "slice_thickness_mm": [min(thickness), max(thickness)],
+            "kernels": sorted({one.kernel for one in slices if one.kernel}),
+            "doses": list(self.config.doses),
+            "patients": len({one.patient for one in slices if not one.patient.startswith("phantom-")}),
+            "slices": len({(one.source, one.offset) for one in slices}),
+            "phantoms": len({one.patient for one in slices if one.patient.startswith("phantom-")}),
+            "patch": self.config.patch,
+        }
