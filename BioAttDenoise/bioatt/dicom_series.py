@@ -182,7 +182,7 @@ def _ordered(stack: list[_Slice], warnings: list[str]) -> list[_Slice]:
     """Sorted along the slices' normal; copies of one image dropped."""
     unique = {item.text("SOPInstanceUID") or str(item.path): item for item in stack}
     if len(unique) < len(stack):
-        warnings.append(f"{len(stack) - len(unique)} files are copies of others in the folder and were left out")
+        warnings.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
     items = list(unique.values())
     if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
         if len(items) > 1:
@@ -199,7 +199,7 @@ def _ordered(stack: list[_Slice], warnings: list[str]) -> list[_Slice]:
     gaps = np.diff([item.position @ normal for item in items])
     if (gaps < 1e-3).any():
         count = int((gaps < 1e-3).sum())
-        raise InputError(f"{count} slices share a position with another (phases mixed in one series?): separate them")
+        raise InputError(f"slices at the position of another: {count} (phases mixed in one series?); separate them")
     return items
 
 
@@ -222,13 +222,13 @@ def _step(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, bool]:
         return step, True
     typical = float(np.median(gaps))
     missing = int(np.sum(np.rint(gaps / typical) - 1))
-    what = f"{missing} slices seem to be missing" if missing > 0 else "slices are unevenly spaced"
+    what = f"slices missing: {missing}" if missing > 0 else "slices are unevenly spaced"
     warnings.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
     return step * typical / np.linalg.norm(step), False
 
 
 def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds every slice, and (slope, intercept) per slice."""
+    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice."""
     slopes, planes = [], []
     for item in stack:
         kind = item.text("RescaleType").upper()

@@ -1,19 +1,25 @@
-"""Is a volume file whole? ITK fills the lost end of a NIfTI with zeros and overlooks damaged zlib streams."""
+"""Is a volume file whole? ITK fills the lost end and the NaNs of a NIfTI with zeros and overlooks damaged streams."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from bioatt.errors import InputError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # a thousand times that when a constant volume unpacks
+_LONGEST_HEADER = 1 << 20
 _META_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4}
 _META_BYTES |= {"MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
+_NIFTI_FLOATS = (16, 64)
 _BROKEN = "truncated or damaged: copy it again from its source"
 
 
@@ -26,6 +32,7 @@ def suffix_of(path: Path) -> str:
 def check_whole(path: Path) -> None:
     """Raise InputError where the voxels of a .nrrd, .nii, .nii.gz or .mha file are cut short or fail their checksum.
 
+    NaN and infinite voxels of a NIfTI are refused here too, since ITK would make water (0 HU) of them.
     Headers with a data file of their own (.nhdr, .mhd) and rare encodings are left to ITK, which checks them.
     """
     suffix = suffix_of(path)
@@ -35,21 +42,27 @@ def check_whole(path: Path) -> None:
         elif suffix == ".nrrd":
             header = _header_until(stream, rb"\r?\n\r?\n")
             if re.search(rb"^encoding: *gz", header, re.MULTILINE | re.IGNORECASE):
-                _count(stream, len(header))
+                _exhaust(stream, len(header))
         elif suffix == ".mha":
             header = _header_until(stream, rb"ElementDataFile *= *LOCAL\r?\n")
             if _meta_field(header, "CompressedData").lower() == "true":
-                _count(stream, len(header))
+                _exhaust(stream, len(header))
             elif stream.seek(0, 2) - len(header) < _meta_bytes(header):
                 raise InputError(_BROKEN)
 
 
 def _header_until(stream: BinaryIO, end: bytes) -> bytes:
-    start = stream.read(_CHUNK)
+    start = stream.read(_LONGEST_HEADER)
     match = re.search(end, start)
     if match is None:
         raise InputError(f"the header has no end: {_BROKEN}")
     return start[: match.end()]
+
+
+def _exhaust(stream: BinaryIO, offset: int) -> None:
+    stream.seek(offset)
+    for _ in _unpacked(stream):
+        pass
 
 
 def _meta_field(header: bytes, name: str) -> str:
@@ -66,42 +79,47 @@ def _meta_bytes(header: bytes) -> int:
 
 
 def _check_nifti(stream: BinaryIO) -> None:
-    start = stream.read(2)
+    packed = stream.read(2) == b"\x1f\x8b"
     stream.seek(0)
-    packed = start == b"\x1f\x8b"
-    header = zlib.decompressobj(31).decompress(stream.read(4096), 544) if packed else stream.read(544)
-    if len(header) < 352:
-        raise InputError(_BROKEN)
-    order = "<" if struct.unpack("<i", header[:4])[0] in (348, 540) else ">"
-    version = struct.unpack(f"{order}i", header[:4])[0]
-    if version == 348:
-        dim = struct.unpack(f"{order}8h", header[40:56])
-        (bits,) = struct.unpack(f"{order}h", header[72:74])
-        (offset,) = struct.unpack(f"{order}f", header[108:112])
-    elif version == 540:
-        (bits,) = struct.unpack(f"{order}h", header[14:16])
-        dim = struct.unpack(f"{order}8q", header[16:80])
-        (offset,) = struct.unpack(f"{order}q", header[168:176])
+    chunks = _unpacked(stream) if packed else iter(lambda: stream.read(_CHUNK), b"")
+    start = next(chunks, b"")
+    order = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+    if len(start) >= 348 and struct.unpack(f"{order}i", start[:4])[0] == 348:
+        dim, kind, bits, offset = 40, "8h", 72, (108, "f")
+    elif len(start) >= 540 and struct.unpack(f"{order}i", start[:4])[0] == 540:
+        dim, kind, bits, offset = 16, "8q", 14, (168, "q")
     else:
-        raise InputError("no NIfTI file: its header has another size")
-    expected = int(offset) + bits // 8 * math.prod(dim[1 : dim[0] + 1])
-    if (_count(stream, 0) if packed else stream.seek(0, 2)) < expected:
+        raise InputError(f"no whole NIfTI header: {_BROKEN}")
+    dims = struct.unpack_from(order + kind, start, dim)
+    (datatype,) = struct.unpack_from(f"{order}h", start, bits - 2)
+    (bits_per_voxel,) = struct.unpack_from(f"{order}h", start, bits)
+    first = int(struct.unpack_from(order + offset[1], start, offset[0])[0])
+    total = 0
+    floats = np.dtype(f"{order}f{bits_per_voxel // 8}") if datatype in _NIFTI_FLOATS else None
+    rest, ahead = b"", first
+    for chunk in itertools.chain([start], chunks):
+        total += len(chunk)
+        if floats is not None:
+            data = rest + chunk[ahead:]
+            ahead = max(0, ahead - len(chunk))
+            whole = len(data) // floats.itemsize * floats.itemsize
+            if not np.isfinite(np.frombuffer(data[:whole], floats)).all():
+                raise InputError("NaN or infinite voxels: replace them (air is -1000 HU) and try again")
+            rest = data[whole:]
+    if total < first + bits_per_voxel // 8 * math.prod(dims[1 : dims[0] + 1]):
         raise InputError(_BROKEN)
 
 
-def _count(stream: BinaryIO, offset: int) -> int:
-    """Bytes that a gzip or zlib stream holds; raises InputError where it is cut short or its checksum is wrong."""
-    stream.seek(offset)
+def _unpacked(stream: BinaryIO) -> Iterator[bytes]:
+    """What gzip or zlib data from here on hold; raises InputError where they are cut short or fail their checksum."""
     unpack = zlib.decompressobj(47)
-    total = 0
     try:
         while chunk := stream.read(_CHUNK):
-            total += len(unpack.decompress(chunk))
+            yield unpack.decompress(chunk)
             while unpack.eof and unpack.unused_data[:2] == b"\x1f\x8b":  # gzip files may have several members
                 unpack, rest = zlib.decompressobj(47), unpack.unused_data
-                total += len(unpack.decompress(rest))
+                yield unpack.decompress(rest)
     except zlib.error:
         raise InputError(_BROKEN) from None
     if not unpack.eof:
         raise InputError(_BROKEN)
-    return total

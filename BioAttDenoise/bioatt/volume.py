@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bioatt.errors import InputError
+from bioatt.errors import BioAttError, InputError
 
 if TYPE_CHECKING:
     from bioatt.volume_io import check_output, read_volume, write_volume
@@ -101,7 +101,7 @@ class Volume:
                 "the columns of the direction matrix are no axes of unit length: correct the file's header"
             )
         object.__setattr__(self, "storage", self.storage or hu.dtype.name)
-        object.__setattr__(self, "hu", hu.astype(_working_type(hu.dtype), copy=False))
+        object.__setattr__(self, "hu", cast(hu, _working_type(hu.dtype)))
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
         object.__setattr__(self, "direction", direction)
@@ -146,10 +146,12 @@ class Volume:
     def with_hu(self, hu: np.ndarray) -> Volume:
         """The same slices with new HU: rounded and clipped into this volume's type, padding put back as it was.
 
-        hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape.
+        hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape, BioAttError for NaN.
         """
         if np.shape(hu) != self.shape:
             raise InputError(f"the new voxels have shape {np.shape(hu)}, the volume {self.shape}")
+        if not np.isfinite(hu).all():
+            raise BioAttError("the new voxels hold NaN or infinite values: please report it")
         values = cast(np.asarray(hu), self.hu.dtype)
         mask = self.padding_mask
         if mask.any():
@@ -253,7 +255,8 @@ def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
     names = [""] * len(hu)
     for k in order:
         digest = hashlib.sha1(str(hu[k].shape).encode(), usedforsecurity=False)
-        digest.update(cast(hu[k], "<i4").tobytes())
+        with np.errstate(invalid="ignore"):  # NaN is refused by `check_hu`, here it only needs some number
+            digest.update(cast(hu[k], "<i4").tobytes())
         name = digest.hexdigest()
         seen[name] = seen.get(name, 0) + 1
         names[k] = name if seen[name] == 1 else f"{name}#{seen[name]}"

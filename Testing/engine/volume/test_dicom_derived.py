@@ -1,0 +1,195 @@
+"""The derived series: what its headers say, what its pixels are, and that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.sr.codedict import codes
+from pydicom.uid import ImplicitVRLittleEndian
+
+import bioatt
+from bioatt import dicom
+from bioatt.dicom import check_series_output, write_derived_series
+from bioatt.errors import InputError
+from bioatt.volume import Volume, read_volume
+
+MADE = {"model_name": "bioatt-slim", "model_version": "2", "strength": 0.8}
+
+
+@pytest.fixture
+def derived(series, tmp_path):
+    """Read the synthetic series, lower its HU by 3, write it; → (input volume, result, sorted derived headers)."""
+
+    def make(hu=None, slices: range | None = None, series_number=None, **options):
+        series(hu, **options)
+        volume = read_volume(series.folder)
+        part = volume.part(slices) if slices else volume
+        result = part.with_hu(part.hu.astype(np.float32) - 3)
+        write_derived_series(result, tmp_path / "out", series_number=series_number, **MADE)
+        images = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+        return part, result, images
+
+    return make
+
+
+def test_pixels_geometry_and_series_by_pydicom_and_itk(derived, tmp_path):
+    _, result, images = derived()
+    again = read_volume(tmp_path / "out")
+    np.testing.assert_array_equal(again.hu, result.hu)
+    np.testing.assert_allclose(again.ijk_to_lps, result.ijk_to_lps, atol=1e-9)
+    for k, image in enumerate(images):
+        stored = image.pixel_array.astype(float)
+        np.testing.assert_array_equal(stored * image.RescaleSlope + image.RescaleIntercept, result.hu[k])
+    itk = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "out")))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), result.hu)
+    np.testing.assert_allclose(itk.GetSpacing(), result.spacing, atol=1e-6)
+    np.testing.assert_allclose(itk.GetOrigin(), result.origin, atol=1e-6)
+
+
+def test_headers_say_what_was_done(derived):
+    volume, _, images = derived(StudyID="77", FrameOfReferenceUID="1.2.3", ContentDate="20200102")
+    originals = [pydicom.dcmread(path) for path in volume.sources]
+    assert len({image.SOPInstanceUID for image in images} | {image.SOPInstanceUID for image in originals}) == 10
+    assert len({image.SeriesInstanceUID for image in images}) == 1
+    for image, original in zip(images, originals, strict=True):
+        assert list(image.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
+        assert image.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID
+        assert image.SeriesInstanceUID != original.SeriesInstanceUID
+        assert image.SeriesNumber == 1003
+        assert image.SeriesDescription == "Abdomen [BioAtt bioatt-slim 80%, research]"
+        assert image.ContentDate > original.ContentDate
+        for same in (
+            *("StudyInstanceUID", "FrameOfReferenceUID", "StudyID", "PatientID", "StudyDate", "InstanceNumber"),
+            *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SOPClassUID"),
+            *("KVP", "XRayTubeCurrent", "ConvolutionKernel", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+        ):
+            assert image[same].value == original[same].value, same
+
+        (code,) = image.DerivationCodeSequence
+        assert coded(code) == coded_as(codes.DCM.Smoothing)
+        for word in (bioatt.__version__, "bioatt-slim 2", "0.80", "Research use only"):
+            assert word in image.DerivationDescription
+        (source,) = image.SourceImageSequence
+        assert source.ReferencedSOPInstanceUID == original.SOPInstanceUID
+        assert source.ReferencedSOPClassUID == original.SOPClassUID
+        (purpose,) = source.PurposeOfReferenceCodeSequence
+        assert coded(purpose) == coded_as(codes.DCM.SourceImageForImageProcessingOperation)
+        (equipment,) = image.ContributingEquipmentSequence
+        assert coded(equipment.PurposeOfReferenceCodeSequence[0]) == coded_as(codes.DCM.ProcessingEquipment)
+        assert equipment.Manufacturer == "BioAttDenoise"
+        assert equipment.ManufacturerModelName == "bioatt-slim"
+        assert bioatt.__version__ in equipment.SoftwareVersions
+        assert "0.80" in equipment.ContributionDescription
+
+        assert "SmallestImagePixelValue" not in image
+        assert "LargestImagePixelValue" not in image
+        assert not any(element.tag.is_private for element in image)
+
+
+def coded(item):
+    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
+
+
+def coded_as(code):
+    return code.value, code.scheme_designator, code.meaning
+
+
+def test_only_the_chosen_slices_and_number(derived):
+    volume, _, images = derived(slices=range(1, 4), series_number=42)
+    assert len(images) == 3
+    assert {image.SeriesNumber for image in images} == {42}
+    wanted = [pydicom.dcmread(path).SOPInstanceUID for path in volume.sources]
+    assert [image.SourceImageSequence[0].ReferencedSOPInstanceUID for image in images] == wanted
+
+
+def test_each_slice_keeps_its_place_where_one_is_missing(derived):
+    _, _, images = derived(keep=[0, 1, 3, 4])
+    assert [float(image.ImagePositionPatient[2]) for image in images] == [100, 102.5, 107.5, 110]
+
+
+def test_unsigned_12_bits_clip_and_padding_stays(derived):
+    rng = np.random.default_rng(1)
+    hu = rng.integers(-1024, 3072, (3, 8, 8)).astype(np.int32)
+    hu[0, 0, 0], hu[0, 0, 1] = -1024, 3071
+    _, _, images = derived(hu, signed=False, bits=12)
+    stored = np.stack([image.pixel_array for image in images])
+    np.testing.assert_array_equal(stored, np.clip(hu - 3, -1024, 3071) + 1024)
+    assert images[0].HighBit == 11
+
+
+def test_padding_and_fractional_slope(derived):
+    rng = np.random.default_rng(2)
+    hu = rng.integers(-1000, 1000, (3, 8, 8)).astype(np.int32)
+    hu[:, :2] = -2000
+    volume, _, images = derived(hu, slope=0.5, intercept=-1000.25)
+    assert volume.hu.dtype == np.float32
+    for image, before in zip(images, volume.hu, strict=True):
+        after = image.pixel_array * 0.5 - 1000.25
+        np.testing.assert_array_equal(after[:2], before[:2])
+        np.testing.assert_array_equal(after[2:], before[2:] - 3)
+
+
+def test_implicit_and_compressed_sources_become_explicit_uncompressed(derived):
+    hu = np.random.default_rng(3).integers(-1000, 1000, (3, 8, 8)).astype(np.int16)
+    _, _, images = derived(hu, syntax=ImplicitVRLittleEndian)
+    assert images[0].file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+    np.testing.assert_array_equal(images[1].pixel_array - 1024, hu[1] - 3)
+
+
+def test_missing_rescale_is_written_out(derived):
+    _, result, images = derived(intercept=0, drop=("RescaleSlope", "RescaleIntercept", "RescaleType"))
+    assert (images[0].RescaleSlope, images[0].RescaleIntercept, images[0].RescaleType) == (1, 0, "HU")
+    np.testing.assert_array_equal(images[0].pixel_array, result.hu[0])
+
+
+def test_needs_dicom_sources_and_an_empty_folder(series, tmp_path):
+    series()
+    volume = read_volume(series.folder)
+    with pytest.raises(InputError, match="is not empty"):
+        write_derived_series(volume, series.folder, **MADE)
+    with pytest.raises(InputError, match="no folder missing"):
+        check_series_output(volume, tmp_path / "missing" / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        check_series_output(volume, tmp_path / "file")
+    with pytest.raises(InputError, match="needs DICOM input"):
+        check_series_output(Volume(volume.hu), tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    write_derived_series(volume, tmp_path / "empty", **MADE)
+    assert len(list((tmp_path / "empty").iterdir())) == 5
+    volume.sources[2].unlink()
+    with pytest.raises(InputError, match="needs DICOM input"):
+        write_derived_series(volume, tmp_path / "late", **MADE)
+
+
+def test_a_failure_leaves_nothing_behind(series, tmp_path, monkeypatch):
+    series()
+    volume = read_volume(series.folder)
+    before = sorted(tmp_path.iterdir())
+    written = 0
+
+    def fail(*_):
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise OSError(28, "No space left on device")
+        return volume.hu[0]
+
+    monkeypatch.setattr(dicom, "_set_pixels", fail)
+    with pytest.raises(InputError, match="No space left"):
+        write_derived_series(volume, tmp_path / "out", **MADE)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_full_disk_leaves_nothing_behind(series, tmp_path, small_files_only):
+    series()
+    volume = read_volume(series.folder)
+    before = sorted(tmp_path.iterdir())
+    with small_files_only(1500), pytest.raises(InputError, match="could not be written"):
+        write_derived_series(volume, tmp_path / "out", **MADE)
+    assert sorted(tmp_path.iterdir()) == before
