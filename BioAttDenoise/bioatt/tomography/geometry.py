@@ -60,7 +60,13 @@ class Geometry:
 
     def coarser(self, cells: int = 1, views: int = 1) -> Geometry:
         """The same fan with every `cells` cells and `views` views merged: the low-cost geometry of training."""
-        return replace(self, cells=-(-self.cells // cells), views=-(-self.views // views), cell_mm=self.cell_mm * cells)
+        return replace(
+            self,
+            cells=-(-self.cells // cells),
+            views=-(-self.views // views),
+            cell_mm=self.cell_mm * cells,
+            offset_cells=self.offset_cells / cells,
+        )
 
     @property
     def angles(self) -> np.ndarray:
