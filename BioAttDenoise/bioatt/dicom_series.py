@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,22 +47,49 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
     series: SeriesNumber or SeriesInstanceUID, to choose another than the longest.
 
     HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
-    axial ones. Raises InputError where there is no CT, no single largest series, or slices that do not fit together.
+    axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, or
+    a header that holds no numbers where numbers belong.
     """
-    warnings: list[str] = []
+    try:
+        with _lenient():
+            return _read_series(path, series)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise InputError(f"a DICOM header holds a malformed value ({what}): export the series again") from error
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    """Read values that break the standard without a word of pydicom's; those that matter are refused by us."""
+    mode, pydicom.config.settings.reading_validation_mode = (
+        pydicom.config.settings.reading_validation_mode,
+        pydicom.config.IGNORE,
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        pydicom.config.settings.reading_validation_mode = mode
+
+
+def _read_series(path: Path, series: str | int | None) -> Volume:
+    notes: list[str] = []
     files = [path] if path.is_file() else list(_files(path))
     images = [header for file in files if (header := _header(file)) is not None]
     if not images:
         raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
-    stack = _choose(_ct_slices(images), series, warnings)
-    stack = _ordered(stack, warnings)
-    hu, slopes = _pixels(stack, warnings)
+    stack = _choose(_ct_slices(images), series, notes)
+    stack = _ordered(stack, notes)
+    hu, slopes = _pixels(stack, notes)
     first = stack[0]
-    step, even = _step(stack, warnings)
+    step, even = _step(stack, notes)
     row_mm, column_mm = (float(v) for v in first.header.get("PixelSpacing") or (0, 0))
     if not row_mm or not column_mm:
         row_mm = column_mm = 1.0
-        warnings.append("no Pixel Spacing in the header: 1 mm is taken")
+        notes.append("no Pixel Spacing in the header: 1 mm is taken")
     return Volume(
         hu=hu,
         spacing=(column_mm, row_mm, float(np.linalg.norm(step))),
@@ -70,7 +99,7 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
         sources=tuple(item.path for item in stack),
         padding=_padding(stack, slopes),
         even=even,
-        warnings=tuple(warnings),
+        warnings=tuple(notes),
     )
 
 
@@ -130,7 +159,7 @@ def _ct_slices(images: list[tuple[Path, Dataset]]) -> list[_Slice]:
     return slices
 
 
-def _choose(slices: list[_Slice], series: str | int | None, warnings: list[str]) -> list[_Slice]:
+def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) -> list[_Slice]:
     """The largest group of slices of one series, size and orientation."""
     groups: list[list[_Slice]] = []
     for item in slices:
@@ -151,7 +180,7 @@ def _choose(slices: list[_Slice], series: str | int | None, warnings: list[str])
             f"{len(ranked)} CT series, the longest of one length: {listing}; put one in a folder of its own"
         )
     if len(ranked) > 1:
-        warnings.append(f"of {len(ranked)} CT series the longest was taken: {listing}")
+        notes.append(f"of {len(ranked)} CT series the longest was taken: {listing}")
     return ranked[0]
 
 
@@ -178,18 +207,18 @@ def _describe(group: list[_Slice]) -> str:
     return f"{' '.join(parts)} ({first.path.name} ...)"
 
 
-def _ordered(stack: list[_Slice], warnings: list[str]) -> list[_Slice]:
+def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
     """Sorted along the slices' normal; copies of one image dropped."""
     unique = {item.text("SOPInstanceUID") or str(item.path): item for item in stack}
     if len(unique) < len(stack):
-        warnings.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
+        notes.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
     items = list(unique.values())
     if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
         if len(items) > 1:
             raise InputError(
                 "slices lack Image Position or Orientation (Patient): their order is unknown; export them again"
             )
-        warnings.append("no position or orientation in the header: a supine axial slice at 0 is taken")
+        notes.append("no position or orientation in the header: a supine axial slice at 0 is taken")
         only = items[0]
         return [_Slice(only.path, only.header, np.zeros(3), np.array([1.0, 0, 0, 0, 1, 0]))]
     normal = _normal(items[0])
@@ -208,7 +237,7 @@ def _normal(item: _Slice) -> np.ndarray:
     return normal / np.linalg.norm(normal)
 
 
-def _step(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, bool]:
+def _step(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, bool]:
     """Vector from a slice to the next (mm, LPS), and whether all slices are that far apart."""
     header = stack[0].header
     if len(stack) == 1:
@@ -223,11 +252,11 @@ def _step(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, bool]:
     typical = float(np.median(gaps))
     missing = int(np.sum(np.rint(gaps / typical) - 1))
     what = f"slices missing: {missing}" if missing > 0 else "slices are unevenly spaced"
-    warnings.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
+    notes.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
     return step * typical / np.linalg.norm(step), False
 
 
-def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+def _pixels(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice."""
     slopes, planes = [], []
     for item in stack:
@@ -235,7 +264,7 @@ def _pixels(stack: list[_Slice], warnings: list[str]) -> tuple[np.ndarray, list[
         if kind not in ("", "HU", "US", "HU_MOD"):
             raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
         if "RescaleSlope" not in item.header or "RescaleIntercept" not in item.header:
-            warnings.append("no Rescale Slope and Intercept in the header: the stored numbers are taken as HU")
+            notes.append("no Rescale Slope and Intercept in the header: the stored numbers are taken as HU")
         slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
         try:
             plane = sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))

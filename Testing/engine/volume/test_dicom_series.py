@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from bioatt.errors import InputError
-from bioatt.volume import Acquisition, canonical, read_volume
+from bioatt.volume import Acquisition, Volume, canonical, read_volume, write_volume
 
 
 def test_reads_hu_geometry_and_acquisition(series):
@@ -61,6 +61,16 @@ def test_any_file_order_gives_the_same_volume_and_slice_ids(series, tmp_path):
         np.testing.assert_array_equal(first.hu, other.hu)
         np.testing.assert_allclose(first.ijk_to_lps, other.ijk_to_lps, atol=1e-9)
         assert first.slice_ids == other.slice_ids
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_other_formats_keep_the_slice_ids(series, tmp_path, suffix):
+    series(orientation=(-1, 0, 0, 0, -1, 0))
+    volume = read_volume(series.folder)
+    write_volume(volume, tmp_path / f"ct{suffix}")
+    assert read_volume(tmp_path / f"ct{suffix}").slice_ids == volume.slice_ids
+    upside_down = Volume(volume.hu[::-1, ::-1], direction=volume.direction * (1, -1, -1))
+    assert upside_down.slice_ids == volume.slice_ids[::-1]
 
 
 def test_a_slice_alone_keeps_its_identity(series):
@@ -264,12 +274,40 @@ def test_slices_without_position_are_refused_but_one_alone_works(series):
     assert "no position" in volume.warnings[0]
 
 
-def test_truncated_and_empty(series, tmp_path):
+@pytest.mark.parametrize("compressed", [False, True])
+def test_truncated(series, compressed, capfd):
     series()
     file = series.folder / "003.dcm"
+    if compressed:
+        image = pydicom.dcmread(file)
+        image.compress(RLELossless)
+        image.save_as(file)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"003\.dcm is damaged or truncated"):
         read_volume(series.folder)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("good", "bad"), [(b"1.125", b"broad"), (b"-1024.5", b"unknown")])
+def test_malformed_header(series, good, bad, recwarn, caplog):
+    """Values that pydicom would not write, put into the file's bytes."""
+    series(pixel=(1.125, 0.75), intercept=-1024.5)
+    for path in series.folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(good, bad))
+    with pytest.raises(InputError, match="malformed|damaged"):
+        read_volume(series.folder)
+    assert not recwarn.list
+    assert not caplog.records
+
+
+def test_missing_pixel_spacing_warns(series):
+    series(drop=("PixelSpacing",))
+    volume = read_volume(series.folder)
+    assert volume.spacing == pytest.approx((1, 1, 2.5))
+    assert volume.warnings == ("no Pixel Spacing in the header: 1 mm is taken",)
+
+
+def test_empty(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="nothing: no DICOM image"):
         read_volume(tmp_path / "nothing")
