@@ -152,8 +152,9 @@ def build_bank(
             for realisation in range(realisations if part == "train" else 1):
                 kernel = "auto" if realisation == 0 else str(rng.choice(SMOOTH_TO_SHARP))
                 seed_here = int(rng.integers(2**31))
-                noise = insert_noise(chosen.hu, volume.pixel_mm, dose_fraction=DOSE, kernel=kernel, rng=seed_here).noise
-                add(chosen, noise, np.asarray(p)[kept], source, part)
+                noise = _inserted(chosen, kernel, seed_here, source)
+                if noise is not None:
+                    add(chosen, noise, np.asarray(p)[kept], source, part)
             log.info("%s: %d slices, %s", source.path.name, len(kept), part)
         for number in range(phantoms):
             add(*_phantom(TRAINING_SEEDS_FROM + number, rng, embedded), "train")
@@ -167,6 +168,16 @@ def build_bank(
         "slices": [asdict(one) for one in slices],
     }
     (folder / "bank.json").write_text(json.dumps(header, indent=0), encoding="utf-8")
+
+
+def _inserted(volume: Volume, kernel: str, seed: int, source: Source) -> NDArray[np.float32] | None:
+    """Quarter-dose noise of the slices; with the header's kernel where the scan cannot tell; or None."""
+    for choice in (kernel, source.kernel or "B30"):
+        try:
+            return insert_noise(volume.hu, volume.pixel_mm, dose_fraction=DOSE, kernel=choice, rng=seed).noise
+        except InputError as error:
+            log.warning("%s, kernel %s: %s", source.path.name, choice, error)
+    return None
 
 
 def _phantom(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
 from bioatt.models import SCALE_HU
 from bioatt.network import Arm, Weighting, build_network
+from bioatt_training.cured_lightning import lightning
 from bioatt_training.objectives import LOSSES, interior
-from bioatt_training.prior_perturbation import perturb
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
@@ -36,7 +35,6 @@ class OptimiserConfig:
     weight_decay: float = 1e-4
     loss: str = "mse"
     margin: int = 20
-    prior_perturbation: float = 0.3
 
 
 class Experiment(lightning.LightningModule):
@@ -57,7 +55,7 @@ class Experiment(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss on the interior of one batch."""
         low, target, p = batch
-        output = self(low, perturb(p, self.config.prior_perturbation))
+        output = self(low, p)
         loss = self.loss(interior(output, self.config.margin).float(), interior(target, self.config.margin))
         self.log("train_loss", loss, prog_bar=True)
         return loss

@@ -8,14 +8,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from bioatt.device import cpu_has_bf16, tune_cpu
 from bioatt.errors import InputError
 from bioatt.models import save_model
+from bioatt_training.cured_lightning import callbacks, lightning, loggers
 from bioatt_training.experiment import Experiment, NetworkConfig, OptimiserConfig
 from bioatt_training.patches import DataConfig, PatchData
 
@@ -75,16 +73,21 @@ def fit(config: Config, folder: Path) -> Path:
     data = PatchData(config.data, config.run.seed, config.optimiser.steps)
     experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
     on_gpu = torch.cuda.is_available()
-    best = ModelCheckpoint(folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True)
+    best = callbacks.ModelCheckpoint(
+        folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True
+    )
     trainer = lightning.Trainer(
         default_root_dir=folder,
         max_steps=config.optimiser.steps,
         precision="bf16-mixed" if on_gpu or cpu_has_bf16() else "32-true",
-        logger=[CSVLogger(folder, name="", version="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
+        logger=[
+            loggers.CSVLogger(folder, name="", version="csv"),
+            loggers.TensorBoardLogger(folder, name="", version="tensorboard"),
+        ],
         callbacks=[
             best,
-            LearningRateMonitor("step"),
-            EMAWeightAveraging(decay=config.run.ema_decay),
+            callbacks.LearningRateMonitor("step"),
+            callbacks.EMAWeightAveraging(decay=config.run.ema_decay),
         ],
         val_check_interval=config.run.validate_every,
         check_val_every_n_epoch=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.bank import DOSE, Bank
+from bioatt_training.prior_perturbation import perturb
 
 BODY_HU = -600
 GRID = 8
@@ -26,6 +28,7 @@ class DataConfig:
     """What a run is fed. doses: range of dose fractions, drawn evenly on a log scale; validation uses quarter dose.
 
     phantom_share: part of the patches that come from phantoms, whose targets are noise-free.
+    prior_perturbation: part of the patches that are shown another prior than their own (see `prior_perturbation`).
     """
 
     bank: str
@@ -33,6 +36,7 @@ class DataConfig:
     batch: int = 8
     doses: tuple[float, float] = (0.1, 0.6)
     phantom_share: float = 0.2
+    prior_perturbation: float = 0.3
     validation_patches: int = 256
 
 
@@ -87,11 +91,13 @@ class PatchDataset(Dataset):
         y, x = np.minimum(corner, np.array(target.shape) - size)
         window = (slice(y, y + size), slice(x, x + size))
         clean, extra = target[window].astype(np.float32), noise[window].astype(np.float32)
+        p = self.bank.prior[index]
         if self.training:
             extra *= noise_scale(float(np.exp(rng.uniform(*np.log(self.config.doses)))))
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             clean, extra = (_turned(image, turns, flip) for image in (clean, extra))
-        return _standard(clean + extra), _standard(clean), torch.from_numpy(self.bank.prior[index])
+            p = perturb(p, self.config.prior_perturbation, rng)
+        return _standard(clean + extra), _standard(clean), torch.from_numpy(p)
 
 
 def noise_scale(dose: float) -> np.float32:
@@ -106,6 +112,43 @@ def _turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.fl
 
 def _standard(hu: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy((np.ascontiguousarray(hu) - np.float32(OFFSET_HU)) / np.float32(SCALE_HU))[None]
+
+
+class ResumableLoader(DataLoader):
+    """Batches in order of the patches' numbers. Its state lets the trainer go on where a checkpoint was written."""
+
+    def __init__(self, dataset: PatchDataset, batch: int) -> None:
+        self._numbers = _Numbers(len(dataset))
+        self._batches = 0
+        super().__init__(dataset, batch_size=batch, sampler=self._numbers)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._batches = self._numbers.first // (self.batch_size or 1)
+        for batch in super().__iter__():
+            self._batches += 1
+            yield batch
+        self._numbers.first = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were given out."""
+        return {"batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration after that many batches."""
+        self._numbers.first = state["batches"] * (self.batch_size or 1)
+
+
+class _Numbers(Sampler[int]):
+    """first, first + 1, … count − 1."""
+
+    def __init__(self, count: int) -> None:
+        self.first, self.count = 0, count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.count))
+
+    def __len__(self) -> int:
+        return self.count
 
 
 class PatchData:
@@ -124,7 +167,7 @@ class PatchData:
 
     def train_loader(self) -> DataLoader:
         """The run's patches, in order of their number: an epoch is the run."""
-        return DataLoader(self.train, batch_size=self.config.batch)
+        return ResumableLoader(self.train, self.config.batch)
 
     def validation_loader(self) -> DataLoader:
         """The same quarter-dose patches of left-out patients every time."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
-def perturb(p: Tensor, share: float) -> Tensor:
-    """Replace the prior of about `share` of the batch, p (B, N) with rows that sum to 1.
+def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """With chance `share`, another prior in place of p (N,), which sums to 1; else p.
 
-    A third each becomes flat (uniform), softened (√p, as an unsure prior) and mixed with a random distribution (as a
-    wrong one). Rows still sum to 1.
+    A third each: flat (uniform), softened (√p, as an unsure source gives) and mixed with a random distribution (as a
+    wrong one gives). The result sums to 1.
     """
-    uniform = torch.full_like(p, 1 / p.shape[1])
-    softened = p.sqrt() / p.sqrt().sum(dim=1, keepdim=True)
-    random = torch.distributions.Dirichlet(torch.full_like(p, 0.5)).sample()
-    choice = torch.rand(p.shape[0], 1, device=p.device) / max(share, 1e-9)
-    p = torch.where(choice < 1 / 3, uniform, p)
-    p = torch.where((choice >= 1 / 3) & (choice < 2 / 3), softened, p)
-    return torch.where((choice >= 2 / 3) & (choice < 1), (p + random) / 2, p)
+    if rng.random() >= share:
+        return p
+    kind = rng.integers(3)
+    if kind == 0:
+        changed = np.ones_like(p)
+    elif kind == 1:
+        changed = np.sqrt(p)
+    else:
+        changed = p + rng.dirichlet(np.full(p.size, 0.5)).astype(np.float32)
+    return (changed / changed.sum()).astype(np.float32)

@@ -1,0 +1,108 @@
+"""Patches: right voxels, right dose, and the same patch for the same number."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from bioatt.errors import InputError
+from bioatt_training.bank import Bank, Slice
+from bioatt_training.patches import DataConfig, PatchData, PatchDataset, noise_scale
+
+SIZE = 96
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bank of six slices of two training patients, a validation patient and a phantom, with white noise of 30 HU."""
+    rng = np.random.default_rng(0)
+    owners = [
+        ("a", "train"),
+        ("a", "train"),
+        ("a", "train"),
+        ("b", "train"),
+        ("v", "validation"),
+        ("phantom-1", "train"),
+    ]
+    slices, targets, noises = [], [], []
+    for number, (patient, part) in enumerate(owners):
+        target = np.full((SIZE, SIZE), -1000, np.int16)
+        target[20:80, 20:80] = 40 + number
+        targets.append(target.ravel())
+        noises.append(rng.normal(scale=30, size=target.size).astype(np.int16))
+        place = number * target.size
+        slices.append(Slice(f"{number}.nrrd", patient, part, 0.8, 3.0, "B30", 12.0, place, target.shape))
+    np.concatenate(targets).tofile(tmp_path / "target.bin")
+    np.concatenate(noises).tofile(tmp_path / "noise.bin")
+    np.save(tmp_path / "prior.npy", np.eye(6, dtype=np.float32))
+    header = {"descriptor_set": "test", "descriptors": list("abcdef"), "prior": "test"}
+    (tmp_path / "bank.json").write_text(json.dumps({**header, "slices": [asdict(one) for one in slices]}))
+    return tmp_path
+
+
+def dataset(folder, part="train", **options):
+    options = {"prior_perturbation": 0.0, **options}
+    return PatchDataset(Bank(folder), DataConfig(str(folder), patch=40, **options), part, 400, seed=3)
+
+
+def test_a_number_is_a_patch(folder):
+    first, second = dataset(folder), dataset(folder)
+    for number in (0, 7):
+        for one, other in zip(first[number], second[number], strict=True):
+            assert (one == other).all()
+    assert (first[0][0] != first[1][0]).any()
+
+
+def test_the_prior_belongs_to_the_slice(folder):
+    """Each slice's soft tissue has its own HU, which tells whose prior it must carry."""
+    data = dataset(folder)
+    for number in range(40):
+        _, target, p = data[number]
+        hu = round(float(target.max()) * 500 - 500)
+        assert hu - 40 == int(p.argmax())
+
+
+def test_noise_has_the_dose_s_variance(folder):
+    data = dataset(folder, doses=(0.1, 0.1))
+    low, target, _ = data[0]
+    extra = (low - target).numpy() * 500
+    assert extra.std() == pytest.approx(30 * np.sqrt(9 / 3), rel=0.1)
+    assert noise_scale(0.25) == 1
+
+
+def test_validation_is_quarter_dose_and_upright(folder):
+    low, target, p = dataset(folder, "validation")[0]
+    assert p.argmax() == 4
+    assert (low - target).numpy().std() * 500 == pytest.approx(30, rel=0.1)
+
+
+def test_patients_and_phantoms_are_balanced(folder):
+    data = dataset(folder, phantom_share=0.25)
+    drawn = np.array([int(data[number][2].argmax()) for number in range(400)])
+    assert np.mean(drawn == 5) == pytest.approx(0.25, abs=0.07)
+    shares = [np.mean(np.isin(drawn, slices)) for slices in ([0, 1, 2], [3])]
+    assert shares[0] / shares[1] == pytest.approx(np.sqrt(3), rel=0.35)
+
+
+def test_left_out_patients_never_train(folder):
+    assert {Bank(folder).slices[index].patient for index in dataset(folder).indices} == {"a", "b", "phantom-1"}
+
+
+def test_ranges_of_the_training_are_described(folder):
+    described = PatchData(DataConfig(str(folder), patch=40, doses=(0.25, 0.5)), seed=1, steps=1).description()
+    assert described["noise_hu"] == [12.0, 24.0]
+    assert described["pixel_mm"] == [0.8, 0.8]
+    assert (described["patients"], described["phantoms"]) == (2, 1)
+
+
+def test_patches_larger_than_the_slices_are_refused(folder):
+    with pytest.raises(InputError, match="smaller patches"):
+        PatchDataset(Bank(folder), DataConfig(str(folder), patch=200), "train", 1, seed=0)
+
+
+def test_a_folder_without_a_bank_is_refused(tmp_path):
+    with pytest.raises(InputError, match="bioatt-train bank"):
+        Bank(tmp_path)

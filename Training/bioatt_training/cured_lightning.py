@@ -1,0 +1,11 @@
+"""Lightning, imported after torchvision's cure: it imports torchmetrics, which imports torchvision."""
+
+from bioatt.priors.torchvision_cure import import_torchvision
+
+import_torchvision()
+
+import lightning  # noqa: E402
+import lightning.pytorch.callbacks as callbacks  # noqa: E402
+import lightning.pytorch.loggers as loggers  # noqa: E402
+
+__all__ = ["callbacks", "lightning", "loggers"]
