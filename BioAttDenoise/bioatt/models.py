@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,13 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A line of `models.json`: a model that ships or can be had."""
+    """A line of `models.json`. path is where its weights are on this machine, None where they are not."""
 
     name: str
     file: str
     sha256: str
     summary: str
-    path: Path | None = field(default=None)
-
-    @property
-    def present(self) -> bool:
-        """Whether the weights are on this machine."""
-        return self.path is not None
+    path: Path | None = None
 
 
 def models_folder() -> Path:

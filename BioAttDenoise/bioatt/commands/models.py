@@ -1,54 +1,78 @@
-"""`bioatt models`: what is here, what it is, and what can be had or removed."""
+"""`bioatt models`: which models are here, what one is; BiomedCLIP fetched, carried to another machine, removed."""
 
 from __future__ import annotations
 
 import argparse
-import json
+from pathlib import Path
 
-HELP = "list the models, show one, download or remove BiomedCLIP"
+HELP = "list and describe the models; download, import, export or remove BiomedCLIP"
+BIOMEDCLIP = "biomedclip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt models`."""
-    parser.add_argument("action", nargs="?", default="list", choices=("list", "info", "download", "remove"))
-    parser.add_argument("name", nargs="?", help="a model's name, or biomedclip")
-    parser.add_argument("--yes", action="store_true", help="agree to the download without being asked")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="the models of this installation (what `bioatt models` alone does)")
+    info = actions.add_parser("info", help="what a model is: network, training, metrics, hash")
+    info.add_argument("name", help="model name or .safetensors file")
+    download = actions.add_parser("download", help="fetch BiomedCLIP from the Hugging Face hub")
+    download.add_argument("--yes", action="store_true", help="agree to the download")
+    fetch = actions.add_parser("import", help="take BiomedCLIP from a folder carried here")
+    export = actions.add_parser("export", help="write BiomedCLIP's image tower and text embeddings for other machines")
+    remove = actions.add_parser("remove", help="delete BiomedCLIP from this machine")
+    for action in (download, fetch, export, remove):
+        action.add_argument("name", choices=(BIOMEDCLIP,))
+    for action in (fetch, export):
+        action.add_argument("folder", metavar="DIR")
 
 
 def run(args: argparse.Namespace) -> None:
-    """List, describe, download or remove."""
-    from bioatt.errors import InputError
-
-    if args.action == "list":
-        return _list()
-    if args.name is None:
-        raise InputError(f"bioatt models {args.action} needs a name: `bioatt models list` shows them")
-    {"info": _info, "download": _download, "remove": _remove}[args.action](args)
-    return None
+    """Do what the action says."""
+    {None: _list, "list": _list, "info": _info}.get(args.action, _biomedclip)(args)
 
 
-def _list() -> None:
+def _list(_: argparse.Namespace) -> None:
     from bioatt.models import catalogue, default_model
+    from bioatt.priors.biomedclip_files import default_folder
 
     for entry in catalogue():
-        mark = "*" if entry.name == default_model("cpu") else " "
-        print(f"{mark} {entry.name:16} {'here' if entry.present else 'missing':9} {entry.summary}")
-    print("* default on a CPU")
+        here = "here" if entry.path else "missing"
+        default = ", the default on a CPU" if entry.name == default_model("cpu") else ""
+        print(f"{entry.name:14} {here:8} {entry.summary}{default}")
+    here = "here" if default_folder().is_dir() else "not here"
+    print(f"{BIOMEDCLIP:14} {here:8} the paper's source of anatomical priors (bioatt models download biomedclip)")
 
 
 def _info(args: argparse.Namespace) -> None:
+    import json
+
     from bioatt.models import load_model
 
     model = load_model(args.name)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    print(
-        json.dumps({"name": model.name, "sha256": model.sha256, "parameters": parameters, **model.metadata}, indent=2)
-    )
+    described = {"name": model.name, "sha256": model.sha256, "parameters": parameters, **model.metadata}
+    print(json.dumps(described, indent=1))
 
 
-def _download(args: argparse.Namespace) -> None:
-    raise NotImplementedError
+def _biomedclip(args: argparse.Namespace) -> None:
+    from bioatt.anatomy import descriptor_set_names, load_descriptor_set
+    from bioatt.priors import biomedclip_install
+    from bioatt.priors.biomedclip_files import find_files
+
+    if args.action == "download":
+        consent = args.yes or _asked(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")
+        print(biomedclip_install.download(consent))
+    elif args.action == "import":
+        print(biomedclip_install.import_folder(Path(args.folder)))
+    elif args.action == "export":
+        sets = [load_descriptor_set(name) for name in descriptor_set_names()]
+        print(biomedclip_install.export_image_tower(find_files(), Path(args.folder), sets))
+    else:
+        print("removed" if biomedclip_install.remove() else "nothing to remove")
 
 
-def _remove(args: argparse.Namespace) -> None:
-    raise NotImplementedError
+def _asked(question: str) -> bool:
+    """The user's answer; no where nobody is there to answer."""
+    import sys
+
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
