@@ -150,12 +150,12 @@ class Volume:
         """
         if np.shape(hu) != self.shape:
             raise InputError(f"the new voxels have shape {np.shape(hu)}, the volume {self.shape}")
-        if not np.isfinite(hu).all():
-            raise BioAttError("the new voxels hold NaN or infinite values: please report it")
-        values = cast(np.asarray(hu), self.hu.dtype)
         mask = self.padding_mask
-        if mask.any():
-            values = np.where(mask, self.hu, values)
+        values = np.empty_like(self.hu, order="C")
+        for k, plane in enumerate(np.asarray(hu)):  # slice by slice, to need no second float copy of a large volume
+            if not np.isfinite(plane).all():
+                raise BioAttError("the new voxels hold NaN or infinite values: please report it")
+            values[k] = np.where(mask[k], self.hu[k], cast(plane, self.hu.dtype))
         return replace(self, hu=values)
 
     def part(self, slices: range) -> Volume:

@@ -294,7 +294,7 @@ def test_malformed_header(series, good, bad, recwarn, caplog):
     series(pixel=(1.125, 0.75), intercept=-1024.5)
     for path in series.folder.iterdir():
         path.write_bytes(path.read_bytes().replace(good, bad))
-    with pytest.raises(InputError, match="malformed|damaged"):
+    with pytest.raises(InputError, match=r"malformed|damaged"):
         read_volume(series.folder)
     assert not recwarn.list
     assert not caplog.records
