@@ -31,7 +31,7 @@ class Scanner:
 
     geometry: Geometry = field(default_factory=lambda: Geometry().coarser(views=2))
     kernel: str = "B30"
-    noise_index: float = 26.5
+    noise_index: float = 21.5
     bowtie: float = 1.5
     electronic_sd: float = 3.2
     counts: tuple[float, float] = (5e3, 2e6)
@@ -44,15 +44,17 @@ class Scanner:
     def exposure(self, integrals: np.ndarray) -> np.ndarray:
         """(z, 1, 1) counts of an unattenuated central ray that reach the noise index; integrals (z, views, cells).
 
-        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the squared
-        response of filtering and back projection to that ray.
+        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the square of
+        what filter and back projection make of the ray, which linear interpolation averages over a cell.
         """
         g = self.geometry
         ray = np.zeros((1, g.cells), np.float32)
         centre = int(np.argmin(np.abs(g.positions)))
         ray[0, centre] = 1
         response = filter_views(ray, g, kernel_named(self.kernel))[0]
-        spread = np.roll(response[::-1], 2 * centre + 1 - g.cells) ** 2
+        weights = np.roll(response[::-1], 2 * centre + 1 - g.cells)
+        following = np.roll(weights, 1)
+        spread = (weights**2 + weights * following + following**2) / 3
         noise = np.exp(np.minimum(integrals, 12)) / self.profile()
         variance = (noise.mean(1) @ spread) * g.views
         counts = variance / (self.noise_index / 1000 * MU_WATER) ** 2

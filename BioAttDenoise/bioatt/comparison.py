@@ -13,6 +13,7 @@ from bioatt.errors import InputError
 from bioatt.metrics import WINDOWS, Window, noise_sd, psnr
 
 DIFFERENCE_HU = 100.0
+PANEL_INCH, CAPTION_INCH = 4.1, 0.27
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def write_comparison(
     heights = []
     for view in views:
         rows, columns = low[view.index][view.part].shape
-        heights.append(4.0 * rows / columns + 0.42)
-    figure = Figure(figsize=(16.6, sum(heights) + 0.45), facecolor="black", layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+        heights.append(PANEL_INCH * rows / columns + CAPTION_INCH)
+    figure = Figure(figsize=(4 * PANEL_INCH, sum(heights) + CAPTION_INCH), facecolor="black", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
     grid = figure.subplots(len(views), 4, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, view in zip(grid, views, strict=True):
         before, after, truth = (volume[view.index].astype(np.float32) for volume in (low, denoised, reference))
@@ -87,7 +88,8 @@ def write_comparison(
             axis.set_title(caption, color="white", fontsize=10.5, pad=3)
             axis.set_axis_off()
         label = f"{view.title}, slice {view.index}, window [{lower:g}, {upper:g}] HU"
-        axes[0].text(0.012, 0.985, label, color="white", fontsize=9.5, va="top", transform=axes[0].transAxes)
+        box = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 2}
+        axes[0].text(0.012, 0.985, label, color="white", fontsize=9, va="top", transform=axes[0].transAxes, bbox=box)
     text = "PSNR and noise are of the whole slice, PSNR in the row's window. Research use only, not for diagnosis."
     figure.supxlabel(f"{footer} {text}".strip(), color="lightgray", fontsize=10)
     target = Path(path)

@@ -122,8 +122,10 @@ def pictures(
     from bioatt.phantom import LABELS
 
     lesion, vessels = labels == LABELS["liver lesion"], labels == LABELS["lung vessels"]
-    # the slice with the most lesion while it shows much liver, and the one with the most lung vessels
-    liver = int(np.argmax(lesion.sum((1, 2)) + 0.02 * (labels == LABELS["liver"]).sum((1, 2))))
+    # the slice with the most low-contrast lesion, and the one with the most lung vessels
+    contrast = np.median(reference[labels == LABELS["liver"]]) - reference if lesion.any() else np.zeros(lesion.shape)
+    lesion &= contrast < 60
+    liver = int(np.argmax((np.clip(contrast, 0, 40) * lesion).sum((1, 2))))
     chest = int(np.argmax(vessels.sum((1, 2))))
     whole = body_part(reference[liver])
     views = [View(liver, title="soft tissue", part=whole)]
