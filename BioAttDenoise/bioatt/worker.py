@@ -49,9 +49,9 @@ class Channel:
         self.stream = stream
         self.lock = threading.Lock()
 
-    def send(self, kind: str, **fields: Any) -> None:
+    def send(self, message_type: str, **fields: Any) -> None:
         """Write one reply. A parent that is gone is not an error: the end of stdin will say so."""
-        line = json.dumps({"type": kind, **fields}, allow_nan=False).encode() + b"\n"
+        line = json.dumps({"type": message_type, **fields}, allow_nan=False).encode() + b"\n"
         with self.lock:
             try:
                 self.stream.write(line)
@@ -168,8 +168,6 @@ class Worker:
         return {}
 
     def _run(self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]) -> dict[str, Any]:
-        from bioatt.attention import AttentionRequest
-
         identity = request["id"]
         start = time.monotonic()
         volume = self._volume(request["volume"])
@@ -181,6 +179,8 @@ class Worker:
             "cancelled": self._asker(identity),
         }
         if attention is not None:
+            from bioatt.attention import AttentionRequest
+
             wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
@@ -189,7 +189,7 @@ class Worker:
         if output is not None:
             from bioatt.outputs import write_result
 
-            write_result(result, output["path"])
+            write_result(result, Path(output["path"]))
         return {**self._describe(result, identity, arrays=output is None), "seconds": time.monotonic() - start}
 
     def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
@@ -348,7 +348,7 @@ def main(argv: list[str] | None = None, make_denoiser: MakeDenoiser | None = Non
 
 def _prepare_memory() -> None:
     try:
-        from bioatt.device import keep_freed_memory
+        from bioatt.device import tune_cpu
     except ImportError:
         return  # torch is missing: the first request says so
-    keep_freed_memory()
+    tune_cpu()

@@ -1,0 +1,183 @@
+"""The engine's process as Slicer sees it: started, spoken to in JSON lines, and ended with everything it started.
+
+Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md; two are added here: `gone {exit}` when the process has
+ended, and `prepared {id}` from `run_in_background`. Reader threads fill a queue, the caller empties it with `messages()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LOG_LINES = 2000
+START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
+
+
+class EngineGoneError(Exception):
+    """The process has ended, or could not be started."""
+
+
+class EngineProcess:
+    """One worker process with its private folder for arrays.
+
+    python: the interpreter (PythonSlicer). script: what it runs. temporary: where the private folder is made. environment: the child's.
+    Raises EngineGoneError where it cannot be started.
+    """
+
+    def __init__(
+        self, python: str, *, script: Path = START_WORKER, temporary: str | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.pid: int | None = None
+        self.finished = False
+        self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._last_id = 0
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="BioAttDenoise-", dir=temporary))
+            self._process = subprocess.Popen(
+                [python, str(script), str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=self.folder,
+                **_own_group(),
+            )
+        except OSError as error:
+            raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
+        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
+        self._log_reader.start()
+        threading.Thread(target=self._read_replies, daemon=True).start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still lives."""
+        return not self.finished and self._process.poll() is None
+
+    def request(self, kind: str, **fields: Any) -> int:
+        """Send a request; returns its id. Raises EngineGoneError when the process has ended."""
+        self._last_id += 1
+        self._send({"type": kind, "id": self._last_id, **fields})
+        return self._last_id
+
+    def cancel(self, identity: int) -> None:
+        """Ask for the end of a request."""
+        self._send({"type": "cancel", "request": identity})
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What has come in since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._inbox.get_nowait())
+            except queue.Empty:
+                return found
+
+    def run_in_background(self, work: Callable[[], Any], token: int) -> None:
+        """Do file work off the main thread; ends as message `prepared {token, value}` or `prepared {token, error}`."""
+
+        def run() -> None:
+            try:
+                message = {"value": work()}
+            except Exception as error:
+                message = {"error": error}
+            self._inbox.put({"type": "prepared", "token": token, **message})
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def save(self, name: str, array: np.ndarray) -> str:
+        """Put an array into the private folder. Raises OSError where the disk is full."""
+        with open(self.folder / name, "wb") as file:
+            np.save(file, array)
+        return name
+
+    def remove(self, name: str) -> None:
+        """Remove an array that is no longer needed."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End the process by closing its stdin, by force if that takes longer than a moment."""
+        try:
+            self._process.stdin.close()
+        except OSError:
+            pass
+        try:
+            self._process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait(5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the process and everything it started (PythonSlicer is a launcher: the interpreter is its child). Does not wait."""
+        if os.name == "nt":
+            for pid in {self._process.pid, self.pid} - {None}:
+                subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+        else:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        threading.Thread(target=self._clean_up).start()
+
+    def _clean_up(self) -> None:
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            raise EngineGoneError("the engine's process has ended") from None
+
+    def _read_replies(self) -> None:
+        for line in self._process.stdout:
+            try:
+                message = json.loads(line)
+                if message["type"] == "ready":
+                    self.pid = message["pid"]
+                self._load_arrays(message)
+            except (ValueError, KeyError, TypeError) as error:
+                self.log.append(f"unreadable reply: {error}")
+                continue
+            except OSError as error:
+                message = {"type": "error", "id": message["id"], "kind": "disk", "message": error.strerror or "unreadable"}
+            self._inbox.put(message)
+        self.finished = True
+        code = self._process.wait()
+        self._log_reader.join(1)
+        self._inbox.put({"type": "gone", "exit": code})
+
+    def _load_arrays(self, message: dict[str, Any]) -> None:
+        """Replace the names of result arrays by the arrays, here in the reader's thread: it may take a while."""
+        for holder in [message, *message.get("attention", [])]:
+            name = holder.get("array")
+            if name is not None:
+                path = self.folder / Path(name).name
+                holder["array"] = np.load(path)
+                path.unlink(missing_ok=True)
+
+    def _read_log(self) -> None:
+        for line in self._process.stderr:
+            self.log.append(line.decode(errors="replace").rstrip())
+
+
+def _own_group() -> dict[str, Any]:
+    """Popen options: a group of its own, so that it can be ended as a whole, and no console window on Windows."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    return {"start_new_session": True}

@@ -1,0 +1,244 @@
+"""Denoising for scripts and for the panel: a volume node in, a volume node out, computed in the engine's process.
+
+    logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic()
+    output = logic.denoise(volume, strength=0.8)                                  # waits
+    logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
+    outputs = logic.denoiseAll()                                                  # every CT volume of the scene
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import regions, volumes
+from .engine import Engine, EngineError, Job
+from .engine_process import EngineProcess
+from .options import DenoiseOptions
+from .settings import models_folder
+
+POLL_INTERVAL_MS = 25
+
+
+@dataclass(frozen=True)
+class DenoiseResult:
+    """What came out. volume: the output node. prior: source, descriptors and probabilities by slice, or None. Noise in HU, None where unmeasurable."""
+
+    volume: Any
+    options: DenoiseOptions
+    seconds: float
+    noise_before: float | None
+    noise_after: float | None
+    model: dict[str, str]
+    prior: dict[str, Any] | None
+    device: str
+    warnings: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        noise = ""
+        if self.noise_before is not None and self.noise_after is not None:
+            noise = f"noise {self.noise_before:.1f} → {self.noise_after:.1f} HU, "
+        prior = self.prior["source"] if self.prior else "none"
+        return f"{noise}{self.seconds:.1f} s on {self.device}, model {self.model['name']}, prior {prior}"
+
+
+class DenoiseLogic:
+    """Mixed into the module's logic class. Everything here is called from the main thread.
+
+    python and script say how the engine's process is started; tests replace them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.python = shutil.which("PythonSlicer") or sys.executable
+        self.script: Path | None = None
+        self.engine = Engine(self._make_process)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_INTERVAL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    def denoise(self, inputVolume, outputVolume=None, *, slices=None, roi=None, **options) -> Any:
+        """Denoise and wait. See `denoiseAsync`; returns the output node, raises EngineError or ValueError."""
+        outcome: list[Any] = []
+        self.denoiseAsync(
+            inputVolume, outputVolume, slices=slices, roi=roi, onDone=outcome.append, onError=outcome.append, **options
+        )
+        self.wait()
+        if not outcome:
+            raise EngineError("cancelled", _("The denoising was cancelled."))
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0].volume
+
+    def denoiseAsync(
+        self,
+        inputVolume,
+        outputVolume=None,
+        *,
+        slices: tuple[int, int] | None = None,
+        roi=None,
+        onDone: Callable[[DenoiseResult], None] = lambda result: None,
+        onError: Callable[[Exception], None] = lambda error: None,
+        onCancelled: Callable[[], None] = lambda: None,
+        onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
+        **options,
+    ) -> Job:
+        """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's event loop.
+
+        outputVolume: the node to overwrite; None makes «<input> denoised». slices: first and last axial slice, counted from 1; or roi, a markups
+        ROI: the voxels outside stay as they are. options: the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}.
+        Raises ValueError for a volume or region that cannot be denoised, EngineError where a denoising is running.
+        """
+        chosen = DenoiseOptions(**options)
+        region, snapshot = self._input(inputVolume, outputVolume, slices, roi)
+        stamp = inputVolume.GetImageData().GetMTime()
+        name = f"in-{time.monotonic_ns()}.npy"
+        sent, fields = region.fields(snapshot, volumes.ijk_to_ras(inputVolume))
+        fields["volume"].update(array=name, acquisition=volumes.acquisition(inputVolume))
+
+        def prepare(process: EngineProcess) -> dict[str, Any]:
+            process.save(name, sent)
+            return {}
+
+        def finish(reply: dict[str, Any]) -> None:
+            self._forget(name)
+            try:
+                problem = _lost(inputVolume, stamp)
+                if problem:
+                    raise EngineError("input", problem)
+                result = self._store(inputVolume, outputVolume, region, chosen, reply)
+            except Exception as error:
+                onError(error)
+            else:
+                onDone(result)
+
+        def fail(error: EngineError) -> None:
+            self._forget(name)
+            onError(error)
+
+        def cancelled() -> None:
+            self._forget(name)
+            onCancelled()
+
+        job = self.engine.submit(
+            "denoise",
+            {**chosen.request(), **fields},
+            on_result=finish,
+            on_error=fail,
+            on_cancelled=cancelled,
+            on_progress=onProgress,
+            prepare=prepare,
+        )
+        self._timer.start()
+        return job
+
+    def request(self, kind: str, fields: dict[str, Any] | None = None, **callbacks) -> Job:
+        """Any other request to the engine's process (see Engine.submit), polled like a denoising."""
+        job = self.engine.submit(kind, fields, **callbacks)
+        self._timer.start()
+        return job
+
+    def cancel(self) -> None:
+        """End what runs. Its onCancelled is called within a second; the scene stays as it was."""
+        self.engine.cancel()
+
+    def wait(self) -> None:
+        """Wait for what runs, without Slicer's event loop."""
+        while self.engine.busy:
+            self.engine.poll()
+            time.sleep(0.005)
+
+    def shutdown(self) -> None:
+        """End the engine's process. The next denoising starts a new one."""
+        self._timer.stop()
+        self.engine.stop()
+
+    def _poll(self) -> None:
+        self.engine.poll()
+        if not self.engine.busy:
+            self._timer.stop()
+
+    def _make_process(self) -> EngineProcess:
+        environment = slicer.util.startupEnvironment()
+        environment["PYTHONUNBUFFERED"] = "1"
+        environment["BIOATT_MODELS"] = str(models_folder())
+        more = {} if self.script is None else {"script": self.script}
+        return EngineProcess(self.python, temporary=slicer.app.temporaryPath, environment=environment, **more)
+
+    def _forget(self, name: str) -> None:
+        if self.engine.process is not None:
+            self.engine.process.remove(name)
+
+    def _input(self, node, output, slices, roi) -> tuple[regions.Region, np.ndarray]:
+        """The region asked for and a view of the input's voxels. Raises ValueError where they cannot be denoised."""
+        problem = volumes.problem(node)
+        if problem:
+            raise ValueError(problem)
+        if output is not None and output is node:
+            raise ValueError(_("The output would overwrite the input. Choose another output volume, or «Create new volume»."))
+        array = slicer.util.arrayFromVolume(node)
+        matrix = volumes.ijk_to_ras(node)
+        if roi is not None:
+            return regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)), array
+        if slices is not None:
+            return regions.slice_region(array.shape, matrix, *slices), array
+        return regions.whole_region(array.shape, matrix), array
+
+    def _store(self, source, target, region: regions.Region, options: DenoiseOptions, reply: dict[str, Any]) -> DenoiseResult:
+        """Put the reply into the scene. Nothing is added before everything that can fail is done."""
+        before = slicer.util.arrayFromVolume(source)
+        if region.whole:
+            voxels = regions.cast(reply["array"], before.dtype)
+        else:
+            voxels = before.copy()
+            region.insert(voxels, reply["array"])
+        if target is not None and not slicer.mrmlScene.IsNodePresent(target):
+            target = None  # it was removed meanwhile
+        node = volumes.make_output(source, target, _("{name} denoised").format(name=source.GetName()))
+        slicer.util.updateVolumeFromArray(node, voxels)
+        prior = reply["prior"]
+        volumes.describe_output(
+            node,
+            source,
+            {
+                "Model": reply["model"]["name"],
+                "ModelVersion": reply["model"]["version"],
+                "ModelSHA256": reply["model"]["sha256"],
+                "Prior": prior["source"] if prior else "none",
+                "Strength": f"{options.strength:g}",
+                "Device": reply["device"],
+                "Note": "Denoised by BioAttDenoise. Research use only.",
+            },
+        )
+        return DenoiseResult(
+            volume=node,
+            options=options,
+            seconds=reply["seconds"],
+            noise_before=reply["noise_before"],
+            noise_after=reply["noise_after"],
+            model=reply["model"],
+            prior=prior,
+            device=reply["device"],
+            warnings=tuple(reply["warnings"]),
+        )
+
+
+def _lost(node: Any, stamp: int) -> str:
+    """Why the result no longer belongs to the input; empty where it does."""
+    if not slicer.mrmlScene.IsNodePresent(node):
+        return _("The input volume was removed while it was denoised. Nothing was added to the scene.")
+    if node.GetImageData() is None or node.GetImageData().GetMTime() != stamp:
+        return _("The input volume was changed while it was denoised. Nothing was added to the scene; press Denoise again.")
+    return ""

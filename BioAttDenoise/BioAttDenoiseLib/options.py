@@ -1,0 +1,36 @@
+"""What to denoise and how, as plain values: the same for the panel, scripts and batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """How to denoise.
+
+    model: "auto" (the fast model on a CPU, the full one on a GPU), a catalogue name, or a .safetensors file.
+    prior: embedded, biomedclip, uniform, random[:SEED] or a .json file. strength: 0 (nothing) to 1. device: auto, cuda, cpu.
+    precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
+    """
+
+    model: str = "auto"
+    prior: str = "embedded"
+    strength: float = 1.0
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+
+    def request(self) -> dict[str, Any]:
+        """The fields of a worker's request."""
+        fields: dict[str, Any] = {
+            "model": self.model,
+            "prior": self.prior,
+            "strength": self.strength,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        if self.tile:
+            fields["tile"] = self.tile
+        return fields

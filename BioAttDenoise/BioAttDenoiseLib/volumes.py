@@ -1,0 +1,132 @@
+"""Volume nodes: what can be denoised, their arrays and geometry, and the output node made like its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+ATTRIBUTE = "BioAttDenoise."
+INPUT_ROLE = "BioAttDenoiseInput"
+HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
+
+
+def problem(node: Any) -> str:
+    """Why a node cannot be denoised, in words for the user; empty where it can. Looks at no voxels."""
+    if node is None:
+        return _("Choose the CT volume to denoise.")
+    image = node.GetImageData()
+    if image is None or 0 in image.GetDimensions():
+        return _("This volume has no voxels. Choose another one.")
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("This is a color image. Choose a CT volume.")
+    found = modality(node)
+    if found not in ("", "CT"):
+        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(modality=found)
+    return ""
+
+
+def modality(node: Any) -> str:
+    """DICOM modality of a volume ("CT", "MR", …), empty where it is not known."""
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(node) if tree is not None else 0
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    found = tree.GetItemAttribute(item, name) if item else ""
+    units = node.GetVoxelValueUnits()
+    if not found and units is not None and units.GetCodeValue():
+        return "CT" if units.GetCodeValue() == HOUNSFIELD else ""
+    return found
+
+
+def ct_volumes() -> list[Any]:
+    """The scene's volumes that look like CT scans and were not made here."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
+    return [n for n in scans if not problem(n) and n.GetAttribute(f"{ATTRIBUTE}Model") is None]
+
+
+def ijk_to_ras(node: Any) -> np.ndarray:
+    """(4, 4) matrix from voxel indices to RAS mm of the node itself (parent transforms left out)."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def box_corners(roi: Any, node: Any) -> np.ndarray:
+    """(8, 3) corners of a markups ROI in the RAS frame of a volume node, through the transforms of both."""
+    half = np.array(roi.GetSize()) / 2
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+    to_world = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())
+    corners = (signs * half) @ to_world[:3, :3].T + to_world[:3, 3]
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return corners
+    from_world = vtk.vtkGeneralTransform()
+    parent.GetTransformFromWorld(from_world)
+    return np.array([from_world.TransformPoint(corner) for corner in corners])
+
+
+def acquisition(node: Any) -> dict[str, Any]:
+    """How a scan loaded from DICOM was made, as far as the engine asks: kernel, slice thickness, tube voltage, modality."""
+    found: dict[str, Any] = {"modality": modality(node) or None}
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if not uids or database is None:
+        return found
+    for key, tag, kind in (("kernel", "0018,1210", str), ("slice_thickness_mm", "0018,0050", float), ("kvp", "0018,0060", float)):
+        text = database.instanceValue(uids[0], tag).split("\\")[0].strip()
+        try:
+            found[key] = kind(text) if text else None
+        except ValueError:
+            found[key] = None  # a header that says nonsense says nothing
+    return found
+
+
+def make_output(source: Any, target: Any, name: str) -> Any:
+    """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject hierarchy. Voxels are not set."""
+    created = target is None
+    if created:
+        name = slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
+        target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    matrix = vtk.vtkMatrix4x4()
+    source.GetIJKToRASMatrix(matrix)
+    target.SetIJKToRASMatrix(matrix)
+    target.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    target.SetVoxelValueQuantity(source.GetVoxelValueQuantity())
+    target.SetVoxelValueUnits(source.GetVoxelValueUnits())
+    if target.GetDisplayNode() is None:
+        target.CreateDefaultDisplayNodes()
+    if source.GetDisplayNode() is not None:
+        copy_look(source.GetDisplayNode(), target.GetDisplayNode())
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if created and tree is not None:
+        parent = tree.GetItemParent(tree.GetItemByDataNode(source))
+        tree.SetItemParent(tree.GetItemByDataNode(target), parent)
+    return target
+
+
+def copy_look(source: Any, target: Any) -> None:
+    """Window, level, colors, threshold and interpolation of a display node, on another."""
+    target.SetAutoWindowLevel(False)
+    target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+    target.SetAndObserveColorNodeID(source.GetColorNodeID())
+    target.SetInterpolate(source.GetInterpolate())
+    target.SetApplyThreshold(source.GetApplyThreshold())
+    target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+
+
+def describe_output(node: Any, source: Any, attributes: dict[str, str]) -> None:
+    """Record on the output what made it: attributes with our prefix, and its input by reference."""
+    for key, value in attributes.items():
+        node.SetAttribute(f"{ATTRIBUTE}{key}", value)
+    node.SetNodeReferenceID(INPUT_ROLE, source.GetID())
+
+
+def show_instead(old: Any, new: Any) -> None:
+    """Where a slice view shows `old` as its background, show `new`; every view keeps its slice and zoom."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetBackgroundVolumeID() == old.GetID():
+            composite.SetBackgroundVolumeID(new.GetID())

@@ -1,0 +1,93 @@
+"""The worker with a stand-in for the denoiser, for tests of everything around it. The model's name chooses its behaviour.
+
+    steady    subtracts 10 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
+    stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
+    killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
+    full      the disk is full                                 chatty     prints on stdout, from Python and from C
+    missing   a library is missing                             refused    the input is refused
+"""
+
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BioAttDenoise"))
+
+import numpy as np
+
+from bioatt.errors import BioAttError, Cancelled, InputError
+from bioatt.worker import main
+
+DESCRIPTORS = ("lungs", "heart", "liver")
+
+
+class StandInDenoiser:
+    """Behaves as `bioatt.denoiser.Denoiser` towards the worker."""
+
+    def __init__(self, model, *, prior="embedded", device="auto", precision="auto", tile=None):
+        if model == "unknown":
+            raise InputError("unknown model 'unknown': use steady")
+        self.behaviour, self.prior, self.device = model, prior, device
+        self.model = SimpleNamespace(name=model, version="1", sha256="f" * 64, descriptors=DESCRIPTORS)
+        self.compute = SimpleNamespace(device="cpu", precision="fp32")
+
+    def denoise(self, volume, *, strength=1.0, slices=None, attention=None, progress=None, cancelled=None):
+        part = volume if slices is None else volume.part(slices)
+        count = part.shape[0]
+        for k in range(count):
+            if k == count // 2:
+                self._misbehave()
+            if self.behaviour in ("slow", "stubborn"):
+                time.sleep(0.05)
+            if self.behaviour != "stubborn" and cancelled():
+                raise Cancelled("cancelled")
+            progress((k + 1) / count, k + 1, count, 0.05 * (count - k - 1))
+        p = np.tile(np.array([0.5, 0.3, 0.2], np.float32), (count, 1))
+        table = {"descriptors": DESCRIPTORS, "slices": part.slice_ids, "probabilities": p.tolist(), "source": self.prior}
+        maps = {}
+        if attention is not None:
+            maps = {(s, "unified"): SimpleNamespace(hu=np.full(part.shape, 128, np.uint8)) for s in attention.stages}
+        return SimpleNamespace(
+            volume=part.with_hu(part.hu - 10.0 * strength),
+            prior=SimpleNamespace(as_table=lambda: table),
+            model=self.model,
+            device="cpu",
+            precision="fp32",
+            strength=strength,
+            noise_before=np.full(count, 20.0),
+            noise_after=np.full(count, 8.0),
+            warnings=part.warnings,
+            attention=maps,
+        )
+
+    def preview(self, volume, slice_index, *, strength=1.0, p=None):
+        part = range(slice_index, slice_index + 1)
+        return self.denoise(volume, strength=strength, slices=part, progress=lambda *_: None, cancelled=lambda: False)
+
+    def _misbehave(self):
+        if self.behaviour == "crash":
+            os._exit(3)
+        if self.behaviour == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == "memory":
+            raise MemoryError
+        if self.behaviour == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if self.behaviour == "missing":
+            raise ModuleNotFoundError("No module named 'safetensors'")
+        if self.behaviour == "refused":
+            raise InputError("every voxel is 0 HU: the volume is empty")
+        if self.behaviour == "fault":
+            raise BioAttError("something that should not happen")
+        if self.behaviour == "chatty":
+            print("hello from Python")
+            sys.__stdout__.write("more from Python\n")
+            os.system("echo hello from a child")
+
+
+if __name__ == "__main__":
+    main(make_denoiser=StandInDenoiser)

@@ -1,0 +1,217 @@
+"""The worker, spoken to as Docs/worker_protocol.md says, by nothing but a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+GEOMETRY = {"spacing": [0.7, 0.7, 2.0], "origin": [-10.0, -20.0, 30.0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
+
+
+class Pipe:
+    """A worker and both ends of the conversation."""
+
+    def __init__(self, folder: Path, script: Path = STAND_IN) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.ready = self.read()
+
+    def send(self, **message) -> None:
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def read(self) -> dict:
+        return json.loads(self.process.stdout.readline())
+
+    def answer(self, identity: int) -> tuple[dict, list[dict]]:
+        progress = []
+        while True:
+            message = self.read()
+            if message["type"] != "progress":
+                assert message["id"] == identity
+                return message, progress
+            progress.append(message)
+
+    def denoise(self, identity: int, model: str, slices: int = 6, **more) -> dict:
+        hu = np.arange(slices * 20 * 20, dtype=np.int16).reshape(slices, 20, 20) - 1000
+        np.save(self.folder / "in.npy", hu)
+        volume = {"array": "in.npy", **GEOMETRY}
+        self.send(type="denoise", id=identity, volume=volume, model=model, **more)
+        return self.answer(identity)[0]
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    made = Pipe(folder)
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_ready_names_the_real_process(pipe):
+    assert pipe.ready["type"] == "ready"
+    assert pipe.ready["pid"] == pipe.process.pid
+    assert pipe.ready["protocol"] == 1
+
+
+def test_denoise_answers_with_progress_and_an_array(pipe):
+    hu = np.arange(6 * 20 * 20, dtype=np.int16).reshape(6, 20, 20) - 1000
+    np.save(pipe.folder / "in.npy", hu)
+    pipe.send(type="denoise", id=7, volume={"array": "in.npy", **GEOMETRY}, model="slow", strength=0.5, slices=[1, 5])
+    result, progress = pipe.answer(7)
+    assert result["type"] == "result"
+    array = np.load(pipe.folder / result["array"])
+    assert array.dtype == np.int16
+    np.testing.assert_array_equal(array, hu[1:5] - 5)
+    assert [message["done"] for message in progress] == sorted(message["done"] for message in progress)
+    assert progress[-1]["fraction"] == 1.0
+    assert progress[-1]["slices"] == 4
+    assert result["model"]["name"] == "slow"
+    assert result["noise_before"] == 20
+    assert result["noise_after"] == 8
+    assert len(result["prior"]["probabilities"]) == 4
+    assert "slices" not in result["prior"]
+
+
+def test_attention_comes_in_the_same_pass(pipe):
+    result = pipe.denoise(1, "steady", attention={"stages": ["last"]})
+    assert [(a["stage"], a["name"]) for a in result["attention"]] == [("last", "unified")]
+    assert np.load(pipe.folder / result["attention"][0]["array"]).shape == (6, 20, 20)
+
+
+def test_preview_is_one_slice(pipe):
+    np.save(pipe.folder / "in.npy", np.full((5, 8, 8), -900, np.int16))
+    pipe.send(type="preview", id=2, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady")
+    result, _ = pipe.answer(2)
+    assert np.load(pipe.folder / result["array"]).shape == (1, 8, 8)
+    pipe.send(type="preview", id=3, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady", p=[1, 0, 0])
+    result, _ = pipe.answer(3)
+    assert np.load(pipe.folder / result["array"]).shape == (1, 8, 8)
+
+
+def test_a_file_is_denoised_without_the_scene(pipe, tmp_path):
+    from bioatt.volume import Volume, read_volume, write_volume
+
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
+    write_volume(Volume(hu), tmp_path / "in.nrrd")
+    pipe.send(
+        type="denoise", id=1, volume={"path": str(tmp_path / "in.nrrd")}, output={"path": str(tmp_path / "out.nrrd")}, model="steady"
+    )
+    result, _ = pipe.answer(1)
+    assert result["type"] == "result", result
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, hu - 10)
+
+
+def test_cancel_is_answered_within_a_second(pipe):
+    np.save(pipe.folder / "in.npy", np.full((100, 8, 8), -900, np.int16))
+    pipe.send(type="denoise", id=1, volume={"array": "in.npy", **GEOMETRY}, model="slow")
+    assert pipe.read()["type"] == "progress"
+    start = time.monotonic()
+    pipe.send(type="cancel", request=1)
+    answer, _ = pipe.answer(1)
+    assert time.monotonic() - start < 1.0
+    assert answer["type"] == "error"
+    assert answer["kind"] == "cancelled"
+    assert pipe.denoise(2, "steady")["type"] == "result"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [("memory", "memory"), ("full", "disk"), ("missing", "install"), ("refused", "input"), ("fault", "engine"), ("unknown", "input")],
+)
+def test_a_failure_is_an_answer_and_the_worker_goes_on(pipe, behaviour, kind):
+    answer = pipe.denoise(1, behaviour)
+    assert answer["type"] == "error"
+    assert answer["kind"] == kind
+    assert "\n" not in answer["message"]
+    assert pipe.denoise(2, "steady")["type"] == "result"
+
+
+def test_what_libraries_print_does_not_break_the_protocol(pipe):
+    assert pipe.denoise(1, "chatty")["type"] == "result"
+    assert pipe.denoise(2, "steady")["type"] == "result"
+    pipe.process.stdin.close()
+    log = pipe.process.stderr.read().decode()
+    assert "hello from Python" in log
+    assert "hello from a child" in log
+
+
+@pytest.mark.parametrize(
+    "line", [b"no json\n", b"[1, 2]\n", b'{"id": 1}\n', b'{"type": "dance", "id": 4}\n', b'{"type": "denoise"}\n', b"\xff\xfe\n"]
+)
+def test_an_unreadable_request_is_told_and_survived(pipe, line):
+    pipe.process.stdin.write(line)
+    pipe.process.stdin.flush()
+    answer = pipe.read()
+    assert (answer["type"], answer["kind"]) == ("error", "protocol")
+    assert pipe.denoise(2, "steady")["type"] == "result"
+
+
+def test_arrays_are_taken_from_the_private_folder_only(pipe, tmp_path):
+    np.save(tmp_path / "outside.npy", np.zeros((2, 8, 8), np.int16))
+    pipe.send(type="denoise", id=1, volume={"array": "../outside.npy", **GEOMETRY}, model="steady")
+    assert pipe.answer(1)[0]["type"] == "error"
+
+
+@pytest.mark.parametrize("model", ["steady", "stubborn"])
+def test_the_worker_ends_and_cleans_up_when_its_parent_is_gone(pipe, model):
+    np.save(pipe.folder / "in.npy", np.full((100, 8, 8), -900, np.int16))
+    pipe.send(type="denoise", id=1, volume={"array": "in.npy", **GEOMETRY}, model=model)
+    pipe.process.stdin.close()
+    assert pipe.process.wait(3) == 0
+    assert not pipe.folder.exists()
+
+
+def test_quit_ends_the_worker(pipe):
+    pipe.send(type="quit")
+    assert pipe.process.wait(3) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path):
+    """The parent process is killed by force: nobody closes anything on purpose."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys, time\n"
+            f"p = subprocess.Popen([sys.executable, {str(STAND_IN)!r}, {str(folder)!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+            "p.stdout.readline(); print(p.pid, flush=True); time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+    assert not _alive(worker)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
