@@ -19,7 +19,7 @@ from bioatt.metrics import noise_sd
 from bioatt.tomography import MU_WATER, Geometry, Kernel, backproject, fbp, hu_to_mu, kernel_named, project
 from bioatt_training.simulate.scanner import Scanner
 from bioatt_training.simulate.texture import estimate_kernel
-from bioatt_training.simulate.tissue import slice_noise, soft_tissue
+from bioatt_training.simulate.tissue import mode, slice_noise, soft_tissue
 from bioatt_training.simulate.truncation import complete_body
 
 BIN = 4  # attenuation is smooth: its map is made on pixels, cells and views this much coarser
@@ -77,7 +77,7 @@ def insert_noise(
     for first in range(0, len(hu), CHUNK):
         part = slice(first, min(first + CHUNK, len(hu)))
         coarse, attenuation = _attenuation(hu[part], pixel_mm, scanner)
-        counts[part] = _calibrated(hu[part], pixel_mm, attenuation, coarse, sigma[part] / gain, scanner)
+        counts[part] = _calibrated(hu[part], pixel_mm, attenuation, coarse, sigma[part] / gain, scanner, dose_fraction)
         flux = counts[part, None, None].astype(np.float32)
         extra = scanner.variance(attenuation, flux, dose_fraction) - scanner.variance(attenuation, flux, 1.0)
         views = _white(streams[first : part.stop + len(share) - 1], share, scanner.geometry)
@@ -137,28 +137,32 @@ def _propagated(variance: np.ndarray, geometry: Geometry, shape: tuple[int, int]
 
 
 def _calibrated(
-    hu: np.ndarray, pixel_mm: float, attenuation: np.ndarray, coarse: Geometry, sigma: np.ndarray, scanner: Scanner
+    hu: np.ndarray,
+    pixel_mm: float,
+    attenuation: np.ndarray,
+    coarse: Geometry,
+    sigma: np.ndarray,
+    scanner: Scanner,
+    dose: float,
 ) -> np.ndarray:
-    """(z,) I0 at which the scan's soft tissue has the noise `sigma`, given per unit of `texture_gain`.
+    """(z,) I0 that puts (1/dose − 1) · sigma² into the scan's soft tissue, sigma per unit of `texture_gain`.
 
-    Solves sigma² = V(e^p)/I0 + Ne · V(e^2p)/I0² with V as in `_propagated`, medians over the tissue.
+    Solves sigma² = V(e^p)/I0 + (1 + 1/dose) · Ne · V(e^2p)/I0², with V as in `_propagated` where the tissue's noise has
+    its mode: that is what `noise_sd` measures.
     """
     shape = (-(-hu.shape[1] // BIN), -(-hu.shape[2] // BIN))
-    quantum, electronic = (
-        _propagated(power, coarse, shape, BIN * pixel_mm) * (coarse.views / scanner.geometry.views)
-        for power in (attenuation, attenuation**2)
-    )
+    views = coarse.views / scanner.geometry.views
+    quantum = _propagated(attenuation, coarse, shape, BIN * pixel_mm) * views
+    electronic = _propagated(attenuation**2, coarse, shape, BIN * pixel_mm) * views
     counts = np.empty(len(hu))
     for index, plane in enumerate(hu):
-        tissue = soft_tissue(plane)[BIN // 2 :: BIN, BIN // 2 :: BIN]
-        if not tissue.any():
-            tissue = _binned(plane[None])[0] > -500
-        where = np.zeros(shape, bool)
-        where[: tissue.shape[0], : tissue.shape[1]] = tissue
+        inside = np.pad(soft_tissue(plane), [(0, BIN * n - m) for n, m in zip(shape, plane.shape, strict=True)])
+        where = inside[BIN // 2 :: BIN, BIN // 2 :: BIN]
         if not where.any():
             where[:] = True
-        v1 = float(np.median(quantum[index][where]))
-        v2 = float(np.median(electronic[index][where])) * scanner.electronic_variance
+        v1 = mode(np.sqrt(quantum[index][where])) ** 2
+        near = where & (abs(quantum[index] / v1 - 1) < 0.1)
+        v2 = float(np.median(electronic[index][near])) * scanner.electronic_variance * (1 + 1 / dose)
         counts[index] = (v1 + np.sqrt(v1 * v1 + 4 * v2 * sigma[index] ** 2)) / (2 * sigma[index] ** 2)
     return counts
 

@@ -44,3 +44,14 @@ def slice_noise(hu: np.ndarray) -> np.ndarray:
         raise InputError("no soft tissue (0 to 150 HU) to measure the noise in: give the scan's noise in HU")
     filled = np.interp(np.arange(len(hu)), known, measured[known])
     return median_filter(filled, 5, mode="nearest")
+
+
+def mode(values: np.ndarray, width: float = 0.1) -> float:
+    """Most frequent of positive values, their histogram smoothed by `width` (relative to the median).
+
+    A tenth is what standard deviations of 9×9 windows scatter by, so this is the mode that `noise_sd` would find.
+    """
+    step = width * float(np.median(values)) / 8
+    bins = np.rint(np.minimum(values / step, 1000)).astype(int)
+    taps = np.exp(-0.5 * (np.arange(-32, 33) / 8) ** 2)
+    return step * int(np.argmax(np.convolve(np.bincount(bins), taps)[32:-32]))
