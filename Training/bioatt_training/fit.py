@@ -80,10 +80,7 @@ def fit(config: Config, folder: Path) -> Path:
         default_root_dir=folder,
         max_steps=config.optimiser.steps,
         precision="bf16-mixed" if on_gpu or cpu_has_bf16() else "32-true",
-        logger=[
-            loggers.CSVLogger(folder, name="", version="csv"),
-            loggers.TensorBoardLogger(folder, name="", version="tensorboard"),
-        ],
+        logger=[kind(folder, name="logs") for kind in (loggers.CSVLogger, loggers.TensorBoardLogger)],
         callbacks=[
             best,
             callbacks.LearningRateMonitor("step"),

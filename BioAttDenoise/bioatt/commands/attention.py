@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.denoise import add_engine_arguments, parse_slices, with_progress
+from bioatt.commands.denoise import add_engine_arguments, add_input_arguments, parse_slices, with_progress
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Result
@@ -16,7 +16,7 @@ HELP = "write attention maps (0 to 1) with the scan's geometry"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt attention`."""
-    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    add_input_arguments(parser)
     parser.add_argument("folder", metavar="DIR", help="folder for STAGE_ORGAN.nrrd")
     add_engine_arguments(parser)
     parser.add_argument("--stage", choices=("middle", "last", "both"), default="both", help="default both")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
     tune_cpu()
     check_maps_folder(Path(args.folder))
-    volume = read_volume(args.input)
+    volume = read_volume(args.input, series=args.series)
     denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),

@@ -131,8 +131,8 @@ def pictures(
     views = [View(liver, title="soft tissue", part=whole)]
     if lesion[liver].any():
         pieces, count = label(lesion[liver])
-        largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel(), minlength=count + 1)[1:]))
-        rows, columns = np.nonzero(largest)
+        weight = np.bincount(pieces.ravel(), np.clip(contrast[liver], 0, 40).ravel(), minlength=count + 1)
+        rows, columns = np.nonzero(pieces == 1 + int(np.argmax(weight[1:])))
         part = around((rows.mean(), columns.mean()), low.shape[1] // 5, low.shape[1:])
         views.append(View(liver, title="liver lesion", part=part))
     views.append(View(chest, WINDOWS["lung"], "lung", body_part(reference[chest])))

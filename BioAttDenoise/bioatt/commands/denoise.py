@@ -16,13 +16,19 @@ HELP = "denoise a CT volume or DICOM folder"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt denoise`."""
-    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
     parser.add_argument("--strength", type=float, default=1.0, help="share of the change to apply, 0 to 1 (default 1)")
     parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """The scan to work on, shared by every command that reads one."""
+    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, where a DICOM folder holds several")
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.volume import read_volume
 
     tune_cpu()
-    volume = read_volume(args.input)
+    volume = read_volume(args.input, series=args.series)
     slices = parse_slices(args.slices, volume)
     check_result_output(volume, Path(args.output))
     if args.attention:
