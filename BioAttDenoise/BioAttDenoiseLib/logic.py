@@ -22,6 +22,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import regions, volumes
+from .batch import Batch
 from .engine import Engine, EngineError, Job
 from .engine_process import EngineProcess
 from .options import DenoiseOptions
@@ -54,7 +55,7 @@ class DenoiseResult:
         return f"{noise}{self.seconds:.1f} s on {self.device}, model {self.model['name']}, prior {prior}"
 
 
-class DenoiseLogic:
+class DenoiseLogic(Batch):
     """Mixed into the module's logic class. Everything here is called from the main thread.
 
     python and script say how the engine's process is started; tests replace them.

@@ -102,9 +102,9 @@ def make_output(source: Any, target: Any, name: str) -> Any:
     if source.GetDisplayNode() is not None:
         copy_look(source.GetDisplayNode(), target.GetDisplayNode())
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    if created and tree is not None:
-        parent = tree.GetItemParent(tree.GetItemByDataNode(source))
-        tree.SetItemParent(tree.GetItemByDataNode(target), parent)
+    items = [tree.GetItemByDataNode(node) for node in (source, target)] if created and tree is not None else [0]
+    if all(items):
+        tree.SetItemParent(items[1], tree.GetItemParent(items[0]))
     return target
 
 

@@ -184,7 +184,7 @@ def test_quit_ends_the_worker(pipe):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path):
+def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path, alive):
     """The parent process is killed by force: nobody closes anything on purpose."""
     folder = tmp_path / "private"
     folder.mkdir()
@@ -205,13 +205,5 @@ def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path):
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not folder.exists()
-    assert not _alive(worker)
+    assert not alive(worker)
 
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"

@@ -13,6 +13,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+import vtk
 from PySide6.QtCore import Signal
 
 
@@ -116,6 +117,23 @@ class qSlicerApplication(qt.QApplication):
                     self._logics[name] = logic
                     break
         self._wire_bundles(scene, home)
+        scene.AddObserver(scene.NodeAddedEvent, self._node_added)
+        scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._node_about_to_be_removed)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_added(self, scene: Any, event: str, node: Any) -> None:
+        """Slicer's Qt layer gives every displayable node an item of the subject hierarchy."""
+        if isinstance(node, slicer.vtkMRMLDisplayableNode) and not node.GetHideFromEditors() and not scene.IsImporting():
+            tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            if not tree.GetItemByDataNode(node):
+                tree.CreateItem(tree.GetSceneItemID(), node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_about_to_be_removed(self, scene: Any, event: str, node: Any) -> None:
+        if isinstance(node, slicer.vtkMRMLDisplayableNode) and not scene.IsClosing():
+            tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            if item := tree.GetItemByDataNode(node):
+                tree.RemoveItem(item, False, False)
 
     def _wire_bundles(self, scene: Any, home: str) -> None:
         """Scenes in one .mrb file need the cache and data managers that the application owns."""

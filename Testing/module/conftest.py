@@ -1,0 +1,100 @@
+"""Fixtures of the module's tests: the headless Slicer, a clean scene, and a logic whose engine is the stand-in."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+for folder in (ROOT / "Testing", ROOT / "BioAttDenoise"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+@pytest.fixture(scope="session")
+def slicer() -> Any:
+    """The module `slicer` of the running headless Slicer. Without its libraries the test skips; with CI=true it fails."""
+    import slicer_runtime
+
+    if problem := slicer_runtime.missing_libraries():
+        if os.environ.get("CI") == "true":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    slicer_runtime.start()
+    import slicer
+
+    return slicer
+
+
+@pytest.fixture
+def scene(slicer: Any) -> Iterator[Any]:
+    """An empty scene, emptied again afterwards."""
+    type(slicer.app).testing = False
+    slicer.mrmlScene.Clear(0)
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def make_ct(scene: Any, slicer: Any) -> Callable[..., Any]:
+    """make_ct(slices=12, size=32, name="CT") adds a volume of plausible HU with an oblique-free, non-trivial geometry."""
+
+    def make(slices: int = 12, size: int = 32, name: str = "CT", dtype: Any = np.int16) -> Any:
+        noise = np.random.default_rng(7).normal(0, 30, (slices, size, size))
+        hu = np.where(np.hypot(*np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]) < 0.8, 40, -1000) + noise
+        matrix = np.array([[-0.8, 0, 0, 12.5], [0, -0.8, 0, 20.0], [0, 0, 2.5, -300.0], [0, 0, 0, 1]])
+        node = slicer.util.addVolumeFromArray(hu.astype(dtype), ijkToRAS=matrix, name=name)
+        display = node.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(350, 45)
+        return node
+
+    return make
+
+
+@pytest.fixture
+def until(slicer: Any) -> Callable[..., None]:
+    """until(condition, seconds=20) runs Slicer's event loop until the condition holds."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {seconds} s in vain")
+            slicer.app.processEvents()
+            time.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    """alive(pid): whether a process runs (one that only waits to be collected does not)."""
+
+    def check(pid: int) -> bool:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return False
+        return state not in "ZX"
+
+    return check
+
+
+@pytest.fixture
+def logic(scene: Any) -> Iterator[Any]:
+    """The module's logic with the stand-in engine (choose its behaviour by the model's name)."""
+    from BioAttDenoiseLib.logic import DenoiseLogic
+
+    made = DenoiseLogic()
+    made.python, made.script = sys.executable, STAND_IN
+    yield made
+    made.shutdown()

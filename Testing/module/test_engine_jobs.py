@@ -1,0 +1,205 @@
+"""Jobs and the engine's process without Slicer: results, failures, cancel, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from BioAttDenoiseLib.engine import Engine, EngineError
+from BioAttDenoiseLib.engine_process import START_WORKER, EngineGoneError, EngineProcess
+
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
+
+
+class Recorder:
+    """An engine whose outcomes are kept."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.temporary = temporary
+        self.started: list[EngineProcess] = []
+        self.outcomes: list = []
+        self.progress: list = []
+        self.engine = Engine(self.make)
+
+    def make(self) -> EngineProcess:
+        process = EngineProcess(sys.executable, script=STAND_IN, temporary=str(self.temporary))
+        self.started.append(process)
+        return process
+
+    def denoise(self, model: str, slices: int = 6, prepare=None) -> None:
+        hu = np.full((slices, 8, 8), -900, np.int16)
+
+        def save(process: EngineProcess) -> dict:
+            process.save("in.npy", hu)
+            return {"strength": 1.0}
+
+        self.engine.submit(
+            "denoise",
+            {"volume": {"array": "in.npy", **GEOMETRY}, "model": model},
+            on_result=self.outcomes.append,
+            on_error=self.outcomes.append,
+            on_cancelled=lambda: self.outcomes.append("cancelled"),
+            on_progress=self.progress.append,
+            prepare=prepare or save,
+        )
+
+    def wait(self, condition=None, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not (condition() if condition else not self.engine.busy):
+            assert time.monotonic() < deadline, "waited in vain"
+            self.engine.poll()
+            time.sleep(0.005)
+
+    def outcome(self):
+        self.wait()
+        assert len(self.outcomes) == 1
+        return self.outcomes.pop()
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    made = Recorder(tmp_path)
+    yield made
+    made.engine.stop()
+
+
+def test_the_process_stays_for_the_next_job(recorder, tmp_path):
+    for _ in range(3):
+        recorder.denoise("steady")
+        result = recorder.outcome()
+        np.testing.assert_array_equal(result["array"], np.full((6, 8, 8), -910))
+    assert len(recorder.started) == 1
+    assert [path.name for path in recorder.started[0].folder.iterdir()] == ["in.npy"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "words"),
+    [
+        ("memory", "memory", "smaller tile"),
+        ("full", "disk", "Free some space"),
+        ("missing", "install", "Check installation"),
+        ("refused", "input", "is empty"),
+        ("crash", "crash", "press Denoise to try again"),
+        ("killed", "memory", "memory ran out"),
+    ],
+)
+def test_a_failure_reads_well_and_the_next_job_works(recorder, behaviour, kind, words):
+    recorder.denoise(behaviour)
+    error = recorder.outcome()
+    assert isinstance(error, EngineError)
+    assert error.kind == kind
+    assert words in str(error)
+    recorder.denoise("steady")
+    assert recorder.outcome()["type"] == "result"
+
+
+@pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
+def test_cancel_takes_less_than_a_second(recorder, behaviour):
+    recorder.denoise(behaviour, slices=200)
+    recorder.wait(lambda: recorder.progress)
+    start = time.monotonic()
+    recorder.engine.cancel()
+    assert recorder.outcome() == "cancelled"
+    assert time.monotonic() - start < 1.0
+    recorder.denoise("steady")
+    assert recorder.outcome()["type"] == "result"
+    assert len(recorder.started) == (1 if behaviour == "slow" else 2), "a worker that reacts is kept"
+
+
+def test_cancel_before_anything_was_sent(recorder):
+    recorder.denoise("steady", prepare=lambda process: time.sleep(0.2) or {})
+    recorder.engine.cancel()
+    assert recorder.outcome() == "cancelled"
+
+
+def test_a_second_job_is_refused_while_one_runs(recorder):
+    recorder.denoise("slow", slices=20)
+    with pytest.raises(EngineError, match="already running"):
+        recorder.denoise("steady")
+    assert recorder.outcome()["type"] == "result"
+
+
+def test_a_full_disk_on_our_side(recorder):
+    """/dev/full gives the operating system's own «no space left»."""
+
+    def save(process: EngineProcess) -> dict:
+        (process.folder / "in.npy").symlink_to("/dev/full")
+        process.save("in.npy", np.zeros((4, 64, 64), np.int16))
+        return {}
+
+    recorder.denoise("steady", prepare=save)
+    error = recorder.outcome()
+    assert error.kind == "disk"
+    assert "Free some space" in str(error)
+
+
+def test_killed_from_outside_while_idle(recorder):
+    recorder.denoise("steady")
+    recorder.outcome()
+    recorder.started[0].kill()
+    recorder.wait(lambda: not recorder.started[0].running)
+    recorder.denoise("steady")
+    assert recorder.outcome()["type"] == "result"
+    assert len(recorder.started) == 2
+
+
+def test_stop_leaves_nothing_behind(recorder, tmp_path, alive):
+    recorder.denoise("stubborn", slices=200)
+    recorder.wait(lambda: recorder.progress)
+    pid = recorder.started[0].pid
+    start = time.monotonic()
+    recorder.engine.stop()
+    assert time.monotonic() - start < 2
+    assert not list(tmp_path.iterdir())
+    assert not alive(pid)
+    assert recorder.outcomes == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups")
+def test_the_whole_tree_is_ended(tmp_path, alive):
+    """PythonSlicer is a launcher: the interpreter is its child, and must not outlive it."""
+    launcher = tmp_path / "launcher"
+    launcher.write_text(f'#!/bin/sh\nexec 3<&0\n"{sys.executable}" "$@" <&3 &\nwait\n')
+    launcher.chmod(0o755)
+    process = EngineProcess(str(launcher), script=STAND_IN, temporary=str(tmp_path))
+    deadline = time.monotonic() + 20
+    while process.pid is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.pid != process._process.pid
+    assert alive(process.pid)
+    process.kill()
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(process.pid)
+
+
+def test_an_interpreter_that_is_not_there(tmp_path):
+    with pytest.raises(EngineGoneError, match="cannot be started"):
+        EngineProcess(str(tmp_path / "PythonSlicer"), temporary=str(tmp_path))
+
+
+def test_the_log_keeps_the_last_words_of_a_dead_process(recorder):
+    recorder.denoise("chatty")
+    recorder.outcome()
+    recorder.denoise("crash")
+    recorder.outcome()
+    assert "hello from a child" in recorder.engine.log
+
+
+def test_the_real_start_up_file_finds_the_engine(tmp_path):
+    process = EngineProcess(sys.executable, script=START_WORKER, temporary=str(tmp_path))
+    try:
+        deadline = time.monotonic() + 30
+        messages = []
+        while not messages and time.monotonic() < deadline:
+            messages = process.messages()
+            time.sleep(0.01)
+        assert messages[0]["type"] == "ready"
+        assert messages[0]["pid"] == process.pid
+    finally:
+        process.stop()
