@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from bioatt.priors.embedded import turned
@@ -71,6 +72,20 @@ def sampling_weights(data: LabelledSlices) -> NDArray[np.float64]:
     _, which, counts = np.unique(data.patients, return_inverse=True, return_counts=True)
     weights = 1 / np.sqrt(counts[which])
     return weights / weights.sum()
+
+
+def temperature(logits: NDArray[np.float32], data: LabelledSlices) -> float:
+    """Factor on logits of patients not seen in training (n, N) that makes the objective least (Guo 2017's 1/T)."""
+    rows = torch.from_numpy(logits)
+    labels = [torch.from_numpy(array).float() for array in (data.presence, data.sure, data.target)]
+    found = minimize_scalar(lambda factor: float(objective(rows * factor, *labels)), bounds=(0.2, 3), method="bounded")
+    return float(found.x)
+
+
+def calibrated(logits: NDArray[np.float32], factors: NDArray[np.float64] | float) -> NDArray[np.float32]:
+    """p (n, N) of logits times a factor, or one factor a row (n,)."""
+    scaled = torch.from_numpy(logits * np.reshape(np.asarray(factors, np.float32), (-1, 1)))
+    return share(torch.sigmoid(scaled)).numpy()
 
 
 def logits_of(network: EmbeddedNetwork, images: Tensor) -> NDArray[np.float32]:

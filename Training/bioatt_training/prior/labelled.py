@@ -129,3 +129,10 @@ def fine_images(volume: Volume) -> NDArray[np.float16]:
     return np.stack(
         [slice_image(hu, volume.spacing[:2], FINE_GRID, FINE_CELL_MM).astype(np.float16) for hu in volume.hu]
     )
+
+
+def joined(first: LabelledSlices, second: LabelledSlices) -> LabelledSlices:
+    """The rows of both."""
+    return LabelledSlices(
+        **{one.name: np.concatenate([getattr(first, one.name), getattr(second, one.name)]) for one in fields(first)}
+    )

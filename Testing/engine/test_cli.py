@@ -1,0 +1,188 @@
+"""The command line as a contract: what it writes, what it says, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bioatt.cli import COMMANDS, main
+from bioatt.volume import read_volume, write_volume
+
+
+@pytest.fixture
+def scan(make_volume, tmp_path):
+    path = tmp_path / "scan.nrrd"
+    write_volume(make_volume(slices=3), path)
+    return path
+
+
+@pytest.fixture
+def denoise(make_model, tmp_path, capfd):
+    """Run `bioatt denoise` with a small model; returns exit status and stderr's lines."""
+    make_model()
+
+    def run(source, output, *options):
+        model = ["--model", str(tmp_path / "tiny.safetensors"), "--device", "cpu"]
+        prior = [] if "--prior" in options else ["--prior", "uniform"]
+        status = main(["denoise", str(source), str(output), *model, *prior, *options])
+        return status, capfd.readouterr().err.strip().splitlines()
+
+    return run
+
+
+def test_denoise_writes_the_volume_the_report_and_the_maps(denoise, scan, tmp_path):
+    output, report, maps = tmp_path / "out.nii.gz", tmp_path / "report.json", tmp_path / "maps"
+    status, _ = denoise(scan, output, "--report", str(report), "--attention", str(maps))
+    assert status == 0
+    result, source = read_volume(output), read_volume(scan)
+    np.testing.assert_allclose(result.ijk_to_lps, source.ijk_to_lps, atol=1e-5)
+    assert (result.hu != source.hu).any()
+    said = json.loads(report.read_text())
+    assert said["prior"]["source"] == "uniform"
+    assert len(said["model"]["sha256"]) == 64
+    assert len(said["noise_before_hu"]) == len(said["prior"]["probabilities"]) == 3
+    assert {path.name for path in maps.iterdir()} == {"middle_unified.nrrd", "last_unified.nrrd"}
+
+
+def test_slices_are_written_where_they_were(denoise, scan, tmp_path):
+    output = tmp_path / "out.nrrd"
+    assert denoise(scan, output, "--slices", "1:2")[0] == 0
+    part, whole = read_volume(output), read_volume(scan)
+    assert part.shape[0] == 1
+    np.testing.assert_allclose(part.origin, (whole.ijk_to_lps @ [0, 0, 1, 1])[:3], atol=1e-6)
+
+
+def test_a_prior_written_by_the_command_is_read_by_the_command(denoise, scan, tmp_path):
+    table = tmp_path / "prior.json"
+    assert main(["prior", str(scan), "--source", "random:3", "--json", str(table)]) == 0
+    first, second = tmp_path / "a.nrrd", tmp_path / "b.nrrd"
+    assert denoise(scan, first, "--prior", str(table))[0] == 0
+    assert denoise(scan, second, "--prior", "random:3")[0] == 0
+    assert np.abs(read_volume(first).hu.astype(int) - read_volume(second).hu).max() <= 1
+
+
+def test_attention_of_chosen_organs(make_model, scan, tmp_path):
+    make_model()
+    model = str(tmp_path / "tiny.safetensors")
+    folder = tmp_path / "maps"
+    options = ["--model", model, "--prior", "uniform", "--stage", "last", "--organs", "liver, spine"]
+    assert main(["attention", str(scan), str(folder), *options]) == 0
+    assert {path.name for path in folder.iterdir()} == {"last_liver.nrrd", "last_spine.nrrd", "last_unified.nrrd"}
+    assert sitk.ReadImage(str(folder / "last_liver.nrrd")).GetPixelID() == sitk.sitkUInt8
+
+
+def _colour(path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 30, 30, 3), np.uint8), isVector=True), str(path))
+
+
+def _four_dimensions(path):
+    sitk.WriteImage(sitk.JoinSeries([sitk.Image([30, 30, 2], sitk.sitkInt16)] * 2), str(path))
+
+
+def _array(values):
+    return lambda path: sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+
+
+NOISE = np.random.default_rng(0).normal(size=(2, 30, 30)).astype(np.float32)
+BROKEN = {
+    "colour": _colour,
+    "4-D": _four_dimensions,
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(b"NRRD0004\ntype: short\ndimension: 3\nsizes: 9 9 9\n\n123"),
+    "text": lambda path: path.write_text("this is no CT"),
+    "NaN": _array(np.where(NOISE > 2, np.nan, NOISE * 100)),
+    "Inf": _array(np.where(NOISE > 2, np.inf, NOISE * 100)),
+    "0 to 1": _array(np.abs(NOISE) / 10),
+    "0 to 255": _array(np.clip(np.abs(NOISE) * 120, 0, 255).astype(np.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_no_ct_is_refused_in_one_line(denoise, tmp_path, kind):
+    source, output = tmp_path / "bad.nrrd", tmp_path / "out.nrrd"
+    BROKEN[kind](source)
+    status, lines = denoise(source, output)
+    assert (status, len(lines)) == (2, 1), lines
+    assert "bad.nrrd" in lines[0]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--strength", "2"], "strength"),
+        (["--slices", "5:9"], "--slices"),
+        (["--slices", "x"], "--slices"),
+        (["--prior", "astrology"], "astrology"),
+        (["--prior", "missing.json"], "missing.json"),
+        (["--device", "cuda:9"], "cuda:9"),
+        (["--precision", "int4"], "int4"),
+        (["--tile", "0"], "tile"),
+        (["--model", "nonesuch"], "nonesuch"),
+        (["--report", "nowhere/report.json"], "folder"),
+        (["--unknown"], "--unknown"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(denoise, scan, tmp_path, options, word):
+    output = tmp_path / "out.nrrd"
+    try:
+        status, lines = denoise(scan, output, *options)
+    except SystemExit as exit_:  # argparse's own refusal
+        status, lines = exit_.code, [word]
+    assert (status, len(lines)) == (2, 1), lines
+    assert word in lines[0]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["scan.nrrd", "out.jpg", "nowhere/out.nrrd", "series"])
+def test_places_that_cannot_hold_the_output_are_refused_before_the_work(denoise, scan, tmp_path, name):
+    """The input itself, an unknown format, a missing folder, and a DICOM series without DICOM input."""
+    before = scan.read_bytes()
+    status, lines = denoise(scan, tmp_path / name)
+    assert (status, len(lines)) == (2, 1), lines
+    assert scan.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.nrrd", "tiny.safetensors"]
+
+
+def test_cancel_writes_nothing(denoise, scan, tmp_path, monkeypatch):
+    from bioatt.denoiser import Denoiser
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Denoiser, "denoise", interrupted)
+    status, lines = denoise(scan, tmp_path / "out.nrrd")
+    assert status == 130
+    assert "cancelled" in lines[-1]
+    assert not (tmp_path / "out.nrrd").exists()
+
+
+def test_our_own_faults_are_one_line_too(denoise, scan, tmp_path, monkeypatch):
+    from bioatt.denoiser import Denoiser
+
+    monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: 1 / 0)
+    status, lines = denoise(scan, tmp_path / "out.nrrd")
+    assert (status, len(lines)) == (1, 1)
+    assert "internal error" in lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_needs_no_torch_for_it(command):
+    code = f"import sys; from bioatt.cli import main; main(['{command}', '--help'])"
+    check = f"try:\n {code}\nexcept SystemExit as e:\n assert e.code == 0\nassert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env={**os.environ})
+    assert result.returncode == 0, result.stderr
+    assert "usage: bioatt" in result.stdout
+
+
+def test_models_are_listed_and_described(capsys):
+    assert main(["models"]) == 0
+    assert "bioatt-fast" in capsys.readouterr().out
+    assert main(["models", "info", "bioatt-fast"]) == 0
+    assert json.loads(capsys.readouterr().out)["arm"] == "bioatt"
