@@ -29,9 +29,9 @@ class Scanner:
     counts: range of unattenuated counts per ray that the tube can give.
     """
 
-    geometry: Geometry = field(default_factory=lambda: Geometry().coarser(views=2))
+    geometry: Geometry = field(default_factory=Geometry)
     kernel: str = "B30"
-    noise_index: float = 21.5
+    noise_index: float = 20.5
     bowtie: float = 1.5
     electronic_sd: float = 3.2
     counts: tuple[float, float] = (5e3, 2e6)
@@ -44,8 +44,8 @@ class Scanner:
     def exposure(self, integrals: np.ndarray) -> np.ndarray:
         """(z, 1, 1) counts of an unattenuated central ray that reach the noise index; integrals (z, views, cells).
 
-        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the square of
-        what filter and back projection make of the ray, which linear interpolation averages over a cell.
+        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the square
+        of what filter and back projection make of the ray, which linear interpolation averages over a cell.
         """
         g = self.geometry
         ray = np.zeros((1, g.cells), np.float32)

@@ -59,6 +59,7 @@ def write_comparison(
     for volumes of different shape or an unwritable place.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not low.shape == denoised.shape == reference.shape or not views:
         raise InputError("a comparison needs volumes of one shape, and at least one view")
@@ -66,8 +67,8 @@ def write_comparison(
     for view in views:
         rows, columns = low[view.index][view.part].shape
         heights.append(PANEL_INCH * rows / columns + CAPTION_INCH)
-    figure = Figure(figsize=(4 * PANEL_INCH, sum(heights) + CAPTION_INCH), facecolor="black", layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+    figure = Figure(figsize=(4 * PANEL_INCH, sum(heights) + CAPTION_INCH), facecolor="black")
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0))
     grid = figure.subplots(len(views), 4, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, view in zip(grid, views, strict=True):
         before, after, truth = (volume[view.index].astype(np.float32) for volume in (low, denoised, reference))

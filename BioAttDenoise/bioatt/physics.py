@@ -122,7 +122,7 @@ def ttf(images: NDArray, centre_yx: tuple[float, float], radius_mm: float, pixel
     # the difference quotient spans two steps
     transfer = transfer / np.maximum(np.sinc(2 * frequency * step), 1e-3)
     shown = frequency <= 0.5 / pixel_mm
-    return Spectrum(frequency[shown], transfer[shown] / transfer[0])
+    return Spectrum(np.asarray(frequency[shown], np.float64), transfer[shown] / transfer[0])
 
 
 def disc_shifts(

@@ -44,8 +44,9 @@ def liver(body: Body, room: Shape) -> Iterator[Paint]:
     for vessels, blood in ((portal, hu["portal"]), *((h, hu["portal"] * 0.97) for h in hepatic)):
         yield Paint(vessels.shape() & organ, blood, "liver vessels")
     for k, centre in enumerate(scatter(organ.grow(-9), 9, rng, 3)):
-        radius = rng.uniform(2.5, 8) if k else rng.uniform(7, 10)
-        contrast = -rng.uniform(14, 38) if rng.random() < 0.85 else 6 - hu["liver"]  # or a cyst
+        radius = rng.uniform(2.5, 8) if k else rng.uniform(8, 12)
+        cyst = k > 0 and rng.random() < 0.15
+        contrast = 6 - hu["liver"] if cyst else -rng.uniform(16, 42)
         shape = ellipsoid(centre, radius * rng.uniform(0.85, 1.18, 3)).rough(0.25 * np.sqrt(radius), "middle")
         yield Paint(shape, flesh(hu["liver"] + contrast), "liver lesion", softness=rng.uniform(1.0, 2.5))
     bladder = ellipsoid(body.jitter(-44, -46, -98), (17, 20, 27))
@@ -168,7 +169,7 @@ def bowel(body: Body) -> Iterator[Paint]:
     yield from _mesentery(body)
     for _ in range(9):
         x, y, z = rng.uniform((-70, -66, -240), (95, 5, -112))
-        line = [(x, y, z, rng.uniform(8, 12))]
+        line: list[tuple[float, ...]] = [(x, y, z, rng.uniform(8, 12))]
         for _ in range(7):
             x, y, z = np.clip(np.array([x, y, z]) + rng.normal(0, (26, 15, 13)), (-90, -72, -250), (105, 12, -100))
             line.append((x, y, z, rng.uniform(7, 13)))
@@ -185,10 +186,10 @@ def bowel(body: Body) -> Iterator[Paint]:
         (60, -62, -122, 15),
         (104, -8, -84, 14),
     ]
-    for line in (descending, ascending, transverse):
+    for course in (descending, ascending, transverse):
         x, y, z = body.jitter(0, 0, 0, mm=6)
-        gut = Tubes.along([(a + x, b + y, c + z, r) for a, b, c, r in line], 5).rough(2.2, "coarse")
-        level = float(np.mean([b for _, b, _, _ in line])) + rng.uniform(-8, 8)
+        gut = Tubes.along([(a + x, b + y, c + z, r) for a, b, c, r in course], 5).rough(2.2, "coarse")
+        level = float(np.mean([b for _, b, _, _ in course])) + rng.uniform(-8, 8)
 
         def content(p: Points, level: float = level) -> Array:
             stool = -20 + 130 * np.minimum(p.fields("fine"), 0.6) + 60 * p.fields("middle")

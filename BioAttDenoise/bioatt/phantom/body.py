@@ -94,12 +94,12 @@ class Body:
         ]
 
         def sdf(p: Points) -> Array:
-            height = np.float32(-1e3)
+            height = np.full(np.shape(p.x), -1e3, np.float32)
             for x, y, top, rx, ry in domes:
                 rho2 = ((p.x - x) / rx) ** 2 + ((p.y - y) / ry) ** 2
                 dome = top - 20 * rho2 - 62 * rho2**2.5 - 34 * np.clip(p.y / 90, 0, 2) ** 2
                 height = np.maximum(height, dome)
-            return (height - p.z) / np.float32(1.35)
+            return np.asarray((height - p.z) / 1.35, np.float32)
 
         return everywhere(sdf)
 

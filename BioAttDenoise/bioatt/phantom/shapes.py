@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Array = np.ndarray
+Vector = Sequence[float] | np.ndarray
 Sdf = Callable[["Points"], Array]
 FAR = 30.0  # mm; stands for "nowhere near" outside the box of a thin shape
 
@@ -56,7 +57,7 @@ class Points:
 class Shape:
     """A solid by its approximate signed distance (negative inside), with a box (mm) outside of which it is empty."""
 
-    def __init__(self, sdf: Sdf, low: Sequence[float], high: Sequence[float]) -> None:
+    def __init__(self, sdf: Sdf, low: Vector, high: Vector) -> None:
         self.sdf, self.low, self.high = sdf, np.asarray(low, float), np.asarray(high, float)
 
     def __and__(self, other: Shape) -> Shape:
@@ -105,7 +106,7 @@ class Shape:
         return self - self.grow(-mm)
 
 
-def ellipsoid(centre: Sequence[float], radii: Sequence[float], axis: Sequence[float] | None = None) -> Shape:
+def ellipsoid(centre: Vector, radii: Vector, axis: Vector | None = None) -> Shape:
     """Ellipsoid; with `axis` the first radius lies along that direction, the others across it. mm."""
     c, r = np.asarray(centre, float), np.asarray(radii, float)
     frame = np.eye(3)
