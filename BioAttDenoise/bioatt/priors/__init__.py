@@ -29,13 +29,24 @@ def build_prior(
     """
     kind, _, detail = source.partition(":")
     names = descriptors.descriptors
-    if source.lower().endswith(".json"):
+    if source.lower().endswith(".json") and kind != "segmentation":
         return FixedPrior.from_file(Path(source))
     if source == "embedded":
         from bioatt.priors.embedded import EmbeddedPrior
 
         embedded = EmbeddedPrior(descriptors, device)
         return SmoothedPrior(embedded) if smoothing else embedded
+    if kind == "biomedclip":
+        from bioatt.priors.biomedclip import BiomedCLIPPrior
+
+        biomedclip = BiomedCLIPPrior(descriptors, detail, device)
+        return SmoothedPrior(biomedclip) if smoothing else biomedclip
+    if kind == "segmentation":
+        from bioatt.priors.segmentation import SegmentationPrior, read_segmentation
+
+        labels, _, table = detail.partition(",")
+        within = build_prior("embedded", descriptors=descriptors, device=device, smoothing=smoothing)
+        return SegmentationPrior(read_segmentation(Path(labels), Path(table) if table else None), descriptors, within)
     if source == "uniform":
         return UniformPrior(names)
     if kind == "random":
@@ -43,4 +54,6 @@ def build_prior(
             return RandomPrior(names, int(detail or 0))
         except ValueError:
             raise InputError(f"the seed of a random prior is a number, not {detail!r}") from None
-    raise InputError(f"unknown prior {source!r}: use embedded, biomedclip, uniform, random[:SEED] or a .json file")
+    raise InputError(
+        f"unknown prior {source!r}: use embedded, biomedclip, uniform, random, segmentation:LABELS or a .json file"
+    )

@@ -67,7 +67,8 @@ class EmbeddedPrior:
         """(1, taught). One slice at a time, so that a slice gets bit for bit the same alone as in its volume."""
         image = torch.from_numpy(slice_image(np.asarray(hu, np.float32), spacing)).to(self.device)
         with torch.inference_mode():
-            logits = self.network(turned(image[None, None])).mean(dim=0, keepdim=True)
+            views = turned(image[None, None]).split(2)  # pairs: larger activations leave the CPU's cache
+            logits = torch.cat([self.network(pair) for pair in views]).mean(dim=0, keepdim=True)
             return torch.sigmoid(logits * self.slope + self.offset)
 
 
@@ -78,7 +79,7 @@ def turned(image: Tensor) -> Tensor:
 
 
 def save_embedded(path: Path, network: EmbeddedNetwork, metadata: dict[str, Any]) -> None:
-    """Write weights and `metadata` (descriptors, calibration {slope, offset} by descriptor, what else it should say)."""
+    """Write weights and `metadata`: descriptors, calibration {slope, offset} by descriptor, what else it should say."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     described = {"width": network.width, **metadata}
     partial = path.with_name(f".{path.name}.partial")

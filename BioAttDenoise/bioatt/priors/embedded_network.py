@@ -17,6 +17,9 @@ class EmbeddedNetwork(nn.Module):
     forward: (B, 1, grid, grid) HU → (B, N) logits.
     """
 
+    low: Tensor
+    span: Tensor
+
     def __init__(self, descriptors: int, width: int = 16, dropout: float = 0.3) -> None:
         super().__init__()
         self.width = width
@@ -45,7 +48,7 @@ class EmbeddedNetwork(nn.Module):
 
 
 def share(presence: Tensor) -> Tensor:
-    """Presence (B, N) in 0…1 → p (B, N): each visible descriptor's equal share, weighted by how sure its presence is."""
+    """Presence (B, N) in 0…1 → p (B, N): an equal share to each visible descriptor, weighted by how sure it is."""
     held = presence + FLOOR
     return held / held.sum(dim=1, keepdim=True)
 

@@ -13,7 +13,7 @@ from bioatt.volume import Volume
 
 SIGMA_MM = 4.0
 CONTEXT_SLICES = 4
-"""Neighbours on either side that a slice's smoothed prior can depend on; a part of a volume with these gets the same."""
+"""Neighbours on either side that a smoothed prior can depend on; a part of a volume with these gets the same."""
 
 
 class SmoothedPrior:

@@ -1,0 +1,67 @@
+"""`bioatt prior IN`: what the anatomical prior says of each slice, as a table, JSON or picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+HELP = "show the anatomical prior of each slice"
+PICTURES = (".png", ".pdf", ".svg")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """IN, the source, the descriptor set, and where to write."""
+    parser.add_argument(
+        "input", metavar="IN", type=Path, help="CT: .nrrd, .nii.gz, .mha, or a folder with a DICOM series"
+    )
+    parser.add_argument(
+        "--source",
+        default="embedded",
+        help="embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json",
+    )
+    parser.add_argument(
+        "--descriptors", default="paper17", metavar="SET", help="paper17 | authors11 | your own FILE.json"
+    )
+    parser.add_argument("--device", default="cpu", help="auto | cpu | cuda | cuda:N | mps")
+    parser.add_argument("--no-smoothing", action="store_true", help="each slice by itself, neighbours not averaged")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute the prior in axial slice order from feet to head; print a table where no file is asked for."""
+    from bioatt.anatomy import load_descriptor_set
+    from bioatt.device import choose
+    from bioatt.errors import InputError
+    from bioatt.priors import build_prior
+    from bioatt.volume import canonical, read_volume
+
+    for path in filter(None, (args.json, args.plot)):
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"the folder of {path.name} does not exist: make it first")
+    if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
+        raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")
+    source = build_prior(
+        args.source,
+        descriptors=load_descriptor_set(args.descriptors),
+        device=str(choose(args.device).device),
+        smoothing=not args.no_smoothing,
+    )
+    volume = canonical(read_volume(args.input)).volume
+    prior = source.probabilities(volume)
+    table = prior.as_table()
+    if args.json is not None:
+        partial = args.json.with_name(f".{args.json.name}.{os.getpid()}")
+        partial.write_text(json.dumps(table), encoding="utf-8")
+        partial.replace(args.json)
+    if args.plot is not None:
+        from bioatt.priors.plot import plot_prior
+
+        plot_prior(prior, volume.spacing[2], args.plot, f"{args.input.name}: {prior.source}")
+    if args.json is None and args.plot is None:
+        for number, row in enumerate(table["probabilities"]):
+            ranked = sorted(zip(row, table["descriptors"], strict=True), reverse=True)
+            shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "nothing stands out"
+            print(f"{number:4d}  {number * volume.spacing[2]:7.1f} mm  {shown}")

@@ -1,0 +1,204 @@
+"""Get BiomedCLIP onto this machine and off it again: download with consent, import a copy, export, remove.
+
+Files are gathered in a folder beside the final one and moved there when all are there and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from bioatt.anatomy import DescriptorSet
+from bioatt.errors import InputError
+from bioatt.models import models_folder
+from bioatt.priors.biomedclip import load_image_tower, load_pickled
+from bioatt.priors.biomedclip_files import (
+    CONFIG,
+    IMAGE_REPOSITORY,
+    MANIFEST,
+    TEXT_CONFIG,
+    TEXT_REPOSITORY,
+    VOCABULARIES,
+    WEIGHTS,
+    BiomedCLIPFiles,
+    default_folder,
+    in_folder,
+    read_manifest,
+    sha256_of,
+)
+from bioatt.priors.biomedclip_text import FOLDER as TEXT_FOLDER
+from bioatt.priors.biomedclip_text import cache_name, load_open_clip, text_embeddings, write_text_embeddings
+
+SIZE_MB = 790
+_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+def download(consent: bool, folder: Path | None = None, *, endpoint: str | None = None) -> Path:
+    """Fetch BiomedCLIP and its text repository from the Hugging Face hub into `folder` (see `default_folder`).
+
+    consent: whether the user agreed to fetch SIZE_MB from there. A download that was cut off goes on where it stopped.
+    Every file is checked against the hub's own checksum. endpoint: a mirror of the hub.
+    Raises InputError without consent, when the hub cannot be reached, or when a file does not match its checksum.
+    """
+    if not consent:
+        raise InputError(
+            f"BiomedCLIP is {SIZE_MB} MB from the Hugging Face hub, under the licence on its page there: agree to "
+            "download it (--yes), or import a copy (`bioatt models import biomedclip FOLDER`)"
+        )
+    from huggingface_hub import constants
+
+    target = folder or default_folder()
+    if constants.HF_HUB_OFFLINE:
+        raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
+    partial = target.with_name(f"{target.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    image = _fetch(IMAGE_REPOSITORY, [(CONFIG,), (WEIGHTS[0], WEIGHTS[2])], partial, endpoint)
+    text_repository = json.loads((partial / CONFIG).read_text(encoding="utf-8"))["model_cfg"]["text_cfg"][
+        "hf_model_name"
+    ]
+    text = _fetch(text_repository, [(TEXT_CONFIG,), VOCABULARIES, *((name,) for name in _TOKENIZER)], partial, endpoint)
+    return _settle(partial, target, {"sources": {IMAGE_REPOSITORY: image, text_repository: text}})
+
+
+def import_folder(source: Path, folder: Path | None = None) -> Path:
+    """Copy BiomedCLIP from `source`: another machine's folder, or a clone of the published repository.
+
+    Copies of ours are checked against the checksums they carry. The text model's `config.json`, which the published
+    repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
+    Raises InputError where files are missing, damaged, or do not fit each other.
+    """
+    target = folder or default_folder()
+    source = source.resolve()
+    if not source.is_dir():
+        raise InputError(f"BiomedCLIP folder {source.name} does not exist: check the path")
+    if source == target.resolve():
+        raise InputError("this folder is where BiomedCLIP already is: nothing to import")
+    manifest = read_manifest(source)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = next((name for name in WEIGHTS if (source / name).is_file()), None)
+    for name in filter(None, (CONFIG, weights, TEXT_CONFIG, *VOCABULARIES, *_TOKENIZER)):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, partial / name)
+            if manifest.get("sha256", {}).get(name, "") not in ("", sha256_of(partial / name)):
+                raise InputError(
+                    f"{name} in {source.name} is damaged (its SHA-256 is not the one noted): copy it again"
+                )
+    if (source / TEXT_FOLDER).is_dir():
+        shutil.copytree(source / TEXT_FOLDER, partial / TEXT_FOLDER)
+    _complete_text_config(partial)
+    kept = {key: manifest[key] for key in ("sources", "image_tower_only", "weights_id") if key in manifest}
+    return _settle(partial, target, kept)
+
+
+def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[DescriptorSet]) -> Path:
+    """Write a folder with the image tower and the text embeddings of `sets` only: 340 MB, no text tower.
+
+    For a machine that uses these sets and no others; `import_folder` takes it there.
+    """
+    state = load_image_tower(files)[0].state_dict()
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    scale = torch.tensor(load_image_tower(files)[1]).log()
+    weights = {"logit_scale": scale, **{f"visual.{name}": weight for name, weight in state.items()}}
+    safetensors.torch.save_file(weights, folder / WEIGHTS[0])
+    shutil.copyfile(files.config, folder / CONFIG)
+    for descriptors in sets:
+        write_text_embeddings(
+            folder / TEXT_FOLDER / cache_name(files, descriptors), text_embeddings(files, descriptors)
+        )
+    _write_manifest(folder, {"image_tower_only": True, "weights_id": files.weights_id()})
+    return folder
+
+
+def remove(folder: Path | None = None) -> bool:
+    """Delete BiomedCLIP, what a cut-off download left, and the kept text embeddings; False where nothing was there."""
+    target = folder or default_folder()
+    places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
+    there = [place for place in places if place.is_dir()]
+    for place in there:
+        shutil.rmtree(place)
+    return bool(there)
+
+
+def _fetch(repository: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
+    """Download the first of each of `wanted` that the repository has, checked; returns the commit."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        listing = HfApi(endpoint=endpoint).model_info(repository, files_metadata=True)
+        siblings = {sibling.rfilename: sibling for sibling in listing.siblings or []}
+        for choices in wanted:
+            name = next((choice for choice in choices if choice in siblings), None)
+            if name is None:
+                if choices[0] in _TOKENIZER:
+                    continue
+                raise InputError(f"{repository} has no {' or '.join(choices)} any more: import a copy from elsewhere")
+            path = Path(hf_hub_download(repository, name, revision=listing.sha, local_dir=folder, endpoint=endpoint))
+            _check(path, siblings[name])
+    except InputError:
+        raise
+    except Exception as error:  # the hub's client raises its own errors, its HTTP library's, and OSError
+        raise InputError(
+            f"the Hugging Face hub did not deliver {repository} ({type(error).__name__}): run it again, what came is "
+            "kept; or import a copy from a connected machine"
+        ) from None
+    return str(listing.sha)
+
+
+def _check(path: Path, sibling: Any) -> None:
+    """Compare with the hub's metadata: SHA-256 of large files, git's blob SHA-1 of small ones."""
+    if sibling.lfs is not None:
+        good = sha256_of(path) == sibling.lfs.sha256
+    else:
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        good = git == sibling.blob_id
+    if not good:
+        path.unlink()
+        raise InputError(f"{path.name} arrived damaged (its checksum is not the hub's): run the download again")
+
+
+def _complete_text_config(folder: Path) -> None:
+    if (folder / TEXT_CONFIG).is_file() or not (folder / CONFIG).is_file():
+        return
+    config = BiomedCLIPFiles(folder / CONFIG, folder, folder).model_config
+    if config.get("text_cfg", {}).get("hf_model_name") == TEXT_REPOSITORY:
+        bert_base = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}  # transformers' defaults are BERT-base
+        (folder / TEXT_CONFIG).write_text(json.dumps(bert_base), encoding="utf-8")
+
+
+def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
+    """Convert, try out, describe, and move into place."""
+    files = in_folder(partial)
+    if files.weights.suffix == ".bin":
+        safe = partial / WEIGHTS[0]
+        state = {name: weight.clone().contiguous() for name, weight in load_pickled(files).items()}
+        safetensors.torch.save_file(state, safe)
+        files.weights.unlink()
+    _write_manifest(partial, manifest)
+    files = in_folder(partial)
+    load_image_tower(files)
+    if files.text_folder is not None:
+        load_open_clip(files)
+    shutil.rmtree(partial / ".cache", ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    return target
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Checksums of what the folder holds now, and what identifies its weights (an export keeps the whole model's)."""
+    weights = next(folder / name for name in WEIGHTS if (folder / name).is_file())
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
+    described = {"weights_id": sums[weights.name], **manifest}
+    described |= {"weights_bytes": weights.stat().st_size, "sha256": sums}
+    (folder / MANIFEST).write_text(json.dumps(described, indent=1), encoding="utf-8")

@@ -1,0 +1,49 @@
+"""A prior as a picture: stacked probabilities over z, so that a person sees whether it is right."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bioatt.priors.base import Prior
+from bioatt.priors.spatial import SpatialRows
+
+
+def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> None:
+    """Write a PNG, PDF or SVG: over z (mm from the lowest slice, and slice number) the descriptors' shares, stacked.
+
+    A spatial prior is shown as each slice's mean. The file appears whole or not at all.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import hsv_to_rgb
+    from matplotlib.figure import Figure
+
+    p = prior.p.slice_means() if isinstance(prior.p, SpatialRows) else prior.p
+    shares = np.repeat(p, 2, axis=0).T  # each slice is a band of its own thickness
+    edges = np.repeat((np.arange(len(p) + 1) - 0.5) * step_mm, 2)[1:-1]
+    count = len(prior.descriptors)
+    colours = [
+        tuple(hsv_to_rgb((n / count, 0.45 + 0.3 * (n % 2), 0.95 - 0.25 * (n % 3 == 1))).tolist()) for n in range(count)
+    ]
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.stackplot(edges, shares, colors=colours, linewidth=0)
+    seen = [n for n in range(count) if p[:, n].max() > 0.02]
+    for n in seen:
+        peak = int(p[:, n].argmax())
+        height = p[peak, :n].sum() + p[peak, n] / 2
+        place = np.interp(0.07, (0, 0.5), (edges[0], edges.mean())), np.interp(0.93, (0.5, 1), (edges.mean(), edges[-1]))
+        axes.text(np.clip(peak * step_mm, *place), height, prior.descriptors[n], ha="center", va="center", fontsize=8, clip_on=True)
+    handles = [axes.fill_between([], [], color=colours[n], label=prior.descriptors[n]) for n in reversed(seen)]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.07, 0.5), frameon=False, fontsize=8)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), xlabel="z, mm towards the head", ylabel="probability, stacked")
+    above = axes.secondary_xaxis("top", functions=(partial(np.multiply, 1 / step_mm), partial(np.multiply, step_mm)))
+    above.set_xlabel("slice")
+    axes.set_title(title or f"anatomical prior: {prior.source}", fontsize=10)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    figure.savefig(unfinished, dpi=110)
+    unfinished.replace(path)

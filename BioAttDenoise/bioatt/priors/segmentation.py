@@ -1,0 +1,142 @@
+"""SegmentationPrior: organ masks say where each descriptor is, pixel by pixel; the paper names this as future work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from bioatt.anatomy import DescriptorSet
+from bioatt.errors import InputError
+from bioatt.priors.base import AnatomicalPrior, Prior
+from bioatt.priors.spatial import SpatialRows
+from bioatt.resources import resources_folder
+from bioatt.volume import Volume, read_volume
+
+BORDER_MM = 2.0
+"""σ of the Gaussian that softens a mask's border: about the width over which CT blurs an edge."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """labels: a volume of label values on any grid; names: the structure that each value stands for."""
+
+    labels: Volume
+    names: Mapping[int, str]
+
+
+class SegmentationPrior:
+    """Spatial prior (slices, N, H, W): inside an organ's mask the organ, elsewhere the slice prior.
+
+    A structure that several descriptors claim ("aorta") is shared among them as the slice prior has it.
+    Raises InputError where no structure belongs to any descriptor.
+    """
+
+    def __init__(
+        self,
+        segmentation: Segmentation,
+        descriptors: DescriptorSet,
+        slice_prior: AnatomicalPrior,
+        border_mm: float = BORDER_MM,
+    ) -> None:
+        self.labels = segmentation.labels
+        self.columns = {
+            value: columns for value, name in segmentation.names.items() if (columns := descriptors.columns_of(name))
+        }
+        if not self.columns:
+            raise InputError(
+                f"no structure of the segmentation belongs to a descriptor of {descriptors.name}: give a name table, "
+                'as {"1": "spleen", ...}'
+            )
+        self.descriptors = descriptors.descriptors
+        self.slice_prior = slice_prior
+        self.border_mm = border_mm
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior. p is computed row by row when it is asked for."""
+        base = self.slice_prior.probabilities(volume, cancelled=cancelled).aligned_to(self.descriptors)
+        by_slice = np.asarray(base.p)
+
+        def row(z: int) -> NDArray[np.float32]:
+            return self._row(volume, z, by_slice[z])
+
+        count, high, wide = volume.shape
+        depth = len(self.descriptors)
+        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide))
+        return Prior(rows, self.descriptors, f"segmentation over {base.source}", volume.slice_ids)
+
+    def _row(self, volume: Volume, z: int, base: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, H, W) of slice z: Σ masks + (1 − Σ masks) · base."""
+        labels = self._labels_on(volume, z)
+        masks = np.zeros((len(base), *labels.shape), np.float32)
+        for value in np.unique(labels):
+            columns = list(self.columns.get(int(value), ()))
+            if columns:
+                shares = base[columns] / base[columns].sum() if base[columns].sum() > 0 else 1 / len(columns)
+                masks[columns] += np.reshape(shares, (-1, 1, 1)) * (labels == value)
+        sigma = (self.border_mm / volume.spacing[1], self.border_mm / volume.spacing[0])
+        for column in np.flatnonzero(masks.any(axis=(1, 2))):
+            masks[column] = gaussian_filter(masks[column], sigma, mode="nearest")
+        return masks + (1 - masks.sum(axis=0)).clip(0) * base[:, None, None]
+
+    def _labels_on(self, volume: Volume, z: int) -> NDArray[np.int64]:
+        """(H, W) label values at slice z's pixel centres: the nearest voxel of the label grid, 0 outside it."""
+        to_label = np.linalg.inv(self.labels.ijk_to_lps) @ volume.ijk_to_lps
+        j, i = np.mgrid[: volume.shape[1], : volume.shape[2]]
+        where = [np.rint(axis[0] * i + axis[1] * j + axis[2] * z + axis[3]).astype(np.int64) for axis in to_label[:3]]
+        inside = np.logical_and.reduce(
+            [(index >= 0) & (index < size) for index, size in zip(where, self.labels.shape[::-1], strict=True)]
+        )
+        x, y, depth = (index[inside] for index in where)
+        labels = np.zeros(inside.shape, np.int64)
+        labels[inside] = self.labels.hu[depth, y, x]
+        return labels
+
+
+def read_segmentation(path: Path, table: Path | None = None) -> Segmentation:
+    """Read a label volume and its names: from `table`, else the file (Slicer's .seg.nrrd), else TotalSegmentator's.
+
+    table: JSON of {"1": "spleen", …} or {"spleen": 1, …}. Raises InputError where a file cannot be used.
+    """
+    labels = read_volume(path, hu=False)
+    if not np.array_equal(labels.hu, np.rint(labels.hu)):
+        raise InputError(f"{path.name} is no label volume: its values are not whole numbers")
+    if table is not None:
+        return Segmentation(labels, _read_table(table))
+    names = _slicer_names(path) if path.name.lower().endswith(".seg.nrrd") else {}
+    return Segmentation(
+        labels, names or _read_table(resources_folder() / "Anatomy" / "labels" / "totalsegmentator.json")
+    )
+
+
+def _read_table(path: Path) -> dict[int, str]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in table.items()]
+        if any(str(name).strip().isdigit() for _, name in pairs):
+            raise ValueError("a name is a number")
+        return {int(value): str(name) for value, name in pairs}
+    except OSError:
+        raise InputError(f"name table {path.name} cannot be opened: check the path") from None
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f'name table {path.name} is not {{"1": "spleen", ...}}: correct the file') from None
+
+
+def _slicer_names(path: Path) -> dict[int, str]:
+    """Segment names from the header that 3D Slicer writes: Segment0_LabelValue, Segment0_Name, ..."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_LabelValue"):
+            name = key.replace("_LabelValue", "_Name")
+            if reader.HasMetaDataKey(name):
+                names[int(reader.GetMetaData(key))] = reader.GetMetaData(name)
+    return names

@@ -1,0 +1,142 @@
+"""Organ masks become a prior by pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from bioatt.anatomy import load_descriptor_set
+from bioatt.errors import InputError
+from bioatt.network import build_network
+from bioatt.priors import FixedPrior
+from bioatt.priors.segmentation import Segmentation, SegmentationPrior, read_segmentation
+from bioatt.resources import resources_folder
+from bioatt.volume import Volume, canonical
+
+PAPER = load_descriptor_set("paper17")
+LIVER, SPLEEN, CHEST_AORTA, BELLY_AORTA = (
+    PAPER.descriptors.index(name) for name in ("liver", "spleen", "thoracic aorta", "abdominal aorta")
+)
+BASE = np.full(17, 0.5 / 15, np.float32)
+BASE[[CHEST_AORTA, BELLY_AORTA]] = (0.4, 0.1)
+
+
+def _slice_prior() -> FixedPrior:
+    return FixedPrior(BASE, PAPER.descriptors)
+
+
+@pytest.fixture
+def labels(torso: Volume) -> Volume:
+    values = np.zeros(torso.shape, np.int16)
+    values[3:6, 30:60, 20:50] = 5
+    values[3:6, 30:60, 50:70] = 1
+    values[3:6, 70:80, 60:66] = 52
+    return Volume(values, torso.spacing, torso.origin, torso.direction)
+
+
+NAMES = {1: "spleen", 5: "liver", 52: "aorta", 7: "gallbladder"}
+
+
+def test_organ_inside_slice_prior_elsewhere_soft_at_borders(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(torso)
+    assert prior.spatial
+    assert prior.p.shape == (9, 17, 96, 120)
+    p = prior.p[4]
+    np.testing.assert_allclose(p.sum(axis=0), 1, atol=1e-5)
+    assert p[LIVER, 45, 35] > 0.999
+    assert p[SPLEEN, 45, 60] > 0.999
+    np.testing.assert_allclose(p[:, 5, 5], BASE, atol=1e-6)
+    assert 0.3 < p[LIVER, 45, 49] < 0.9, "liver and spleen share the border between them"
+    assert p[LIVER, 45, 49] + p[SPLEEN, 45, 49] > 0.99
+    np.testing.assert_allclose(np.asarray(prior.p[0]), np.broadcast_to(BASE[:, None, None], (17, 96, 120)), atol=1e-6)
+
+
+def test_a_structure_of_two_descriptors_is_shared_as_the_slice_prior_has_it(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior(), border_mm=0.1).probabilities(torso)
+    assert prior.p[4][CHEST_AORTA, 75, 63] == pytest.approx(0.8)
+    assert prior.p[4][BELLY_AORTA, 75, 63] == pytest.approx(0.2)
+
+
+def test_labels_on_another_grid_and_orientation(torso: Volume, labels: Volume) -> None:
+    """Turned axes and a finer grid: the same place in the patient gets the same organ."""
+    image = sitk.GetImageFromArray(labels.hu)
+    image.SetSpacing(labels.spacing)
+    turned = sitk.DICOMOrient(image, "RSA")
+    fine = sitk.Resample(
+        turned,
+        [2 * n for n in turned.GetSize()],
+        sitk.Transform(),
+        sitk.sitkNearestNeighbor,
+        turned.GetOrigin(),
+        [s / 2 for s in turned.GetSpacing()],
+        turned.GetDirection(),
+    )
+    moved = Volume(
+        sitk.GetArrayFromImage(fine), fine.GetSpacing(), fine.GetOrigin(), np.reshape(fine.GetDirection(), (3, 3))
+    )
+    expected = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(torso)
+    found = SegmentationPrior(Segmentation(moved, NAMES), PAPER, _slice_prior()).probabilities(torso)
+    np.testing.assert_allclose(found.p[4], expected.p[4], atol=1e-6)
+    part = torso.part(range(4, 5))
+    alone = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(part)
+    np.testing.assert_array_equal(alone.p[0], expected.p[4])
+
+
+def test_rows_are_selected_and_aligned_like_any_prior(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(torso)
+    few = prior.select(torso.slice_ids[4:6]).aligned_to(("spleen", "liver"))
+    assert few.p.shape == (2, 2, 96, 120)
+    assert few.p[0][1, 45, 35] > 0.999
+    np.testing.assert_allclose(few.p[0].sum(axis=0), 1, atol=1e-5)
+    assert len(prior.as_table()["probabilities"]) == 9
+
+
+def test_the_network_takes_a_spatial_prior(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(canonical(torso).volume)
+    network = build_network("bioatt", filters=4, descriptors=17).eval()
+    x = torch.from_numpy(canonical(torso).volume.hu[4:5, None] + 500) / 500
+    with torch.inference_mode():
+        spatial = network(x, torch.from_numpy(prior.p[4])[None])
+        flat = network(x, torch.from_numpy(BASE)[None])
+    assert spatial.shape == x.shape
+    assert not torch.allclose(spatial, flat)
+
+
+def test_shipped_table_names_only_structures_of_the_descriptors() -> None:
+    table = json.loads((resources_folder() / "Anatomy" / "labels" / "totalsegmentator.json").read_text())
+    assert table["5"] == "liver"
+    assert table["52"] == "aorta"
+    assert all(PAPER.columns_of(name) for name in table.values())
+
+
+def test_reading_files(tmp_path: Path, labels: Volume) -> None:
+    image = sitk.GetImageFromArray(labels.hu)
+    image.SetSpacing(labels.spacing)
+    plain, slicer = tmp_path / "labels.nii.gz", tmp_path / "organs.seg.nrrd"
+    sitk.WriteImage(image, str(plain))
+    image.SetMetaData("Segment0_LabelValue", "5")
+    image.SetMetaData("Segment0_Name", "spleen")
+    sitk.WriteImage(image, str(slicer))
+    assert read_segmentation(plain).names[5] == "liver", "TotalSegmentator's numbers where nothing else is said"
+    assert dict(read_segmentation(slicer).names) == {5: "spleen"}
+    table = tmp_path / "names.json"
+    for content in ({"5": "pancreas"}, {"pancreas": 5}):
+        table.write_text(json.dumps(content))
+        assert dict(read_segmentation(slicer, table).names) == {5: "pancreas"}
+    table.write_text('{"5": 6}')
+    with pytest.raises(InputError, match="name table"):
+        read_segmentation(slicer, table)
+
+
+def test_what_cannot_be_a_segmentation_is_refused(tmp_path: Path, torso: Volume, labels: Volume) -> None:
+    with pytest.raises(InputError, match="no structure of the segmentation"):
+        SegmentationPrior(Segmentation(labels, {5: "gallbladder"}), PAPER, _slice_prior())
+    image = sitk.GetImageFromArray(torso.hu.astype(np.float32) + np.float32(0.5))
+    sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
+    with pytest.raises(InputError, match="no label volume"):
+        read_segmentation(tmp_path / "ct.nrrd")
