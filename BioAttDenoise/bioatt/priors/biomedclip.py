@@ -98,7 +98,7 @@ def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
     open_clip = import_open_clip()
     config = files.model_config
     try:
-        state = _image_weights(files)
+        state = image_weights(files)
         model = open_clip.CustomTextCLIP(
             embed_dim=config["embed_dim"], vision_cfg=dict(config["vision_cfg"]), text_cfg=_NO_TEXT_TOWER
         )
@@ -118,7 +118,7 @@ def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
     return model.visual.eval(), scale
 
 
-def _image_weights(files: BiomedCLIPFiles) -> dict[str, Tensor]:
+def image_weights(files: BiomedCLIPFiles) -> dict[str, Tensor]:
     """`visual.*` and `logit_scale` of the weights; the text tower's 440 MB stay on disk."""
     if files.weights.suffix == ".safetensors":
         with safetensors.safe_open(files.weights, framework="pt") as file:

@@ -5,10 +5,11 @@ Files are gathered in a folder beside the final one and moved there when all are
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import safetensors.torch
 from bioatt.anatomy import DescriptorSet
 from bioatt.errors import InputError
 from bioatt.models import models_folder
-from bioatt.priors.biomedclip import load_image_tower, load_pickled
+from bioatt.priors.biomedclip import image_weights, load_image_tower, load_pickled
 from bioatt.priors.biomedclip_files import (
     CONFIG,
     IMAGE_REPOSITORY,
@@ -34,6 +35,7 @@ from bioatt.priors.biomedclip_files import (
 )
 from bioatt.priors.biomedclip_text import FOLDER as TEXT_FOLDER
 from bioatt.priors.biomedclip_text import cache_name, load_open_clip, text_embeddings, write_text_embeddings
+from bioatt.priors.hub import fetch, list_repository
 
 SIZE_MB = 790
 _TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
@@ -51,10 +53,8 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
             f"BiomedCLIP is {SIZE_MB} MB from the Hugging Face hub, under the licence on its page there: agree to "
             "download it (--yes), or import a copy (`bioatt models import biomedclip FOLDER`)"
         )
-    from huggingface_hub import constants
-
     target = folder or default_folder()
-    if constants.HF_HUB_OFFLINE:
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
@@ -103,12 +103,8 @@ def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[Desc
 
     For a machine that uses these sets and no others; `import_folder` takes it there.
     """
-    state = load_image_tower(files)[0].state_dict()
-    import torch
-
     folder.mkdir(parents=True, exist_ok=True)
-    scale = torch.tensor(load_image_tower(files)[1]).log()
-    weights = {"logit_scale": scale, **{f"visual.{name}": weight for name, weight in state.items()}}
+    weights = {name: weight.clone().contiguous() for name, weight in image_weights(files).items()}
     safetensors.torch.save_file(weights, folder / WEIGHTS[0])
     shutil.copyfile(files.config, folder / CONFIG)
     for descriptors in sets:
@@ -129,42 +125,24 @@ def remove(folder: Path | None = None) -> bool:
     return bool(there)
 
 
-def _fetch(repository: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
+def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
     """Download the first of each of `wanted` that the repository has, checked; returns the commit."""
-    from huggingface_hub import HfApi, hf_hub_download
-
     try:
-        listing = HfApi(endpoint=endpoint).model_info(repository, files_metadata=True)
-        siblings = {sibling.rfilename: sibling for sibling in listing.siblings or []}
+        repository = list_repository(name, endpoint)
         for choices in wanted:
-            name = next((choice for choice in choices if choice in siblings), None)
-            if name is None:
-                if choices[0] in _TOKENIZER:
-                    continue
-                raise InputError(f"{repository} has no {' or '.join(choices)} any more: import a copy from elsewhere")
-            path = Path(hf_hub_download(repository, name, revision=listing.sha, local_dir=folder, endpoint=endpoint))
-            _check(path, siblings[name])
+            found = next((choice for choice in choices if choice in repository.files), None)
+            if found is not None:
+                fetch(repository, found, folder)
+            elif choices[0] not in _TOKENIZER:
+                raise InputError(f"{name} has no {' or '.join(choices)} any more: import a copy from elsewhere")
     except InputError:
         raise
-    except Exception as error:  # the hub's client raises its own errors, its HTTP library's, and OSError
+    except (OSError, ValueError, KeyError, HTTPException) as error:
         raise InputError(
-            f"the Hugging Face hub did not deliver {repository} ({type(error).__name__}): run it again, what came is "
-            "kept; or import a copy from a connected machine"
+            f"the Hugging Face hub did not deliver {name} ({type(error).__name__}): run it again, what came is kept; "
+            "or import a copy from a connected machine"
         ) from None
-    return str(listing.sha)
-
-
-def _check(path: Path, sibling: Any) -> None:
-    """Compare with the hub's metadata: SHA-256 of large files, git's blob SHA-1 of small ones."""
-    if sibling.lfs is not None:
-        good = sha256_of(path) == sibling.lfs.sha256
-    else:
-        content = path.read_bytes()
-        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        good = git == sibling.blob_id
-    if not good:
-        path.unlink()
-        raise InputError(f"{path.name} arrived damaged (its checksum is not the hub's): run the download again")
+    return repository.commit
 
 
 def _complete_text_config(folder: Path) -> None:
@@ -178,6 +156,7 @@ def _complete_text_config(folder: Path) -> None:
 
 def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
     """Convert, try out, describe, and move into place."""
+    (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     files = in_folder(partial)
     if files.weights.suffix == ".bin":
         safe = partial / WEIGHTS[0]
@@ -189,7 +168,6 @@ def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
     load_image_tower(files)
     if files.text_folder is not None:
         load_open_clip(files)
-    shutil.rmtree(partial / ".cache", ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     return target

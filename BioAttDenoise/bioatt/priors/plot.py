@@ -36,8 +36,19 @@ def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> Non
     for n in seen:
         peak = int(p[:, n].argmax())
         height = p[peak, :n].sum() + p[peak, n] / 2
-        place = np.interp(0.07, (0, 0.5), (edges[0], edges.mean())), np.interp(0.93, (0.5, 1), (edges.mean(), edges[-1]))
-        axes.text(np.clip(peak * step_mm, *place), height, prior.descriptors[n], ha="center", va="center", fontsize=8, clip_on=True)
+        place = (
+            np.interp(0.07, (0, 0.5), (edges[0], edges.mean())),
+            np.interp(0.93, (0.5, 1), (edges.mean(), edges[-1])),
+        )
+        axes.text(
+            np.clip(peak * step_mm, *place),
+            height,
+            prior.descriptors[n],
+            ha="center",
+            va="center",
+            fontsize=8,
+            clip_on=True,
+        )
     handles = [axes.fill_between([], [], color=colours[n], label=prior.descriptors[n]) for n in reversed(seen)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.07, 0.5), frameon=False, fontsize=8)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), xlabel="z, mm towards the head", ylabel="probability, stacked")
