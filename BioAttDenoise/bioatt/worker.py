@@ -75,6 +75,7 @@ class Worker:
         self.loaded: tuple[str, Denoiser] | None = None
         self.handlers = {
             "hello": self.hello,
+            "check": self.check,
             "load": self.load,
             "prior": self.prior,
             "denoise": self.denoise,
@@ -126,6 +127,12 @@ class Worker:
         """Versions, and the devices found."""
         return {"version": bioatt.__version__, "python": platform.python_version(), **_installation()}
 
+    def check(self, request: dict[str, Any]) -> dict[str, Any]:
+        """State of packages by their metadata: the way to ask before torch is there."""
+        from bioatt.installation import check_requirements
+
+        return {"packages": check_requirements(request["requirements"])}
+
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
         """Have a model in memory before it is needed."""
         denoiser = self._denoiser(request)
@@ -149,22 +156,21 @@ class Worker:
         return self._run(request, lambda denoiser, volume, options: denoiser.denoise(volume, **options))
 
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Denoise one slice; `p` overrides the prior."""
+        """Denoise one slice; `p` overrides its prior."""
         index = int(request["slice"])
-        if request.get("p") is not None:
-            p = np.asarray(request["p"], np.float32)
-            strength = float(request.get("strength", 1.0))
-            return self._run(request, lambda denoiser, volume, _: denoiser.preview(volume, index, strength=strength, p=p))
-        return self._run({**request, "slices": [index, index + 1]}, lambda d, volume, options: d.denoise(volume, **options))
+        if request.get("p") is None:
+            return self.denoise({**request, "slices": [index, index + 1]})
+        p, strength = np.asarray(request["p"], np.float32), float(request.get("strength", 1.0))
+        return self._run(request, lambda denoiser, volume, _: denoiser.preview(volume, index, strength=strength, p=p))
 
     def models(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Download or remove a model; consent was asked by the caller."""
+        """Download, import or remove BiomedCLIP; the caller has asked the user."""
         from argparse import Namespace
 
         from bioatt.commands import models
 
-        models.run(Namespace(action=request["action"], name=request["name"], yes=True))
         self.loaded = None
+        models.run(Namespace(action=request["action"], name=request["name"], folder=request.get("folder"), yes=True))
         return {}
 
     def _run(self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]) -> dict[str, Any]:
@@ -228,14 +234,13 @@ class Worker:
         if "path" in described:
             return read_volume(described["path"])
         hu = np.load(self.folder / Path(described["array"]).name)
-        warnings = check_hu(hu) if described.get("check", True) else ()
         return Volume(
             hu,
             spacing=tuple(described["spacing"]),
             origin=tuple(described["origin"]),
             direction=np.asarray(described["direction"], float),
             acquisition=Acquisition(**described.get("acquisition", {})),
-            warnings=warnings,
+            warnings=check_hu(hu),
         )
 
     def _save(self, name: str, array: np.ndarray) -> str:

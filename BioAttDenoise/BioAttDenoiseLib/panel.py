@@ -1,0 +1,298 @@
+"""The module's panel: binds the widgets to the scene's parameters, starts and cancels denoisings, and says how they went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from . import catalogue, results, volumes
+from .advanced import AdvancedSection
+from .choices import Choice
+from .engine import EngineError
+from .live import LivePreview
+from .parameters import Region, options
+from .readiness import Readiness
+
+SECTIONS = (AdvancedSection,)
+"""Collapsible parts below the result, in this order (see `section.Section`)."""
+
+PRIORS = (
+    ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
+    ("biomedclip", "BiomedCLIP", "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced."),
+    ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
+    ("random", "Random", "A random guess: a control for experiments."),
+)
+
+
+class State(Enum):
+    """What the panel is doing."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+
+
+class Panel(VTKObservationMixin):
+    """One panel on one logic. entered() says whether the module is on screen."""
+
+    def __init__(self, layout: Any, logic: Any, resourcePath: Callable[[str], str], entered: Callable[[], bool]) -> None:
+        super().__init__()
+        self.logic, self.resourcePath, self.entered = logic, resourcePath, entered
+        self.parameters: Any = None
+        self.lastResult: Any = None
+        self.state = State.IDLE
+        self._guiTag: Any = None
+        self._input: Any = None
+        self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent)
+        uiWidget = slicer.util.loadUI(resourcePath("UI/BioAttDenoise.ui"))
+        layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.choices = [Choice(self.ui.modelComboBox, "model"), Choice(self.ui.priorComboBox, "prior")]
+        self.live = LivePreview(self)
+        self.sections = [section(self) for section in SECTIONS]
+        for section in self.sections:
+            self.ui.sectionsWidget.layout().addWidget(section.widget)
+        self.refreshChoices()
+        self.ui.denoiseButton.connect("clicked(bool)", lambda checked: self.onDenoiseButton())
+        for event, callback in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
+            (slicer.mrmlScene.StartSaveEvent, lambda caller, event: self.live.clear()),
+            (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self.selectCurrentVolume()),
+        ):
+            self.addObserver(slicer.mrmlScene, event, callback)
+        self.initializeParameters()
+
+    # --- life of the panel and of the scene
+
+    def enter(self) -> None:
+        """The module comes on screen: find out in the background what this computer has."""
+        self.initializeParameters()
+        if not slicer.app.testingEnabled() and not self.readiness.devices and not self.logic.engine.busy:
+            self.readiness.ensure(self.parameters.prior, self.update, lambda error: self.update(), install=False)
+
+    def exit(self) -> None:
+        """Another module comes on screen; what runs goes on."""
+        self.live.clear()
+
+    def cleanup(self) -> None:
+        """The panel goes away."""
+        self.live.clear()
+        self.setParameters(None)
+        self.removeObservers()
+        for section in self.sections:
+            section.cleanup()
+        self.logic.shutdown()
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        if self.state is not State.IDLE:
+            self.logic.cancel()
+        self.live.clear()
+        self.setParameters(None)
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        self.lastResult = None
+        self.ui.resultCollapsibleButton.visible = False
+        if self.entered():
+            self.initializeParameters()
+        self.update()
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        """A scene was loaded: its parameters are shown."""
+        if self.entered():
+            self.initializeParameters()
+
+    def initializeParameters(self) -> None:
+        """Bind to the scene's parameters; choose the volume on screen where none is chosen."""
+        self.setParameters(self.logic.getParameterNode())
+        self.selectCurrentVolume()
+
+    def setParameters(self, parameters: Any) -> None:
+        """Bind every widget to a parameter node, or release them (None)."""
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self.parameters = parameters
+        if parameters is not None:
+            self._input = parameters.inputVolume
+            self._guiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        for choice in self.choices:
+            choice.setParameters(parameters)
+        for section in self.sections:
+            section.connectParameters(parameters)
+        self.update()
+
+    def selectCurrentVolume(self) -> None:
+        """Where no input is chosen, take the volume that the slice views show, else the first CT volume."""
+        if self.parameters is None or self.parameters.inputVolume is not None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        candidates = volumes.ct_volumes()
+        shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+        chosen = next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
+        if chosen is not None:
+            self.parameters.inputVolume = chosen
+
+    def onParametersModified(self, caller: Any, event: Any) -> None:
+        if self.parameters.inputVolume is not self._input:
+            self._inputChanged()
+        self.live.parametersChanged()
+        self.update()
+
+    def _inputChanged(self) -> None:
+        """An output that was made from another input is not overwritten by this one's."""
+        self._input = self.parameters.inputVolume
+        output = self.parameters.outputVolume
+        made_from = output.GetNodeReference(volumes.INPUT_ROLE) if output is not None else None
+        if self._input is not None and made_from is not None and made_from is not self._input:
+            self.parameters.outputVolume = None
+
+    # --- what the panel shows
+
+    def refreshChoices(self) -> None:
+        """Offer the models and sources of anatomy that there are now."""
+        models = [("auto", _("Automatic"), _("The full model on a graphics card, the fast one on the processor."), True)]
+        for entry in catalogue.models():
+            label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
+            models.append((entry.value, label, entry.summary, entry.present))
+        self.choices[0].setEntries(models)
+        priors = [(value, _(label), _(toolTip), True) for value, label, toolTip in PRIORS]
+        self.choices[1].setEntries(priors)
+
+    def update(self) -> None:
+        """Show what can be done now and what is going on."""
+        problem = self._problem()
+        idle = self.state is State.IDLE
+        node = self.parameters.inputVolume if self.parameters is not None else None
+        self.ui.inputMessageLabel.text = problem if node is not None else ""
+        self.ui.inputMessageLabel.visible = node is not None and bool(problem)
+        self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
+        self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
+        self.ui.denoiseButton.enabled = self.state is not State.CANCELLING and not (idle and problem)
+        self.ui.denoiseButton.text = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}.get(self.state, _("Cancel"))
+        ready = _("Denoise the volume. Slicer stays usable meanwhile.")
+        self.ui.denoiseButton.toolTip = (problem or ready) if idle else _("Stop. The scene stays as it is.")
+        self.ui.progressBar.visible = not idle
+        for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
+            for child in widget.children():
+                if hasattr(child, "enabled"):
+                    child.enabled = idle or child is self.ui.strengthSlider
+        self._showDevices()
+        for choice in self.choices:
+            choice.update()
+        self.live.update()
+        for section in self.sections:
+            section.update()
+
+    def showStatus(self, text: str) -> None:
+        """A sentence below the buttons; empty takes it away."""
+        self.ui.statusLabel.text = text
+        self.ui.statusLabel.visible = bool(text)
+
+    def _problem(self) -> str:
+        """Why nothing can be denoised now; empty where it can."""
+        if self.parameters is None:
+            return _("The scene is closing.")
+        if self.parameters.region is Region.ROI and self.parameters.roi is None:
+            return _("Choose the region of interest, or the whole volume.")
+        return volumes.problem(self.parameters.inputVolume)
+
+    def _showDevices(self) -> None:
+        found = [device["label"] for device in self.readiness.devices]
+        text = _("Found: {devices}.").format(devices="; ".join(found)) if found else ""
+        self.ui.deviceFoundLabel.text = text
+        self.ui.deviceFoundLabel.visible = bool(text)
+
+    # --- denoising
+
+    def onDenoiseButton(self) -> None:
+        """Start, or while something runs, cancel."""
+        if self.state is State.IDLE:
+            self.live.interrupt(self._start)
+            return
+        self.state = State.CANCELLING
+        self.update()
+        if self.readiness.checking:
+            self.readiness.drop()
+        self.logic.cancel()
+        if not self.logic.engine.busy:
+            self._cancelled()
+
+    def _start(self) -> None:
+        problem = self._problem()
+        if problem:
+            self.showStatus(problem)
+            return
+        self._enterState(State.PREPARING, _("Checking the installation…"))
+        self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
+        self.readiness.ensure(self.parameters.prior, self._denoise, self._failed, install=True)
+
+    def _denoise(self) -> None:
+        if self.parameters is None or self.state is not State.PREPARING:
+            self._cancelled()
+            return
+        chosen, parameters = options(self.parameters), self.parameters
+        region: dict[str, Any] = {}
+        if parameters.region is Region.SLICES:
+            region["slices"] = (parameters.firstSlice, parameters.lastSlice)
+        elif parameters.region is Region.ROI:
+            region["roi"] = parameters.roi
+        try:
+            self.logic.denoiseAsync(
+                parameters.inputVolume,
+                parameters.outputVolume,
+                **region,
+                **vars(chosen),
+                onDone=self._done,
+                onError=self._failed,
+                onCancelled=self._cancelled,
+                onProgress=self._showProgress,
+            )
+        except (ValueError, EngineError) as error:
+            self._failed(error)
+            return
+        self._enterState(State.RUNNING, "")
+
+    def _showProgress(self, progress: dict[str, Any]) -> None:
+        bar = self.ui.progressBar
+        bar.value = round(100 * progress["fraction"])
+        left = results.time_left(progress["eta_s"])
+        slices = _("slice {done} of {slices}").format(**progress) if progress["slices"] else _("starting")
+        bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
+
+    def _done(self, result: Any) -> None:
+        self.lastResult = result
+        self._enterState(State.IDLE, _("Done: «{name}».").format(name=result.volume.GetName()))
+        self.live.clear()
+        volumes.show_instead(result.volume.GetNodeReference(volumes.INPUT_ROLE), result.volume)
+        if self.parameters is not None:
+            self.parameters.outputVolume = result.volume
+        self.ui.resultLabel.text = results.summary(result)
+        self.ui.resultCollapsibleButton.visible = True
+        for section in self.sections:
+            section.resultArrived(result)
+
+    def _cancelled(self) -> None:
+        self._enterState(State.IDLE, _("Cancelled. The scene is as it was."))
+
+    def _failed(self, error: Exception) -> None:
+        self._enterState(State.IDLE, f"⚠ {error}")
+        if isinstance(error, EngineError) and error.kind != "input":
+            slicer.util.errorDisplay(str(error), windowTitle="BioAttDenoise", detailedText=self.logic.engine.log or None)
+        elif not isinstance(error, (EngineError, ValueError)):
+            raise error
+
+    def _enterState(self, state: State, text: str) -> None:
+        self.state = state
+        self.showStatus(text)
+        self.update()
