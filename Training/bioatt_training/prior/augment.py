@@ -33,7 +33,9 @@ def _pose(images: Tensor) -> Tensor:
     mass = (images - AIR_HU).clamp(0, -AIR_HU).square()
     grid = torch.linspace(-1, 1, size) * (1 - 1 / size)
     total = mass.sum(dim=(1, 2, 3)).clamp(min=1)
-    centre = torch.stack([(mass.sum(dim=(1, 2)) * grid).sum(1), (mass.sum(dim=(1, 3)) * grid).sum(1)], 1) / total[:, None]
+    centre = (
+        torch.stack([(mass.sum(dim=(1, 2)) * grid).sum(1), (mass.sum(dim=(1, 3)) * grid).sum(1)], 1) / total[:, None]
+    )
     angle = torch.randint(4, (count,)) * (math.pi / 2) + torch.randn(count) * math.radians(8)
     angle = torch.where(torch.rand(count) < 0.15, torch.rand(count) * 2 * math.pi, angle)
     mirror = torch.randint(2, (count,)) * 2.0 - 1
@@ -56,9 +58,10 @@ def _intensity(images: Tensor) -> Tensor:
     smooth = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = images + (images - smooth) * _sometimes(count, 0.5) * _uniform(count, -1, 0.8)
     level = _sometimes(count, 0.6) * _uniform(count, 0, 1).square() * 90
-    white = torch.randn_like(images)
-    coarse = F.avg_pool2d(torch.randn_like(images), 3, 1, 1) * 3
-    return images + level * torch.where(torch.rand(count, 1, 1, 1) < 0.5, white, coarse)
+    noise = torch.randn_like(images)
+    coarse = torch.rand(count) < 0.5
+    noise[coarse] = F.avg_pool2d(noise[coarse], 3, 1, 1) * 3
+    return images + level * noise
 
 
 def _crop(image: Tensor) -> Tensor:

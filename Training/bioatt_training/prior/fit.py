@@ -22,7 +22,7 @@ from bioatt_training.prior.labelled import LabelledSlices
 class FitConfig:
     """AdamW under a one-cycle learning rate (Smith 2018); an epoch draws `draws` slices, patients evened out."""
 
-    epochs: int = 50
+    epochs: int = 32
     draws: int = 640
     batch: int = 32
     learning_rate: float = 3e-3
@@ -82,12 +82,6 @@ def temperature(logits: NDArray[np.float32], data: LabelledSlices) -> float:
     return float(found.x)
 
 
-def calibrated(logits: NDArray[np.float32], factors: NDArray[np.float64] | float) -> NDArray[np.float32]:
-    """p (n, N) of logits times a factor, or one factor a row (n,)."""
-    scaled = torch.from_numpy(logits * np.reshape(np.asarray(factors, np.float32), (-1, 1)))
-    return share(torch.sigmoid(scaled)).numpy()
-
-
 def logits_of(network: EmbeddedNetwork, images: Tensor) -> NDArray[np.float32]:
     """(n, N) logits of (n, 1, 128, 128) images in HU, each the mean over the image's eight turned views."""
     with torch.inference_mode():
@@ -95,7 +89,7 @@ def logits_of(network: EmbeddedNetwork, images: Tensor) -> NDArray[np.float32]:
 
 
 def folds_of(data: LabelledSlices, folds: int) -> NDArray[np.int64]:
-    """(n,) fold of each slice: patients are dealt out, those with the most slices first, to the fold that holds least."""
+    """(n,) fold of each slice: patients, those with the most slices first, go to the fold that holds least."""
     patients, counts = np.unique(data.patients, return_counts=True)
     load = np.zeros(folds)
     fold_of = {}

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from bioatt.priors.embedded_network import share
 from bioatt_training.prior.labelled import LabelledSlices
 
 LEAST_PATIENTS = 5
@@ -21,19 +23,25 @@ _TINY = 1e-6
 class Judgement:
     """Figures of one prior on labelled slices; by descriptor where they are arrays (N,), NaN where undefined.
 
-    auc: area under the ROC curve of p as a test for presence, over sure labels. reliability: see `reliability_gap`.
-    log_loss: −Σ target · log p, mean over slices; entropy is the least it can be. constant, region: the baselines'.
+    auc: area under the ROC curve of presence over sure labels; auc_p: the same of p, a descriptor's share, which also
+    falls as others appear. gap: `reliability_gap` of p against the target share, presence_gap of presence.
+    log_loss: −Σ target · log p, mean over slices; entropy is the least it can be; constant, region: the baselines'.
+    top1: slices whose largest p is of a visible descriptor.
     """
 
     descriptors: tuple[str, ...]
     patients: NDArray[np.int64]
     slices: NDArray[np.int64]
     auc: NDArray[np.float64]
-    reliability: NDArray[np.float64]
+    auc_p: NDArray[np.float64]
+    gap: NDArray[np.float64]
+    presence_gap: NDArray[np.float64]
     log_loss: float
     entropy: float
     constant: float
     region: float
+    top1: float
+    judged: int
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -42,25 +50,44 @@ class Judgement:
 
     @property
     def macro_auc(self) -> float:
-        """Mean AUC of the scored descriptors."""
+        """Mean AUC of presence over the scored descriptors."""
         return float(np.nanmean(self.auc[self.scored]))
 
+    @property
+    def macro_auc_p(self) -> float:
+        """Mean AUC of p over the scored descriptors."""
+        return float(np.nanmean(self.auc_p[self.scored]))
 
-def judge(p: NDArray[np.float32], data: LabelledSlices, folds: NDArray[np.int64], names: Sequence[str]) -> Judgement:
-    """Judge p (n, N), each row given by a network that has not seen the row's fold; baselines leave it out as well."""
+
+def judge(
+    logits: NDArray[np.float32], data: LabelledSlices, folds: NDArray[np.int64], names: Sequence[str]
+) -> Judgement:
+    """Judge calibrated logits (n, N) of networks that were not taught the row's fold; the baselines were not either."""
+    presence = torch.sigmoid(torch.from_numpy(logits))
+    p = share(presence).numpy()
     columns = range(len(names))
-    shown = [np.unique(data.patients[data.presence[:, column]]) for column in columns]
-    aucs = [area_under_roc(p[data.sure[:, c], c], data.presence[data.sure[:, c], c]) for c in columns]
+    sure = [data.sure[:, column] for column in columns]
+
+    def areas(score: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.array([area_under_roc(score[sure[c], c], data.presence[sure[c], c]) for c in columns])
+
+    def gaps(score: NDArray[np.float32], truth: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.array([reliability_gap(score[:, column], truth[:, column]) for column in columns])
+
     return Judgement(
         descriptors=tuple(names),
-        patients=np.array([len(who) for who in shown]),
+        patients=np.array([len(np.unique(data.patients[data.presence[:, column]])) for column in columns]),
         slices=data.presence.sum(axis=0),
-        auc=np.array(aucs),
-        reliability=np.array([reliability_gap(p[:, column], data.target[:, column]) for column in columns]),
+        auc=areas(logits),
+        auc_p=areas(p),
+        gap=gaps(p, data.target),
+        presence_gap=gaps(presence.numpy(), data.presence.astype(np.float32)),
         log_loss=log_loss(p, data.target),
         entropy=log_loss(data.target, data.target),
         constant=log_loss(_baseline(data, folds, np.zeros(len(data))), data.target),
         region=log_loss(_baseline(data, folds, data.regions), data.target),
+        top1=float(np.take_along_axis(data.presence, p.argmax(axis=1)[:, None], axis=1).mean()),
+        judged=len(data),
     )
 
 
@@ -79,8 +106,8 @@ def log_loss(p: NDArray[np.floating], target: NDArray[np.floating]) -> float:
 
 
 def reliability_gap(p: NDArray[np.floating], target: NDArray[np.floating]) -> float:
-    """Expected calibration error of one descriptor: |mean p − mean target share| in equal-width bins of p over its
-    range, weighted by the slices in each."""
+    """Expected calibration error of one descriptor: |mean p − mean target| in BINS bins of equal width over p's range,
+    weighted by the slices in each."""
     edges = np.linspace(p.min(), p.max() + _TINY, BINS + 1)
     which = np.clip(np.digitize(p, edges) - 1, 0, BINS - 1)
     gaps = [abs(float(p[which == k].sum()) - float(target[which == k].sum())) for k in range(BINS)]

@@ -120,7 +120,7 @@ def _images(folder: Path, cache: Path | None) -> dict[str, NDArray[np.float16]]:
             return {name: kept[name] for name in kept.files}
     images = {name: fine_images(volume) for name, _, volume in labelled_volumes(folder)}
     if cache is not None:
-        np.savez(cache, allow_pickle=False, **images)  # type: ignore[arg-type]
+        np.savez(cache, allow_pickle=False, **images)
     return images
 
 

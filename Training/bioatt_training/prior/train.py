@@ -1,8 +1,9 @@
-"""The whole making of the embedded prior: leave-patients-out judgement, calibration, and the network that ships."""
+"""The making of the embedded prior: leave-patients-out networks, calibration on them, and the network that ships."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from bioatt.anatomy import DescriptorSet
 from bioatt.priors.embedded import FILE, load_embedded, save_embedded
 from bioatt.priors.embedded_network import EmbeddedNetwork
-from bioatt_training.prior.fit import FitConfig, calibrated, fit, folds_of, logits_of, temperature
+from bioatt_training.prior.fit import FitConfig, fit, folds_of, logits_of, temperature
 from bioatt_training.prior.heads import drawn_heads
 from bioatt_training.prior.judge import Judgement, judge
 from bioatt_training.prior.labelled import LabelledSlices, joined, load_labelled
@@ -24,59 +25,64 @@ DRAWN_HEADS = 16
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """Labelled slices of patients, the drawn heads that training (never judging) adds, and the columns' names."""
+
+    data: LabelledSlices
+    heads: LabelledSlices
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CrossValidation:
-    """Networks by fold, each row's fold (n,), and the logits (n, N) of the network that has not seen the row's patient."""
+    """Networks by fold, each row's fold (n,), logits (n, N) of the network that was not taught the row's patient."""
 
     networks: list[EmbeddedNetwork]
     folds: NDArray[np.int64]
     logits: NDArray[np.float32]
 
     def factors(self, data: LabelledSlices) -> NDArray[np.float64]:
-        """(folds,) temperature for each fold, found on the other folds' patients."""
-        found = []
-        for fold in range(len(self.networks)):
-            others = self.folds != fold
-            found.append(temperature(self.logits[others], data.where(others)))
-        return np.array(found)
+        """(folds,) factor on the logits of each fold, found on the other folds' patients."""
+        others = (self.folds != fold for fold in range(len(self.networks)))
+        return np.array([temperature(self.logits[rows], data.where(rows)) for rows in others])
+
+    def judgement(self, data: LabelledSlices, names: tuple[str, ...]) -> Judgement:
+        """All slices, each as its patient was left out, calibrated without that patient."""
+        scaled = self.logits * self.factors(data)[self.folds, None].astype(np.float32)
+        return judge(scaled, data, self.folds, names)
 
 
-def coarse_images(data: LabelledSlices) -> torch.Tensor:
-    """(n, 1, 128, 128) HU on the network's grid."""
-    return F.avg_pool2d(torch.from_numpy(data.images.astype(np.float32))[:, None], 2)
+def prepare(data_folder: Path, folder: Path, descriptors: DescriptorSet) -> TrainingData:
+    """Read the collection; its images are kept in `folder`. Raises InputError where the collection is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_labelled(data_folder, descriptors, folder / "images.npz")
+    return TrainingData(data, drawn_heads(DRAWN_HEADS, descriptors), descriptors.descriptors)
 
 
-def cross_validate(
-    data: LabelledSlices, heads: LabelledSlices, folds: int, config: FitConfig, folder: Path, names: tuple[str, ...]
-) -> CrossValidation:
+def cross_validate(training: TrainingData, folds: int, config: FitConfig, folder: Path) -> CrossValidation:
     """A network for each fold, taught on the other folds' patients. Networks found in `folder` are used again."""
+    data = training.data
     fold_of = folds_of(data, folds)
-    images = coarse_images(data)
+    images = F.avg_pool2d(torch.from_numpy(data.images.astype(np.float32))[:, None], 2)
     logits = np.zeros(data.presence.shape, np.float32)
     networks = []
     for fold in range(folds):
         left_out = fold_of == fold
         path = folder / f"fold{fold}.safetensors"
         if not path.is_file():
-            network = fit(joined(data.where(~left_out), heads), config, _log(f"fold {fold}"))
-            save_embedded(path, network, _metadata(names, 1.0, config))
+            network = fit(joined(data.where(~left_out), training.heads), config, _reporter(f"fold {fold}"))
+            save_embedded(path, network, _metadata(training.names, 1.0, config))
         networks.append(load_embedded(path)[0])
         logits[left_out] = logits_of(networks[-1], images[left_out])
     return CrossValidation(networks, fold_of, logits)
 
 
-def train(data_folder: Path, folder: Path, descriptors: DescriptorSet, folds: int, config: FitConfig) -> Judgement:
-    """Cross-validate, calibrate, then teach all patients; writes the weights into `folder` and returns the judgement."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = load_labelled(data_folder, descriptors, folder / "images.npz")
-    heads = drawn_heads(DRAWN_HEADS, descriptors)
-    names = descriptors.descriptors
-    crossed = cross_validate(data, heads, folds, config, folder, names)
-    judgement = judge(calibrated(crossed.logits, crossed.factors(data)[crossed.folds]), data, crossed.folds, names)
-    factor = temperature(crossed.logits, data)
-    log.info("macro AUC %.4f, log-loss %.4f, temperature %.3f", judgement.macro_auc, judgement.log_loss, 1 / factor)
-    network = fit(joined(data, heads), config, _log("all patients"))
-    save_embedded(folder / FILE, network, _metadata(names, factor, config))
-    return judgement
+def train(training: TrainingData, crossed: CrossValidation, config: FitConfig, folder: Path) -> float:
+    """Teach all patients and write the weights, calibrated on left-out patients; returns the factor on logits."""
+    factor = temperature(crossed.logits, training.data)
+    network = fit(joined(training.data, training.heads), config, _reporter("all patients"))
+    save_embedded(folder / FILE, network, _metadata(training.names, factor, config))
+    return factor
 
 
 def _metadata(names: tuple[str, ...], factor: float, config: FitConfig) -> dict[str, object]:
@@ -84,5 +90,5 @@ def _metadata(names: tuple[str, ...], factor: float, config: FitConfig) -> dict[
     return {"descriptors": list(names), "calibration": calibration, "fit": asdict(config)}
 
 
-def _log(what: str):  # noqa: ANN202
+def _reporter(what: str) -> Callable[[int, float], None]:
     return lambda epoch, loss: log.info("%s: epoch %d, loss %.4f", what, epoch + 1, loss)
