@@ -12,7 +12,7 @@ import numpy as np
 
 from bioatt.errors import InputError
 from bioatt.tomography.geometry import Geometry
-from bioatt.tomography.loops import LANES, backproject_lanes, backproject_one, project_lanes, project_one
+from bioatt.tomography.loops import LANES, backproject_slice, backproject_stack, project_slice
 
 _LOCK = threading.Lock()  # numba's portable threading layer must not be entered by two threads at once
 
@@ -30,19 +30,16 @@ def project(
     count, height, width = stack.shape
     points, directions = geometry.rays()
     cosines, sines = np.cos(geometry.angles), np.sin(geometry.angles)
+    pixel = float(pixel_mm)
     x_origin = centre_mm[0] / pixel_mm - (width - 1) / 2
     y_origin = centre_mm[1] / pixel_mm - (height - 1) / 2
     out = np.empty((count, geometry.views, geometry.cells), np.float32)
+    border = ((0, 0), (1, 2))
     with _LOCK:
-        for first, last in _chunks(count):
-            lanes = _to_lanes(stack[first:last])
-            pad = ((0, 0), (1, 2)) + ((0, 0),) * (lanes.ndim - 2)
-            rows = np.pad(lanes, pad)
-            columns = np.pad(np.swapaxes(lanes, 0, 1), pad)
-            result = np.empty((geometry.views, geometry.cells, *lanes.shape[2:]), np.float32)
-            kernel = project_one if lanes.ndim == 2 else project_lanes
-            kernel(rows, columns, points, directions, cosines, sines, float(pixel_mm), x_origin, y_origin, result)
-            _from_lanes(result, out[first:last])
+        for plane, views in zip(stack, out, strict=True):
+            rows = np.pad(np.asarray(plane, np.float32), border)
+            columns = np.pad(np.asarray(plane, np.float32).T, border)
+            project_slice(rows, columns, points, directions, cosines, sines, pixel, x_origin, y_origin, views)
     return out[0] if single else out
 
 
@@ -77,7 +74,7 @@ def backproject(
             lanes = _to_lanes(stack[first:last])
             lanes = np.pad(lanes, ((0, 0), (0, 1)) + ((0, 0),) * (lanes.ndim - 2))
             result = np.zeros((*shape, *lanes.shape[2:]), np.float32)
-            kernel = backproject_one if lanes.ndim == 2 else backproject_lanes
+            kernel = backproject_slice if lanes.ndim == 2 else backproject_stack
             kernel(int(geometry.beam), lanes, cosines, sines, *settings, xs, ys, result)
             _from_lanes(result, out[first:last])
     return out[0] if single else out
