@@ -202,4 +202,6 @@ class Engine:
             self.old_log = [*self.old_log, *self.process.log][-500:]
             if kill:
                 self.process.kill()
+            else:
+                self.process.discard()
             self.process = None

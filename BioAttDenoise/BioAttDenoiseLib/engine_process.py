@@ -131,11 +131,16 @@ class EngineProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        threading.Thread(target=self._clean_up).start()
+        self.discard()
 
-    def _clean_up(self) -> None:
-        self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def discard(self) -> None:
+        """Remove the private folder of a process that has ended or is about to. Does not wait."""
+
+        def clean_up() -> None:
+            self._process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+        threading.Thread(target=clean_up).start()
 
     def _send(self, message: dict[str, Any]) -> None:
         try:

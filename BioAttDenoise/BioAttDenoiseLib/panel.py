@@ -96,7 +96,7 @@ class Panel(VTKObservationMixin):
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         if self.state is not State.IDLE:
-            self.logic.cancel()
+            self.onDenoiseButton()
         self.live.clear()
         self.setParameters(None)
 
@@ -186,7 +186,7 @@ class Panel(VTKObservationMixin):
         for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
             for child in widget.children():
                 if hasattr(child, "enabled"):
-                    child.enabled = idle or child is self.ui.strengthSlider
+                    child.enabled = idle
         self._showDevices()
         for choice in self.choices:
             choice.update()
@@ -220,13 +220,12 @@ class Panel(VTKObservationMixin):
         if self.state is State.IDLE:
             self.live.interrupt(self._start)
             return
-        self.state = State.CANCELLING
-        self.update()
-        if self.readiness.checking:
+        if self.state is State.PREPARING:
             self.readiness.drop()
-        self.logic.cancel()
-        if not self.logic.engine.busy:
             self._cancelled()
+            return
+        self._enterState(State.CANCELLING, "")
+        self.logic.cancel()
 
     def _start(self) -> None:
         problem = self._problem()
@@ -238,9 +237,6 @@ class Panel(VTKObservationMixin):
         self.readiness.ensure(self.parameters.prior, self._denoise, self._failed, install=True)
 
     def _denoise(self) -> None:
-        if self.parameters is None or self.state is not State.PREPARING:
-            self._cancelled()
-            return
         chosen, parameters = options(self.parameters), self.parameters
         region: dict[str, Any] = {}
         if parameters.region is Region.SLICES:

@@ -17,13 +17,10 @@ class Readiness:
         self.logic, self.resources = logic, resources
         self.devices: list[dict[str, str]] = []
         self.packages: list[dict[str, Any]] = []
+        self.checking = False
+        """Whether an answer of the engine is awaited."""
         self._checked: set[bool] = set()
         self._waiting: tuple[str, Callable[[], None], Callable[[Exception], None], bool] | None = None
-
-    @property
-    def checking(self) -> bool:
-        """Whether an answer is awaited."""
-        return self._waiting is not None
 
     def forget(self) -> None:
         """Look again next time."""
@@ -35,16 +32,15 @@ class Readiness:
 
         Called again while an answer is awaited, the new callbacks take the place of the old ones.
         """
-        busy = self.checking
-        if not busy and self._needs(prior) in self._checked and self.devices:
+        if not self.checking and self._needs(prior) in self._checked and self.devices:
             onReady()
             return
         self._waiting = prior, onReady, onError, install
-        if not busy:
+        if not self.checking:
             self._check()
 
     def drop(self) -> None:
-        """Nobody waits any more."""
+        """Nobody waits any more; an answer that is on its way is still taken in."""
         self._waiting = None
 
     @staticmethod
@@ -58,25 +54,25 @@ class Readiness:
 
     def _found(self, prior: str, packages: list[dict[str, Any]], installed: bool) -> None:
         self.packages = packages
-        if self._waiting is None:
-            return
-        if self._waiting[0] != prior:  # another source was asked for meanwhile
-            self._check()
-            return
         missing = [package["name"] for package in packages if package["state"] != "ok"]
-        if not missing:
+        if self._waiting is not None and self._waiting[0] != prior:  # another source was asked for meanwhile
+            self._check()
+        elif not missing:
             self._checked.add(self._needs(prior))
             self._ask("hello", {}, self._greeted)
-        elif installed or not self._waiting[3]:
+        elif self._waiting is None or installed or not self._waiting[3]:
             self._fail(EngineError("install", f"Not installed: {', '.join(missing)}."))
         else:
-            try:
-                install.install(packages, self.logic.python)
-            except EngineError as error:
-                self._fail(error)
-                return
-            self.logic.shutdown()  # a fresh process sees the new packages
-            self._check(installed=True)
+            self._install(packages)
+
+    def _install(self, packages: list[dict[str, Any]]) -> None:
+        try:
+            install.install(packages, self.logic.python)
+        except EngineError as error:
+            self._fail(error)
+            return
+        self.logic.shutdown()  # a fresh process sees the new packages
+        self._check(installed=True)
 
     def _greeted(self, reply: dict[str, Any]) -> None:
         self.devices = reply["devices"]
@@ -90,7 +86,20 @@ class Readiness:
             waiting[2](error)
 
     def _ask(self, kind: str, fields: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
+        """Send a request; `checking` is false again when its answer is taken in."""
+
+        def settle(taken: Callable[..., None], *arguments: Any) -> None:
+            self.checking = False
+            taken(*arguments)
+
+        self.checking = True
         try:
-            self.logic.request(kind, fields, on_result=answered, on_error=self._fail, on_cancelled=self.drop)
+            self.logic.request(
+                kind,
+                fields,
+                on_result=lambda reply: settle(answered, reply),
+                on_error=lambda error: settle(self._fail, error),
+                on_cancelled=lambda: settle(self.drop),
+            )
         except EngineError as error:
-            self._fail(error)
+            settle(self._fail, error)

@@ -11,7 +11,6 @@ FOLDER. Standard output belongs to the protocol alone: whatever a library prints
 from __future__ import annotations
 
 import errno
-import importlib.metadata
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 PROGRESS_INTERVAL_S = 0.05
 MakeDenoiser = Callable[..., "Denoiser"]
+FindDevices = Callable[[], list[dict[str, str]]]
 
 log = logging.getLogger("bioatt.worker")
 
@@ -63,13 +63,21 @@ class Channel:
 class Worker:
     """Serves requests one after another; `cancel` and the end of stdin are noticed while a request runs.
 
-    make_denoiser(model, *, prior, device, precision, tile) makes what denoises; by default `bioatt.denoiser.Denoiser`.
+    make_denoiser(model, *, prior, device, precision, tile) makes what denoises, by default `bioatt.denoiser.Denoiser`;
+    find_devices() lists the devices, best first, by default those that torch sees.
     """
 
-    def __init__(self, channel: Channel, folder: Path, make_denoiser: MakeDenoiser | None = None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        folder: Path,
+        make_denoiser: MakeDenoiser | None = None,
+        find_devices: FindDevices | None = None,
+    ) -> None:
         self.channel = channel
         self.folder = folder
         self.make_denoiser = make_denoiser or _make_denoiser
+        self.find_devices = find_devices or _find_devices
         self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.cancelled: set[int] = set()
         self.loaded: tuple[str, Denoiser] | None = None
@@ -125,7 +133,7 @@ class Worker:
 
     def hello(self, request: dict[str, Any]) -> dict[str, Any]:
         """Versions, and the devices found."""
-        return {"version": bioatt.__version__, "python": platform.python_version(), **_installation()}
+        return {"version": bioatt.__version__, "python": platform.python_version(), "devices": self.find_devices()}
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
         """State of packages by their metadata: the way to ask before torch is there."""
@@ -311,8 +319,8 @@ def _median(values: np.ndarray) -> float | None:
     return float(np.median(finite)) if finite.size else None
 
 
-def _installation() -> dict[str, Any]:
-    """Versions of what the engine needs, and the devices torch sees, best first."""
+def _find_devices() -> list[dict[str, str]]:
+    """Devices that torch can compute on: its name and what a person calls it."""
     import torch
 
     devices = [
@@ -322,17 +330,15 @@ def _installation() -> dict[str, Any]:
     ]
     if torch.backends.mps.is_available():
         devices.append({"name": "mps", "label": "Apple GPU"})
-    devices.append({"name": "cpu", "label": f"CPU, {torch.get_num_threads()} threads"})
-    versions = {}
-    for name in ("torch", "safetensors", "numpy", "SimpleITK", "pydicom"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {"packages": versions, "devices": devices}
+    threads = torch.get_num_threads()
+    return [*devices, {"name": "cpu", "label": f"CPU, {threads} thread{'s' * (threads != 1)}"}]
 
 
-def main(argv: list[str] | None = None, make_denoiser: MakeDenoiser | None = None) -> None:
+def main(
+    argv: list[str] | None = None,
+    make_denoiser: MakeDenoiser | None = None,
+    find_devices: FindDevices | None = None,
+) -> None:
     """Take over stdin and stdout and serve until stdin ends. argv: the private folder."""
     folder = Path((argv or sys.argv[1:])[0])
     replies = os.fdopen(os.dup(1), "wb")
@@ -343,7 +349,7 @@ def main(argv: list[str] | None = None, make_denoiser: MakeDenoiser | None = Non
     os.close(null)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     channel = Channel(replies)
-    worker = Worker(channel, folder, make_denoiser)
+    worker = Worker(channel, folder, make_denoiser, find_devices)
     threading.Thread(target=worker.listen, args=(requests,), daemon=True).start()
     channel.send("ready", pid=os.getpid(), protocol=PROTOCOL, version=bioatt.__version__)
     if make_denoiser is None:

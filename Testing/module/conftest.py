@@ -98,3 +98,91 @@ def logic(scene: Any) -> Iterator[Any]:
     made.python, made.script = sys.executable, STAND_IN
     yield made
     made.shutdown()
+
+
+@pytest.fixture(scope="session")
+def module(slicer: Any) -> Any:
+    """The module, loaded from the clone as an additional module path."""
+    import slicer_runtime
+
+    return slicer_runtime.load_module(ROOT / "BioAttDenoise" / "BioAttDenoise.py")
+
+
+@pytest.fixture
+def views(scene: Any, slicer: Any) -> Any:
+    """The layout manager, with the four-up layout."""
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    return slicer.app.layoutManager()
+
+
+class Driver:
+    """A panel on screen, driven by mouse and keyboard."""
+
+    def __init__(self, widget: Any, until: Callable[..., None]) -> None:
+        self.widget, self.until = widget, until
+        self.python = widget.self()
+        self.panel, self.ui, self.logic = self.python.panel, self.python.ui, self.python.logic
+        self.advanced = self.panel.sections[-1].ui
+
+    @property
+    def parameters(self) -> Any:
+        return self.panel.parameters
+
+    @property
+    def status(self) -> str:
+        return self.ui.statusLabel.text if self.ui.statusLabel.visible else ""
+
+    def click(self, button: Any) -> None:
+        """Press the left mouse button on a widget that can be seen and used."""
+        from PySide6.QtCore import QPoint, Qt
+        from PySide6.QtTest import QTest
+
+        assert button.visible, f"{button.name} is not on screen"
+        assert button.enabled, f"{button.name} is disabled"
+        place = QPoint(8, button.height // 2)  # a check box reacts on its square and label only
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=place)
+
+    def choose(self, comboBox: Any, text: str) -> None:
+        """Choose an entry of a combo box as the user does."""
+        index = comboBox.findText(text)
+        assert index >= 0, f"{comboBox.name} has no entry {text!r}"
+        assert comboBox.enabled
+        comboBox.setCurrentIndex(index)
+
+    def behave(self, behaviour: str) -> None:
+        """Have the stand-in engine behave so (see stand_in_worker)."""
+        self.parameters.model = behaviour
+
+    def wait_idle(self) -> None:
+        self.until(lambda: self.panel.state.value == "idle" and not self.panel.live.computing and not self.logic.engine.busy)
+
+    def denoise(self) -> None:
+        self.click(self.ui.denoiseButton)
+        self.wait_idle()
+
+
+@pytest.fixture
+def make_driver(module: Any, views: Any, slicer: Any, until: Callable[..., None], monkeypatch: Any) -> Iterator[Callable[[], Driver]]:
+    """make_driver() opens a fresh panel with the stand-in engine; error pop-ups are kept in driver.errors."""
+    made = []
+    errors: list[str] = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **more: errors.append(text))
+
+    def make(enter: bool = True) -> Driver:
+        widget = module.createNewWidgetRepresentation()
+        driver = Driver(widget, until)
+        driver.errors = errors
+        driver.logic.python, driver.logic.script = sys.executable, STAND_IN
+        widget.resize(320, 900)
+        widget.show()
+        made.append(driver)
+        if enter:
+            widget.enter()
+            driver.wait_idle()
+        return driver
+
+    yield make
+    for driver in made:
+        driver.python.cleanup()
+        driver.widget.close()
+        driver.widget.deleteLater()

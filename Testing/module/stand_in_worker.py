@@ -90,4 +90,4 @@ class StandInDenoiser:
 
 
 if __name__ == "__main__":
-    main(make_denoiser=StandInDenoiser)
+    main(make_denoiser=StandInDenoiser, find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}])

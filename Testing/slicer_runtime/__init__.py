@@ -50,6 +50,7 @@ def start(main_window: bool = True) -> Any:
     from slicer_runtime import pythonqt
 
     pythonqt.install()
+    pythonqt.quieten("This plugin does not support propagateSizeHints()")  # what the platform «offscreen» says of every window
     import slicer
 
     from slicer_runtime import ctk_widgets

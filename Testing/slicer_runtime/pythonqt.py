@@ -192,3 +192,13 @@ def install() -> types.ModuleType:
     qt.QUiLoader = QtUiTools.QUiLoader
     sys.modules["qt"] = qt
     return qt
+
+
+def quieten(message: str) -> None:
+    """Drop one known message of Qt; all others go to stderr as before."""
+
+    def handler(kind: Any, context: Any, text: str) -> None:
+        if text != message:
+            print(text, file=sys.stderr)
+
+    QtCore.qInstallMessageHandler(handler)
