@@ -26,6 +26,7 @@ from bioatt.errors import InputError
 from bioatt.metrics import noise_sd
 from bioatt.phantom import TRAINING_SEEDS_FROM, torso
 from bioatt.priors import build_prior
+from bioatt.tomography import Geometry
 from bioatt.volume import Volume, read_volume
 from bioatt_training.simulate.insertion import insert_noise
 
@@ -186,7 +187,7 @@ def _phantom(
     """Four slices of a random torso: noise-free reconstruction, its quarter-dose noise, the prior seen at low dose."""
     kernel = str(rng.choice(SMOOTH_TO_SHARP))
     body, _ = torso(seed, 4, thickness_mm=float(rng.choice([1.5, 3.0, 5.0])))
-    scanner = Scanner(kernel=kernel, noise_index=float(rng.uniform(8, 30)))
+    scanner = Scanner(geometry=Geometry().coarser(views=2), kernel=kernel, noise_index=float(rng.uniform(8, 30)))
     clean, (low,) = scan(body, (DOSE,), scanner=scanner, seed=seed)
     p = np.asarray(embedded.probabilities(low).p)
     noise = low.hu.astype(np.float32) - clean.hu
