@@ -16,6 +16,7 @@ from bioatt_training.prior.augment import augment
 from bioatt_training.prior.card import model_card
 from bioatt_training.prior.fit import FitConfig, folds_of, objective, sampling_weights, temperature
 from bioatt_training.prior.heads import drawn_heads
+from bioatt_training.prior.judge import area_under_roc
 from bioatt_training.prior.labelled import FINE_CELL_MM, FINE_GRID, LabelledSlices
 from bioatt_training.prior.train import TrainingData, cross_validate, train
 
@@ -107,7 +108,7 @@ def test_temperature_undoes_boasting() -> None:
 @pytest.mark.slow
 def test_learns_on_left_out_patients_and_writes_what_the_engine_reads(tmp_path: Path) -> None:
     training = TrainingData(_slices(25, patients=5), drawn_heads(2, PAPER), PAPER.descriptors)
-    config = FitConfig(epochs=6, draws=64, batch=16, width=4)
+    config = FitConfig(epochs=4, draws=64, batch=16, width=4)
     crossed = cross_validate(training, 2, config, tmp_path)
     again = cross_validate(training, 2, config, tmp_path)
     np.testing.assert_array_equal(crossed.logits, again.logits)
@@ -117,6 +118,6 @@ def test_learns_on_left_out_patients_and_writes_what_the_engine_reads(tmp_path: 
     path = tmp_path / "embedded_prior.safetensors"
     volume = Volume(training.data.images.astype(np.float32), (FINE_CELL_MM, FINE_CELL_MM, 5.0))
     lungs = EmbeddedPrior(PAPER, path=path).probabilities(volume).p[:, LUNGS]
-    assert lungs[training.data.presence[:, LUNGS]].mean() > lungs[training.data.presence[:, LIVER]].mean() + 0.01
+    assert area_under_roc(lungs, training.data.presence[:, LUNGS]) > 0.9
     card = model_card(judgement, {"unchanged": judgement}, factor, config, path, folds=2, parameters=1, heads=2)
     assert f"| lungs | 5 | 12 | {judgement.auc[LUNGS]:.3f}" in card
