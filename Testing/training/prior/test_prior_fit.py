@@ -108,7 +108,7 @@ def test_temperature_undoes_boasting() -> None:
 @pytest.mark.slow
 def test_learns_on_left_out_patients_and_writes_what_the_engine_reads(tmp_path: Path) -> None:
     training = TrainingData(_slices(25, patients=5), drawn_heads(2, PAPER), PAPER.descriptors)
-    config = FitConfig(epochs=4, draws=64, batch=16, width=4)
+    config = FitConfig(epochs=10, draws=48, batch=16, width=4)
     crossed = cross_validate(training, 2, config, tmp_path)
     again = cross_validate(training, 2, config, tmp_path)
     np.testing.assert_array_equal(crossed.logits, again.logits)
