@@ -1,0 +1,85 @@
+"""The layouts of the comparison: which views stand where. Leaving puts the former layout back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+INPUT, OUTPUT, DIFFERENCE, ATTENTION = "BioAttInput", "BioAttOutput", "BioAttDifference", "BioAttAttention"
+BARS, CURVES = "BioAttProbabilities", "BioAttProbabilitiesAlongZ"
+
+SIDE_BY_SIDE, GRID, SINGLE = "side by side", "grid", "single"
+_ROWS = {SIDE_BY_SIDE: ((INPUT, OUTPUT),), GRID: ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION)), SINGLE: ((INPUT,),)}
+_LABELS = {INPUT: "I", OUTPUT: "O", DIFFERENCE: "D", ATTENTION: "A"}
+_COLORS = {INPUT: "#8FB4D9", OUTPUT: "#8FD9A8", DIFFERENCE: "#D9C78F", ATTENTION: "#D98FC0"}
+FIRST_ID = 28800
+VIEW_GROUP = 28
+"""Links act between views of one group: scrolling here leaves the user's other views where they are."""
+
+
+class Layouts:
+    """Shows one of the layouts; remembers the one that was there before the first."""
+
+    def __init__(self) -> None:
+        self.former: int | None = None
+        self.kind: str | None = None
+        self.charts = False
+
+    @property
+    def active(self) -> bool:
+        return self.kind is not None
+
+    def show(self, kind: str, charts: bool = False) -> None:
+        """Switch to a layout, with the plot views beside it where `charts`. Raises RuntimeError where Slicer has no window."""
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            raise RuntimeError(_("Slicer runs without a window: there are no views to compare in."))
+        node = manager.layoutLogic().GetLayoutNode()
+        identity = FIRST_ID + 2 * list(_ROWS).index(kind) + charts
+        if not node.IsLayoutDescription(identity):
+            node.AddLayoutDescription(identity, description(_ROWS[kind], charts))
+        if not self.active:
+            self.former = node.GetViewArrangement()
+        manager.setLayout(identity)
+        self.kind, self.charts = kind, charts
+
+    def leave(self) -> None:
+        """Back to the layout before the first `show`, unless the user chose another one meanwhile."""
+        manager = slicer.app.layoutManager()
+        if self.active and manager is not None:
+            present = manager.layoutLogic().GetLayoutNode().GetViewArrangement()
+            if FIRST_ID <= present < FIRST_ID + 2 * len(_ROWS):
+                manager.setLayout(self.former)
+        self.former, self.kind, self.charts = None, None, False
+
+    def views(self) -> dict[str, Any]:
+        """The slice nodes of the present layout by name."""
+        names = [name for row in _ROWS[self.kind] for name in row] if self.kind else []
+        return {name: slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in names}
+
+
+def description(rows: tuple[tuple[str, ...], ...], charts: bool) -> str:
+    """Slicer's XML of a layout."""
+    lines = "".join(f'<item><layout type="horizontal">{"".join(map(_slice_view, row))}</layout></item>' for row in rows)
+    slices = f'<layout type="vertical">{lines}</layout>'
+    if not charts:
+        return slices
+    plots = "".join(
+        f'<item><view class="vtkMRMLPlotViewNode" singletontag="{name}">'
+        f'<property name="viewlabel" action="default">{label}</property></view></item>'
+        for name, label in ((BARS, "p"), (CURVES, "pz"))
+    )
+    return (
+        f'<layout type="horizontal" split="true"><item splitSize="650">{slices}</item>'
+        f'<item splitSize="350"><layout type="vertical">{plots}</layout></item></layout>'
+    )
+
+
+def _slice_view(name: str) -> str:
+    properties = {
+        "orientation": "Axial", "viewlabel": _LABELS[name], "viewcolor": _COLORS[name], "viewgroup": str(VIEW_GROUP),
+    }  # fmt: skip
+    inside = "".join(f'<property name="{key}" action="default">{value}</property>' for key, value in properties.items())
+    return f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">{inside}</view></item>'

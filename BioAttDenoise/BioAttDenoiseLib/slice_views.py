@@ -1,0 +1,115 @@
+"""Slice views by their MRML nodes: which are on screen, what they show, where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from . import regions, volumes
+
+
+def composite_of(view: Any) -> Any:
+    """The composite node of a slice node, None where it has none yet."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if node.GetLayoutName() == view.GetLayoutName():
+            return node
+    return None
+
+
+def on_screen() -> list[Any]:
+    """The slice nodes of the present layout."""
+    return [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode") if view.IsMappedInLayout()]
+
+
+def showing(*nodes: Any) -> list[tuple[Any, Any]]:
+    """(slice node, composite node) of the views on screen whose background is one of the volumes."""
+    wanted = {node.GetID() for node in nodes if node is not None}
+    found = [(view, composite_of(view)) for view in on_screen()]
+    return [(view, composite) for view, composite in found if composite is not None and composite.GetBackgroundVolumeID() in wanted]
+
+
+def slice_index(view: Any, node: Any) -> int:
+    """Index, along the volume's axial axis, of the slice that a view shows."""
+    matrix = volumes.ijk_to_ras(node)
+    axis = regions.axial_axis(matrix)
+    centre = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    parent = node.GetParentTransformNode()
+    if parent is not None:
+        from_world = vtk.vtkGeneralTransform()
+        parent.GetTransformFromWorld(from_world)
+        centre = from_world.TransformPoint(centre)
+    ijk = np.linalg.inv(matrix) @ [*centre, 1.0]
+    return int(np.clip(np.rint(ijk[2 - axis]), 0, slicer.util.arrayFromVolume(node).shape[axis] - 1))
+
+
+def axial(view: Any, node: Any) -> bool:
+    """Whether a view shows the volume's axial slices (within 45°)."""
+    matrix = volumes.ijk_to_ras(node)
+    normal = matrix[:3, 2 - regions.axial_axis(matrix)]
+    across = np.array([view.GetSliceToRAS().GetElement(row, 2) for row in range(3)])
+    return bool(abs(across @ normal) > 0.7 * np.linalg.norm(across) * np.linalg.norm(normal))
+
+
+def current_slice(*nodes: Any) -> int:
+    """The slice on screen of the first volume: from an axial view that shows any of them, else the middle one."""
+    first = nodes[0]
+    for view, _composite in showing(*nodes):
+        if axial(view, first):
+            return slice_index(view, first)
+    matrix = volumes.ijk_to_ras(first)
+    return slicer.util.arrayFromVolume(first).shape[regions.axial_axis(matrix)] // 2
+
+
+def same_grid(a: Any, b: Any) -> bool:
+    """Whether two volumes have the same voxels in the same places."""
+    if a is None or b is None or a.GetImageData() is None or b.GetImageData() is None:
+        return False
+    same_place = np.allclose(volumes.ijk_to_ras(a), volumes.ijk_to_ras(b), atol=1e-4)
+    return same_place and a.GetImageData().GetDimensions() == b.GetImageData().GetDimensions()
+
+
+def hidden_volume(name: str, like: Any, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+    """A volume node of `like`'s geometry that no list offers and no scene file keeps. Voxels are not set."""
+    node = slicer.mrmlScene.CreateNodeByClass(kind)
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    node = slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetSaveWithScene(False)
+    matrix = vtk.vtkMatrix4x4()
+    like.GetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(matrix)
+    node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+    return node
+
+
+def remove(node: Any) -> None:
+    """Take a node out of the scene if it is still there."""
+    if node is not None and slicer.mrmlScene.IsNodePresent(node):
+        slicer.mrmlScene.RemoveNode(node)
+
+
+class Scrolling:
+    """Calls back when any slice view moves, until `stop()`."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self._observed: list[tuple[Any, int]] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Watch the views that there are now."""
+        self.stop()
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._observed.append((view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.callback())))
+
+    def stop(self) -> None:
+        for view, tag in self._observed:
+            view.RemoveObserver(tag)
+        self._observed = []

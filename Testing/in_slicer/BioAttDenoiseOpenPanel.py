@@ -1,0 +1,17 @@
+"""In Slicer: opens the module's panel as a user does. An error while a panel is built is only printed by Slicer, so it is caught here."""
+
+import sys
+import traceback
+
+import slicer
+
+failures = []
+sys.excepthook = lambda kind, value, trace: failures.append("".join(traceback.format_exception(kind, value, trace)))
+
+slicer.util.selectModule("BioAttDenoise")
+slicer.app.processEvents()
+widget = slicer.modules.bioattdenoise.widgetRepresentation().self()
+assert widget.panel is not None, "the panel was not built"
+assert not widget.ui.denoiseButton.enabled, "nothing can be denoised in an empty scene"
+if failures:
+    raise RuntimeError("\n".join(failures))

@@ -1,0 +1,1 @@
+# Slicer makes the package of the installed tree here.

@@ -1,0 +1,8 @@
+# A Slicer that only packages: find_package(Slicer) finds this, and the macros below do with a module's files what Slicer's and CTK's do
+# (refuse a listed file that does not exist, put scripts and resources under qt-scripted-modules, install that folder as a whole).
+set(Slicer_FOUND TRUE)
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR "lib/Slicer-5.12/qt-scripted-modules")
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR "lib/Slicer-5.12/qt-scripted-modules")
+set(Slicer_USE_FILE "${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake")
+set(Slicer_EXTENSION_GENERATE_CONFIG "${CMAKE_CURRENT_LIST_DIR}/GenerateConfig.cmake")
+set(Slicer_EXTENSION_CPACK "${CMAKE_CURRENT_LIST_DIR}/CPack.cmake")
