@@ -52,7 +52,7 @@ class Config:
         if unknown := sorted(tables.keys() - kinds.keys()):
             raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
         for name, kind in kinds.items():
-            known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+            known = {field.name for field in fields(kind)}
             table = tables.get(name, {})
             if unknown := sorted(table.keys() - known):
                 raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")

@@ -122,7 +122,7 @@ class ResumableLoader(DataLoader):
         self._batches = 0
         super().__init__(dataset, batch_size=batch, sampler=self._numbers)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self._batches = self._numbers.first // (self.batch_size or 1)
         for batch in super().__iter__():
             self._batches += 1

@@ -9,18 +9,17 @@ no scatter.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from bioatt.errors import InputError
-from bioatt.metrics import noise_sd
-from bioatt.tomography import MU_WATER, Geometry, Kernel, backproject, fbp, hu_to_mu, kernel_named, project
+from bioatt.tomography import Geometry, Kernel, hu_to_mu, kernel_named, project
 from bioatt_training.simulate.scanner import Scanner
 from bioatt_training.simulate.texture import estimate_kernel
 from bioatt_training.simulate.tissue import mode, slice_noise, soft_tissue
 from bioatt_training.simulate.truncation import complete_body
+from bioatt_training.simulate.white import noise_image, propagated, texture_gain
 
 BIN = 4  # attenuation is smooth: its map is made on pixels, cells and views this much coarser
 CHUNK = 16  # slices at once: what `tomography` works on together
@@ -82,7 +81,7 @@ def insert_noise(
         extra = scanner.variance(attenuation, flux, dose_fraction) - scanner.variance(attenuation, flux, 1.0)
         views = _white(streams[first : part.stop + len(share) - 1], share, scanner.geometry)
         views *= _refined(np.sqrt(np.maximum(extra, 0)), coarse, scanner.geometry)
-        noise[part] = _noise_image(views, scanner.geometry, hu.shape[1:], pixel_mm, kernel)
+        noise[part] = noise_image(views, scanner.geometry, hu.shape[1:], pixel_mm, kernel)
     return Insertion(np.clip(hu + noise, -1024, None), noise, sigma, counts, kernel)
 
 
@@ -96,22 +95,6 @@ def slice_sharing(thickness_mm: float | None, spacing_mm: float | None) -> np.nd
     planes = int(np.ceil(thickness_mm / spacing_mm))
     weights = np.clip(thickness_mm / spacing_mm - np.arange(planes), 0, 1)
     return (weights / np.linalg.norm(weights)).astype(np.float32)
-
-
-@lru_cache(maxsize=64)
-def texture_gain(geometry: Geometry, kernel: Kernel, pixel_mm: float) -> float:
-    """noise_sd in HU of a reconstruction ÷ the root of Σ_views (weight² · variance of the line integrals).
-
-    Measured on white noise around the isocentre: it holds the kernel's bandwidth, the pixels and what the 9×9 window
-    misses.
-    """
-    size = 128
-    rng = np.random.default_rng(1)
-    views = rng.standard_normal((CHUNK, geometry.views, geometry.cells), np.float32)
-    image = _noise_image(views, geometry, (size, size), pixel_mm, kernel)
-    unit = _propagated(np.ones((1, geometry.views, geometry.cells), np.float32), geometry, (size, size), pixel_mm)
-    scale = 20 / image.std()
-    return noise_sd(50 + image * scale) / scale / float(np.sqrt(unit.mean()))
 
 
 def _attenuation(hu: np.ndarray, pixel_mm: float, scanner: Scanner) -> tuple[Geometry, np.ndarray]:
@@ -129,13 +112,6 @@ def _binned(image: np.ndarray) -> np.ndarray:
     return np.pad(image, pad).reshape(len(image), height, BIN, width, BIN).mean((2, 4))
 
 
-def _propagated(variance: np.ndarray, geometry: Geometry, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
-    """Variance of the image (z, y, x), up to the kernel's constant, from that of the line integrals."""
-    cosine = geometry.rays()[1][:, 1]
-    per_view = variance * (cosine**2 / geometry.views**2).astype(np.float32)
-    return backproject(per_view, geometry, shape, pixel_mm, power=2)
-
-
 def _calibrated(
     hu: np.ndarray,
     pixel_mm: float,
@@ -147,13 +123,13 @@ def _calibrated(
 ) -> np.ndarray:
     """(z,) I0 that puts (1/dose − 1) · sigma² into the scan's soft tissue, sigma per unit of `texture_gain`.
 
-    Solves sigma² = V(e^p)/I0 + (1 + 1/dose) · Ne · V(e^2p)/I0², with V as in `_propagated` where the tissue's noise has
+    Solves sigma² = V(e^p)/I0 + (1 + 1/dose) · Ne · V(e^2p)/I0², with V as in `propagated` where the tissue's noise has
     its mode: that is what `noise_sd` measures.
     """
     shape = (-(-hu.shape[1] // BIN), -(-hu.shape[2] // BIN))
     views = coarse.views / scanner.geometry.views
-    quantum = _propagated(attenuation, coarse, shape, BIN * pixel_mm) * views
-    electronic = _propagated(attenuation**2, coarse, shape, BIN * pixel_mm) * views
+    quantum = propagated(attenuation, coarse, shape, BIN * pixel_mm) * views
+    electronic = propagated(attenuation**2, coarse, shape, BIN * pixel_mm) * views
     counts = np.empty(len(hu))
     for index, plane in enumerate(hu):
         inside = np.pad(soft_tissue(plane), [(0, BIN * n - m) for n, m in zip(shape, plane.shape, strict=True)])
@@ -190,11 +166,3 @@ def _white(streams: list[np.random.Generator], share: np.ndarray, geometry: Geom
         return np.stack(planes)
     slices = len(planes) - len(share) + 1
     return np.stack([sum(w * planes[z + k] for k, w in enumerate(share)) for z in range(slices)])
-
-
-def _noise_image(
-    views: np.ndarray, geometry: Geometry, shape: tuple[int, int], pixel_mm: float, kernel: Kernel
-) -> np.ndarray:
-    """Noise in HU (z, y, x) of noise in the line integrals."""
-    image = fbp(views, geometry, shape, pixel_mm, kernel, upsample=2, extend=False)
-    return image * np.float32(1000 / MU_WATER)

@@ -10,11 +10,13 @@ from scipy.ndimage import uniform_filter
 from scipy.optimize import least_squares, nnls
 
 from bioatt.errors import InputError
-from bioatt.tomography import Kernel
+from bioatt.tomography import Geometry, Kernel
 from bioatt_training.simulate.tissue import flat_tissue
+from bioatt_training.simulate.white import white_image
 
 LAGS = 16
 DETREND = 21
+_GEOMETRY = Geometry().coarser(views=4)
 
 
 def radial_nps(image: np.ndarray, pixel_mm: float, where: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -82,28 +84,41 @@ def estimate_kernel(hu: np.ndarray, pixel_mm: float, sigma: np.ndarray) -> Kerne
 
 
 def fit_texture(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float) -> Texture:
-    """Fit nps = scale · f · response(f)² + amplitude · f^−power: noise of a kernel, and anatomy below it.
+    """Fit nps = scale · f · response(f)² · transfer(f) + amplitude · f^−power: noise of a kernel, and anatomy below it.
 
-    Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not negative.
+    Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not negative. The
+    transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise made with the
+    first kernel shows.
     """
+    first, _ = _fit(frequency, nps, pixel_mm, np.ones_like(nps))
+    seen, shown = radial_nps(white_image(_GEOMETRY, first, pixel_mm), pixel_mm)
+    transfer = shown / (seen * first.response(seen) ** 2)
+    transfer /= transfer[len(transfer) // 3]
+    return Texture(*_fit(frequency, nps, pixel_mm, transfer))
+
+
+def _fit(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float, transfer: np.ndarray) -> tuple[Kernel, np.ndarray]:
     use = (frequency > 0.06) & (frequency < 0.45 / pixel_mm)
-    f, measured = frequency[use], nps[use]
+    measured = nps[use]
     weight = 1 / (measured + 0.05 * measured.max())
 
-    def parts(x: np.ndarray, at: np.ndarray) -> np.ndarray:
-        kernel = Kernel("auto", x[0], x[0] * x[1], x[2], x[3] * x[0])
-        return np.stack([at * kernel.response(at) ** 2, at ** -x[4] * f[0] ** x[4]], 1)
+    def kernel(x: np.ndarray) -> Kernel:
+        f50, ratio, boost, place = (round(float(value), 6) for value in x[:4])
+        return Kernel("auto", f50, f50 * ratio, boost, place * f50)
+
+    def parts(x: np.ndarray) -> np.ndarray:
+        noise = frequency * kernel(x).response(frequency) ** 2 * transfer
+        return np.stack([noise, (frequency / frequency[use][0]) ** -x[4]], 1)
+
+    def amplitudes(x: np.ndarray) -> np.ndarray:
+        return nnls(parts(x)[use] * weight[:, None], measured * weight)[0]
 
     def residual(x: np.ndarray) -> np.ndarray:
-        matrix = parts(x, f) * weight[:, None]
-        amplitudes, _ = nnls(matrix, measured * weight)
-        return matrix @ amplitudes - measured * weight
+        return (parts(x)[use] @ amplitudes(x) - measured) * weight
 
-    starts = ([0.3, 1.7, 0.0, 0.7, 3.0], [0.5, 1.5, 0.1, 0.7, 3.0], [0.7, 1.4, 0.6, 0.6, 3.0])
-    low, high = [0.15, 1.2, 0.0, 0.6, 2.0], [1.2, 2.4, 1.5, 0.9, 5.0]
-    fits = [least_squares(residual, start, bounds=(low, high), x_scale=[0.1, 0.3, 0.3, 0.2, 1.0]) for start in starts]
+    starts = ([0.3, 1.7, 0.0, 0.7, 3.0], [0.5, 1.5, 0.1, 0.7, 3.0], [0.7, 1.4, 0.6, 0.7, 3.0])
+    limits = [0.15, 1.2, 0.0, 0.6, 2.0], [1.2, 2.4, 1.5, 0.9, 5.0]
+    scale = [0.1, 0.3, 0.3, 0.2, 1.0]
+    fits = [least_squares(residual, x, bounds=limits, x_scale=scale, diff_step=1e-3) for x in starts]
     x = min(fits, key=lambda fit: fit.cost).x
-    amplitude = nnls(parts(x, f) * weight[:, None], measured * weight)[0][1]
-    f50, ratio, boost, place, _ = (round(float(value), 3) for value in x)
-    kernel = Kernel("auto", f50, round(f50 * ratio, 3), boost, round(place * f50, 3))
-    return Texture(kernel, parts(x, frequency)[:, 1] * amplitude)
+    return kernel(x), parts(x)[:, 1] * amplitudes(x)[1]
