@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt.attention_views import SCALE
 from bioatt.errors import InputError
 from bioatt.network import STAGES, Stage
 from bioatt.tiling import Box
 from bioatt.volume import Canonical, Volume
 
 UNIFIED = "unified"
-SCALE = 1 / 255
-"""Maps are stored as uint8: A = stored · SCALE. Neither VTK nor SimpleITK has float16."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""The structure alarm on synthetic cases: noise with the correlation of a soft kernel, lesions erased or not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bioatt.errors import InputError
+from bioatt.phantom import LABELS, torso
+from bioatt.structure import StructureSearch, removed_structure
+from bioatt.tomography.kernels import FAMILY
+
+SLICES, SIZE, PIXEL_MM, NOISE_HU = 8, 128, 0.8, 25.0
+
+
+@pytest.fixture(scope="module")
+def liver_slab():
+    volume, labels = torso(3, SLICES, SIZE, z_range=(-50, -20), pixel_mm=PIXEL_MM, thickness_mm=3.0)
+    return volume, labels == LABELS["liver"]
+
+
+def noise(rng, volume, sd=NOISE_HU):
+    """Noise of filtered backprojection with kernel B30: power spectrum f · response²."""
+    _, rows, columns = volume.shape
+    frequency = np.hypot(np.fft.fftfreq(rows, PIXEL_MM)[:, None], np.fft.rfftfreq(columns, PIXEL_MM)[None])
+    amplitude = np.sqrt(frequency) * FAMILY["B30"].response(frequency)
+    made = np.fft.irfft2(np.fft.rfft2(rng.normal(size=volume.shape)) * amplitude, (rows, columns))
+    return (made / made.std() * sd).astype(np.float32)
+
+
+def remaining(made):
+    """What a denoiser typically leaves of the noise: its coarse part, weakened."""
+    return 0.3 * gaussian_filter(made, (0, 1, 1))
+
+
+def lesion(rng, volume, where):
+    """A soft sphere of 3 to 6 mm radius and ±20 to ±40 HU somewhere in `where`."""
+    places = np.argwhere(where[:, 16:-16, 16:-16]) + np.array([0, 16, 16])
+    centre = places[rng.integers(len(places))]
+    spacing = np.array(volume.spacing)[::-1]
+    distance = np.sqrt(
+        sum(((g - c) * s) ** 2 for g, c, s in zip(np.indices(volume.shape), centre, spacing, strict=True))
+    )
+    depth = np.clip((distance - rng.uniform(3, 6)) / 0.5, -50, 50)
+    return (rng.choice([-1, 1]) * rng.uniform(20, 40) / (1 + np.exp(depth))).astype(np.float32), centre
+
+
+@pytest.mark.slow
+def test_an_erased_lesion_raises_the_alarm_and_noise_does_not(liver_slab):
+    volume, liver = liver_slab
+    quiet, loud, found = [], [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        made = noise(rng, volume)
+        after = volume.hu + remaining(made)
+        blob, centre = lesion(rng, volume, liver)
+        quiet.append(removed_structure(volume.hu + made, after, volume.spacing))
+        loud.append(removed_structure(volume.hu + made + blob, after, volume.spacing))
+        peak = np.unravel_index(np.argmax(loud[-1].significance), volume.shape)
+        found.append(np.hypot(*(np.array(peak[1:]) - centre[1:])) < 8)
+    negative, positive = (np.array([m.significance.max() for m in maps]) for maps in (quiet, loud))
+    auc = (positive[:, None] > negative[None]).mean()
+    rates = [float(np.mean([m.alarm for m in maps])) for maps in (loud, quiet)]
+    print(f"AUC {auc:.3f}, alarms {rates[0]:.2f}, false alarms {rates[1]:.2f}")
+    assert auc >= 0.9
+    assert rates[1] <= 0.05
+    assert rates[0] >= 0.7
+    assert np.mean(found) >= 0.8  # and it points at the lesion
+
+
+def test_worn_edges_raise_the_alarm_where_they_are(liver_slab):
+    volume, _ = liver_slab
+    made = noise(np.random.default_rng(1), volume)
+    found = removed_structure(
+        volume.hu + made, gaussian_filter(volume.hu, (0, 1.5, 1.5)) + remaining(made), volume.spacing
+    )
+    assert found.alarm
+    gradient = np.hypot(*np.gradient(volume.hu, axis=(1, 2)))
+    assert gradient[found.marks].mean() > 2.5 * gradient[~found.marks].mean()
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_half_hearted_noise_removal_is_no_structure(liver_slab, strength):
+    """At low strength the noise that is left resembles the noise that was removed."""
+    volume, _ = liver_slab
+    made = noise(np.random.default_rng(2), volume)
+    before = volume.hu + made
+    assert not removed_structure(before, before - strength * (made - remaining(made)), volume.spacing).alarm
+
+
+def test_nothing_removed(liver_slab):
+    volume, _ = liver_slab
+    found = removed_structure(volume.hu, volume.hu, volume.spacing)
+    assert not found.alarm
+    assert not found.significance.any()
+
+
+def test_air_alone_and_one_slice():
+    rng = np.random.default_rng(0)
+    air = rng.normal(-1000, 20, (2, 48, 48)).astype(np.float32)
+    assert not removed_structure(air, air * 0 - 1000, (0.8, 0.8, 3)).alarm
+    one = rng.normal(40, 20, (1, 64, 64)).astype(np.int16)
+    assert not removed_structure(one, np.full_like(one, 40), (0.8, 0.8, 3)).alarm
+
+
+def test_the_search_goes_slice_by_slice_with_the_same_result(liver_slab):
+    volume, _ = liver_slab
+    made = noise(np.random.default_rng(3), volume)
+    search = StructureSearch(volume.hu + made, volume.hu, volume.spacing)
+    fractions = list(search.run())
+    assert fractions[-1] == 1
+    assert len(fractions) == SLICES
+    whole = removed_structure(volume.hu + made, volume.hu, volume.spacing)
+    np.testing.assert_array_equal(search.result().significance, whole.significance)
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(InputError, match="one shape"):
+        removed_structure(np.zeros((2, 9, 9)), np.zeros((2, 9, 8)), (1, 1, 1))
