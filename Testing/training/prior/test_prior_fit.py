@@ -108,12 +108,13 @@ def test_temperature_undoes_boasting() -> None:
 @pytest.mark.slow
 def test_learns_on_left_out_patients_and_writes_what_the_engine_reads(tmp_path: Path) -> None:
     training = TrainingData(_slices(25, patients=5), drawn_heads(2, PAPER), PAPER.descriptors)
-    config = FitConfig(epochs=10, draws=48, batch=16, width=4)
+    config = FitConfig(epochs=15, draws=32, batch=8, width=6, learning_rate=5e-3)
     crossed = cross_validate(training, 2, config, tmp_path)
     again = cross_validate(training, 2, config, tmp_path)
     np.testing.assert_array_equal(crossed.logits, again.logits)
     judgement = crossed.judgement(training.data, PAPER.descriptors)
     assert judgement.auc[LUNGS] > 0.9
+    assert judgement.log_loss < judgement.constant
     factor = train(training, crossed, config, tmp_path)
     path = tmp_path / "embedded_prior.safetensors"
     volume = Volume(training.data.images.astype(np.float32), (FINE_CELL_MM, FINE_CELL_MM, 5.0))
