@@ -77,3 +77,49 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def setUp(self):
         slicer.mrmlScene.Clear()
+
+    def makeVolume(self):
+        import numpy as np
+
+        hu = np.full((6, 16, 16), -1000, np.int16)
+        hu[:, 4:12, 4:12] = 40
+        return slicer.util.addVolumeFromArray(hu, name="CT")
+
+    def test_parameters(self):
+        """Defaults, and what is stored in the scene."""
+        logic = BioAttDenoiseLogic()
+        parameters = logic.getParameterNode()
+        self.assertEqual(parameters.strength, 100)
+        parameters.strength = 40
+        self.assertEqual(logic.getParameterNode().strength, 40)
+        self.assertRaises(ValueError, setattr, parameters, "strength", 101)
+
+    def test_output_is_like_its_input(self):
+        """Geometry, look and name, without a network."""
+        from BioAttDenoiseLib import volumes
+
+        node = self.makeVolume()
+        node.SetSpacing(0.7, 0.8, 2.5)
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(350, 40)
+        output = volumes.make_output(node, None, "CT denoised")
+        self.assertEqual(output.GetName(), "CT denoised")
+        self.assertEqual(output.GetSpacing(), (0.7, 0.8, 2.5))
+        self.assertEqual(output.GetDisplayNode().GetWindow(), 350)
+
+    def test_what_cannot_be_denoised_is_said(self):
+        """No volume, and one without voxels."""
+        logic = BioAttDenoiseLogic()
+        self.assertRaises(ValueError, logic.denoise, None)
+        self.assertRaises(ValueError, logic.denoise, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
+
+    def test_engine_process(self):
+        """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
+        logic = BioAttDenoiseLogic()
+        replies = []
+        logic.request("check", {"requirements": ["numpy"]}, on_result=replies.append, on_error=replies.append)
+        logic.wait()
+        process = logic.engine.process
+        logic.shutdown()
+        self.assertEqual(replies[0]["packages"][0]["state"], "ok")
+        self.assertFalse(process.running)

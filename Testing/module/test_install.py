@@ -1,0 +1,234 @@
+"""What gets installed, how, and after which question: with stand-ins for Slicer's installer and for PyTorchUtils, which really install nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+RESOURCES = Path(__file__).resolve().parents[2] / "BioAttDenoise" / "Resources"
+
+
+@pytest.fixture
+def install(scene):
+    from BioAttDenoiseLib import install
+
+    return install
+
+
+@pytest.fixture
+def world(slicer, install, monkeypatch):
+    """What the user is asked and answers, and what is installed by whom."""
+    from slicer import packaging
+
+    calls = types.SimpleNamespace(asked=[], agree=True, torch=[], uninstalled=[], restart=False, failure=None)
+
+    def ask(text, windowTitle=None, **more):
+        calls.asked.append(text)
+        return calls.agree
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation, torchVersionRequirement):
+            if calls.failure is not None:
+                raise calls.failure
+            calls.torch.append((askConfirmation, torchVersionRequirement))
+
+        def torchInstalled(self):
+            raise AssertionError("never call torchInstalled: it imports torch into Slicer")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", ask)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, title=None: calls.restart)
+    monkeypatch.setattr(slicer.util, "pip_uninstall", calls.uninstalled.append)
+    monkeypatch.setattr(packaging, "pip_ensure", lambda wanted, **more: calls.__dict__.setdefault("rest", []).append((wanted, more)))
+    return calls
+
+
+def package(name, state, version=None):
+    return {"requirement": f"{name}>=1", "name": name, "state": state, "version": version}
+
+
+def test_nothing_to_do_asks_nothing(install, world):
+    assert install.install([package("torch", "ok", "2.9")], "python") is False
+    assert world.asked == []
+
+
+def test_torch_by_its_extension_and_the_rest_by_slicer(install, world):
+    assert install.install([package("torch", "missing"), package("safetensors", "old", "0.3")], "python") is True
+    assert len(world.asked) == 1
+    assert world.torch == [(False, install.torch_requirement())]
+    ((wanted, more),) = world.rest
+    assert wanted == ["safetensors>=1"]
+    assert set(more["skip_packages"]) == {"torch", "torchvision", "SimpleITK", "numpy", "pydicom"}
+    assert more["prompt_install"] is False, "the user was asked once already"
+    assert world.uninstalled == []
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "expected"),
+    [("Windows", "AMD64", ">=2.6,<2.13"), ("Linux", "x86_64", ">=2.6"), ("Darwin", "arm64", ">=2.6"), ("Darwin", "x86_64", ">=2.2,<2.3")],
+)
+def test_versions_of_torch(install, system, machine, expected):
+    assert install.torch_requirement(system, machine) == expected
+
+
+def test_a_half_installed_torch_is_removed_first(install, world):
+    install.install([package("torch", "broken")], "python")
+    assert world.uninstalled == ["torch"]
+    assert world.torch
+
+
+def test_the_user_may_decline(install, world):
+    from BioAttDenoiseLib.engine import EngineError
+
+    world.agree = False
+    with pytest.raises(EngineError, match="Denoising needs torch"):
+        install.install([package("torch", "missing")], "python")
+    assert world.torch == []
+
+
+def test_the_extension_pytorch_is_missing(install, world, monkeypatch):
+    from BioAttDenoiseLib.engine import EngineError
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(EngineError, match="Extensions Manager"):
+        install.install([package("torch", "missing")], "python")
+
+
+def test_an_offline_computer_gets_exact_instructions(install, world):
+    from BioAttDenoiseLib.engine import EngineError
+
+    world.failure = subprocess.CalledProcessError(1, "pip")
+    with pytest.raises(EngineError) as caught:
+        install.install([package("torch", "missing"), package("safetensors", "missing")], "/opt/Slicer/bin/PythonSlicer")
+    text = str(caught.value)
+    assert 'pip download --dest packages "torch>=1" "safetensors>=1"' in text
+    assert '"/opt/Slicer/bin/PythonSlicer" -m pip install --no-index --find-links packages' in text
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in text
+
+
+def test_in_testing_mode_nothing_is_asked_or_installed(install, world, slicer, monkeypatch):
+    from BioAttDenoiseLib.engine import EngineError
+
+    monkeypatch.setattr(type(slicer.app), "testing", True)
+    with pytest.raises(EngineError, match="Not installed: torch"):
+        install.install([package("torch", "missing")], "python")
+    assert world.asked == world.torch == []
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_restart_is_offered_after_torch(install, world, slicer, monkeypatch, answer):
+    restarts = []
+    monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(1))
+    world.restart = answer
+    install.install([package("torch", "missing")], "python")
+    assert len(restarts) == answer
+
+
+def test_slicer_5_10_installs_without_touching_what_is_bundled(install, world, slicer, monkeypatch):
+    """No slicer.packaging there: packages go in without dependencies, then the dependencies that are neither there nor bundled."""
+    from importlib import metadata
+
+    tree = {"clip": ["torch>=2", "ftfy", "numpy", 'pytest; extra == "dev"'], "ftfy": ["wcwidth>=99", "packaging"], "wcwidth": []}
+    installed = []
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    monkeypatch.delattr(slicer, "packaging", raising=False)
+    monkeypatch.setattr(metadata, "requires", lambda name: tree[name])
+
+    def version(name):
+        if name in ("packaging", "wcwidth"):
+            return "25"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    install.install([{"requirement": "clip>=1", "name": "clip", "state": "missing", "version": None}], "python")
+    assert installed == [["--no-deps", "clip>=1"], ["--no-deps", "ftfy"], ["--no-deps", "wcwidth>=99"]]
+
+
+def test_open_clip_only_where_biomedclip_is_chosen(install):
+    plain = " ".join(install.requirements(RESOURCES, "embedded"))
+    assert "open_clip" not in plain
+    assert plain.startswith("torch>=")
+    assert "safetensors" in plain
+    assert "open_clip" in " ".join(install.requirements(RESOURCES, "biomedclip"))
+
+
+class Installation:
+    """Distributions as they lie in site-packages, whole or half."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, version: str | None = "2.9", record: bool = True, code: bool = True) -> None:
+        info = self.folder / f"{name}-{version or '0'}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n" + (f"Version: {version}\n" if version else ""))
+        if record:
+            (info / "RECORD").write_text(f"{name}/__init__.py,,\n")
+        if code:
+            (self.folder / name).mkdir()
+            (self.folder / name / "__init__.py").write_text("raise RuntimeError('imported')")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    return Installation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        ({}, "ok"),
+        ({"version": "1.0"}, "old"),
+        ({"version": None}, "broken"),
+        ({"record": False}, "broken"),
+        ({"code": False}, "broken"),
+        (None, "missing"),
+    ],
+)
+def test_states_by_metadata_alone(site, how, state):
+    """A half-installed package keeps metadata without version or record, or has lost its code. Nothing is imported to find out."""
+    from bioatt.installation import check_requirements
+
+    if how is not None:
+        site.add("halftorch", **how)
+    (found,) = check_requirements(["halftorch>=2.6"])
+    assert found["state"] == state
+
+
+def test_first_denoise_installs_and_goes_on(make_driver, make_ct, world, slicer, monkeypatch, tmp_path):
+    """Clicks only: Denoise → question → installation → a fresh process finds the packages → denoised."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    site = Installation(tmp_path)
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("halftorch>=2.6\n")
+    make_ct()
+    driver = make_driver()
+    driver.behave("steady")
+    driver.panel.readiness.resources = tmp_path
+    driver.panel.readiness.forget()
+    monkeypatch.setattr("slicer.packaging.pip_ensure", lambda wanted, **more: site.add("halftorch"))
+    driver.denoise()
+    assert len(world.asked) == 1
+    assert "Done" in driver.status
+    driver.denoise()
+    assert len(world.asked) == 1, "asked once"
+
+
+def test_a_declined_installation_leaves_everything_usable(make_driver, make_ct, world, slicer, monkeypatch, tmp_path):
+    (tmp_path / "requirements.txt").write_text("not-there-at-all>=2.6\n")
+    make_ct()
+    driver = make_driver()
+    driver.panel.readiness.resources = tmp_path
+    driver.panel.readiness.forget()
+    world.agree = False
+    driver.denoise()
+    assert "Denoising needs not-there-at-all" in driver.status
+    assert driver.ui.denoiseButton.enabled
+    driver.denoise()
+    assert len(world.asked) == 2
