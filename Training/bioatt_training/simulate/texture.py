@@ -16,6 +16,7 @@ from bioatt_training.simulate.white import white_image
 
 LAGS = 16
 DETREND = 21
+EDGE_FROM = 0.25  # 1/mm: a boost below it would be anatomy taken for noise
 _GEOMETRY = Geometry().coarser(views=4)
 
 
@@ -86,8 +87,8 @@ def estimate_kernel(hu: np.ndarray, pixel_mm: float, sigma: np.ndarray) -> Kerne
 def fit_texture(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float) -> Texture:
     """Fit nps = scale · f · response(f)² · transfer(f) + amplitude · f^−power: noise of a kernel, and anatomy below it.
 
-    Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not negative. The
-    transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise made with the
+    Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not
+    negative. The transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise made with the
     first kernel shows.
     """
     first, _ = _fit(frequency, nps, pixel_mm, np.ones_like(nps))
@@ -104,7 +105,7 @@ def _fit(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float, transfer: np.n
 
     def kernel(x: np.ndarray) -> Kernel:
         f50, ratio, boost, place = (round(float(value), 6) for value in x[:4])
-        return Kernel("auto", f50, f50 * ratio, boost, place * f50)
+        return Kernel("auto", f50, f50 * ratio, boost, max(place * f50, EDGE_FROM))
 
     def parts(x: np.ndarray) -> np.ndarray:
         noise = frequency * kernel(x).response(frequency) ** 2 * transfer

@@ -1,0 +1,72 @@
+"""Plots of the calibration report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from bioatt_training.simulate.calibration import Anatomy, Water
+from bioatt_training.simulate.insertion import insert_noise
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+DPI = 80
+
+
+def plot_water(waters: Sequence[Water], path: Path) -> None:
+    """σ against dose, and radial noise power spectra, direct and inserted."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    for water, colour in zip(waters, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False):
+        dose = np.array(water.doses)
+        left.loglog(dose, water.sigma, "o", color=colour, label=f"{water.kernel}: slope {water.slope:.3f}")
+        left.loglog(dose, water.sigma[0] * dose**-0.5, color=colour, lw=1)
+        left.loglog([0.25], [water.sigma_with_insertion], "x", color=colour, ms=10)
+        scale = water.nps_direct.max()
+        right.plot(water.frequency, water.nps_direct / scale, color=colour, label=f"{water.kernel} direct")
+        right.plot(water.frequency, water.nps_inserted / scale * 4 / 3, "--", color=colour, label="inserted · 4/3")
+    left.set(xlabel="dose fraction", ylabel="σ (HU)", title="Water: dots direct, line dose^−½, cross inserted")
+    right.set(xlabel="frequency (1/mm)", ylabel="NPS / peak of direct", title="Noise power spectra, quarter dose")
+    left.legend()
+    right.legend(fontsize=7)
+    _save(figure, path)
+
+
+def plot_anatomy(results: Sequence[Anatomy], path: Path) -> None:
+    """Inserted σ and spectral peak of each scan against prediction, with the margins asked for."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    pairs = [
+        ("σ inserted (HU)", 0.10, [(one.sigma_predicted, one.sigma_inserted) for one in results]),
+        ("NPS peak inserted (1/mm)", 0.15, [(one.peak_scan, one.peak_inserted) for one in results]),
+    ]
+    for axis, (label, margin, points) in zip(axes, pairs, strict=True):
+        predicted, measured = np.array(points).T
+        line = np.array([predicted.min() * 0.9, predicted.max() * 1.1])
+        axis.fill_between(line, line * (1 - margin), line * (1 + margin), alpha=0.2, label=f"±{margin:.0%}")
+        axis.plot(line, line, lw=1)
+        axis.plot(predicted, measured, "o")
+        axis.set(xlabel="predicted from the scan", ylabel=label)
+        axis.legend()
+    _save(figure, path)
+
+
+def plot_example(name: str, hu: np.ndarray, pixel_mm: float, index: int, path: Path, *, dose: float = 0.25) -> None:
+    """A slice as scanned, with noise inserted, and the noise; window −160 … 240 HU, ±150 HU for the noise."""
+    result = insert_noise(hu, pixel_mm, dose_fraction=dose, rng=0)
+    images = (hu[index], -160, 240), (result.hu_low[index], -160, 240), (result.noise[index], -150, 150)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 12 * hu.shape[1] / hu.shape[2] / 3 + 0.4))
+    titles = f"{name}, as scanned", f"dose fraction {dose:g} (simulated, research use only)", "inserted noise"
+    for axis, (image, low, high), title in zip(axes, images, titles, strict=True):
+        axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axis.set_title(title, fontsize=8)
+        axis.axis("off")
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)

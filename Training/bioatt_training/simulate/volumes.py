@@ -1,0 +1,70 @@
+"""Simulation of whole volumes, with what their header tells."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from bioatt.acquisition import Scanner as PhantomScanner
+from bioatt.acquisition import scan
+from bioatt.errors import InputError
+from bioatt.tomography import kernel_named
+from bioatt.volume import Volume
+from bioatt_training.simulate.insertion import Insertion, insert_noise
+from bioatt_training.simulate.scanner import Scanner
+
+log = logging.getLogger(__name__)
+
+
+def insert_into(
+    volume: Volume,
+    *,
+    dose: float,
+    kernel: str = "auto",
+    noise_hu: float | None = None,
+    fast: bool = False,
+    seed: int = 0,
+) -> tuple[Insertion, str]:
+    """`insert_noise` into a canonical volume, and one line that says what was done.
+
+    Where the noise's spectrum cannot be measured, the kernel that the header names takes the place of "auto".
+    Raises InputError as `insert_noise`, and where "auto" fails and the header names no known kernel.
+    """
+    scanner = Scanner().faster() if fast else Scanner()
+
+    def inserted(choice: str) -> Insertion:
+        return insert_noise(
+            volume.hu,
+            volume.pixel_mm,
+            dose_fraction=dose,
+            kernel=choice,
+            rng=seed,
+            noise_hu=noise_hu,
+            slice_thickness_mm=volume.acquisition.slice_thickness_mm,
+            spacing_mm=volume.spacing[2],
+            scanner=scanner,
+        )
+
+    try:
+        result = inserted(kernel)
+    except InputError as error:
+        named = volume.acquisition.kernel
+        if kernel != "auto" or "spectrum" not in str(error) or not named:
+            raise
+        kernel_named(named)
+        log.warning("%s; the header's kernel is taken", error)
+        result = inserted(named)
+    k = result.kernel
+    return result, (
+        f"Noise inserted to dose fraction {dose:g}: scan's own noise {np.median(result.noise_full):.1f} HU,"
+        f" kernel {k.name} (f50 {k.f50:.2f}/mm, f10 {k.f10:.2f}/mm)"
+    )
+
+
+def scan_phantom(volume: Volume, *, dose: float, kernel: str = "auto", seed: int = 0) -> tuple[np.ndarray, str]:
+    """Low-dose scan (z, y, x) HU of a noise-free body, under automatic exposure control; kernel "auto" is B30."""
+    name = kernel_named("B30" if kernel == "auto" else kernel).name
+    _, (low,) = scan(volume, (dose,), scanner=replace(PhantomScanner(), kernel=name), seed=seed)
+    return low.hu.astype(np.float32), f"Scan simulated at dose fraction {dose:g}, kernel {name}"
