@@ -11,8 +11,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import colour, layouts, slice_views
-from .layouts import ATTENTION, DIFFERENCE, GRID, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
+from . import colour, slice_views
+from .layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
 from .reveal import Reveal
 
 PRESETS = {"soft": (400, 40), "lung": (1500, -600), "bone": (1800, 400), "brain": (80, 40), "liver": (150, 90)}
@@ -33,6 +33,7 @@ class Comparison:
         self.reveal = Reveal()
         self.range = DIFFERENCE_RANGE_HU
         self.flickered = False
+        self._stamp: tuple[int, ...] = ()
         self._observed: list[tuple[Any, int]] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(FLICKER_MS)
@@ -160,6 +161,7 @@ class Comparison:
     def _update_difference(self) -> None:
         arrays = [slicer.util.arrayFromVolume(node) for node in (self.before, self.after)]
         slicer.util.updateVolumeFromArray(self.difference, difference(*arrays))
+        self._stamp = self._voxels_stamp()
 
     def _watch(self) -> None:
         """Same window in both; an end when one of the volumes goes; a new difference when the output is computed anew."""
@@ -170,15 +172,23 @@ class Comparison:
             self._observed.append((source.GetDisplayNode(), tag))
         if self.after is not None:
             _same_window(self.before, self.after)
-            tag = self.after.AddObserver(slicer.vtkMRMLScalarVolumeNode.ImageDataModifiedEvent, lambda *_: self._voxels_changed())
-            self._observed.append((self.after, tag))
+            for node in (self.before, self.after):
+                for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+                    self._observed.append((node, node.AddObserver(event, lambda *_: self._voxels_changed())))
         scene = slicer.mrmlScene
         self._observed.append((scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._node_goes)))
         self._observed.append((scene, scene.AddObserver(scene.StartCloseEvent, lambda *_: self.leave())))
 
     def _voxels_changed(self) -> None:
-        if self.difference is not None and slice_views.same_grid(self.before, self.after):
+        """A node says «modified» for many reasons: the time stamp of its voxels tells."""
+        if self.difference is None or self._stamp == self._voxels_stamp():
+            return
+        if slice_views.same_grid(self.before, self.after):
             self._update_difference()
+
+    def _voxels_stamp(self) -> tuple[int, ...]:
+        images = [node.GetImageData() for node in (self.before, self.after)]
+        return tuple(image.GetMTime() for image in images if image is not None)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_goes(self, caller: Any, event: str, node: Any) -> None:
@@ -227,4 +237,3 @@ def _same_window(source: Any, target: Any) -> None:
         b.SetWindowLevel(a.GetWindow(), a.GetLevel())
 
 
-__all__ = ["ATTENTION", "DIFFERENCE", "GRID", "INPUT", "OUTPUT", "PRESETS", "SIDE_BY_SIDE", "SINGLE", "Comparison", "difference", "layouts"]

@@ -63,7 +63,7 @@ class Overlay:
 
     def keep(self) -> Any:
         """The map on screen as an ordinary volume of the scene."""
-        kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(self.node.GetName()))
+        kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
         slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
         kept.CreateDefaultDisplayNodes()

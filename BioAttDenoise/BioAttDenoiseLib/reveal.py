@@ -74,7 +74,8 @@ class Reveal:
         index = slice_views.slice_index(view, before)
         array = slicer.util.arrayFromVolume(after)
         region = regions.Region(axis, index, index + 1, array.shape[axis])
-        part = np.array(array[region.part(index, index + 1)], np.float32)
+        signed = array.dtype.kind == "i" and array.dtype.itemsize > 1
+        part = np.array(array[region.part(index, index + 1)], array.dtype if signed else np.float32)
         offset = np.zeros(3)
         offset[2 - axis] = index
         shifted = matrix.copy()

@@ -1,0 +1,45 @@
+"""What the tests of overlay, comparison, chart, numbers and capture share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def pair(slicer, make_ct):
+    """An input and an output of the same geometry: smoothed input, with Slicer's views on the input."""
+    from BioAttDenoiseLib import volumes
+    from scipy.ndimage import gaussian_filter
+
+    before = make_ct(slices=9, size=48, name="CT")
+    hu = slicer.util.arrayFromVolume(before)
+    hu[:, 10:20, 24:34] += 60  # something to recognise
+    slicer.util.arrayFromVolumeModified(before)
+    after = volumes.make_output(before, None, "CT denoised")
+    slicer.util.updateVolumeFromArray(after, gaussian_filter(hu.astype(np.float32), (0, 1, 1)).round().astype(np.int16))
+    manager = slicer.app.layoutManager()
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    for name in manager.sliceViewNames():
+        composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
+        composite.SetBackgroundVolumeID(before.GetID())
+        manager.sliceWidget(name).fitSliceToBackground()
+    return before, after
+
+
+@pytest.fixture
+def maps(slicer, pair):
+    """Attention maps of the pair: stage "last", two organs and the unified map; A of organ n is n + 1 tenths, a square of lungs 0.9."""
+    from BioAttDenoiseLib import regions, volumes
+    from BioAttDenoiseLib.attention_maps import AttentionMaps, SlicePrior
+
+    shape = slicer.util.arrayFromVolume(pair[0]).shape
+    region = regions.whole_region(shape, volumes.ijk_to_ras(pair[0]))
+    p = np.linspace(0.2, 0.8, shape[0], dtype=np.float32)
+    prior = SlicePrior(("lungs", "liver"), np.stack([p, 1 - p], axis=1), 0, "embedded")
+    lungs, liver = np.full(shape, 26, np.uint8), np.full(shape, 51, np.uint8)
+    lungs[:, 12:36, 12:36] = 230
+    unified = ((lungs * p[:, None, None]) + liver * (1 - p[:, None, None])).round().astype(np.uint8)
+    return AttentionMaps(
+        region, shape, prior, {("last", "lungs"): lungs, ("last", "liver"): liver, ("last", "unified"): unified}
+    )
