@@ -185,6 +185,11 @@ class Worker:
         identity = request["id"]
         start = time.monotonic()
         volume = self._volume(request["volume"])
+        output = Path(request["output"]["path"]) if "output" in request else None
+        if output is not None:
+            from bioatt.outputs import check_result_output, write_result
+
+            check_result_output(volume, output)
         slices, attention = request.get("slices"), request.get("attention")
         options: dict[str, Any] = {
             "strength": float(request.get("strength", 1.0)),
@@ -199,11 +204,8 @@ class Worker:
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
-        output = request.get("output")
         if output is not None:
-            from bioatt.outputs import write_result
-
-            write_result(result, Path(output["path"]))
+            write_result(result, output)
         return {**self._describe(result, identity, arrays=output is None), "seconds": time.monotonic() - start}
 
     def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
@@ -300,7 +302,9 @@ def describe(error: BaseException) -> dict[str, str]:
 
 def _make_denoiser(model: str, **options: Any) -> Denoiser:
     from bioatt.denoiser import Denoiser
+    from bioatt.device import tune_cpu
 
+    tune_cpu()
     return Denoiser(model, **options)
 
 
@@ -352,14 +356,5 @@ def main(
     worker = Worker(channel, folder, make_denoiser, find_devices)
     threading.Thread(target=worker.listen, args=(requests,), daemon=True).start()
     channel.send("ready", pid=os.getpid(), protocol=PROTOCOL, version=bioatt.__version__)
-    if make_denoiser is None:
-        _prepare_memory()
     worker.serve()
 
-
-def _prepare_memory() -> None:
-    try:
-        from bioatt.device import tune_cpu
-    except ImportError:
-        return  # torch is missing: the first request says so
-    tune_cpu()
