@@ -137,10 +137,18 @@ class Driver:
         from PySide6.QtCore import QPoint, Qt
         from PySide6.QtTest import QTest
 
+        self.settle()
         assert button.visible, f"{button.name} is not on screen"
         assert button.enabled, f"{button.name} is disabled"
         place = QPoint(8, button.height // 2)  # a check box reacts on its square and label only
         QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=place)
+
+    def settle(self) -> None:
+        """Let layouts take effect."""
+        import slicer
+
+        for _ in range(3):
+            slicer.app.processEvents()
 
     def choose(self, comboBox: Any, text: str) -> None:
         """Choose an entry of a combo box as the user does."""

@@ -115,7 +115,7 @@ class qSlicerApplication(qt.QApplication):
                     logic.SetMRMLApplicationLogic(self._logic)
                     logic.SetMRMLScene(scene)
                     self._logics[name] = logic
-                    self._logic.SetModuleLogic(name, logic)
+                    self._logic.SetModuleLogic("Colors" if name == "Color" else name, logic)
                     break
         self._wire_bundles(scene, home)
         scene.AddObserver(scene.NodeAddedEvent, self._node_added)

@@ -1,0 +1,169 @@
+"""The section Advanced: models on this computer, installation, log."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def models(slicer, scene, tmp_path):
+    """An empty models folder of this test's own."""
+    from BioAttDenoiseLib.settings import MODELS_FOLDER, set_models_folder
+
+    folder = tmp_path / "models"
+    set_models_folder(folder)
+    yield folder
+    slicer.app.settings().remove(MODELS_FOLDER)
+
+
+def write_model(path: Path, metadata: dict | None) -> Path:
+    header = json.dumps({"__metadata__": metadata} if metadata is not None else {}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    return path
+
+
+def entries(comboBox) -> list[str]:
+    return [comboBox.itemText(index) for index in range(comboBox.count)]
+
+
+def test_models_offered(models, make_driver):
+    """Automatic first, then what ships; a model that the catalogue names but that is not here cannot be chosen."""
+    from BioAttDenoiseLib import catalogue
+
+    shipped = json.loads((catalogue.shipped_models_folder() / "models.json").read_text())["models"]
+    driver = make_driver()
+    offered = entries(driver.ui.modelComboBox)
+    assert offered[0] == "Automatic"
+    assert offered[1 : 1 + len(shipped)] == [
+        line["name"] if (catalogue.shipped_models_folder() / line["file"]).is_file() else f"{line['name']} (missing)"
+        for line in shipped
+    ]
+
+
+def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
+    from BioAttDenoiseLib import catalogue
+
+    listed = [catalogue.ModelEntry("gone", "gone", "was here once", False), catalogue.ModelEntry("here", "here", "is here", True)]
+    monkeypatch.setattr(catalogue, "models", lambda: listed)
+    driver = make_driver()
+    box = driver.ui.modelComboBox
+    assert entries(box)[1:3] == ["gone (missing)", "here"]
+    flags = [bool(box.model().index(row, 0).flags().value & 32) for row in (1, 2)]  # Qt.ItemIsEnabled
+    assert flags == [False, True]
+
+
+def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slicer, monkeypatch):
+    make_ct()
+    driver = make_driver()
+    section = driver.panel.sections[-1]
+    source = write_model(tmp_path / "mine.safetensors", {"bioatt": "{}"})
+    section.importModel(source)
+    assert (models / "mine.safetensors").read_bytes() == source.read_bytes()
+    assert driver.ui.modelComboBox.currentText == "mine"
+    assert driver.parameters.model == str(models / "mine.safetensors")
+    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.choose(driver.advanced.manageComboBox, "mine")
+    slicer.app.processEvents()
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *more: asked.append(text) or True)
+    driver.click(driver.advanced.removeButton)
+    assert len(asked) == 1
+    assert not list(models.glob("*"))
+    assert driver.parameters.model == "auto"
+    assert "mine" not in entries(driver.ui.modelComboBox)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", struct.pack("<Q", 1 << 60) + b"{", None])
+def test_what_is_no_model_is_not_imported(models, make_driver, tmp_path, content):
+    path = tmp_path / "other.safetensors"
+    if content is None:
+        write_model(path, {"format": "pt"})
+    else:
+        path.write_bytes(content)
+    driver = make_driver()
+    driver.panel.sections[-1].importModel(path)
+    assert "is not a BioAtt model" in driver.status
+    assert not list(models.glob("*"))
+
+
+def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
+    models.mkdir()
+    (models / ".mine.safetensors.partial").symlink_to("/dev/full")
+    driver = make_driver()
+    source = write_model(tmp_path / "mine.safetensors", {"bioatt": "x" * 4096})
+    driver.panel.sections[-1].importModel(source)
+    assert "No space left" in driver.status
+    assert not (models / "mine.safetensors").exists()
+
+
+def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, make_driver, slicer, monkeypatch):
+    """The engine's process is asked; nothing is fetched in this test."""
+    driver = make_driver()
+    driver.advanced.advancedCollapsibleButton.collapsed = False
+    slicer.app.processEvents()
+    requests = []
+    monkeypatch.setattr(driver.logic, "request", lambda kind, fields, **callbacks: requests.append((kind, fields)))
+    monkeypatch.setattr(driver.panel.readiness, "ensure", lambda prior, ready, error, install: ready())
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
+    driver.click(driver.advanced.downloadButton)
+    assert requests == []
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *more: asked.append(text) or True)
+    driver.click(driver.advanced.downloadButton)
+    assert "790 MB" in asked[0]
+    assert "No data of yours is sent" in asked[0]
+    assert requests == [("models", {"action": "download", "name": "biomedclip"})]
+
+
+def test_a_refused_request_about_models_is_told(models, make_driver, slicer, monkeypatch, tmp_path):
+    """A folder that holds no BioMedCLIP is refused by the engine in one line."""
+    (tmp_path / "empty").mkdir()
+    driver = make_driver()
+    section = driver.panel.sections[-1]
+    section._manage("import", "Importing…", folder=str(tmp_path / "empty"))
+    driver.until(lambda: not driver.logic.engine.busy, 60)
+    assert driver.status.startswith("⚠")
+    assert "\n" not in driver.status.strip()
+
+
+def test_check_installation_writes_what_was_found(make_driver, slicer):
+    driver = make_driver()
+    driver.advanced.advancedCollapsibleButton.collapsed = False
+    slicer.app.processEvents()
+    driver.click(driver.advanced.checkButton)
+    driver.wait_idle()
+    assert "Everything that is needed is installed" in driver.status
+    log = driver.advanced.logTextEdit.toPlainText()
+    assert "torch 2." in log
+    assert "CPU, 4 threads" in log
+    assert "Slicer 5.12" in log
+    driver.click(driver.advanced.copyLogButton)
+    assert slicer.app.clipboard().text() == log
+
+
+def test_the_log_shows_what_the_engine_said(make_driver, make_ct, slicer):
+    make_ct(name="Doe^Jane")
+    driver = make_driver()
+    driver.behave("chatty")
+    driver.denoise()
+    driver.behave("full")
+    driver.denoise()
+    log = driver.advanced.logTextEdit.toPlainText()
+    assert "hello from Python" in log
+    assert "No space left" in log
+    assert "Doe" not in log
+
+
+def test_the_models_folder_is_a_setting_of_the_computer(models, make_driver, slicer, tmp_path):
+    from BioAttDenoiseLib.settings import models_folder
+
+    driver = make_driver()
+    assert driver.advanced.modelsFolderLineEdit.currentPath == str(models)
+    driver.advanced.modelsFolderLineEdit.currentPath = str(tmp_path / "elsewhere")
+    assert models_folder() == tmp_path / "elsewhere"
+    slicer.mrmlScene.Clear(0)
+    assert models_folder() == tmp_path / "elsewhere"
