@@ -88,8 +88,8 @@ def fit_texture(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float) -> Text
     """Fit nps = scale · f · response(f)² · transfer(f) + amplitude · f^−power: noise of a kernel, and anatomy below it.
 
     Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not
-    negative. The transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise made with the
-    first kernel shows.
+    negative. The transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise
+    made with the first kernel shows.
     """
     first, _ = _fit(frequency, nps, pixel_mm, np.ones_like(nps))
     seen, shown = radial_nps(white_image(_GEOMETRY, first, pixel_mm), pixel_mm)
