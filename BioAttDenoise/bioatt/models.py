@@ -151,5 +151,6 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be
     os.replace(partial, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -48,6 +48,8 @@ class Slice:
     noise_hu: float | None
     offset: int
     shape: tuple[int, int]
+    slice_id: str = ""
+    spacing_mm: float | None = None
 
 
 class Bank:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bioatt.models import SCALE_HU
 from bioatt.network import Arm, Weighting, build_network
 from bioatt_training.cured_lightning import lightning
-from bioatt_training.objectives import LOSSES, interior
+from bioatt_training.objectives import LOSSES, interior, relative_mse
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
@@ -55,8 +55,8 @@ class Experiment(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss on the interior of one batch."""
         low, target, p = batch
-        output = self(low, p)
-        loss = self.loss(interior(output, self.config.margin).float(), interior(target, self.config.margin))
+        output = self(low, p).float()
+        loss = self.loss(*(interior(image, self.config.margin) for image in (output, target, low)))
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
@@ -67,6 +67,7 @@ class Experiment(lightning.LightningModule):
         inner = [interior(image, self.config.margin) * SCALE_HU for image in (low, target, output)]
         size = low.shape[0]
         self.log("val_mse_hu2", torch.mean((inner[2] - inner[1]) ** 2), on_epoch=True, batch_size=size)
+        self.log("val_relative", relative_mse(inner[2], inner[1], inner[0], floor=2.0), on_epoch=True, batch_size=size)
         self.log("val_input_mse_hu2", torch.mean((inner[0] - inner[1]) ** 2), on_epoch=True, batch_size=size)
 
     def on_validation_epoch_end(self) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from bioatt.device import cpu_has_bf16, tune_cpu
 from bioatt.errors import InputError
-from bioatt.models import save_model
+from bioatt.models import load_model, save_model
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
 from bioatt_training.experiment import Experiment, NetworkConfig, OptimiserConfig
 from bioatt_training.patches import DataConfig, PatchData
@@ -20,11 +20,15 @@ from bioatt_training.patches import DataConfig, PatchData
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How long a run is and how it is kept. validate_every and save_every count steps."""
+    """What a run is called and how it is kept.
+
+    initial: trained-model file to start from (fine-tuning). validate_every counts steps.
+    """
 
     name: str
     version: str
     seed: int = 1
+    initial: str | None = None
     validate_every: int = 500
     ema_decay: float = 0.999
 
@@ -72,9 +76,11 @@ def fit(config: Config, folder: Path) -> Path:
     lightning.seed_everything(config.run.seed, workers=True)
     data = PatchData(config.data, config.run.seed, config.optimiser.steps)
     experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
+    if config.run.initial:
+        experiment.network.load_state_dict(load_model(config.run.initial).network.state_dict())
     on_gpu = torch.cuda.is_available()
     best = callbacks.ModelCheckpoint(
-        folder, filename="best", monitor="val_rmse_hu", enable_version_counter=False, save_last=True
+        folder, filename="best", monitor="val_relative", enable_version_counter=False, save_last=True
     )
     trainer = lightning.Trainer(
         default_root_dir=folder,

@@ -176,11 +176,11 @@ class PatchData:
     def description(self) -> dict[str, Any]:
         """Ranges of the training slices: what `bioatt.suitability` holds a scan against."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
-        noise = [one.noise_hu for one in slices if one.noise_hu is not None]
+        noise = [one.noise_hu for one in slices if one.noise_hu]
         thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
         pixel = [one.pixel_mm for one in slices]
         return {
-            "noise_hu": [round(min(noise), 1), round(max(noise) / np.sqrt(self.config.doses[0]), 1)],
+            "noise_hu": [round(float(bound), 1) for bound in _input_noise(noise, self.config.doses)],
             "pixel_mm": [round(min(pixel), 2), round(max(pixel), 2)],
             "slice_thickness_mm": [min(thickness), max(thickness)],
             "kernels": sorted({one.kernel for one in slices if one.kernel}),
@@ -190,3 +190,9 @@ class PatchData:
             "phantoms": len({one.patient for one in slices if one.patient.startswith("phantom-")}),
             "patch": self.config.patch,
         }
+
+
+def _input_noise(noise_hu: list[float], doses: tuple[float, float]) -> tuple[float, float]:
+    """Range of σ that inputs had: the targets' 5th to 95th percentile, raised by the highest and the lowest dose."""
+    low, high = np.percentile(noise_hu, [5, 95])
+    return low / np.sqrt(doses[1]), high / np.sqrt(doses[0])

@@ -1,0 +1,66 @@
+"""`bioatt-train prepare`: your own scans, in pairs or alone, as a bank that `fit` trains on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "make a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt-train prepare`."""
+    parser.add_argument("data", metavar="DIR", help="folder of scans; its layout is recognised")
+    parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the bank")
+    parser.add_argument("--list", action="store_true", help="say what would be used and what not, and stop")
+    parser.add_argument(
+        "--split",
+        default="patients",
+        metavar="FILE.json|patients|slices",
+        help="who trains, validates and tests: named in a file, patients drawn (default), or the paper's slice order",
+    )
+    parser.add_argument("--patients", metavar="FILE.csv", help="columns file, patient: whose scans these are")
+    parser.add_argument("--dose", type=float, help="dose fraction of the low-dose scans in pairs (default 0.25)")
+    parser.add_argument("--realisations", type=int, default=1, help="noise drawn this often for a single scan")
+    parser.add_argument("--most-slices", type=int, default=1_000_000, metavar="N", help="slices taken of a scan")
+    parser.add_argument("--prior", default="embedded", help="source of the priors (default embedded)")
+    parser.add_argument("--fast", action="store_true", help="noise from half the views")
+    parser.add_argument("--seed", type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find, check and write; everything left out is named on stderr."""
+    from dataclasses import replace
+
+    from bioatt.errors import InputError
+    from bioatt_training.data.layouts import find_scans
+    from bioatt_training.data.prepare import Plan, prepare
+    from bioatt_training.data.scans import with_patients
+
+    if args.dose is not None and not 0 < args.dose < 1:
+        raise InputError(f"a dose fraction lies between 0 and 1, not at {args.dose:g}")
+    if args.realisations < 1 or args.most_slices < 1:
+        raise InputError("--realisations and --most-slices are 1 or more")
+    listing = find_scans(Path(args.data))
+    if args.patients:
+        listing = with_patients(listing, Path(args.patients))
+    if args.dose is not None:
+        listing = replace(listing, scans=[replace(scan, dose=args.dose) for scan in listing.scans])
+    pairs = sum(scan.low is not None for scan in listing.scans)
+    print(
+        f"{listing.kind}: {pairs} pairs, {len(listing.scans) - pairs} single scans, "
+        f"{len({scan.patient for scan in listing.scans})} patients"
+    )
+    if args.list:
+        for scan in listing.scans:
+            print(f"  {scan.name}: {'pair' if scan.low else 'single'}, patient {scan.patient}")
+    else:
+        if not args.out:
+            raise InputError("name the folder for the bank, or use --list")
+        split = args.split if args.split in ("patients", "slices") else Path(args.split)
+        plan = Plan(split, args.realisations, args.most_slices, args.prior, fast=args.fast, seed=args.seed)
+        count = prepare(listing, Path(args.out), plan, say=print)
+        print(f"{count} slices in {args.out}")
+    for what, why in listing.left_out:
+        print(f"left out: {what}: {why}", file=sys.stderr)

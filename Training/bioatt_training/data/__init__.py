@@ -1,0 +1,1 @@
+"""Training data: finding scans and pairs in folders, checking them, splitting by patient, and the cache made of them."""

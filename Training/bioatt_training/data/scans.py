@@ -1,0 +1,133 @@
+"""What a folder holds: scans alone or as pairs of low and full dose, and what had to be left out, with the reason."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pydicom
+
+from bioatt.errors import InputError
+from bioatt.volume import Volume, read_volume
+from bioatt.volume_io import READABLE
+
+_IMAGE_SUFFIXES = (".dcm", ".ima", "")
+_HEADER_TAGS = ["PatientID", "SeriesInstanceUID", "SeriesDescription", "Modality", "Rows"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a volume is: a file, or a folder with a DICOM series (`series` where the folder holds several)."""
+
+    path: Path
+    series: str | None = None
+
+    def read(self) -> Volume:
+        """The volume; InputError as `bioatt.volume.read_volume`."""
+        return read_volume(self.path, series=self.series)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A full-dose scan and, in a pair, its low-dose counterpart at dose fraction `dose`.
+
+    patient is whoever the scan is of, or a pseudonym of the header's PatientID, never the id itself. kernel and thickness_mm fill
+    what the files do not say.
+    """
+
+    name: str
+    patient: str
+    full: Source
+    low: Source | None = None
+    dose: float = 0.25
+    kernel: str | None = None
+    thickness_mm: float | None = None
+
+
+@dataclass
+class Listing:
+    """The scans of a folder in layout `kind`, and (what, why) for everything that could not be used."""
+
+    kind: str
+    scans: list[Scan] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def leave_out(self, what: Path | str, why: str) -> None:
+        """Note what is not used; paths by their last two parts."""
+        self.left_out.append(("/".join(Path(what).parts[-2:]), why))
+
+
+def pseudonym(patient_id: str) -> str:
+    """A name for a PatientID that does not reveal it, the same in every run."""
+    return "p-" + hashlib.sha256(patient_id.strip().encode()).hexdigest()[:10]
+
+
+def volume_files(root: Path) -> list[Path]:
+    """NRRD, NIfTI and MetaImage files below a folder."""
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name.lower().endswith(READABLE))
+
+
+def dicom_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Folders that directly hold what may be DICOM images, and those files."""
+    files = defaultdict(list)
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith("."):
+            files[path.parent].append(path)
+    yield from sorted(files.items())
+
+
+@dataclass(frozen=True)
+class Series:
+    """One CT series of a folder: patient (pseudonym), description, and how many images it has."""
+
+    source: Source
+    patient: str
+    description: str
+    images: int
+
+
+def series_in(folder: Path, files: list[Path], listing: Listing) -> list[Series]:
+    """The CT series among a folder's files; a folder with several patients is left out, as are other modalities."""
+    headers = defaultdict(list)
+    for path in files:
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
+        except Exception:  # not DICOM, or damaged: pydicom raises many kinds
+            continue
+        if "Rows" in header and header.get("Modality", "CT") == "CT":
+            headers[str(header.get("SeriesInstanceUID", ""))].append(header)
+    if not headers:
+        listing.leave_out(folder, "no CT image in it")
+        return []
+    patients = {pseudonym(str(one.get("PatientID", ""))) for group in headers.values() for one in group}
+    if len(patients) > 1:
+        listing.leave_out(folder, f"mixed patients ({len(patients)} in one folder): one folder a patient")
+        return []
+    several = len(headers) > 1
+    return [
+        Series(
+            Source(folder, uid if several and uid else None),
+            pseudonym(str(group[0].get("PatientID", ""))),
+            str(group[0].get("SeriesDescription", "")),
+            len(group),
+        )
+        for uid, group in sorted(headers.items())
+    ]
+
+
+def with_patients(listing: Listing, table: Path) -> Listing:
+    """The listing with patients from a CSV of columns file, patient; `file` is a scan's name. InputError if it lacks one."""
+    try:
+        rows = list(csv.DictReader(table.open(encoding="utf-8")))
+        owners = {row["file"]: row["patient"] for row in rows}
+    except OSError:
+        raise InputError(f"{table.name} cannot be opened: check the path") from None
+    except KeyError:
+        raise InputError(f"{table.name} needs the columns file and patient") from None
+    if missing := [scan.name for scan in listing.scans if scan.name not in owners]:
+        raise InputError(f"{table.name} names no patient for {missing[0]} and {len(missing) - 1} more: add them")
+    return replace(listing, scans=[replace(scan, patient=owners[scan.name]) for scan in listing.scans])

@@ -1,0 +1,57 @@
+"""Who trains, who validates, who tests."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bioatt.errors import InputError
+
+PARTS = ("train", "validation", "test")
+SHARES = (0.64, 0.16, 0.20)
+"""The paper's shares (§3.1), of patients where it took slices."""
+log = logging.getLogger(__name__)
+
+
+def by_patient(patients: Sequence[str], *, seed: int = 0) -> dict[str, str]:
+    """Part of each patient: SHARES of the patients, drawn at random, at least one to validate and one to test.
+
+    Raises InputError for fewer than three patients.
+    """
+    names = sorted(set(patients))
+    if len(names) < 3:
+        raise InputError(f"{len(names)} patient(s) cannot be split into three parts: add scans, or name a split file")
+    drawn = np.random.default_rng(seed).permutation(names)
+    validation, test = (max(1, round(share * len(names))) for share in SHARES[1:])
+    test = min(test, len(names) - 1 - validation)
+    parts = ["test"] * test + ["validation"] * validation + ["train"] * (len(names) - test - validation)
+    return dict(zip((str(name) for name in drawn), parts, strict=True))
+
+
+def from_file(path: Path, patients: Sequence[str]) -> dict[str, str]:
+    """Part of each patient from JSON {"test": […], "validation": […]}; the others train. InputError if it is no such file."""
+    try:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+        test, validation = set(lists["test"]), set(lists["validation"])
+    except OSError:
+        raise InputError(f"split {path.name} cannot be opened: check the path") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise InputError(f'split {path.name} is not {{"test": [...], "validation": [...]}}: correct it') from None
+    if both := sorted(test & validation):
+        raise InputError(f"split {path.name} puts {both[0]} into two parts: name each patient once")
+    return {name: "test" if name in test else "validation" if name in validation else "train" for name in patients}
+
+
+def by_slice_order(slices: int) -> list[str]:
+    """The paper's split: of each scan's slices from head to feet the first 64 % train, 16 % validate, 20 % test.
+
+    slices are counted from the feet, as canonical volumes run. The same patients are then in every part, and neighbouring
+    slices of one organ on both sides of a cut: results look better than they are. A warning says so.
+    """
+    log.warning("split by slice order: the same patients train and test, results will look better than they are")
+    first, second = round(SHARES[0] * slices), round((SHARES[0] + SHARES[1]) * slices)
+    return (["train"] * first + ["validation"] * (second - first) + ["test"] * (slices - second))[::-1]
