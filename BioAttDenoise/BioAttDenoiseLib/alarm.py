@@ -31,11 +31,17 @@ class StructureAlarm:
         return self._steps is not None
 
     def start(
-        self, before: Any, after: Any, onDone: Callable[[], None], onProgress: Callable[[float], None] = lambda fraction: None
+        self,
+        before: Any,
+        after: Any,
+        onDone: Callable[[], None],
+        onProgress: Callable[[float], None] = lambda fraction: None,
     ) -> None:
         """Search in before − after; onDone() when `found` and `node` are there. Raises ValueError for different volumes."""
         if not slice_views.same_grid(before, after):
-            raise ValueError(_("The two volumes have different voxels. Choose the output that was made from this input."))
+            raise ValueError(
+                _("The two volumes have different voxels. Choose the output that was made from this input.")
+            )
         self.stop()
         self.forget()
         self._pair, self._on_done, self._on_progress = (before, after), onDone, onProgress

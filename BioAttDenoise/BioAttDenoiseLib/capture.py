@@ -141,12 +141,11 @@ def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None
         if dimensions[0] <= room:
             break
     columns, rows, _depth = drawn.GetDimensions()
-    pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1]
-    pixels = pixels[: min(dimensions[1] + 4, image.shape[0] - top) if rows > dimensions[1] + 4 else rows]
+    pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(rows, columns, -1)
+    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][::-1]  # VTK's rows go upwards; the rest of its image is empty
     part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-    pixels = pixels[: part.shape[0], : part.shape[1]]
-    alpha = pixels[..., 3:] / 255.0
-    part[...] = part * (1 - alpha) + 255 * alpha
+    alpha = pixels[: part.shape[0], : part.shape[1], 3:] / 255.0
+    part[...] = 0.3 * part * (1 - alpha) + 255 * alpha
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -184,5 +183,3 @@ def _pdf(image: np.ndarray) -> bytes:
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     end = b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
     return out + end % (len(objects) + 1, table, len(objects) + 1, len(out))
-
-

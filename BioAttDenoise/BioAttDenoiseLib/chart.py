@@ -16,7 +16,14 @@ CURVES = 6
 """Organs drawn along z: the most probable ones."""
 PRIOR_ROLE = "BioAttDenoisePrior"
 SOURCE_ATTRIBUTE, START_ATTRIBUTE = "BioAttDenoise.PriorSource", "BioAttDenoise.PriorStart"
-COLORS = ((0.90, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.84, 0.37, 0.0), (0.80, 0.47, 0.65), (0.0, 0.45, 0.70))
+COLORS = (
+    (0.90, 0.62, 0.0),
+    (0.34, 0.71, 0.91),
+    (0.0, 0.62, 0.45),
+    (0.84, 0.37, 0.0),
+    (0.80, 0.47, 0.65),
+    (0.0, 0.45, 0.70),
+)
 """Okabe and Ito's colors, told apart by color-blind readers too."""
 
 
@@ -175,7 +182,9 @@ def prior_of_table(node: Any) -> SlicePrior:
     """The prior that a table along z holds."""
     table = node.GetTable()
     columns = [table.GetColumn(index) for index in range(1, table.GetNumberOfColumns())]
-    p = np.array([[column.GetVariantValue(row).ToDouble() for column in columns] for row in range(table.GetNumberOfRows())])
+    p = np.array(
+        [[column.GetVariantValue(row).ToDouble() for column in columns] for row in range(table.GetNumberOfRows())]
+    )
     names = tuple(column.GetName() for column in columns)
     start = int(node.GetAttribute(START_ATTRIBUTE) or 0)
     return SlicePrior(names, p.astype(np.float32), start, node.GetAttribute(SOURCE_ATTRIBUTE) or "")

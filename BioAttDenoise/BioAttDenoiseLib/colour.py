@@ -10,8 +10,20 @@ import slicer
 ATTENTION, DIFFERENCE, NOISE, MARKS = "attention", "difference", "noise", "marks"
 
 _ANCHORS_LAB = {
-    ATTENTION: ((8, 12, -28), (32, 55, -30), (55, 65, 25), (76, 28, 70), (96, -14, 60)),  # violet, red, yellow; lightness rises evenly
-    DIFFERENCE: ((32, 22, -62), (62, -8, -38), (97, 0, 0), (62, 38, 30), (34, 58, 44)),  # blue, white, red; equally dark at both ends
+    ATTENTION: (
+        (8, 12, -28),
+        (32, 55, -30),
+        (55, 65, 25),
+        (76, 28, 70),
+        (96, -14, 60),
+    ),  # violet, red, yellow; lightness rises evenly
+    DIFFERENCE: (
+        (32, 22, -62),
+        (62, -8, -38),
+        (97, 0, 0),
+        (62, 38, 30),
+        (34, 58, 44),
+    ),  # blue, white, red; equally dark at both ends
     NOISE: ((6, 4, -14), (35, -12, -20), (65, -38, 22), (96, -8, 60)),  # blue-black, teal, green, yellow
 }
 MARK_RGB = (0.1, 1.0, 0.35)

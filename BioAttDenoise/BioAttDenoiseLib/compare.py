@@ -47,7 +47,9 @@ class Comparison:
     def start(self, before: Any, after: Any, kind: str = SIDE_BY_SIDE, charts: bool = False) -> None:
         """Compare two volumes of one geometry in a layout. Raises ValueError for others, RuntimeError without views."""
         if kind != SINGLE and not slice_views.same_grid(before, after):
-            raise ValueError(_("The two volumes have different voxels. Choose the output that was made from this input."))
+            raise ValueError(
+                _("The two volumes have different voxels. Choose the output that was made from this input.")
+            )
         offset = _offset(before, after)
         first = not self.active or (before, after) != (self.before, self.after)
         if (before, after) != (self.before, self.after):
@@ -100,7 +102,11 @@ class Comparison:
             return
         self.flickered = not self.flickered
         view = self.layouts.views().get(OUTPUT) or self.layouts.views()[INPUT]
-        shown = {True: self.before, False: self.after} if OUTPUT in self.layouts.views() else {True: self.after, False: self.before}
+        shown = (
+            {True: self.before, False: self.after}
+            if OUTPUT in self.layouts.views()
+            else {True: self.after, False: self.before}
+        )
         slice_views.composite_of(view).SetBackgroundVolumeID(shown[self.flickered].GetID())
 
     def setFlickering(self, on: bool) -> None:
@@ -168,7 +174,9 @@ class Comparison:
         for source, target in ((self.before, self.after), (self.after, self.before)):
             if source is None or target is None or source is target:
                 continue
-            tag = source.GetDisplayNode().AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_, s=source, t=target: _same_window(s, t))
+            tag = source.GetDisplayNode().AddObserver(
+                vtk.vtkCommand.ModifiedEvent, lambda *_, s=source, t=target: _same_window(s, t)
+            )
             self._observed.append((source.GetDisplayNode(), tag))
         if self.after is not None:
             _same_window(self.before, self.after)
@@ -235,5 +243,3 @@ def _same_window(source: Any, target: Any) -> None:
     if a is not None and b is not None and (a.GetWindow(), a.GetLevel()) != (b.GetWindow(), b.GetLevel()):
         b.SetAutoWindowLevel(False)
         b.SetWindowLevel(a.GetWindow(), a.GetLevel())
-
-

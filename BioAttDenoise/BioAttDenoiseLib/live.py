@@ -103,7 +103,7 @@ class LivePreview(VTKObservationMixin):
     def _key(self) -> Any:
         parameters = self.panel.parameters
         chosen = vars(options(parameters))
-        return parameters.inputVolume, {name: value for name, value in chosen.items() if name != "strength"}
+        return parameters.inputVolume, {name: value for name, value in chosen.items() if name != "strength"}, self.preview.p
 
     def _compute(self) -> None:
         parameters = self.panel.parameters

@@ -44,6 +44,8 @@ class DenoiseResult:
     prior: dict[str, Any] | None
     device: str
     warnings: tuple[str, ...]
+    region: regions.Region
+    attention: tuple[dict[str, Any], ...] = ()
 
     @property
     def summary(self) -> str:
@@ -90,6 +92,7 @@ class DenoiseLogic(Batch):
         *,
         slices: tuple[int, int] | None = None,
         roi=None,
+        attention: dict[str, Any] | None = None,
         onDone: Callable[[DenoiseResult], None] = lambda result: None,
         onError: Callable[[Exception], None] = lambda error: None,
         onCancelled: Callable[[], None] = lambda: None,
@@ -99,7 +102,8 @@ class DenoiseLogic(Batch):
         """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's event loop.
 
         outputVolume: the node to overwrite; None makes «<input> denoised». slices: first and last axial slice, counted from 1; or roi, a markups
-        ROI: the voxels outside stay as they are. options: the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}.
+        ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all), unified} keeps the attention maps of the same
+        run as `DenoiseResult.attention`, of the region's slices. options: the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}.
         Raises ValueError for a volume or region that cannot be denoised, EngineError where a denoising is running.
         """
         chosen = DenoiseOptions(**options)
@@ -108,6 +112,8 @@ class DenoiseLogic(Batch):
         name = f"in-{time.monotonic_ns()}.npy"
         sent, fields = region.fields(snapshot, volumes.ijk_to_ras(inputVolume))
         fields["volume"].update(array=name, acquisition=volumes.acquisition(inputVolume))
+        if attention is not None:
+            fields["attention"] = attention
 
         def prepare(process: EngineProcess) -> dict[str, Any]:
             process.save(name, sent)
@@ -233,6 +239,8 @@ class DenoiseLogic(Batch):
             prior=prior,
             device=reply["device"],
             warnings=tuple(reply["warnings"]),
+            region=region,
+            attention=tuple(reply["attention"]),
         )
 
 

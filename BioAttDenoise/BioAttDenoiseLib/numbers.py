@@ -65,7 +65,9 @@ def roi_numbers(nodes: list[Any], first: Any, second: Any = None) -> list[Number
                 continue
             hu = roi_voxels(roi, node)
             found.append((hu.mean(), hu.std(ddof=1) if hu.size > 1 else 0.0))
-            lines.append(Number(node.GetName(), _("mean in {roi}").format(roi=roi.GetName()), float(found[-1][0]), "HU"))
+            lines.append(
+                Number(node.GetName(), _("mean in {roi}").format(roi=roi.GetName()), float(found[-1][0]), "HU")
+            )
             lines.append(Number(node.GetName(), _("SD in {roi}").format(roi=roi.GetName()), float(found[-1][1]), "HU"))
         if len(found) == 2 and found[1][1] > 0:
             lines.append(Number(node.GetName(), "CNR", float(abs(found[0][0] - found[1][0]) / found[1][1]), ""))

@@ -130,6 +130,11 @@ class Overlay:
             legend.SetLabelFormat("%.2f")
             legend.SetNumberOfLabels(3)
             legend.SetSize(0.12, 0.4)
+            legend.RemoveAllViewNodeIDs()
+            names = {entry[0].GetLayoutName() for entry in self._former}
+            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+                if view.GetLayoutName() in names:
+                    legend.AddViewNodeID(view.GetID())
 
 
 def title(volume: str, stage: str, name: str, view: str) -> str:

@@ -15,12 +15,15 @@ from slicer.util import VTKObservationMixin
 from . import catalogue, results, volumes
 from .advanced import AdvancedSection
 from .choices import Choice
+from .compare_section import CompareSection
 from .engine import EngineError
 from .live import LivePreview
+from .numbers_section import NumbersSection
+from .overlay_section import AttentionSection
 from .parameters import Region, options
 from .readiness import Readiness
 
-SECTIONS = (AdvancedSection,)
+SECTIONS = (CompareSection, AttentionSection, NumbersSection, AdvancedSection)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 PRIORS = (
@@ -243,6 +246,8 @@ class Panel(VTKObservationMixin):
             region["slices"] = (parameters.firstSlice, parameters.lastSlice)
         elif parameters.region is Region.ROI:
             region["roi"] = parameters.roi
+        for section in self.sections:
+            region.update(section.denoiseOptions())
         try:
             self.logic.denoiseAsync(
                 parameters.inputVolume,

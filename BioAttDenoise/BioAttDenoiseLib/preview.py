@@ -37,6 +37,7 @@ class Preview:
         self.logic = logic
         self.shown: Shown | None = None
         self.strength = 1.0
+        self.p: tuple[float, ...] | None = None  # overrides the prior of a slice
 
     def request(
         self,
@@ -66,6 +67,8 @@ class Preview:
         fields.pop("slices", None)
         if axis == 0:
             fields["slice"] = index - first
+            if self.p is not None:
+                fields["p"] = list(self.p)
 
         def prepare(process: EngineProcess) -> dict[str, Any]:
             process.save(name, sent)
@@ -151,7 +154,7 @@ def axial_view(node: Any) -> Any:
     matrix = volumes.ijk_to_ras(node)
     normal = matrix[:3, 2 - regions.axial_axis(matrix)]
     normal = normal / np.linalg.norm(normal)
-    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+    for view in sorted(slicer.util.getNodesByClass("vtkMRMLSliceNode"), key=lambda view: not view.IsMappedInLayout()):
         composite = _composite(view)
         if composite is None or composite.GetBackgroundVolumeID() != node.GetID():
             continue

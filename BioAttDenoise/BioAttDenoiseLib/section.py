@@ -32,6 +32,10 @@ class Section:
     def resultArrived(self, result: Any) -> None:
         """A denoising has succeeded (a DenoiseResult)."""
 
+    def denoiseOptions(self) -> dict[str, Any]:
+        """Further arguments for `denoiseAsync`."""
+        return {}
+
     def cleanup(self) -> None:
         """The panel goes away."""
 

@@ -29,7 +29,11 @@ def showing(*nodes: Any) -> list[tuple[Any, Any]]:
     """(slice node, composite node) of the views on screen whose background is one of the volumes."""
     wanted = {node.GetID() for node in nodes if node is not None}
     found = [(view, composite_of(view)) for view in on_screen()]
-    return [(view, composite) for view, composite in found if composite is not None and composite.GetBackgroundVolumeID() in wanted]
+    return [
+        (view, composite)
+        for view, composite in found
+        if composite is not None and composite.GetBackgroundVolumeID() in wanted
+    ]
 
 
 def slice_index(view: Any, node: Any) -> int:
@@ -107,7 +111,9 @@ class Scrolling:
         """Watch the views that there are now."""
         self.stop()
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self._observed.append((view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.callback())))
+            self._observed.append(
+                (view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.callback()))
+            )
 
     def stop(self) -> None:
         for view, tag in self._observed:

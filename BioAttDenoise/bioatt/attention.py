@@ -54,13 +54,13 @@ class AttentionRecorder:
             for name in names:
                 self.maps[stage, name] = np.zeros(self.shape, np.uint8)
 
-    def add(self, index: int, box: Box, maps: Mapping[Stage, Tensor], p: Tensor) -> None:
-        """Store one slice's maps (N, box) of each stage; p is (N,) or, spatial, (N, box)."""
+    def add(self, index: int, box: Box, maps: Mapping[Stage, Tensor], p: Tensor, body: NDArray[np.bool_]) -> None:
+        """Store one slice's maps (N, box) of each stage; p is (N,) or, spatial, (N, box); body (box)."""
         weights = p[:, None, None] if p.ndim == 1 else p
         for (stage, name), volume in self.maps.items():
             a = maps[stage]
             a = (a * weights).sum(dim=0) if name == UNIFIED else a[self.descriptors.index(name)]
-            volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy()
+            volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy() * body
 
     def volumes(self, canonical: Canonical, like: Volume) -> dict[tuple[Stage, str], Volume]:
         """The maps as volumes of `like`'s geometry, keyed by (stage, descriptor or "unified")."""

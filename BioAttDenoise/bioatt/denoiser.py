@@ -212,7 +212,8 @@ class Denoiser:
         output[box.slices] += np.float32(strength) * change
         if recorder is not None and maps is not None and p is not None:
             inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
-            recorder.add(k, box, maps, torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device))
+            p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)
+            recorder.add(k, box, maps, p_inside, weight[box.slices] == 1)
 
     def _run(
         self,

@@ -50,7 +50,9 @@ class StandInDenoiser:
         table = {"descriptors": DESCRIPTORS, "slices": part.slice_ids, "probabilities": p.tolist(), "source": self.prior}
         maps = {}
         if attention is not None:
-            maps = {(s, "unified"): SimpleNamespace(hu=np.full(part.shape, 128, np.uint8)) for s in attention.stages}
+            names = [*(DESCRIPTORS if attention.descriptors is None else attention.descriptors), "unified"]
+            keys = [(stage, name) for stage in attention.stages for name in names]
+            maps = {key: SimpleNamespace(hu=np.full(part.shape, 128 + n, np.uint8)) for n, key in enumerate(keys)}
         return SimpleNamespace(
             volume=part.with_hu(part.hu - 10.0 * strength),
             prior=SimpleNamespace(as_table=lambda: table),

@@ -91,7 +91,7 @@ def test_denoise_answers_with_progress_and_an_array(pipe):
 
 def test_attention_comes_in_the_same_pass(pipe):
     result = pipe.denoise(1, "steady", attention={"stages": ["last"]})
-    assert [(a["stage"], a["name"]) for a in result["attention"]] == [("last", "unified")]
+    assert [(a["stage"], a["name"]) for a in result["attention"]] == [("last", n) for n in ("lungs", "heart", "liver", "unified")]
     assert np.load(pipe.folder / result["attention"][0]["array"]).shape == (6, 20, 20)
 
 

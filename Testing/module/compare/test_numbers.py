@@ -28,7 +28,10 @@ def roi(slicer, node, low, high, name):
 def test_mean_sd_and_cnr(slicer, pair, numbers):
     first = roi(slicer, pair[0], (25, 11, 2), (32, 18, 6), "lesion")
     second = roi(slicer, pair[0], (10, 22, 2), (18, 30, 6), "background")
-    a, b = (slicer.util.arrayFromVolume(pair[0])[2:7, j, i] for j, i in ((slice(11, 19), slice(25, 33)), (slice(22, 31), slice(10, 19))))
+    a, b = (
+        slicer.util.arrayFromVolume(pair[0])[2:7, j, i]
+        for j, i in ((slice(11, 19), slice(25, 33)), (slice(22, 31), slice(10, 19)))
+    )
     found = {(line.volume, line.quantity): line.value for line in numbers.roi_numbers(list(pair), first, second)}
     assert found["CT", "mean in lesion"] == pytest.approx(a.mean())
     assert found["CT", "SD in background"] == pytest.approx(b.std(ddof=1))

@@ -146,7 +146,11 @@ def test_the_engines_reply_becomes_maps_in_the_arrays_order(slicer, pair):
     array, matrix = slicer.util.arrayFromVolume(pair[0]), volumes.ijk_to_ras(pair[0])
     region = regions.slice_region(array.shape, matrix, 3, 5)
     reply = {
-        "prior": {"descriptors": ["a", "b"], "probabilities": [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], "source": "embedded"},
+        "prior": {
+            "descriptors": ["a", "b"],
+            "probabilities": [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]],
+            "source": "embedded",
+        },
         "attention": [{"stage": "last", "name": "a", "array": np.full((3, 48, 48), 255, np.uint8)}],
     }
     made = maps_of_reply(reply, region, array.shape, matrix)

@@ -1,0 +1,328 @@
+"""«Attention and anatomy» in the panel: the organs of the slice on screen, their maps over the views, charts, and the prior by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from bioatt.errors import InputError
+from slicer.i18n import tr as _
+
+from . import layouts, regions, slice_views, volumes
+from .attention_maps import UNIFIED
+from .engine import EngineError
+from .inspection import inspection_of
+from .parameters import options
+from .section import Section
+
+STAGES = ("middle", "last")
+VIEWS = ("raw", "contrast", "contribution")
+ORGANS = ("probable", "all", "none")
+MOST_PROBABLE = 5
+BAR = 12
+"""Characters of a bar of probability 1."""
+
+
+class AttentionSection(Section):
+    """See the module's docstring."""
+
+    uiFile = "BioAttDenoiseAttention.ui"
+
+    def setup(self) -> None:
+        self.inspection = inspection_of(self.panel)
+        self.computing = False
+        self.index = -1
+        self.sliders: list[Any] = []
+        self._names: list[str] = []
+        ui = self.ui
+        ui.organTable.setHorizontalHeaderLabels([_("Structure"), _("Probability")])
+        ui.organTable.horizontalHeader().setStretchLastSection(True)
+        ui.organTable.connect("cellDoubleClicked(int,int)", self.onOrgan)
+        ui.computeMapsButton.connect("clicked(bool)", lambda checked: self.onCompute())
+        ui.showOverlayCheckBox.connect("toggled(bool)", lambda checked: self.onShow())
+        for box in (ui.stageComboBox, ui.mapViewComboBox):
+            box.connect("currentIndexChanged(int)", lambda index: self.onShow())
+        ui.mapComboBox.connect("activated(int)", lambda index: self.onMap())
+        ui.opacitySlider.connect("valueChanged(double)", lambda value: self.inspection.overlay.setOpacity(value / 100))
+        ui.thresholdSlider.connect("valueChanged(double)", self.inspection.overlay.setThreshold)
+        ui.legendCheckBox.connect("toggled(bool)", self.inspection.overlay.setLegend)
+        ui.keepMapButton.connect("clicked(bool)", lambda checked: self.onKeep())
+        ui.chartsCheckBox.connect("toggled(bool)", self.onCharts)
+        ui.overrideGroupBox.connect("toggled(bool)", self.onOverride)
+        self._settle = qt.QTimer()
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(150)
+        self._settle.connect("timeout()", self.previewOverride)
+        self.scrolling = slice_views.Scrolling(self.scrolled)
+        self.update()
+
+    # --- what is shown
+
+    def update(self) -> None:
+        parameters = self.panel.parameters
+        node = parameters.inputVolume if parameters is not None else None
+        overlay = self.inspection.overlay
+        if overlay.source is not None and overlay.source is not node:
+            overlay.setMaps(node, None)
+        if self.inspection.chart.prior is None and parameters is not None:
+            self.inspection.chart.restore(parameters.outputVolume)
+        maps = overlay.maps
+        ui = self.ui
+        busy = self.panel.logic.engine.busy and not self.computing
+        ui.computeMapsButton.enabled = node is not None and not busy
+        ui.computeMapsButton.text = _("Cancel") if self.computing else _("Compute maps")
+        for widget in (ui.showOverlayCheckBox, ui.stageComboBox, ui.mapComboBox, ui.mapViewComboBox, ui.keepMapButton):
+            widget.enabled = maps is not None
+        ui.chartsCheckBox.enabled = self.inspection.prior() is not None
+        ui.overrideGroupBox.enabled = self.inspection.prior() is not None
+        ui.mapSizeLabel.text = self._size(node)
+        self.scrolling.refresh()
+        self.index = -1
+        self.scrolled()
+
+    def scrolled(self) -> None:
+        """Another slice is on screen, perhaps: its organs are listed."""
+        node = self._node()
+        if node is None or node.GetImageData() is None:
+            self._list([])
+            return
+        index = slice_views.current_slice(node, *self._others())
+        if index == self.index:
+            return
+        self.index = index
+        self.inspection.chart.update(index)
+        prior, p = self.inspection.prior(), self.inspection.prior_at(index)
+        order = np.argsort(-p, kind="stable") if p is not None else ()
+        self._list([(prior.descriptors[n], float(p[n])) for n in order])
+        if not self.ui.overrideGroupBox.checked:
+            self._fill_sliders()
+
+    def resultArrived(self, result: Any) -> None:
+        self.inspection.resultArrived(result)
+        self._offer_maps()
+        self.update()
+        if self.ui.chartsCheckBox.checked:
+            self.inspection.chart.show()
+
+    def cleanup(self) -> None:
+        self.scrolling.stop()
+        self.inspection.clear()
+
+    def connectParameters(self, parameters: Any) -> None:
+        super().connectParameters(parameters)
+        if parameters is None:  # the scene closes
+            self.inspection.clear()
+            self.ui.showOverlayCheckBox.checked = False
+
+    def denoiseOptions(self) -> dict[str, Any]:
+        """Maps in the same pass as the denoising, where asked."""
+        return {"attention": self._request()} if self.ui.withDenoisingCheckBox.checked else {}
+
+    # --- the overlay
+
+    def onCompute(self) -> None:
+        """Start, or cancel."""
+        if self.computing:
+            self.panel.logic.cancel()
+            return
+        parameters = self.panel.parameters
+        self.computing = True
+        self.update()
+        self.panel.showStatus(_("Computing attention maps…"))
+        self.panel.readiness.ensure(parameters.prior, self._compute, self._failed, install=True)
+
+    def _compute(self) -> None:
+        node = self._node()
+        index = (
+            slice_views.current_slice(node, *self._others()) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
+        )
+        try:
+            self.inspection.computeMaps(
+                node,
+                options(self.panel.parameters),
+                self._request(),
+                index,
+                self._computed,
+                self._failed,
+                lambda: self._ended(_("Cancelled.")),
+                lambda progress: self.panel.showStatus(
+                    _("Attention maps: slice {done} of {slices}").format(**progress)
+                ),
+            )
+        except (ValueError, EngineError) as error:
+            self._failed(error)
+
+    def _computed(self, maps: Any) -> None:
+        self._offer_maps()
+        self._ended(_("Attention maps are ready: double-click a structure, or choose a map."))
+        self.ui.showOverlayCheckBox.checked = True
+        self.onShow()
+
+    def _failed(self, error: Exception) -> None:
+        self._ended(f"⚠ {error}")
+
+    def _ended(self, text: str) -> None:
+        self.computing = False
+        self.panel.showStatus(text)
+        self.update()
+
+    def _offer_maps(self) -> None:
+        """The maps there are: A' first, then the organs by their probability."""
+        maps = self.inspection.overlay.maps
+        names = maps.names(maps.stages[0]) if maps is not None and maps.stages else ()
+        p = maps.prior.p.mean(axis=0) if maps is not None and maps.prior is not None else None
+        strength = (
+            {name: float(p[maps.prior.descriptors.index(name)]) for name in names if name != UNIFIED}
+            if p is not None
+            else {}
+        )
+        self._names = sorted(names, key=lambda name: -strength.get(name, 2.0))
+        box = self.ui.mapComboBox
+        box.blockSignals(True)
+        box.clear()
+        for name in self._names:
+            box.addItem(_("all together (A')") if name == UNIFIED else f"{name} ({100 * strength.get(name, 0):.0f} %)")
+        box.blockSignals(False)
+
+    def onOrgan(self, row: int, column: int) -> None:
+        """Double click: this structure's map."""
+        name = self.ui.organTable.item(row, 0).text()
+        if name not in self._names:
+            self.panel.showStatus(_("There is no map of «{name}» yet: press «Compute maps».").format(name=name))
+            return
+        self.ui.mapComboBox.currentIndex = self._names.index(name)
+        self.onMap()
+
+    def onMap(self) -> None:
+        self.ui.showOverlayCheckBox.checked = True
+        self.onShow()
+
+    def onShow(self) -> None:
+        """Put the chosen map over the views, or take it away."""
+        overlay = self.inspection.overlay
+        if not self.ui.showOverlayCheckBox.checked or overlay.maps is None or not self._names:
+            overlay.clear()
+            return
+        stage = STAGES[self.ui.stageComboBox.currentIndex]
+        if stage not in overlay.maps.stages:
+            stage = overlay.maps.stages[0]
+            self.ui.stageComboBox.blockSignals(True)
+            self.ui.stageComboBox.currentIndex = STAGES.index(stage)
+            self.ui.stageComboBox.blockSignals(False)
+        name = self._names[max(self.ui.mapComboBox.currentIndex, 0)]
+        view = VIEWS[self.ui.mapViewComboBox.currentIndex]
+        self.panel.live.clear()
+        overlay.opacity, overlay.threshold = self.ui.opacitySlider.value / 100, self.ui.thresholdSlider.value
+        overlay.legend = self.ui.legendCheckBox.checked
+        try:
+            overlay.show(stage, name, view, self.inspection.composites(self._node(), *self._others()))
+        except InputError as error:
+            self.panel.showStatus(f"⚠ {error}")
+
+    def onKeep(self) -> None:
+        if self.inspection.overlay.node is not None:
+            kept = self.inspection.overlay.keep()
+            self.panel.showStatus(_("Kept as «{name}».").format(name=kept.GetName()))
+
+    def onCharts(self, checked: bool) -> None:
+        """Plot views beside the slice views."""
+        comparison, node = self.inspection.comparison, self._node()
+        others = self._others()
+        try:
+            if checked:
+                kind = comparison.layouts.kind or layouts.SINGLE
+                comparison.start(node, others[0] if others else node, kind, charts=True)
+                self.inspection.chart.show()
+            elif comparison.layouts.kind == layouts.SINGLE and not comparison.reveal.active:
+                comparison.leave()
+            elif comparison.active:
+                comparison.start(comparison.before, comparison.after, comparison.layouts.kind)
+        except (ValueError, RuntimeError) as error:
+            self.panel.showStatus(f"⚠ {error}")
+        self.onShow()
+
+    # --- the prior by hand
+
+    def onOverride(self, checked: bool) -> None:
+        """Edit p: the preview of the slice on screen shows the effect. Off: the network's own prior again."""
+        self.panel.live.preview.p = None
+        if checked:
+            self._fill_sliders()
+        else:
+            self._settle.stop()
+            self.panel.live.clear()
+
+    def previewOverride(self) -> None:
+        """Denoise the slice on screen with the sliders' p (their sum made 1)."""
+        values = np.array([slider.value for slider in self.sliders], float)
+        if not self.ui.overrideGroupBox.checked or not values.sum():
+            return
+        self.panel.live.preview.p = tuple((values / values.sum()).tolist())
+        self.panel.live.request()
+
+    def _fill_sliders(self) -> None:
+        prior, p = self.inspection.prior(), self.inspection.prior_at(max(self.index, 0))
+        if prior is None or p is None:
+            return
+        if len(self.sliders) != len(prior.descriptors):
+            self._make_sliders(prior.descriptors)
+        for slider, value in zip(self.sliders, p, strict=True):
+            slider.blockSignals(True)
+            slider.value = round(100 * float(value))
+            slider.blockSignals(False)
+
+    def _make_sliders(self, descriptors: tuple[str, ...]) -> None:
+        form = self.ui.overrideWidget.layout()
+        for name in descriptors:
+            slider = qt.QSlider(qt.Qt.Horizontal)
+            slider.setRange(0, 100)
+            slider.toolTip = _("Weight of «{name}». The weights are made to sum to 1.").format(name=name)
+            slider.connect("valueChanged(int)", lambda value: self._settle.start())
+            form.addRow(name, slider)
+            self.sliders.append(slider)
+
+    # --- small things
+
+    def _node(self) -> Any:
+        return self.panel.parameters.inputVolume if self.panel.parameters is not None else None
+
+    def _others(self) -> list[Any]:
+        output = self.panel.parameters.outputVolume if self.panel.parameters is not None else None
+        return [output] if output is not None and slice_views.same_grid(output, self._node()) else []
+
+    def _request(self) -> dict[str, Any]:
+        stages = {0: ["last"], 1: ["middle"], 2: list(STAGES)}[self.ui.mapStagesComboBox.currentIndex]
+        organs = ORGANS[self.ui.organsComboBox.currentIndex]
+        prior = self.inspection.prior()
+        descriptors: list[str] | None = None if organs == "all" else []
+        if organs == "probable":
+            descriptors = None
+            if prior is not None:
+                strongest = np.argsort(-prior.p.max(axis=0))[:MOST_PROBABLE]
+                descriptors = [prior.descriptors[n] for n in sorted(strongest)]
+        return {"stages": stages, "descriptors": descriptors, "unified": True}
+
+    def _size(self, node: Any) -> str:
+        if node is None or node.GetImageData() is None:
+            return ""
+        array = slicer.util.arrayFromVolume(node)
+        one = array.size / (
+            array.shape[regions.axial_axis(volumes.ijk_to_ras(node))]
+            if self.ui.mapSlicesComboBox.currentIndex == 0
+            else 1
+        )
+        request = self._request()
+        organs = 17 if request["descriptors"] is None else len(request["descriptors"])
+        megabytes = one * len(request["stages"]) * (organs + 1) / 1e6
+        return _("Takes about {size:.0f} MB of memory.").format(size=max(megabytes, 1))
+
+    def _list(self, rows: list[tuple[str, float]]) -> None:
+        table = self.ui.organTable
+        table.setRowCount(len(rows))
+        for row, (name, p) in enumerate(rows):
+            for column, text in enumerate((name, f"{100 * p:3.0f} %  {'█' * round(BAR * p)}")):
+                item = qt.QTableWidgetItem(text)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                table.setItem(row, column, item)

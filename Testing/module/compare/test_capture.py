@@ -1,0 +1,81 @@
+"""The figure: panels in place, pixels of the views, scale bar of the right length, files whole or not at all."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def figure(slicer, pair):
+    from BioAttDenoiseLib import capture
+    from BioAttDenoiseLib.compare import Comparison
+
+    comparison = Comparison()
+    comparison.start(*pair, "grid")
+    yield capture, comparison
+    comparison.leave()
+
+
+def test_the_panels_hold_the_views(slicer, figure):
+    capture, comparison = figure
+    rows = capture.panels(comparison)
+    assert [[panel.name for panel in row] for row in rows] == [
+        ["BioAttInput", "BioAttOutput"],
+        ["BioAttDifference", "BioAttAttention"],
+    ]
+    panel = rows[0][0]
+    widget = slicer.app.layoutManager().sliceWidget("BioAttInput")
+    factor = panel.image.shape[0] // 320
+    assert factor >= 2
+    seen = widget.image()
+    np.testing.assert_array_equal(panel.image[::factor, ::factor], seen[..., :3] * (seen[..., 3:] > 0))
+    assert "W 350 L 45 HU" in panel.caption
+    assert "slice 5" in panel.caption
+
+
+def test_the_scale_bar_has_its_length(figure):
+    capture, _comparison = figure
+    black = np.zeros((400, 800, 3), np.uint8)
+    drawn = capture._with_scale_bar(capture.Panel("BioAttInput", black, 0.25, ""))
+    bar = (drawn[-21] == 255).all(axis=1)
+    assert bar.sum() * 0.25 == pytest.approx(50, abs=0.5)
+
+
+def test_captions_and_notice_are_written(figure):
+    capture, comparison = figure
+    rows = capture.panels(comparison)
+    image = capture.figure(rows, "BioAttDenoise, model x")
+    assert image[: capture.LINE].max() == 255
+    assert image[-2 * capture.LINE :].max() == 255
+    empty = capture.figure(rows, "")
+    assert (image != empty).any()
+
+
+def test_png_and_pdf_hold_the_same_picture(figure, tmp_path):
+    import matplotlib.image
+
+    capture, comparison = figure
+    image = capture.figure(capture.panels(comparison), "settings")
+    capture.write_figure(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(np.round(matplotlib.image.imread(tmp_path / "a.png")[..., :3] * 255), image)
+    capture.write_figure(tmp_path / "a.pdf", image)
+    data = (tmp_path / "a.pdf").read_bytes()
+    place = int(re.search(rb"startxref\n(\d+)", data).group(1))
+    assert data[place:].startswith(b"xref")
+    stream = data.split(b"/FlateDecode", 1)[1].split(b"stream\n", 1)[1].split(b"\nendstream", 1)[0]
+    assert zlib.decompress(stream) == image.tobytes()
+    offsets = [int(n) for n in re.findall(rb"(\d{10}) 00000 n", data)]
+    assert all(data[o:].startswith(b"%d 0 obj" % n) for n, o in enumerate(offsets, 1))
+
+
+def test_an_unwritable_place_leaves_nothing(figure, tmp_path):
+    capture, _comparison = figure
+    with pytest.raises(OSError, match="No such file"):
+        capture.write_figure(tmp_path / "none" / "a.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="png or"):
+        capture.write_figure(tmp_path / "a.jpg", np.zeros((4, 4, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,226 @@
+"""The panel's sections on comparison, attention and numbers, driven by clicks on the stand-in engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def story(slicer, make_ct, make_driver, views):
+    """A driver whose volume has been denoised, with the sections open."""
+    node = make_ct(slices=9, size=48)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    driver = make_driver()
+    driver.behave("steady")
+    driver.sections = {type(section).__name__: section for section in driver.panel.sections}
+    for section in driver.panel.sections:
+        for child in section.widget.children():
+            if child.className() == "ctkCollapsibleButton":
+                child.collapsed = False
+    driver.denoise()
+    return driver
+
+
+def test_side_by_side_and_back(slicer, story, views):
+    former = views.layout
+    ui = story.sections["CompareSection"].ui
+    story.click(ui.sideBySideButton)
+    assert views.layout != former
+    assert story.sections["CompareSection"].comparison.active
+    story.click(ui.lungButton)
+    displays = [node.GetDisplayNode() for node in (story.parameters.inputVolume, story.parameters.outputVolume)]
+    assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(1500, -600)] * 2
+    story.click(ui.flickerButton)
+    composite = views.sliceWidget("BioAttOutput").mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == story.parameters.inputVolume.GetID()
+    story.click(ui.gridButton)
+    assert not ui.sideBySideButton.checked
+    assert views.sliceWidget("BioAttDifference").mrmlSliceCompositeNode().GetBackgroundVolumeID()
+    story.click(ui.swipeButton)
+    ui.swipeSlider.value = 25
+    assert story.sections["CompareSection"].comparison.reveal.fraction == 0.25
+    story.click(ui.swipeButton)
+    assert views.layout == former
+    assert not ui.flickerButton.enabled
+
+
+def test_denoising_again_keeps_the_comparison(story, views):
+    story.click(story.sections["CompareSection"].ui.sideBySideButton)
+    story.ui.strengthSlider.value = 50
+    story.denoise()
+    shown = [
+        views.sliceWidget(n).mrmlSliceCompositeNode().GetBackgroundVolumeID() for n in ("BioAttInput", "BioAttOutput")
+    ]
+    assert shown == [story.parameters.inputVolume.GetID(), story.parameters.outputVolume.GetID()]
+
+
+def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, views):
+    make_ct()
+    section = make_driver().panel.sections[0]
+    assert not section.ui.sideBySideButton.enabled
+    assert not section.ui.alarmButton.enabled
+    assert section.ui.compareHintLabel.isVisibleTo(section.widget)
+
+
+def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
+    section = story.sections["CompareSection"]
+    output = story.parameters.outputVolume
+    hu = slicer.util.arrayFromVolume(output)
+    hu[:] = np.where(hu > -500, 40, -1000)  # all noise removed
+    source = slicer.util.arrayFromVolume(story.parameters.inputVolume)
+    source[2:7, 20:28, 20:28] += 60  # and a lesion
+    slicer.util.arrayFromVolumeModified(output)
+    story.click(section.ui.alarmButton)
+    assert section.inspection.alarm.running
+    until(lambda: not section.inspection.alarm.running)
+    assert "Structure was removed" in section.ui.alarmLabel.text
+    story.click(section.ui.gridButton)
+    composite = section.comparison.composite("BioAttDifference")
+    assert composite.GetLabelVolumeID() == section.inspection.alarm.node.GetID()
+    marks = slicer.util.arrayFromVolume(section.inspection.alarm.node)
+    assert marks[4, 20:28, 20:28].mean() > 0.5
+    assert marks[:, 2:12, 2:12].sum() == 0
+    story.click(section.ui.alarmJumpButton)
+    place = section.inspection.alarm.worst()
+    view = section.comparison.layouts.views()["BioAttDifference"]
+    assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(place[2])
+
+
+def test_organs_maps_and_overlay(slicer, story, views):
+    section = story.sections["AttentionSection"]
+    ui = section.ui
+    names = [ui.organTable.item(row, 0).text() for row in range(ui.organTable.rowCount)]
+    assert names == ["lungs", "heart", "liver"]
+    assert "50 %" in ui.organTable.item(0, 1).text()
+    section.onOrgan(0, 0)
+    assert "no map" in story.status
+    story.choose(ui.mapSlicesComboBox, "Whole volume")
+    story.choose(ui.organsComboBox, "All")
+    story.click(ui.computeMapsButton)
+    story.wait_idle()
+    assert ui.showOverlayCheckBox.checked
+    ui.organTable.cellDoubleClicked.emit(2, 0)
+    assert section.inspection.overlay.shown[1] == "liver"
+    composite = views.sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == section.inspection.overlay.node.GetID()
+    ui.opacitySlider.value = 20
+    assert composite.GetForegroundOpacity() == pytest.approx(0.2)
+    story.click(story.sections["CompareSection"].ui.gridButton)
+    assert composite.GetForegroundVolumeID() is None, "the grid has a view for the map"
+    own = views.sliceWidget("BioAttAttention").mrmlSliceCompositeNode()
+    assert own.GetForegroundVolumeID() == section.inspection.overlay.node.GetID()
+    story.click(story.sections["CompareSection"].ui.gridButton)
+    assert composite.GetForegroundVolumeID() == section.inspection.overlay.node.GetID()
+    story.click(ui.showOverlayCheckBox)
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_maps_in_the_same_pass_as_the_denoising(story):
+    section = story.sections["AttentionSection"]
+    story.click(section.ui.withDenoisingCheckBox)
+    story.denoise()
+    maps = section.inspection.overlay.maps
+    assert ("last", "unified") in maps.maps
+    assert maps.shape == (9, 48, 48)
+    assert len(story.panel.lastResult.attention) == len(maps.maps)
+
+
+def test_charts_follow_scrolling(slicer, story, views):
+    section = story.sections["AttentionSection"]
+    story.click(section.ui.chartsCheckBox)
+    chart = slicer.mrmlScene.GetSingletonNode("BioAttProbabilities", "vtkMRMLPlotViewNode").GetPlotChartNode()
+    view = section.inspection.comparison.layouts.views()["BioAttInput"]
+    view.JumpSliceByOffsetting(0, 0, -300 + 2.5 * 6)
+    assert chart.GetTitle() == "Slice 7"
+    story.click(section.ui.chartsCheckBox)
+    assert not section.inspection.comparison.active
+
+
+def test_the_prior_by_hand_previews_at_once(slicer, story, until):
+    section = story.sections["AttentionSection"]
+    section.ui.overrideGroupBox.checked = True
+    assert [slider.value for slider in section.sliders] == [50, 30, 20]
+    section.sliders[2].value = 100
+    until(lambda: story.panel.live.preview.shown is not None)
+    assert story.panel.live.preview.p == pytest.approx((50 / 180, 30 / 180, 100 / 180))
+    story.wait_idle()
+    section.ui.overrideGroupBox.checked = False
+    assert story.panel.live.preview.p is None
+    assert story.panel.live.preview.shown is None
+
+
+def test_numbers_table_and_csv(slicer, story, tmp_path):
+    section = story.sections["NumbersSection"]
+    roi = section.ui.firstRoiSelector.addNode()
+    bounds = np.zeros(6)
+    story.parameters.inputVolume.GetRASBounds(bounds)
+    roi.SetCenter(*((bounds[::2] + bounds[1::2]) / 2))
+    roi.SetSize(8, 8, 8)
+    section.ui.referenceSelector.setCurrentNode(story.parameters.inputVolume)
+    story.click(section.ui.measureButton)
+    table = section.ui.numbersTable
+    cells = {table.item(r, 0).text(): [table.item(r, c).text() for c in (1, 2, 3)] for r in range(table.rowCount)}
+    mean = [float(text.replace("−", "-")) for text in cells["mean in Region"][:2]]
+    assert mean[0] - mean[1] == pytest.approx(10, abs=0.11)
+    assert cells["RMSE, soft tissue"][0] == "0.0"
+    section.save(str(tmp_path / "n.csv"))
+    assert "PSNR" in (tmp_path / "n.csv").read_text(encoding="utf-8")
+    story.click(section.ui.copyButton)
+    assert "\t" in slicer.app.clipboard().text()
+    section.save(str(tmp_path / "missing" / "n.csv"))
+    assert "could not be written" in story.status
+
+
+def test_noise_and_error_maps_are_volumes(slicer, story):
+    section = story.sections["NumbersSection"]
+    section.onNoiseMaps()
+    noise = slicer.util.getNode("CT noise σ")
+    assert 15 < slicer.util.arrayFromVolume(noise)[:, 20:28, 20:28].mean() < 35
+    section.ui.referenceSelector.setCurrentNode(story.parameters.inputVolume)
+    section.onErrorMap()
+    assert (slicer.util.arrayFromVolume(slicer.util.getNode("CT denoised error")) == -10).all()
+
+
+def test_a_figure_of_the_comparison(slicer, story, tmp_path):
+    section = story.sections["CompareSection"]
+    story.click(section.ui.gridButton)
+    for name in ("f.png", "f.pdf"):
+        section.writeFigure(str(tmp_path / name))
+        assert story.status == "Figure written."
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF-1.4")
+    section.writeFigure(str(tmp_path / "f.gif"))
+    assert ".gif" in story.status
+
+
+def test_closing_the_scene_leaves_nothing_behind(slicer, story, views):
+    former = views.layout
+    story.click(story.sections["CompareSection"].ui.gridButton)
+    slicer.mrmlScene.Clear(0)
+    assert views.layout == former
+    assert not story.sections["CompareSection"].comparison.active
+    assert story.sections["AttentionSection"].ui.organTable.rowCount == 0
+
+
+def test_every_widget_of_the_sections_has_a_tooltip(story):
+    import qt
+
+    kinds = (
+        "QPushButton",
+        "QCheckBox",
+        "QComboBox",
+        "QLabel",
+        "ctkSliderWidget",
+        "qMRMLNodeComboBox",
+        "QTableWidget",
+        "QToolButton",
+    )
+    for name in ("CompareSection", "AttentionSection", "NumbersSection"):
+        for widget in story.sections[name].widget.findChildren(qt.QWidget):
+            if widget.className() in kinds and widget.name and not widget.name.startswith("qt_"):
+                assert widget.toolTip, f"{name}.{widget.name}"
+
+
+def test_the_sections_fit_300_pixels(story):
+    for name in ("CompareSection", "AttentionSection", "NumbersSection"):
+        assert story.sections[name].widget.minimumSizeHint().width() <= 290, name
