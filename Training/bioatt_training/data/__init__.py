@@ -1,1 +1,1 @@
-"""Training data: finding scans and pairs in folders, checking them, splitting by patient, and the cache made of them."""
+"""Training data: scans and pairs found in folders, checked, split by patient, and the bank made of them."""

@@ -1,4 +1,4 @@
-"""Readers of folder layouts: Mayo 2016, TCIA's LDCT-and-Projection-data, pairs of folders, single scans, the CT collection."""
+"""Folder layouts: Mayo 2016, LDCT-and-Projection-data, pairs of folders, single scans, the CT collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pieces = dict[tuple[str, ...], dict[str, Source]]
 
 
 def find_scans(root: Path) -> Listing:
-    """List a folder in the layout it is recognised by. Raises InputError where it is missing or holds nothing usable."""
+    """List a folder, whose layout is recognised. Raises InputError where it is missing or holds nothing usable."""
     if not root.is_dir():
         raise InputError(f"{root.name}: no such folder: check the path")
     if (root / "SOURCES.md").is_file() and (root / "slices.csv").is_file():
@@ -90,7 +90,7 @@ def _tcia(root: Path) -> Listing:
             listing.leave_out(folder, "projections, not images")
         elif found := _longest(series_in(folder, files, listing)):
             _add(pieces[(patient,)], mark[1].lower(), found.source, listing)
-    for (patient,), sides in sorted(pieces.items()):
+    for (patient, *_), sides in sorted(pieces.items()):
         _pair_up(listing, patient, patient, sides, TCIA_DOSES[patient[0]], None, None)
     return listing
 
@@ -114,8 +114,8 @@ def _pair_folders(root: Path) -> Listing:
                     pieces.pop(key, None)
                     continue
                 _add(pieces[key], side, found.source, listing)
-    for key, sides in sorted(pieces.items()):
-        _pair_up(listing, key[0] or root.name, owners.get(key, key[0]), sides, 0.25, None, None)
+    for (name, *_), sides in sorted(pieces.items()):
+        _pair_up(listing, name or root.name, owners.get((name,), name), sides, 0.25, None, None)
     return listing
 
 

@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 class Plan:
     """How a bank is made.
 
-    split: a file, "patients" (at random) or "slices" (the paper's, which warns). realisations: noise drawn this often for a training slice
-    without a low-dose partner, first with the scan's own kernel, then with random ones of the family. most_slices:
-    taken evenly from each scan. prior: source of the priors. fast: noise from half the views.
+    split: a file, "patients" (at random) or "slices" (the paper's, which warns). realisations: noise drawn this often
+    for a training slice without a low-dose partner, first with the scan's own kernel, then with random ones of the
+    family. most_slices: taken evenly from each scan. prior: source of the priors. fast: noise from half the views.
     """
 
     split: str | Path = "patients"
@@ -165,7 +165,7 @@ def _noise(
                 spacing_mm=full.spacing[2] * stride,
                 scanner=Scanner().faster() if plan.fast else Scanner(),
             )
-            return result.noise, result.kernel.name
+            return result.noise, None if result.kernel.name == "auto" else result.kernel.name
         except InputError as error:
             if "kernel" not in str(error) or choice == choices[-1]:
                 raise

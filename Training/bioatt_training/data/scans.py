@@ -35,8 +35,8 @@ class Source:
 class Scan:
     """A full-dose scan and, in a pair, its low-dose counterpart at dose fraction `dose`.
 
-    patient is whoever the scan is of, or a pseudonym of the header's PatientID, never the id itself. kernel and thickness_mm fill
-    what the files do not say.
+    patient is whoever the scan is of, or a pseudonym of the header's PatientID, never the id itself. kernel and
+    thickness_mm fill what the files do not say.
     """
 
     name: str
@@ -120,7 +120,7 @@ def series_in(folder: Path, files: list[Path], listing: Listing) -> list[Series]
 
 
 def with_patients(listing: Listing, table: Path) -> Listing:
-    """The listing with patients from a CSV of columns file, patient; `file` is a scan's name. InputError if it lacks one."""
+    """The listing with patients from a CSV of columns file (a scan's name), patient. InputError if one is missing."""
     try:
         rows = list(csv.DictReader(table.open(encoding="utf-8")))
         owners = {row["file"]: row["patient"] for row in rows}

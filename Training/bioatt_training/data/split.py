@@ -33,7 +33,7 @@ def by_patient(patients: Sequence[str], *, seed: int = 0) -> dict[str, str]:
 
 
 def from_file(path: Path, patients: Sequence[str]) -> dict[str, str]:
-    """Part of each patient from JSON {"test": […], "validation": […]}; the others train. InputError if it is no such file."""
+    """Part of each patient from JSON {"test": […], "validation": […]}; the others train. Or InputError."""
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
         test, validation = set(lists["test"]), set(lists["validation"])
@@ -49,8 +49,8 @@ def from_file(path: Path, patients: Sequence[str]) -> dict[str, str]:
 def by_slice_order(slices: int) -> list[str]:
     """The paper's split: of each scan's slices from head to feet the first 64 % train, 16 % validate, 20 % test.
 
-    slices are counted from the feet, as canonical volumes run. The same patients are then in every part, and neighbouring
-    slices of one organ on both sides of a cut: results look better than they are. A warning says so.
+    Slices are counted from the feet, as canonical volumes run. The same patients are then in every part, and
+    neighbouring slices of one organ on both sides of a cut: results look better than they are. A warning says so.
     """
     log.warning("split by slice order: the same patients train and test, results will look better than they are")
     first, second = round(SHARES[0] * slices), round((SHARES[0] + SHARES[1]) * slices)
