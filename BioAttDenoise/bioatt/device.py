@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,9 +28,13 @@ class Compute:
         """`fp32`, `bf16` or `fp16`, as reports name it."""
         return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
-    def autocast(self) -> torch.autocast:
-        """Context in which the network's forward runs."""
-        return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Context in which the network's forward runs; float32 means float32, also on GPUs that offer TF32 for it."""
+        exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+        mixed = torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+        with exact, mixed:
+            yield
 
 
 def choose(device: str = "auto", precision: Precision = "auto") -> Compute:

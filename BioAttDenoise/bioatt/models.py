@@ -18,12 +18,14 @@ import safetensors
 import safetensors.torch
 
 from bioatt.errors import InputError
-from bioatt.network import BioAttNetwork, build_network
+from bioatt.network import ARMS, WEIGHTINGS, BioAttNetwork, build_network
 from bioatt.resources import resources_folder
 
 FORMAT = 1
 OFFSET_HU, SCALE_HU = -500.0, 500.0
 """Standardisation of the paper (§3.1): x = (HU − OFFSET_HU) / SCALE_HU."""
+NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
+PADDING = "reflect"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def models_folder() -> Path:
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
     """Models named in `Resources/Models/models.json`, with the place of those that are here."""
-    folders = [models_folder(), resources_folder() / "Models"]
+    folders = [resources_folder() / "Models", models_folder()]
     entries = []
     for line in _catalogue_file()["models"]:
         places = (folder / line["file"] for folder in folders)
@@ -93,7 +95,7 @@ def load_model(model: str | Path) -> TrainedModel:
     its SHA-256 differs from the catalogue's.
     """
     path = Path(model)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ".safetensors":
         if not path.is_file():
             raise InputError(f"model file {path.name} does not exist: check the path")
         return read_model(path)
@@ -120,17 +122,33 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
         raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
     try:
         metadata = json.loads(header["bioatt"])
-        if metadata["format"] != FORMAT:
-            raise InputError(f"model file {path.name} has format {metadata['format']}, this program reads {FORMAT}")
+        _check(metadata, path.name)
         network = build_network(
             metadata["arm"], metadata["filters"], max(len(metadata["descriptors"]), 1), metadata["weighting"]
         )
         network.load_state_dict(weights)
-    except (KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
     return TrainedModel(network.eval(), metadata, path.stem, sha256)
+
+
+def _check(metadata: Mapping[str, Any], name: str) -> None:
+    """Refuse a header that this program would misread. Raises InputError, KeyError or TypeError."""
+    expected = {"format": FORMAT, "padding": PADDING, "normalisation": NORMALISATION}
+    for key, value in expected.items():
+        if metadata[key] != value:
+            raise InputError(f"{name} has {key} {metadata[key]}, this program reads {value}: update it, or the model")
+    for key, known in (("arm", ARMS), ("weighting", WEIGHTINGS)):
+        if metadata[key] not in known:
+            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(known)}")
+    if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
+        raise KeyError("descriptor_set")
+    for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
+        low, high = metadata.get("training", {}).get(key, (0.0, 0.0))
+        if not float(low) <= float(high):
+            raise InputError(f"{name} has a range {key} that is none: {low} to {high}")
 
 
 def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) -> str:
@@ -140,13 +158,13 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
     itself knows is added.
     """
     described = {
+        **metadata,
         "format": FORMAT,
         "arm": network.arm,
         "filters": network.filters,
         "weighting": network.weighting,
-        "padding": "reflect",
-        "normalisation": {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU},
-        **metadata,
+        "padding": PADDING,
+        "normalisation": NORMALISATION,
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")

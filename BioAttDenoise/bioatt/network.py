@@ -16,6 +16,7 @@ Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
 Stage = Literal["middle", "last"]
 ARMS: tuple[Arm, ...] = ("base", "channel", "spatial", "bioatt")
+WEIGHTINGS: tuple[Weighting, ...] = ("anatomical", "uniform", "random")
 STAGES: tuple[Stage, ...] = ("middle", "last")
 CROP: dict[Stage, int] = {"middle": 6, "last": 10}
 """Pixels that three and five unpadded 5×5 convolutions take off each side before a stage's attention."""
@@ -84,8 +85,8 @@ class BioAttNetwork(nn.Module):
 
     @property
     def tileable(self) -> bool:
-        """False where a layer pools over the whole image."""
-        return self.arm != "channel"
+        """False where the result depends on the whole image: global pooling, or weights drawn at every call."""
+        return self.arm != "channel" and not (self.arm == "bioatt" and self.weighting == "random")
 
     @property
     def uses_prior(self) -> bool:

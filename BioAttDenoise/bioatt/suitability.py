@@ -14,24 +14,23 @@ CARE = "compare with the original with care"
 
 
 def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float) -> list[str]:
-    """One line for each of noise, pixel, slice thickness and kernel that lies outside what the model was trained on."""
-    training = model.metadata["training"]
-    acquisition = volume.acquisition
-    measured = {
-        "noise_hu": ("noise", noise_hu, "HU"),
-        "pixel_mm": ("pixel size", volume.pixel_mm, "mm"),
-        "slice_thickness_mm": ("slice thickness", acquisition.slice_thickness_mm, "mm"),
-    }
+    """One line for each of noise, pixel, slice thickness and kernel that lies outside what the model was trained on.
+
+    What the model file or the scan does not tell is not warned about.
+    """
+    training = model.metadata.get("training", {})
+    thickness = volume.acquisition.slice_thickness_mm
+    pixels = volume.spacing[:2] if volume.axial else ()
+    measured = [("noise_hu", "noise", noise_hu, "HU"), ("slice_thickness_mm", "slice thickness", thickness, "mm")]
+    measured += [("pixel_mm", "pixel size", side, "mm") for side in pixels]
     lines = []
-    for key, (what, value, unit) in measured.items():
-        low, high = training[key]
+    for key, what, value, unit in measured:
+        low, high = training.get(key, (-np.inf, np.inf))
         if value is not None and np.isfinite(value) and not low <= value <= high:
             lines.append(
                 f"{what} {value:.3g} {unit} lies outside the model's training ({low:g} to {high:g} {unit}): {CARE}"
             )
-    kernels = {kernel.lower() for kernel in training["kernels"]}
-    if acquisition.kernel and acquisition.kernel.lower() not in kernels:
-        lines.append(
-            f"kernel {acquisition.kernel} was not in the model's training: compare with the original with care"
-        )
+    kernel, kernels = volume.acquisition.kernel, training.get("kernels")
+    if kernel and kernels and kernel.lower() not in {one.lower() for one in kernels}:
+        lines.append(f"kernel {kernel} was not in the model's training: {CARE}")
     return lines

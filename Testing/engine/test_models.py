@@ -64,9 +64,29 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
         read_model(path)
 
 
-def test_a_later_format_is_refused(make_model):
-    with pytest.raises(InputError, match="format 99"):
-        make_model(format=99)
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("format", 99, "format 99"),
+        ("normalisation", {"offset_hu": -1024.0, "scale_hu": 4000.0}, "normalisation"),
+        ("padding", "zeros", "padding"),
+        ("arm", "transformer", "transformer"),
+        ("weighting", "astral", "astral"),
+        ("training", {"noise_hu": None}, "not a BioAtt model"),
+        ("training", {"pixel_mm": [2.0, 1.0]}, "pixel_mm"),
+        ("descriptor_set", None, "not a BioAtt model"),
+    ],
+)
+def test_a_header_that_would_be_misread_is_refused(make_model, tmp_path, key, value, word):
+    """Another normalisation, taken for ours, would give wrong HU without a word."""
+    make_model()
+    path = tmp_path / "tiny.safetensors"
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["bioatt"])
+    weights = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(weights, path, metadata={"bioatt": json.dumps({**header, key: value})})
+    with pytest.raises(InputError, match=word):
+        read_model(path)
 
 
 def test_a_partial_file_is_never_left(make_model, tmp_path):

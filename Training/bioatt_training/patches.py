@@ -20,6 +20,8 @@ from bioatt_training.bank import DOSE, Bank
 from bioatt_training.prior_perturbation import perturb
 
 BODY_HU = -600
+CLIP_HU = (-1024, 3071)
+"""What a scanner stores: noise in lung and air is cut off at the lower end, which the network must expect."""
 GRID = 8
 
 
@@ -97,7 +99,8 @@ class PatchDataset(Dataset):
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             clean, extra = (_turned(image, turns, flip) for image in (clean, extra))
             p = perturb(p, self.config.prior_perturbation, rng)
-        return _standard(clean + extra), _standard(clean), torch.from_numpy(p)
+        low = np.clip(clean + extra, *CLIP_HU)
+        return _standard(low), _standard(clean), torch.from_numpy(p)
 
 
 def noise_scale(dose: float) -> np.float32:
@@ -186,7 +189,7 @@ class PatchData:
             "kernels": sorted({one.kernel for one in slices if one.kernel}),
             "doses": list(self.config.doses),
             "patients": len({one.patient for one in slices if not one.patient.startswith("phantom-")}),
-            "slices": len({(one.source, one.offset) for one in slices}),
+            "slices": len(slices),
             "phantoms": len({one.patient for one in slices if one.patient.startswith("phantom-")}),
             "patch": self.config.patch,
         }

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if args.attention:
         check_maps_folder(Path(args.attention))
     if args.report:
-        check_file_place(Path(args.report))
+        check_file_place(Path(args.report), *volume.sources, Path(args.output))
     denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
@@ -71,11 +71,11 @@ def run(args: argparse.Namespace) -> None:
         ),
         "denoising",
     )
-    write_result(result, Path(args.output))
     if args.attention:
-        write_maps(result, Path(args.attention))
+        write_maps(result.attention, Path(args.attention))
     if args.report:
         write_report(result, Path(args.report))
+    write_result(result, Path(args.output))
     print_summary(result, args.output)
 
 
@@ -123,6 +123,6 @@ def print_summary(result: Result, output: str) -> None:
         f"({result.precision}), model {result.model.name}, "
         f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
     )
-    if before > 0:
+    if before > 0 and after >= 0:
         print(f"soft-tissue noise {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
     print("Research use only: not a medical device.")
