@@ -97,6 +97,13 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(config, tmp_path, mon
         torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-6)
 
 
+def test_a_folder_of_another_run_is_refused(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="another configuration"):
+        fit(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [("[runn]\nname='a'", "runn"), ("[run]\nnam='a'", "nam"), ("[run]\n", "lacks"), ("not toml [", "not TOML")],

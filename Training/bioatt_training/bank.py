@@ -120,6 +120,7 @@ def build_bank(
     parts = json.loads(split.read_text(encoding="utf-8"))
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bank.json").unlink(missing_ok=True)  # written last: without it an interrupted bank is none
     descriptors = load_descriptor_set("paper17")
     embedded = build_prior("embedded", descriptors=descriptors)
     slices: list[Slice] = []

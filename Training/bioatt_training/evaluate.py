@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.denoiser import Denoiser
+from bioatt.errors import InputError
 from bioatt.metrics import WINDOWS, hu_bias, psnr, ssim
 from bioatt.outputs import appearing_whole
 from bioatt.volume import Volume
@@ -29,6 +30,8 @@ def evaluate(
     Returns {"patients": [{patient, slices, psnr_low_db, psnr_db, ssim_low, ssim, bias_hu}], "mean": {name: [mean, low,
     high]}}: means over patients with bootstrap 95 % intervals over patients. bias_hu: soft tissue, output − target.
     """
+    if not bank.indices(part):
+        raise InputError(f"the bank has no {part} slices: choose another part, or make it with more patients")
     denoiser = Denoiser(model)
     by_patient: dict[str, list[int]] = {}
     for index in bank.indices(part):
@@ -36,10 +39,11 @@ def evaluate(
     rows = []
     for patient, indices in sorted(by_patient.items()):
         slices = [_judged(denoiser, bank, index, dose) for index in indices]
-        row = {name: float(np.mean([one[name] for one in slices])) for name in slices[0]}
+        row = {name: _mean([one[name] for one in slices]) for name in slices[0]}
         rows.append({"patient": patient, "slices": len(indices), **row})
         progress(patient)
-    rows_of = {name: np.array([row[name] for row in rows]) for name in rows[0] if name not in ("patient", "slices")}
+    names = [name for name in rows[0] if name not in ("patient", "slices")]
+    rows_of = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in names}
     rows_of["psnr_gain_db"] = rows_of["psnr_db"] - rows_of["psnr_low_db"]
     rows_of["ssim_gain"] = rows_of["ssim"] - rows_of["ssim_low"]
     return {
@@ -70,8 +74,15 @@ def _judged(denoiser: Denoiser, bank: Bank, index: int, dose: float) -> dict[str
     }
 
 
+def _mean(values: list[float]) -> float | None:
+    """Mean of the finite values: slices without soft tissue have no bias, equal images no PSNR."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else None
+
+
 def _interval(values: NDArray[np.float64]) -> list[float]:
-    """Mean and its bootstrap 95 % interval over patients."""
+    """Mean over the patients that have a value and its bootstrap 95 % interval."""
+    values = values[np.isfinite(values)]
     rng = np.random.default_rng(0)
     means = rng.choice(values, size=(RESAMPLES, values.size)).mean(axis=1)
     return [float(values.mean()), *(float(bound) for bound in np.percentile(means, [2.5, 97.5]))]
@@ -90,7 +101,8 @@ def table(result: dict[str, Any]) -> str:
         gain = row["psnr_db"] - row["psnr_low_db"]
         lines.append(
             f"| {row['patient']} | {row['slices']} | {row['psnr_low_db']:.2f} | {row['psnr_db']:.2f} | {gain:.2f} "
-            f"| {row['ssim_low']:.3f} | {row['ssim']:.3f} | {row['bias_hu']:.2f} |"
+            f"| {row['ssim_low']:.3f} | {row['ssim']:.3f} "
+            f"| {'' if row['bias_hu'] is None else format(row['bias_hu'], '.2f')} |"
         )
     gain, similarity = result["mean"]["psnr_gain_db"], result["mean"]["ssim_gain"]
     lines += ["", f"Mean gain {_said(gain, 2)} dB, SSIM {_said(similarity, 3)} (95 % interval over patients)."]

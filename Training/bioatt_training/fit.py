@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def fit(config: Config, folder: Path) -> Path:
     The same folder, configuration and data give the same weights on the same machine.
     """
     tune_cpu()
+    _claim(folder, config)
     lightning.seed_everything(config.run.seed, workers=True)
     data = PatchData(config.data, config.run.seed, config.optimiser.steps)
     experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
@@ -102,6 +103,15 @@ def fit(config: Config, folder: Path) -> Path:
     last = folder / "last.ckpt"
     trainer.fit(experiment, data.train_loader(), data.validation_loader(), ckpt_path=last if last.is_file() else None)
     return export(config, folder, data)
+
+
+def _claim(folder: Path, config: Config) -> None:
+    """Note whose run a folder holds. Raises InputError where it is another configuration's."""
+    note, said = folder / "config.json", json.dumps(asdict(config), indent=1)
+    if note.is_file() and note.read_text(encoding="utf-8") != said:
+        raise InputError(f"{folder.name} holds a run of another configuration: choose another folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(said, encoding="utf-8")
 
 
 def export(config: Config, folder: Path, data: PatchData) -> Path:
