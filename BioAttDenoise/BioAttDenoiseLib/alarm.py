@@ -1,4 +1,4 @@
-"""The structure alarm in the scene: looks for anatomy in what was removed while Slicer goes on, and marks it as a label map."""
+"""The structure alarm in the scene: searches what was removed for anatomy while Slicer goes on, and marks it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
-from bioatt.structure import StructureMap, StructureSearch
 from slicer.i18n import tr as _
+
+from bioatt.structure import StructureMap, StructureSearch
 
 from . import colour, regions, slice_views, volumes
 
@@ -37,7 +38,7 @@ class StructureAlarm:
         onDone: Callable[[], None],
         onProgress: Callable[[float], None] = lambda fraction: None,
     ) -> None:
-        """Search in before − after; onDone() when `found` and `node` are there. Raises ValueError for different volumes."""
+        """Search in before − after; onDone() when `found` is there. Raises ValueError for different volumes."""
         if not slice_views.same_grid(before, after):
             raise ValueError(
                 _("The two volumes have different voxels. Choose the output that was made from this input.")

@@ -1,4 +1,4 @@
-"""A figure of the comparison for a slide: the views with captions, scale bar and settings, as PNG or PDF. Needs VTK alone."""
+"""A figure of the comparison for a slide: views, captions, scale bar and settings, as PNG or PDF. Needs VTK alone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
 
 
 def write_figure(path: str | Path, image: np.ndarray) -> None:
-    """Write as .png or .pdf, whole or not at all. Raises ValueError for another ending, OSError for an unwritable place."""
+    """Write as .png or .pdf, whole or not at all. ValueError: another ending; OSError: an unwritable place."""
     target = Path(path)
     kind = target.suffix.lower()
     if kind not in (".png", ".pdf"):
@@ -142,7 +142,7 @@ def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None
             break
     columns, rows, _depth = drawn.GetDimensions()
     pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(rows, columns, -1)
-    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][::-1]  # VTK's rows go upwards; the rest of its image is empty
+    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][::-1]  # VTK's rows go up, beyond the text it is empty
     part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]
     alpha = pixels[: part.shape[0], : part.shape[1], 3:] / 255.0
     part[...] = 0.3 * part * (1 - alpha) + 255 * alpha

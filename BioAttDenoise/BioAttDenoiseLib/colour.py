@@ -1,4 +1,4 @@
-"""Color tables made here: Slicer's color files may not be there. Straight lines in CIELAB, so that equal steps look equal."""
+"""Color tables made here, as Slicer's color files may be missing. Straight lines in CIELAB: equal steps look equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input and output side by side: same place, same zoom, same window; their difference; flicker. Leaving undoes it all."""
+"""Input and output side by side: same place, zoom and window; their difference; flicker. Leaving undoes it all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLICKER_MS = 500
 
 
 class Comparison:
-    """The comparison of one output with its input. onChanged() is called when it ends by itself (a volume was removed)."""
+    """The comparison of one output with its input. onChanged(): it ended by itself, as a volume was removed."""
 
     def __init__(self, onChanged: Callable[[], None] = lambda: None) -> None:
         self.onChanged = onChanged
@@ -170,7 +170,7 @@ class Comparison:
         self._stamp = self._voxels_stamp()
 
     def _watch(self) -> None:
-        """Same window in both; an end when one of the volumes goes; a new difference when the output is computed anew."""
+        """One window for both; an end when one of the volumes goes; a new difference when voxels change."""
         for source, target in ((self.before, self.after), (self.after, self.before)):
             if source is None or target is None or source is target:
                 continue

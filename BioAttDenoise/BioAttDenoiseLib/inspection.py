@@ -62,8 +62,9 @@ class Inspection:
         onCancelled: Callable[[], None],
         onProgress: Callable[[dict[str, Any]], None],
     ) -> None:
-        """Have the network's maps of a volume, or of the slice `index` of it. request: {stages, descriptors | None, unified}.
+        """Have the network's maps of a volume, or of the slice `index` of it.
 
+        request: {stages, descriptors (None: all), unified}.
         Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
         """
         problem = volumes.problem(node)

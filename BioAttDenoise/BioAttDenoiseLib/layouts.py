@@ -32,7 +32,7 @@ class Layouts:
         return self.kind is not None
 
     def show(self, kind: str, charts: bool = False) -> None:
-        """Switch to a layout, with the plot views beside it where `charts`. Raises RuntimeError where Slicer has no window."""
+        """Switch to a layout, with plot views beside it where `charts`. Raises RuntimeError without a window."""
         manager = slicer.app.layoutManager()
         if manager is None:
             raise RuntimeError(_("Slicer runs without a window: there are no views to compare in."))

@@ -65,7 +65,7 @@ class LivePreview(VTKObservationMixin):
         parameters = self.panel.parameters
         if parameters is None or parameters.inputVolume is None:
             return
-        if self.computing or self.panel.logic.engine.busy and not self.panel.readiness.checking:
+        if self.computing or (self.panel.logic.engine.busy and not self.panel.readiness.checking):
             self._wanted = True
             return
         self.computing, self._wanted = True, False
@@ -103,7 +103,11 @@ class LivePreview(VTKObservationMixin):
     def _key(self) -> Any:
         parameters = self.panel.parameters
         chosen = vars(options(parameters))
-        return parameters.inputVolume, {name: value for name, value in chosen.items() if name != "strength"}, self.preview.p
+        return (
+            parameters.inputVolume,
+            {name: value for name, value in chosen.items() if name != "strength"},
+            self.preview.p,
+        )
 
     def _compute(self) -> None:
         parameters = self.panel.parameters
@@ -151,7 +155,8 @@ class LivePreview(VTKObservationMixin):
             self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self._scrolled)
 
     def _scrolled(self, caller: Any, event: Any) -> None:
-        shown = self.preview.shown
-        if shown is not None and self.panel.parameters is not None and self.panel.parameters.livePreview:
-            if slicer.mrmlScene.IsNodePresent(shown.source) and current_slice(shown.source) != shown.index:
-                self._settle.start()
+        shown, parameters = self.preview.shown, self.panel.parameters
+        if shown is None or parameters is None or not parameters.livePreview:
+            return
+        if slicer.mrmlScene.IsNodePresent(shown.source) and current_slice(shown.source) != shown.index:
+            self._settle.start()

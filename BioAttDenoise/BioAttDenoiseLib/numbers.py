@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import slicer
-from bioatt import metrics
 from slicer.i18n import tr as _
+
+from bioatt import metrics
 
 from . import regions, slice_views, volumes
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
+from slicer.i18n import tr as _
+
 from bioatt.errors import InputError
 from bioatt.noise_map import noise_map
-from slicer.i18n import tr as _
 
 from . import colour, numbers, regions, volumes
 from .section import Section

@@ -1,4 +1,4 @@
-"""An attention map laid over the slice views: color, opacity, threshold and legend; taking it away puts the views back."""
+"""An attention map over the slice views: color, opacity, threshold, legend; taking it away puts the views back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Overlay:
         self.source, self.maps = source, maps
 
     def show(self, stage: str, name: str, view: str, composites: list[Any]) -> Any:
-        """Show a map in the views of these composite nodes; returns its volume node. Raises as `AttentionMaps.voxels`."""
+        """Show a map in the views of these composite nodes; returns its volume. Raises as `AttentionMaps.voxels`."""
         voxels = self.maps.voxels(stage, name, view)
         if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = slice_views.hidden_volume(_("{name} attention").format(name=self.source.GetName()), self.source)

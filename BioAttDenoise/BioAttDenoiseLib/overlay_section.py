@@ -1,4 +1,4 @@
-"""«Attention and anatomy» in the panel: the organs of the slice on screen, their maps over the views, charts, and the prior by hand."""
+"""«Attention and anatomy» in the panel: organs of the slice on screen, their maps, charts, the prior by hand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import qt
 import slicer
-from bioatt.errors import InputError
 from slicer.i18n import tr as _
+
+from bioatt.errors import InputError
 
 from . import layouts, regions, slice_views, volumes
 from .attention_maps import UNIFIED

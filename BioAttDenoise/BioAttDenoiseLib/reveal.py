@@ -1,4 +1,4 @@
-"""Swipe and spyglass: the output seen through a part of the input's slice view. A slice's voxels outside are made transparent."""
+"""Swipe and spyglass: the output seen in a part of the input's slice view; its voxels elsewhere are transparent."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ def contrast(stored: Mapping[str, Stored], name: str) -> Array:
     """
     if name not in stored or len(stored) < 2:
         raise InputError(f"the contrast over organs needs the map of {name!r} and of at least one other organ")
-    mean = sum((np.asarray(a, np.float32) for a in stored.values()), np.float32(0)) / np.float32(len(stored))
+    mean = np.zeros(stored[name].shape, np.float32)
+    for a in stored.values():
+        mean += a / np.float32(len(stored))
     inside = mean > 0
     if not inside.any():
         return np.zeros(mean.shape, np.float32)
@@ -48,4 +50,5 @@ def contrast(stored: Mapping[str, Stored], name: str) -> Array:
     scale = float(np.percentile(np.concatenate(deviations), 99.5))
     if scale == 0:
         return np.zeros(mean.shape, np.float32)
-    return np.clip((stored[name] - mean) / np.float32(scale), -1, 1) * inside
+    view: Array = np.clip((stored[name] - mean) / np.float32(scale), -1, 1) * inside
+    return view.astype(np.float32, copy=False)

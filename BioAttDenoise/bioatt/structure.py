@@ -71,7 +71,7 @@ def removed_structure(before: NDArray, after: NDArray, spacing: tuple[float, flo
 
 
 class StructureSearch:
-    """`removed_structure` in steps of one slice, for a program that must not stand still meanwhile."""
+    """`removed_structure` in steps of a part of a slice, for a program that must not stand still meanwhile."""
 
     def __init__(self, before: NDArray, after: NDArray, spacing: tuple[float, float, float]) -> None:
         if before.shape != after.shape or before.ndim != 3 or not before.size:
@@ -86,9 +86,10 @@ class StructureSearch:
         self._area, self._roughness = 0, {name: [0.0, 0] for name in (*BLOB_MM, "edge")}
 
     def run(self) -> Iterator[float]:
-        """Look at the slices one after another; yields the fraction done."""
+        """Look at the slices one after another; yields the fraction done, several times a slice."""
         for k in range(len(self.before)):
-            self._look(k)
+            for _ in self._look(k):
+                yield k / len(self.before)
             yield (k + 1) / len(self.before)
 
     def result(self) -> StructureMap:
@@ -108,25 +109,30 @@ class StructureSearch:
         total = sum(weight for _, weight in found)
         return [(n, float(weight / total)) for n, weight in found]
 
-    def _look(self, k: int) -> None:
+    def _look(self, k: int) -> Iterator[None]:
         after = self.after[k].astype(np.float32)
         body = body_mask(after)
         if not body.any():
             return
         inner = binary_erosion(body, iterations=max(round(2 / self.pixel), 1))
         edge = max(round(2 * EDGE_MM / self.pixel), 1)  # windows that reach over the image's border see mirrored noise
-        frame = np.zeros_like(inner)
-        frame[edge:-edge, edge:-edge] = inner[edge:-edge, edge:-edge]
-        inner = frame
+        inner[:edge], inner[-edge:], inner[:, :edge], inner[:, -edge:] = False, False, False, False
         tissues = _tissues(after)
         self._area += int(inner.sum())
         best = self.significance[k]
         for sigma in BLOB_MM:
-            weighted = sum((w * self._removed(n) for n, w in self._neighbours(k, sigma)), np.float32(0))
+            weighted = np.zeros_like(after)
+            for n, weight in self._neighbours(k, sigma):
+                weighted += np.float32(weight) * self._removed(n)
             response = _band(weighted, sigma / self.pixel)
             z = response / _local_sd(response, tissues, NEIGHBOURHOOD_MM / self.pixel)
             self._measure(sigma, z, inner)
             np.maximum(best, np.abs(z), out=best)
+            yield
+        for n, _weight in self._neighbours(k, EDGE_MM):
+            if n not in self._products:
+                self._products[n] = self._product(n)
+                yield
         z = self._edges(k)
         self._measure("edge", z, inner)
         np.maximum(best, np.abs(z), out=best)
@@ -138,8 +144,6 @@ class StructureSearch:
         variance = np.zeros_like(total)
         neighbours = self._neighbours(k, EDGE_MM)
         for n, weight in neighbours:
-            if n not in self._products:
-                self._products[n] = self._product(n)
             product, spread = self._products[n]
             total += weight * product
             variance += weight**2 * spread

@@ -9,8 +9,9 @@ import pytest
 @pytest.fixture
 def pair(slicer, make_ct):
     """An input and an output of the same geometry: smoothed input, with Slicer's views on the input."""
-    from BioAttDenoiseLib import volumes
     from scipy.ndimage import gaussian_filter
+
+    from BioAttDenoiseLib import volumes
 
     before = make_ct(slices=9, size=48, name="CT")
     hu = slicer.util.arrayFromVolume(before)
@@ -29,7 +30,7 @@ def pair(slicer, make_ct):
 
 @pytest.fixture
 def maps(slicer, pair):
-    """Attention maps of the pair: stage "last", two organs and the unified map; A of organ n is n + 1 tenths, a square of lungs 0.9."""
+    """Attention maps of the pair at stage "last": lungs (0.1, in a square 0.9), liver (0.2) and the unified map."""
     from BioAttDenoiseLib import regions, volumes
     from BioAttDenoiseLib.attention_maps import AttentionMaps, SlicePrior
 

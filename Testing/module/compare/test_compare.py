@@ -1,4 +1,4 @@
-"""The comparison views: linked, the same window, an exact difference, swipe, flicker, and everything as before afterwards."""
+"""The comparison views: linked, one window, an exact difference, swipe, flicker, everything as before afterwards."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_an_empty_region_is_told(slicer, pair, numbers):
     small = roi(slicer, pair[0], (10, 10, 2), (12, 12, 3), "small")
     small.SetSize(0.01, 0.01, 0.01)
     small.SetCenter(*(np.array(small.GetCenter()) + 0.3))
-    with pytest.raises(ValueError, match="no voxel|outside"):
+    with pytest.raises(ValueError, match=r"no voxel|outside"):
         numbers.roi_voxels(small, pair[0])
 
 
