@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt import attention_views
 from bioatt.attention_views import SCALE
 from bioatt.errors import InputError
 from bioatt.network import STAGES, Stage
+from bioatt.priors import Prior
 from bioatt.tiling import Box
-from bioatt.volume import Canonical, Volume
+from bioatt.volume import Canonical, Volume, canonical
 
 UNIFIED = "unified"
 
@@ -62,9 +64,46 @@ class AttentionRecorder:
             a = (a * weights).sum(dim=0) if name == UNIFIED else a[self.descriptors.index(name)]
             volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy() * body
 
-    def volumes(self, canonical: Canonical, like: Volume) -> dict[tuple[Stage, str], Volume]:
-        """The maps as volumes of `like`'s geometry, keyed by (stage, descriptor or "unified")."""
-        return {
-            key: replace(like, hu=canonical.undo(stored), storage="uint8", padding=(), warnings=())
-            for key, stored in self.maps.items()
-        }
+    def maps_of(self, canonical: Canonical, like: Volume, inner: slice) -> AttentionMaps:
+        """The maps on the grid of `like`: slices `inner` of what was denoised, in the original's order."""
+        return AttentionMaps({key: canonical.undo(stored)[inner] for key, stored in self.maps.items()}, like)
+
+
+@dataclass(frozen=True)
+class AttentionMaps(Mapping[tuple[Stage, str], Volume]):
+    """Volumes keyed by (stage, descriptor or "unified"), each made when it is asked for: a byte a voxel until then."""
+
+    stored: dict[tuple[Stage, str], NDArray[np.uint8]]
+    like: Volume
+
+    def __getitem__(self, key: tuple[Stage, str]) -> Volume:
+        return replace(self.like, hu=self.stored[key], storage="uint8", padding=(), warnings=())
+
+    def __iter__(self) -> Iterator[tuple[Stage, str]]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def viewed(maps: Mapping[tuple[Stage, str], Volume], view: str, prior: Prior) -> dict[tuple[Stage, str], Volume]:
+    """The maps of a Result in another view (`attention_views.VIEWS`), float32; A' is as it is in every view.
+
+    prior: the Result's. Raises InputError for the contrast where a stage has one organ only.
+    """
+    found = {}
+    for (stage, name), volume in maps.items():
+        if view == "raw" or name == UNIFIED:
+            values = attention_views.raw(volume.hu)
+        elif view == "contrast":
+            organs = {n: v.hu for (s, n), v in maps.items() if s == stage and n != UNIFIED}
+            values = attention_views.contrast(organs, name)
+        else:
+            oriented = canonical(volume)
+            number = prior.descriptors.index(name)
+            p = np.stack([prior.p[k][number] for k in range(len(prior.p))])  # a spatial prior gives one slice at a time
+            p = p[:, None, None] if p.ndim == 1 else p
+            weights = oriented.undo(np.ascontiguousarray(np.broadcast_to(p, oriented.volume.shape)))
+            values = attention_views.contribution(volume.hu, weights)
+        found[stage, name] = replace(volume, hu=values, storage="float32")
+    return found

@@ -36,6 +36,24 @@ def test_contrast_of_equal_or_single_maps():
         contrast({"a": stored}, "a")
 
 
+def test_views_of_a_results_maps_whatever_the_orientation():
+    from bioatt.attention import UNIFIED, viewed
+    from bioatt.priors import Prior
+    from bioatt.volume import Volume
+
+    head_first = np.diag([1.0, 1.0, -1.0])
+    hu = np.full((2, 8, 8), 255, np.uint8)
+    volume = Volume(hu, spacing=(1.0, 1.0, 2.0), origin=(0.0, 0.0, 0.0), direction=head_first, slice_ids=("a", "b"))
+    p = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)  # rows from feet to head
+    prior = Prior(p, ("liver", "lungs"), "test", ("b", "a"))
+    maps = {("last", name): volume for name in ("liver", "lungs", UNIFIED)}
+    found = viewed(maps, "contribution", prior)
+    assert found["last", "liver"].hu[:, 0, 0].tolist() == [0.5, 0.25]
+    assert found["last", UNIFIED].hu.max() == 1
+    assert found["last", "liver"].storage == "float32"
+    assert not viewed(maps, "contrast", prior)["last", "lungs"].hu.any()
+
+
 def test_the_noise_map_follows_the_noise():
     rng = np.random.default_rng(0)
     hu = rng.normal(0, 1, (2, 96, 96)) * np.where(np.arange(96) < 48, 10, 30)

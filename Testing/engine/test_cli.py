@@ -76,6 +76,12 @@ def test_attention_of_chosen_organs(make_model, scan, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"last_liver.nrrd", "last_spine.nrrd", "last_unified.nrrd"}
     assert sitk.ReadImage(str(folder / "last_liver.nrrd")).GetPixelID() == sitk.sitkUInt8
 
+    other = tmp_path / "contributions"
+    assert main(["attention", str(scan), str(other), *options, "--view", "contribution"]) == 0
+    stored, part = (sitk.GetArrayFromImage(sitk.ReadImage(str(f / "last_liver.nrrd"))) for f in (folder, other))
+    assert stored.any()
+    np.testing.assert_allclose(part, stored / 255 / 17, atol=1e-6)
+
 
 def _colour(path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 30, 30, 3), np.uint8), isVector=True), str(path))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bioatt.attention_views import VIEWS
 from bioatt.commands.denoise import add_engine_arguments, add_input_arguments, parse_slices, with_progress
 
 if TYPE_CHECKING:
-    from bioatt.denoiser import Result
+    from bioatt.network import Stage
+    from bioatt.volume import Volume
 
 HELP = "write attention maps (0 to 1) with the scan's geometry"
 
@@ -21,12 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_arguments(parser)
     parser.add_argument("--stage", choices=("middle", "last", "both"), default="both", help="default both")
     parser.add_argument("--organs", metavar="A,B", help="descriptors to keep, by name (default all)")
+    parser.add_argument(
+        "--view",
+        choices=VIEWS,
+        default="raw",
+        help="raw: A, uint8 (default); contrast: what sets an organ's map apart from the others', -1 to 1; "
+        "contribution: p·A, the organ's part of the unified map (float32)",
+    )
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0")
 
 
 def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
-    from bioatt.attention import AttentionRequest
+    from bioatt.attention import AttentionRequest, viewed
     from bioatt.denoiser import Denoiser
     from bioatt.device import tune_cpu
     from bioatt.network import STAGES
@@ -44,8 +54,13 @@ def run(args: argparse.Namespace) -> None:
     result = with_progress(
         lambda progress: denoiser.denoise(volume, slices=slices, attention=request, progress=progress), "attention"
     )
-    write_maps(result, Path(args.folder))
-    print(f"{args.folder}: {len(result.attention)} maps, stored as uint8; attention = value / 255")
+    maps = result.attention
+    if args.view != "raw":
+        assert result.prior is not None  # a model without one has no maps
+        maps = viewed(maps, args.view, result.prior)
+    write_maps(maps, Path(args.folder))
+    stored = "stored as uint8; attention = value / 255" if args.view == "raw" else f"{args.view}, stored as float32"
+    print(f"{args.folder}: {len(maps)} maps, {stored}")
 
 
 def check_maps_folder(folder: Path) -> None:
@@ -58,10 +73,10 @@ def check_maps_folder(folder: Path) -> None:
     check_folder(folder if folder.is_dir() else folder.absolute().parent)
 
 
-def write_maps(result: Result, folder: Path) -> None:
-    """Write each map of the result as STAGE_ORGAN.nrrd."""
+def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path) -> None:
+    """Write each map as STAGE_ORGAN.nrrd."""
     from bioatt.volume import write_volume
 
     folder.mkdir(exist_ok=True)
-    for (stage, name), volume in result.attention.items():
+    for (stage, name), volume in maps.items():
         write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd")
