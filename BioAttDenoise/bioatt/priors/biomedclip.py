@@ -69,7 +69,7 @@ class BiomedCLIPPrior:
         filled = F.pad(slices, (0, 0, 0, 0, 0, self.batch - len(slices)), value=-1000.0)
         with torch.inference_mode():
             images = (clip_images(filled, self.descriptors.hu_windows, self.side) - self.mean) / self.std
-            with self.compute.autocast():
+            with self.compute.arithmetic():
                 embedded = self.tower(images)
             cosine = F.normalize(embedded.float(), dim=-1) @ self.text.T
             return F.softmax(self.scale * cosine, dim=-1)[: len(slices)].cpu().numpy()
