@@ -41,7 +41,11 @@ class PriorChart:
         self.clear()
         self.prior = prior
         self.along_z = table_along_z(source, prior)
-        if output is not None:
+        if output is None:
+            self.along_z.SetHideFromEditors(True)
+            self.along_z.SetSaveWithScene(False)
+            self._nodes["table"] = self.along_z
+        else:
             former = output.GetNodeReference(PRIOR_ROLE)
             if former is not None:
                 slicer.mrmlScene.RemoveNode(former)

@@ -70,3 +70,14 @@ def test_the_prior_comes_back_with_a_saved_scene(slicer, pair, maps, chart, tmp_
 def test_denoising_again_replaces_the_table(slicer, pair, maps, chart):
     chart.setPrior(*pair, maps.prior)
     assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == 1
+
+
+def test_a_table_without_an_output_goes_with_its_chart(slicer, pair, maps):
+    from BioAttDenoiseLib.chart import PriorChart
+
+    made = PriorChart()
+    made.setPrior(pair[0], None, maps.prior)
+    made.setPrior(pair[0], None, maps.prior)
+    assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == 1
+    made.clear()
+    assert slicer.util.getNodesByClass("vtkMRMLTableNode") == []
