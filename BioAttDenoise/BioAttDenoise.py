@@ -1,9 +1,10 @@
-"""3D Slicer module BioAttDenoise: registration and the four classes Slicer looks for. What they do is in BioAttDenoiseLib."""
+"""3D Slicer module BioAttDenoise: registration and the four classes Slicer looks for. What they do is in
+BioAttDenoiseLib.
+"""
 
 import sys
 
 import slicer
-from BioAttDenoiseLib.logic import DenoiseLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -12,6 +13,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+from BioAttDenoiseLib.logic import DenoiseLogic
 
 
 class BioAttDenoise(ScriptedLoadableModule):
@@ -28,7 +31,8 @@ class BioAttDenoise(ScriptedLoadableModule):
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
         )
         self.parent.acknowledgementText = _(
-            "Implements Kim et al., «BioAtt: Anatomical Prior Driven Low-Dose CT Denoising», with weights trained by this project."
+            "Implements Kim et al., «BioAtt: Anatomical Prior Driven Low-Dose CT Denoising», "
+            "with weights trained by this project."
         )
 
 
@@ -44,7 +48,9 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
         from BioAttDenoiseLib.panel import Panel
 
         self.logic = BioAttDenoiseLogic()
-        self.panel = Panel(self.layout, self.logic, self.resourcePath, lambda: bool(getattr(self.parent, "isEntered", True)))
+        self.panel = Panel(
+            self.layout, self.logic, self.resourcePath, lambda: bool(getattr(self.parent, "isEntered", True))
+        )
         self.ui = self.panel.ui
 
     def enter(self):

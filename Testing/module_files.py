@@ -1,4 +1,6 @@
-"""The files that CMake packages into Slicer: compares BioAttDenoise/CMakeLists.txt with the tree, and with --write brings it up to date."""
+"""The files that CMake packages into Slicer: compares BioAttDenoise/CMakeLists.txt with the tree, and with --write
+brings it up to date.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ def files_of_the_tree() -> dict[str, list[str]]:
     scripts = [path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts]
     resources = [path for path in (MODULE / "Resources").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES]
     data = [path for path in (MODULE / "bioatt").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES]
-    engine = [p for f in ("Anatomy", "Models") for p in (ROOT / "Resources" / f).rglob("*") if p.suffix in SUFFIXES_OF_RESOURCES]
+    engine = [
+        p
+        for f in ("Anatomy", "Models")
+        for p in (ROOT / "Resources" / f).rglob("*")
+        if p.suffix in SUFFIXES_OF_RESOURCES
+    ]
     return {
         "MODULE_PYTHON_SCRIPTS": _relative(scripts, MODULE),
         "MODULE_PYTHON_RESOURCES": _relative([*resources, *data], MODULE),

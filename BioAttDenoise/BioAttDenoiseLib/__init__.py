@@ -1,1 +1,3 @@
-"""BioAttDenoise in Slicer: scene, panel and the engine's process. Never imports torch; talks to `bioatt` only through its worker."""
+"""BioAttDenoise in Slicer: scene, panel and the engine's process. Never imports torch; talks to `bioatt` only through
+its worker.
+"""

@@ -62,11 +62,15 @@ class AdvancedSection(Section):
 
     def onDownload(self) -> None:
         text = _(
-            "BiomedCLIP ({size}) is fetched from the Hugging Face hub, where its licence is stated. No data of yours is sent.\n\nDownload it now?"
+            "BiomedCLIP ({size}) is fetched from the Hugging Face hub, where its licence is stated. "
+            "No data of yours is sent.\n\nDownload it now?"
         ).format(size=BIOMEDCLIP_SIZE)
         if slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: download")):
             self.panel.readiness.ensure(
-                catalogue.BIOMEDCLIP, lambda: self._manage("download", _("Downloading BiomedCLIP…")), self._failed, install=True
+                catalogue.BIOMEDCLIP,
+                lambda: self._manage("download", _("Downloading BiomedCLIP…")),
+                self._failed,
+                install=True,
             )
 
     def onImport(self) -> None:
@@ -78,7 +82,9 @@ class AdvancedSection(Section):
             if folder:
                 self._manage("import", _("Importing BiomedCLIP…"), folder=str(folder))
             return
-        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Model file"), "", "BioAtt model (*.safetensors)")
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("Model file"), "", "BioAtt model (*.safetensors)"
+        )
         path = path[0] if isinstance(path, tuple) else path  # Qt gives a text in PythonQt
         if path:
             self.importModel(Path(path))
@@ -98,7 +104,9 @@ class AdvancedSection(Section):
 
     def onRemove(self) -> None:
         value = self._current()
-        if not slicer.util.confirmOkCancelDisplay(_("Delete {name} from this computer?").format(name=self.ui.manageComboBox.currentText)):
+        if not slicer.util.confirmOkCancelDisplay(
+            _("Delete {name} from this computer?").format(name=self.ui.manageComboBox.currentText)
+        ):
             return
         if value == catalogue.BIOMEDCLIP:
             self._manage("remove", _("Removing BiomedCLIP…"))

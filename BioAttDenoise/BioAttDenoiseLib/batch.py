@@ -16,8 +16,11 @@ SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 class Batch:
     """Mixed into the logic: runs its requests one after another and waits."""
 
-    def denoiseAll(self, volumeNodes: list[Any] | None = None, onDone: Callable[[Any], None] = lambda node: None, **options) -> list[Any]:
-        """Denoise volume nodes (by default every CT volume of the scene that was not made here); returns the output nodes.
+    def denoiseAll(
+        self, volumeNodes: list[Any] | None = None, onDone: Callable[[Any], None] = lambda node: None, **options
+    ) -> list[Any]:
+        """Denoise volume nodes (by default every CT volume of the scene that was not made here); returns the output
+        nodes.
 
         Raises what `denoise` raises; the outputs made before stay.
         """
@@ -28,9 +31,14 @@ class Batch:
         return outputs
 
     def denoiseFolder(
-        self, inputFolder: str | Path, outputFolder: str | Path, onDone: Callable[[Path], None] = lambda path: None, **options
+        self,
+        inputFolder: str | Path,
+        outputFolder: str | Path,
+        onDone: Callable[[Path], None] = lambda path: None,
+        **options,
     ) -> list[Path]:
-        """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names; the scene is not touched.
+        """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names;
+        the scene is not touched.
 
         Returns what was written. Raises EngineError for the first one that cannot be denoised.
         """

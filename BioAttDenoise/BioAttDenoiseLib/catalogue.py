@@ -1,4 +1,6 @@
-"""The models that the panel offers: those that ship, those the user imported, and whether BiomedCLIP is here. Reads JSON, no weights."""
+"""The models that the panel offers: those that ship, those the user imported, and whether BiomedCLIP is here. Reads
+JSON, no weights.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def models() -> list[ModelEntry]:
     except (OSError, ValueError, KeyError):
         lines = []  # the engine says what is wrong with the installation when it runs
     entries = [
-        ModelEntry(line["name"], line["name"], line["summary"], any((f / line["file"]).is_file() for f in (own, shipped)))
+        ModelEntry(
+            line["name"], line["name"], line["summary"], any((f / line["file"]).is_file() for f in (own, shipped))
+        )
         for line in lines
     ]
     known = {line["file"] for line in lines}

@@ -1,11 +1,13 @@
-"""Jobs for the engine's process: submitted from the main thread, answered through callbacks on the main thread by `poll()`.
+"""Jobs for the engine's process: submitted from the main thread, answered through callbacks on the main thread by
+`poll()`.
 
-Knows neither Qt nor MRML. The process is started with the first job and kept; when it dies, the job that ran fails with a message a
-clinician understands, and the next job starts a new one.
+Knows neither Qt nor MRML. The process is started with the first job and kept; when it dies, the job that ran fails with
+a message a clinician understands, and the next job starts a new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +19,22 @@ CANCEL_PATIENCE_S = 0.7
 """How long a cancelled job may take to end by itself before the process is ended by force."""
 
 HINTS = {
-    "memory": "The computer ran out of memory. Close other programs, denoise fewer slices, or choose a smaller tile size under Advanced.",
-    "disk": "The disk is full. Free some space, or choose another folder for temporary files in Edit / Application Settings / Modules.",
+    "memory": "The computer ran out of memory. Close other programs, denoise fewer slices, or choose a smaller tile "
+    "size under Advanced.",
+    "disk": "The disk is full. Free some space, or choose another folder for temporary files in "
+    "Edit / Application Settings / Modules.",
     "install": "The engine is not completely installed. Use «Check installation» under Advanced.",
-    "crash": "The denoising process ended unexpectedly. Your scene is unchanged; press Denoise to try again. The log under Advanced says more.",
-    "internal": "This is a fault of BioAttDenoise. Your scene is unchanged; please report it with the log under Advanced.",
+    "crash": "The denoising process ended unexpectedly. Your scene is unchanged; press Denoise to try again. "
+    "The log under Advanced says more.",
+    "internal": "This is a fault of BioAttDenoise. Your scene is unchanged; please report it with the log under "
+    "Advanced.",
 }
 
 
 class EngineError(Exception):
-    """A job that failed. kind: input, memory, disk, install, crash, engine, internal, protocol; str() is the message for the user."""
+    """A job that failed. kind: input, memory, disk, install, crash, engine, internal, protocol; str() is the message
+    for the user.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
@@ -79,7 +87,8 @@ class Engine:
         on_progress: Callable[[dict[str, Any]], None] = lambda message: None,
         prepare: Callable[[EngineProcess], dict[str, Any]] | None = None,
     ) -> Job:
-        """Start a job. `prepare(process)` runs off the main thread before the request is sent and returns further fields of it.
+        """Start a job. `prepare(process)` runs off the main thread before the request is sent and returns further
+        fields of it.
 
         Raises EngineError where a job is under way or the process cannot be started.
         """
@@ -102,10 +111,8 @@ class Engine:
             return
         job.cancelled_at = time.monotonic()
         if job.identity is not None:
-            try:
+            with contextlib.suppress(EngineGoneError):  # then `gone` is on its way
                 self.process.cancel(job.identity)
-            except EngineGoneError:
-                pass  # `gone` is on its way
 
     def poll(self) -> None:
         """Bring what has come from the process to the callbacks. Call it often from the main thread."""
@@ -136,10 +143,8 @@ class Engine:
                 raise EngineError("install", f"{error}. {HINTS['install']}") from None
 
     def _send(self, job: Job) -> None:
-        try:
+        with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job
             job.identity = self.process.request(job.kind, **job.fields)
-        except EngineGoneError:
-            pass  # the message `gone` ends the job
 
     def _handle(self, message: dict[str, Any]) -> None:
         job, kind = self.job, message["type"]
@@ -188,7 +193,9 @@ class Engine:
             self._finish(job, job.on_cancelled)
         elif exit_code in (-9, 137):
             text = "The denoising process was ended by the system, most likely because memory ran out."
-            self._finish(job, lambda: job.on_error(EngineError("memory", f"{text}\n{HINTS['memory']} Your scene is unchanged.")))
+            self._finish(
+                job, lambda: job.on_error(EngineError("memory", f"{text}\n{HINTS['memory']} Your scene is unchanged."))
+            )
         else:
             self._finish(job, lambda: job.on_error(EngineError("crash", HINTS["crash"])))
 

@@ -1,11 +1,13 @@
 """The engine's process as Slicer sees it: started, spoken to in JSON lines, and ended with everything it started.
 
-Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md; two are added here: `gone {exit}` when the process has
-ended, and `prepared {id}` from `run_in_background`. Reader threads fill a queue, the caller empties it with `messages()`.
+Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md; two are added here: `gone {exit}` when the
+process has ended, and `prepared {id}` from `run_in_background`. Reader threads fill a queue, the caller empties it with
+`messages()`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -33,12 +35,17 @@ class EngineGoneError(Exception):
 class EngineProcess:
     """One worker process with its private folder for arrays.
 
-    python: the interpreter (PythonSlicer). script: what it runs. temporary: where the private folder is made. environment: the child's.
-    Raises EngineGoneError where it cannot be started.
+    python: the interpreter (PythonSlicer). script: what it runs. temporary: where the private folder is made.
+    environment: the child's. Raises EngineGoneError where it cannot be started.
     """
 
     def __init__(
-        self, python: str, *, script: Path = START_WORKER, temporary: str | None = None, environment: dict[str, str] | None = None
+        self,
+        python: str,
+        *,
+        script: Path = START_WORKER,
+        temporary: str | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.pid: int | None = None
@@ -110,10 +117,8 @@ class EngineProcess:
 
     def stop(self) -> None:
         """End the process by closing its stdin, by force if that takes longer than a moment."""
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-        except OSError:
-            pass
         try:
             self._process.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -122,15 +127,15 @@ class EngineProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """End the process and everything it started (PythonSlicer is a launcher: the interpreter is its child). Does not wait."""
+        """End the process and everything it started (PythonSlicer is a launcher: the interpreter is its child). Does
+        not wait.
+        """
         if os.name == "nt":
             for pid in {self._process.pid, self.pid} - {None}:
                 subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
         else:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.discard()
 
     def discard(self) -> None:
@@ -160,7 +165,12 @@ class EngineProcess:
                 self.log.append(f"unreadable reply: {error}")
                 continue
             except OSError as error:
-                message = {"type": "error", "id": message["id"], "kind": "disk", "message": error.strerror or "unreadable"}
+                message = {
+                    "type": "error",
+                    "id": message["id"],
+                    "kind": "disk",
+                    "message": error.strerror or "unreadable",
+                }
             self._inbox.put(message)
         self.finished = True
         code = self._process.wait()

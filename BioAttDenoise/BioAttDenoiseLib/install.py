@@ -1,7 +1,8 @@
 """What the engine needs in Slicer's Python, and how it gets there: asked for once, never at import, never in tests.
 
-torch is installed by the extension PyTorch (PyTorchUtils), the rest by Slicer's own installer. Whether something is missing is found out in the
-engine's process, by metadata. `PyTorchUtils.torchInstalled()` is never called: it imports torch into Slicer and fails on a half-installed one.
+torch is installed by the extension PyTorch (PyTorchUtils), the rest by Slicer's own installer. Whether something is
+missing is found out in the engine's process, by metadata. `PyTorchUtils.torchInstalled()` is never called: it imports
+torch into Slicer and fails on a half-installed one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ BIOMEDCLIP = "biomedclip"
 
 
 def torch_requirement(system: str | None = None, machine: str | None = None) -> str:
-    """Versions of torch that work here. Windows: 2.13 has paths that Windows cannot write. Intel Macs: 2.2 is the last one."""
+    """Versions of torch that work here. Windows: 2.13 has paths that Windows cannot write. Intel Macs: 2.2 is the last
+    one.
+    """
     system, machine = system or platform.system(), machine or platform.machine()
     if system == "Windows":
         return ">=2.6,<2.13"
@@ -36,16 +39,20 @@ def requirements(resources: Path, prior: str) -> list[str]:
 
 
 def install(packages: list[dict[str, Any]], python: str) -> bool:
-    """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether something was installed.
+    """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether something
+    was installed.
 
-    Raises EngineError where the user declines, in testing mode, or when the installation fails (with instructions for an offline computer).
+    Raises EngineError where the user declines, in testing mode, or when the installation fails (with instructions for
+    an offline computer).
     """
     wanted = [package for package in packages if package["state"] != "ok"]
     if not wanted:
         return False
     names = ", ".join(package["name"] for package in wanted)
     if slicer.app.testingEnabled():
-        raise EngineError("install", _("Not installed: {names}. In testing mode nothing is installed.").format(names=names))
+        raise EngineError(
+            "install", _("Not installed: {names}. In testing mode nothing is installed.").format(names=names)
+        )
     if not _agreed(wanted):
         raise EngineError("install", _("Denoising needs {names}. Press Denoise again to install.").format(names=names))
     torch = next((package for package in wanted if package["name"] == "torch"), None)
@@ -58,7 +65,9 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
     except EngineError:
         raise
     except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
-        raise EngineError("install", _("The installation failed: {error}").format(error=error) + "\n\n" + offline(wanted, python)) from None
+        raise EngineError(
+            "install", _("The installation failed: {error}").format(error=error) + "\n\n" + offline(wanted, python)
+        ) from None
     if torch is not None:
         _offer_restart()
     return True
@@ -79,8 +88,12 @@ def offline(packages: list[dict[str, Any]], python: str) -> str:
 
 def _agreed(packages: list[dict[str, Any]]) -> bool:
     size = _(" (about 2.5 GB with torch for a graphics card)") if any(p["name"] == "torch" for p in packages) else ""
-    text = _("BioAttDenoise needs Python packages that are not installed yet{size}.\n\nInstall them into Slicer now?").format(size=size)
-    details = "\n".join(f"{p['requirement']}: {p['state']}{' (' + p['version'] + ')' if p['version'] else ''}" for p in packages)
+    text = _(
+        "BioAttDenoise needs Python packages that are not installed yet{size}.\n\nInstall them into Slicer now?"
+    ).format(size=size)
+    details = "\n".join(
+        f"{p['requirement']}: {p['state']}{' (' + p['version'] + ')' if p['version'] else ''}" for p in packages
+    )
     return slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: install packages"), detailedText=details)
 
 
@@ -90,7 +103,10 @@ def _install_torch(package: dict[str, Any]) -> None:
     except ImportError:
         raise EngineError(
             "install",
-            _("torch is installed by the extension PyTorch. Install it in the Extensions Manager, restart Slicer, and press Denoise again."),
+            _(
+                "torch is installed by the extension PyTorch. Install it in the Extensions Manager, restart Slicer, "
+                "and press Denoise again."
+            ),
         ) from None
     if package["state"] == "broken":  # pip takes a half-installed package for installed and never repairs it
         slicer.util.pip_uninstall("torch")
@@ -104,11 +120,15 @@ def _install_rest(wanted: list[str]) -> None:
         for requirement in wanted:
             _install_with_dependencies(requirement)
         return
-    packaging.pip_ensure(wanted, skip_packages=BUNDLED, prompt_install=False, prompt_restart=False, requester="BioAttDenoise")
+    packaging.pip_ensure(
+        wanted, skip_packages=BUNDLED, prompt_install=False, prompt_restart=False, requester="BioAttDenoise"
+    )
 
 
 def _install_with_dependencies(requirement: str) -> None:
-    """Slicer 5.10 cannot leave packages out: install without dependencies, then those that are missing and not bundled in the same way."""
+    """Slicer 5.10 cannot leave packages out: install without dependencies, then those that are missing and not bundled
+    in the same way.
+    """
     from importlib import metadata
 
     from packaging.requirements import Requirement
@@ -127,7 +147,10 @@ def _install_with_dependencies(requirement: str) -> None:
 
 
 def _offer_restart() -> None:
-    text = _("torch was installed. Restarting Slicer now is recommended, because the installer has loaded parts of it.\n\nRestart Slicer?")
+    text = _(
+        "torch was installed. Restarting Slicer now is recommended, because the installer has loaded parts of it.\n\n"
+        "Restart Slicer?"
+    )
     if slicer.util.confirmYesNoDisplay(text, _("BioAttDenoise: restart")):
         slicer.util.restart()
 

@@ -1,9 +1,9 @@
 """Denoising for scripts and for the panel: a volume node in, a volume node out, computed in the engine's process.
 
-    logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic()
-    output = logic.denoise(volume, strength=0.8)                                  # waits
-    logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
-    outputs = logic.denoiseAll()                                                  # every CT volume of the scene
+logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic()
+output = logic.denoise(volume, strength=0.8)                                  # waits
+logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
+outputs = logic.denoiseAll()                                                  # every CT volume of the scene
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ POLL_INTERVAL_MS = 25
 
 @dataclass(frozen=True)
 class DenoiseResult:
-    """What came out. volume: the output node. prior: source, descriptors and probabilities by slice, or None. Noise in HU, None where unmeasurable."""
+    """What came out. volume: the output node. prior: source, descriptors and probabilities by slice, or None. Noise in
+    HU, None where unmeasurable.
+    """
 
     volume: Any
     options: DenoiseOptions
@@ -99,12 +101,14 @@ class DenoiseLogic(Batch):
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
         **options,
     ) -> Job:
-        """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's event loop.
+        """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
+        event loop.
 
-        outputVolume: the node to overwrite; None makes «<input> denoised». slices: first and last axial slice, counted from 1; or roi, a markups
-        ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all), unified} keeps the attention maps of the same
-        run as `DenoiseResult.attention`, of the region's slices. options: the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}.
-        Raises ValueError for a volume or region that cannot be denoised, EngineError where a denoising is running.
+        outputVolume: the node to overwrite; None makes «<input> denoised». slices: first and last axial slice, counted
+        from 1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
+        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
+        the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
+        or region that cannot be denoised, EngineError where a denoising is running.
         """
         chosen = DenoiseOptions(**options)
         region, snapshot = self._input(inputVolume, outputVolume, slices, roi)
@@ -194,7 +198,9 @@ class DenoiseLogic(Batch):
         if problem:
             raise ValueError(problem)
         if output is not None and output is node:
-            raise ValueError(_("The output would overwrite the input. Choose another output volume, or «Create new volume»."))
+            raise ValueError(
+                _("The output would overwrite the input. Choose another output volume, or «Create new volume».")
+            )
         array = slicer.util.arrayFromVolume(node)
         matrix = volumes.ijk_to_ras(node)
         if roi is not None:
@@ -203,7 +209,9 @@ class DenoiseLogic(Batch):
             return regions.slice_region(array.shape, matrix, *slices), array
         return regions.whole_region(array.shape, matrix), array
 
-    def _store(self, source, target, region: regions.Region, options: DenoiseOptions, reply: dict[str, Any]) -> DenoiseResult:
+    def _store(
+        self, source, target, region: regions.Region, options: DenoiseOptions, reply: dict[str, Any]
+    ) -> DenoiseResult:
         """Put the reply into the scene. Nothing is added before everything that can fail is done."""
         before = slicer.util.arrayFromVolume(source)
         if region.whole:
@@ -249,5 +257,7 @@ def _lost(node: Any, stamp: int) -> str:
     if not slicer.mrmlScene.IsNodePresent(node):
         return _("The input volume was removed while it was denoised. Nothing was added to the scene.")
     if node.GetImageData() is None or node.GetImageData().GetMTime() != stamp:
-        return _("The input volume was changed while it was denoised. Nothing was added to the scene; press Denoise again.")
+        return _(
+            "The input volume was changed while it was denoised. Nothing was added to the scene; press Denoise again."
+        )
     return ""

@@ -1,4 +1,6 @@
-"""The module's panel: binds the widgets to the scene's parameters, starts and cancels denoisings, and says how they went."""
+"""The module's panel: binds the widgets to the scene's parameters, starts and cancels denoisings, and says how they
+went.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ SECTIONS = (CompareSection, AttentionSection, NumbersSection, AdvancedSection)
 
 PRIORS = (
     ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
-    ("biomedclip", "BiomedCLIP", "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced."),
+    (
+        "biomedclip",
+        "BiomedCLIP",
+        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced.",
+    ),
     ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
     ("random", "Random", "A random guess: a control for experiments."),
 )
@@ -46,7 +52,9 @@ class State(Enum):
 class Panel(VTKObservationMixin):
     """One panel on one logic. entered() says whether the module is on screen."""
 
-    def __init__(self, layout: Any, logic: Any, resourcePath: Callable[[str], str], entered: Callable[[], bool]) -> None:
+    def __init__(
+        self, layout: Any, logic: Any, resourcePath: Callable[[str], str], entered: Callable[[], bool]
+    ) -> None:
         super().__init__()
         self.logic, self.resourcePath, self.entered = logic, resourcePath, entered
         self.parameters: Any = None
@@ -82,7 +90,12 @@ class Panel(VTKObservationMixin):
         """The module comes on screen: find out in the background what this computer has."""
         self.initializeParameters()
         if not slicer.app.testingEnabled() and not self.readiness.devices and not self.logic.engine.busy:
-            self.readiness.ensure(self.parameters.prior, self.update, lambda error: self.update(), install=False)
+            self.readiness.ensure(self.parameters.prior, self._foundOut, lambda error: self.update(), install=False)
+
+    def _foundOut(self) -> None:
+        self.update()
+        if self.parameters is not None and self.parameters.inputVolume is not None:
+            self.readiness.warm(options(self.parameters).request())
 
     def exit(self) -> None:
         """Another module comes on screen; what runs goes on."""
@@ -164,7 +177,9 @@ class Panel(VTKObservationMixin):
 
     def refreshChoices(self) -> None:
         """Offer the models and sources of anatomy that there are now."""
-        models = [("auto", _("Automatic"), _("The full model on a graphics card, the fast one on the processor."), True)]
+        models = [
+            ("auto", _("Automatic"), _("The full model on a graphics card, the fast one on the processor."), True)
+        ]
         for entry in catalogue.models():
             label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
             models.append((entry.value, label, entry.summary, entry.present))
@@ -182,7 +197,9 @@ class Panel(VTKObservationMixin):
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
         self.ui.denoiseButton.enabled = self.state is not State.CANCELLING and not (idle and problem)
-        self.ui.denoiseButton.text = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}.get(self.state, _("Cancel"))
+        self.ui.denoiseButton.text = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}.get(
+            self.state, _("Cancel")
+        )
         ready = _("Denoise the volume. Slicer stays usable meanwhile.")
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else _("Stop. The scene stays as it is.")
         self.ui.progressBar.visible = not idle
@@ -289,7 +306,9 @@ class Panel(VTKObservationMixin):
     def _failed(self, error: Exception) -> None:
         self._enterState(State.IDLE, f"⚠ {error}")
         if isinstance(error, EngineError) and error.kind != "input":
-            slicer.util.errorDisplay(str(error), windowTitle="BioAttDenoise", detailedText=self.logic.engine.log or None)
+            slicer.util.errorDisplay(
+                str(error), windowTitle="BioAttDenoise", detailedText=self.logic.engine.log or None
+            )
         elif not isinstance(error, (EngineError, ValueError)):
             raise error
 

@@ -48,8 +48,8 @@ class Precision(Enum):
 class BioAttDenoiseParameterNode:
     """The module's parameters.
 
-    outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not, but people do;
-    lastSlice 0 means the last one. strength is in percent. tileSize 0 means whole slices.
+    outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not,
+    but people do; lastSlice 0 means the last one. strength is in percent. tileSize 0 means whole slices.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode

@@ -1,4 +1,6 @@
-"""The current slice, denoised and laid over its slice view. The network runs once a slice; strength is blended here, at once."""
+"""The current slice, denoised and laid over its slice view. The network runs once a slice; strength is blended here, at
+once.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ class Preview:
         self._blend()
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             if composite.GetBackgroundVolumeID() == source.GetID():
-                self.shown.layers.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
+                self.shown.layers.append(
+                    (composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
+                )
                 composite.SetForegroundVolumeID(node.GetID())
                 composite.SetForegroundOpacity(1.0)
 
@@ -132,7 +136,9 @@ class Preview:
 
 
 def current_slice(node: Any) -> int:
-    """Index, along the volume's axial axis, of the slice on screen: in a view that shows the volume axially, else the middle one."""
+    """Index, along the volume's axial axis, of the slice on screen: in a view that shows the volume axially, else the
+    middle one.
+    """
     matrix = volumes.ijk_to_ras(node)
     axis = regions.axial_axis(matrix)
     count = slicer.util.arrayFromVolume(node).shape[axis]

@@ -1,4 +1,6 @@
-"""Before the first denoising: is everything installed, and which devices are there. Asks the engine's process, so Slicer never waits."""
+"""Before the first denoising: is everything installed, and which devices are there. Asks the engine's process, so
+Slicer never waits.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,11 @@ class Readiness:
         self._checked.clear()
         self.devices = []
 
-    def ensure(self, prior: str, onReady: Callable[[], None], onError: Callable[[Exception], None], install: bool) -> None:
-        """Call onReady when everything for a prior's source is there. Missing packages are installed after asking, or with install=False are an error.
+    def ensure(
+        self, prior: str, onReady: Callable[[], None], onError: Callable[[Exception], None], install: bool
+    ) -> None:
+        """Call onReady when everything for a prior's source is there. Missing packages are installed after asking, or
+        with install=False are an error.
 
         Called again while an answer is awaited, the new callbacks take the place of the old ones.
         """
@@ -38,6 +43,16 @@ class Readiness:
         self._waiting = prior, onReady, onError, install
         if not self.checking:
             self._check()
+
+    def warm(self, fields: dict[str, Any]) -> None:
+        """Have the model of these options in memory before it is needed. What fails here is told when it is needed."""
+        if not self.checking and not self.logic.engine.busy:
+            self._ask("load", fields, lambda reply: self._continue())
+
+    def _continue(self) -> None:
+        """Somebody may have begun to wait while the model was loaded."""
+        if self._waiting is not None:
+            self.ensure(*self._waiting)
 
     def drop(self) -> None:
         """Nobody waits any more; an answer that is on its way is still taken in."""
@@ -98,7 +113,7 @@ class Readiness:
                 kind,
                 fields,
                 on_result=lambda reply: settle(answered, reply),
-                on_error=lambda error: settle(self._fail, error),
+                on_error=lambda error: settle(self._continue) if kind == "load" else settle(self._fail, error),
                 on_cancelled=lambda: settle(self.drop),
             )
         except EngineError as error:

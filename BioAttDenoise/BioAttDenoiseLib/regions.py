@@ -1,4 +1,5 @@
-"""Which voxels are denoised: a range of axial slices of an array, with neighbours for the prior, and within it perhaps a box.
+"""Which voxels are denoised: a range of axial slices of an array, with neighbours for the prior, and within it perhaps
+a box.
 
 Arrays are (k, j, i) as MRML gives them. Only numpy is needed.
 """
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 PRIOR_CONTEXT = 4
-"""Slices on either side that the prior looks at (as `bioatt.denoiser.PRIOR_CONTEXT`), so that a slice alone gets the prior it has in its volume."""
+"""Slices on either side that the prior looks at (as `bioatt.denoiser.PRIOR_CONTEXT`), so that a slice alone gets the
+prior it has in its volume.
+"""
 
 
 def axial_axis(ijk_to_ras: np.ndarray) -> int:
@@ -24,7 +27,9 @@ def axial_axis(ijk_to_ras: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Region:
-    """Slices `start … stop-1` along array axis `axis`; `box` limits what changes to a box of the whole array (one slice object an axis)."""
+    """Slices `start … stop-1` along array axis `axis`; `box` limits what changes to a box of the whole array (one slice
+    object an axis).
+    """
 
     axis: int
     start: int
@@ -82,7 +87,9 @@ def whole_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> Region:
 
 
 def slice_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, first: int, last: int) -> Region:
-    """Axial slices first … last, counted from 1; last 0 means the last one. Raises ValueError where there are none such."""
+    """Axial slices first … last, counted from 1; last 0 means the last one. Raises ValueError where there are none
+    such.
+    """
     axis = axial_axis(ijk_to_ras)
     count = shape[axis]
     last = last or count
@@ -92,7 +99,9 @@ def slice_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, first: int, las
 
 
 def box_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, corners_ras: np.ndarray) -> Region:
-    """The voxels of a box given by its 8 corners in RAS (8, 3). Raises ValueError where the box lies outside the volume."""
+    """The voxels of a box given by its 8 corners in RAS (8, 3). Raises ValueError where the box lies outside the
+    volume.
+    """
     ras_to_ijk = np.linalg.inv(ijk_to_ras)
     ijk = corners_ras @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3]
     low = np.ceil(ijk.min(axis=0) - 1e-6).astype(int)[::-1]

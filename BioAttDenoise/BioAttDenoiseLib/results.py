@@ -13,8 +13,15 @@ def summary(result: Any) -> str:
     rows = []
     if result.noise_before is not None and result.noise_after is not None and result.noise_before > 0:
         change = 100 * (result.noise_after / result.noise_before - 1)
-        rows.append((_("Noise"), f"<b>{result.noise_before:.1f} → {result.noise_after:.1f} HU</b> ({change:+.0f} %)".replace("-", "−")))
-    rows.append((_("Time"), _("{time} on {device}").format(time=duration(result.seconds), device=device(result.device))))
+        rows.append(
+            (
+                _("Noise"),
+                f"<b>{result.noise_before:.1f} → {result.noise_after:.1f} HU</b> ({change:+.0f} %)".replace("-", "−"),
+            )
+        )
+    rows.append(
+        (_("Time"), _("{time} on {device}").format(time=duration(result.seconds), device=device(result.device)))
+    )
     rows.append((_("Model"), html.escape(f"{result.model['name']} ({result.model['sha256'][:8]})")))
     prior = source(result.prior["source"]) if result.prior else _("none")
     rows.append((_("Anatomy"), html.escape(prior)))
@@ -52,4 +59,9 @@ def device(name: str) -> str:
 
 def source(name: str) -> str:
     """The engine's name of a prior's source, for people."""
-    return {"embedded": _("built-in"), "biomedclip": "BiomedCLIP", "uniform": _("none (uniform)"), "random": _("random")}.get(name, name)
+    return {
+        "embedded": _("built-in"),
+        "biomedclip": "BiomedCLIP",
+        "uniform": _("none (uniform)"),
+        "random": _("random"),
+    }.get(name, name)

@@ -1,4 +1,6 @@
-"""A collapsible part of the panel with widgets of its own: how attention, comparison and whatever comes later join the panel."""
+"""A collapsible part of the panel with widgets of its own: how attention, comparison and whatever comes later join the
+panel.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ import slicer
 
 
 class Section:
-    """Loads `uiFile` and puts it into the panel. Widgets with a SlicerParameterName are bound to the panel's parameter node.
+    """Loads `uiFile` and puts it into the panel. Widgets with a SlicerParameterName are bound to the panel's parameter
+    node.
 
-    panel gives `logic`, `parameters` (None while a scene closes), `resourcePath(name)`, `lastResult` and `showStatus(text)`.
+    panel gives `logic`, `parameters` (None while a scene closes), `resourcePath(name)`, `lastResult` and
+    `showStatus(text)`.
     """
 
     uiFile = ""

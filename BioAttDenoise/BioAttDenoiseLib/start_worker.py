@@ -1,4 +1,6 @@
-"""Started by Slicer with PythonSlicer: finds the engine beside this folder, whether installed or in a clone, and runs its worker."""
+"""Started by Slicer with PythonSlicer: finds the engine beside this folder, whether installed or in a clone, and runs
+its worker.
+"""
 
 import os
 import sys

@@ -25,7 +25,9 @@ def problem(node: Any) -> str:
         return _("This is a color image. Choose a CT volume.")
     found = modality(node)
     if found not in ("", "CT"):
-        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(modality=found)
+        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(
+            modality=found
+        )
     return ""
 
 
@@ -70,13 +72,19 @@ def box_corners(roi: Any, node: Any) -> np.ndarray:
 
 
 def acquisition(node: Any) -> dict[str, Any]:
-    """How a scan loaded from DICOM was made, as far as the engine asks: kernel, slice thickness, tube voltage, modality."""
+    """How a scan loaded from DICOM was made, as far as the engine asks: kernel, slice thickness, tube voltage,
+    modality.
+    """
     found: dict[str, Any] = {"modality": modality(node) or None}
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None:
         return found
-    for key, tag, kind in (("kernel", "0018,1210", str), ("slice_thickness_mm", "0018,0050", float), ("kvp", "0018,0060", float)):
+    for key, tag, kind in (
+        ("kernel", "0018,1210", str),
+        ("slice_thickness_mm", "0018,0050", float),
+        ("kvp", "0018,0060", float),
+    ):
         text = database.instanceValue(uids[0], tag).split("\\")[0].strip()
         try:
             found[key] = kind(text) if text else None
@@ -86,7 +94,9 @@ def acquisition(node: Any) -> dict[str, Any]:
 
 
 def make_output(source: Any, target: Any, name: str) -> Any:
-    """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject hierarchy. Voxels are not set."""
+    """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject
+    hierarchy. Voxels are not set.
+    """
     created = target is None
     if created:
         name = slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name

@@ -181,7 +181,9 @@ class Worker:
         models.run(Namespace(action=request["action"], name=request["name"], folder=request.get("folder"), yes=True))
         return {}
 
-    def _run(self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]) -> dict[str, Any]:
+    def _run(
+        self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]
+    ) -> dict[str, Any]:
         identity = request["id"]
         start = time.monotonic()
         volume = self._volume(request["volume"])
@@ -229,8 +231,10 @@ class Worker:
         return reply
 
     def _denoiser(self, request: dict[str, Any]) -> Denoiser:
-        """The denoiser for a request's model, prior, device, precision and tile: the last one, where they are the same."""
-        options = {key: request[key] for key in ("prior", "device", "precision", "tile") if request.get(key) is not None}
+        """The denoiser for a request's options: the last one, where they are the same."""
+        options = {
+            key: request[key] for key in ("prior", "device", "precision", "tile") if request.get(key) is not None
+        }
         key = json.dumps([request.get("model", "auto"), options], sort_keys=True)
         if self.loaded is None or self.loaded[0] != key:
             self.loaded = None  # give the memory back first
@@ -310,7 +314,12 @@ def _make_denoiser(model: str, **options: Any) -> Denoiser:
 
 def _model(denoiser: Denoiser) -> dict[str, Any]:
     model = denoiser.model
-    return {"name": model.name, "version": model.version, "sha256": model.sha256, "descriptors": list(model.descriptors)}
+    return {
+        "name": model.name,
+        "version": model.version,
+        "sha256": model.sha256,
+        "descriptors": list(model.descriptors),
+    }
 
 
 def _prior_table(table: dict[str, Any]) -> dict[str, Any]:
@@ -357,4 +366,3 @@ def main(
     threading.Thread(target=worker.listen, args=(requests,), daemon=True).start()
     channel.send("ready", pid=os.getpid(), protocol=PROTOCOL, version=bioatt.__version__)
     worker.serve()
-

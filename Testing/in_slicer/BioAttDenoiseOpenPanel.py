@@ -1,4 +1,6 @@
-"""In Slicer: opens the module's panel as a user does. An error while a panel is built is only printed by Slicer, so it is caught here."""
+"""In Slicer: opens the module's panel as a user does. An error while a panel is built is only printed by Slicer, so it
+is caught here.
+"""
 
 import sys
 import traceback

@@ -21,7 +21,7 @@ for folder in (ROOT / "Testing", ROOT / "BioAttDenoise"):
 
 @pytest.fixture(scope="session")
 def slicer() -> Any:
-    """The module `slicer` of the running headless Slicer. Without its libraries the test skips; with CI=true it fails."""
+    """The module `slicer` of the headless Slicer. Without its libraries the test skips; with CI=true it fails."""
     import slicer_runtime
 
     if problem := slicer_runtime.missing_libraries():
@@ -45,7 +45,7 @@ def scene(slicer: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def make_ct(scene: Any, slicer: Any) -> Callable[..., Any]:
-    """make_ct(slices=12, size=32, name="CT") adds a volume of plausible HU with an oblique-free, non-trivial geometry."""
+    """make_ct(slices=12, size=32, name="CT") adds a volume of plausible HU with a geometry of its own."""
 
     def make(slices: int = 12, size: int = 32, name: str = "CT", dtype: Any = np.int16) -> Any:
         noise = np.random.default_rng(7).normal(0, 30, (slices, size, size))
@@ -162,7 +162,9 @@ class Driver:
         self.parameters.model = behaviour
 
     def wait_idle(self) -> None:
-        self.until(lambda: self.panel.state.value == "idle" and not self.panel.live.computing and not self.logic.engine.busy)
+        self.until(
+            lambda: self.panel.state.value == "idle" and not self.panel.live.computing and not self.logic.engine.busy
+        )
 
     def denoise(self) -> None:
         self.click(self.ui.denoiseButton)
@@ -170,7 +172,9 @@ class Driver:
 
 
 @pytest.fixture
-def make_driver(module: Any, views: Any, slicer: Any, until: Callable[..., None], monkeypatch: Any) -> Iterator[Callable[[], Driver]]:
+def make_driver(
+    module: Any, views: Any, slicer: Any, until: Callable[..., None], monkeypatch: Any
+) -> Iterator[Callable[[], Driver]]:
     """make_driver() opens a fresh panel with the stand-in engine; error pop-ups are kept in driver.errors."""
     made = []
     errors: list[str] = []

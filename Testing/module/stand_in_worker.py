@@ -1,10 +1,11 @@
-"""The worker with a stand-in for the denoiser, for tests of everything around it. The model's name chooses its behaviour.
+"""The worker with a stand-in for the denoiser, for tests of everything around it. The model's name chooses its
+behaviour.
 
-    steady    subtracts 10 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
-    stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
-    killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
-    full      the disk is full                                 chatty     prints on stdout, from Python and from C
-    missing   a library is missing                             refused    the input is refused
+steady    subtracts 10 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
+stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
+killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
+full      the disk is full                                 chatty     prints on stdout, from Python and from C
+missing   a library is missing                             refused    the input is refused
 """
 
 import errno
@@ -47,7 +48,12 @@ class StandInDenoiser:
                 raise Cancelled("cancelled")
             progress((k + 1) / count, k + 1, count, 0.05 * (count - k - 1))
         p = np.tile(np.array([0.5, 0.3, 0.2], np.float32), (count, 1))
-        table = {"descriptors": DESCRIPTORS, "slices": part.slice_ids, "probabilities": p.tolist(), "source": self.prior}
+        table = {
+            "descriptors": DESCRIPTORS,
+            "slices": part.slice_ids,
+            "probabilities": p.tolist(),
+            "source": self.prior,
+        }
         maps = {}
         if attention is not None:
             names = [*(DESCRIPTORS if attention.descriptors is None else attention.descriptors), "unified"]

@@ -47,7 +47,10 @@ def test_models_offered(models, make_driver):
 def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
     from BioAttDenoiseLib import catalogue
 
-    listed = [catalogue.ModelEntry("gone", "gone", "was here once", False), catalogue.ModelEntry("here", "here", "is here", True)]
+    listed = [
+        catalogue.ModelEntry("gone", "gone", "was here once", False),
+        catalogue.ModelEntry("here", "here", "is here", True),
+    ]
     monkeypatch.setattr(catalogue, "models", lambda: listed)
     driver = make_driver()
     box = driver.ui.modelComboBox

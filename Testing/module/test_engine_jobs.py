@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from BioAttDenoiseLib.engine import Engine, EngineError
 from BioAttDenoiseLib.engine_process import START_WORKER, EngineGoneError, EngineProcess
 

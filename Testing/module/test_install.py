@@ -1,4 +1,6 @@
-"""What gets installed, how, and after which question: with stand-ins for Slicer's installer and for PyTorchUtils, which really install nothing."""
+"""What gets installed, how, and after which question: with stand-ins for Slicer's installer and for PyTorchUtils, which
+really install nothing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def world(slicer, install, monkeypatch):
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", ask)
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, title=None: calls.restart)
     monkeypatch.setattr(slicer.util, "pip_uninstall", calls.uninstalled.append)
-    monkeypatch.setattr(packaging, "pip_ensure", lambda wanted, **more: calls.__dict__.setdefault("rest", []).append((wanted, more)))
+    monkeypatch.setattr(
+        packaging, "pip_ensure", lambda wanted, **more: calls.__dict__.setdefault("rest", []).append((wanted, more))
+    )
     return calls
 
 
@@ -69,7 +73,12 @@ def test_torch_by_its_extension_and_the_rest_by_slicer(install, world):
 
 @pytest.mark.parametrize(
     ("system", "machine", "expected"),
-    [("Windows", "AMD64", ">=2.6,<2.13"), ("Linux", "x86_64", ">=2.6"), ("Darwin", "arm64", ">=2.6"), ("Darwin", "x86_64", ">=2.2,<2.3")],
+    [
+        ("Windows", "AMD64", ">=2.6,<2.13"),
+        ("Linux", "x86_64", ">=2.6"),
+        ("Darwin", "arm64", ">=2.6"),
+        ("Darwin", "x86_64", ">=2.2,<2.3"),
+    ],
 )
 def test_versions_of_torch(install, system, machine, expected):
     assert install.torch_requirement(system, machine) == expected
@@ -103,7 +112,9 @@ def test_an_offline_computer_gets_exact_instructions(install, world):
 
     world.failure = subprocess.CalledProcessError(1, "pip")
     with pytest.raises(EngineError) as caught:
-        install.install([package("torch", "missing"), package("safetensors", "missing")], "/opt/Slicer/bin/PythonSlicer")
+        install.install(
+            [package("torch", "missing"), package("safetensors", "missing")], "/opt/Slicer/bin/PythonSlicer"
+        )
     text = str(caught.value)
     assert 'pip download --dest packages "torch>=1" "safetensors>=1"' in text
     assert '"/opt/Slicer/bin/PythonSlicer" -m pip install --no-index --find-links packages' in text
@@ -129,10 +140,16 @@ def test_a_restart_is_offered_after_torch(install, world, slicer, monkeypatch, a
 
 
 def test_slicer_5_10_installs_without_touching_what_is_bundled(install, world, slicer, monkeypatch):
-    """No slicer.packaging there: packages go in without dependencies, then the dependencies that are neither there nor bundled."""
+    """No slicer.packaging there: packages go in without dependencies, then the dependencies that are neither there nor
+    bundled.
+    """
     from importlib import metadata
 
-    tree = {"clip": ["torch>=2", "ftfy", "numpy", 'pytest; extra == "dev"'], "ftfy": ["wcwidth>=99", "packaging"], "wcwidth": []}
+    tree = {
+        "clip": ["torch>=2", "ftfy", "numpy", 'pytest; extra == "dev"'],
+        "ftfy": ["wcwidth>=99", "packaging"],
+        "wcwidth": [],
+    }
     installed = []
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     monkeypatch.delattr(slicer, "packaging", raising=False)
@@ -166,7 +183,9 @@ class Installation:
     def add(self, name: str, version: str | None = "2.9", record: bool = True, code: bool = True) -> None:
         info = self.folder / f"{name}-{version or '0'}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n" + (f"Version: {version}\n" if version else ""))
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\n" + (f"Version: {version}\n" if version else "")
+        )
         if record:
             (info / "RECORD").write_text(f"{name}/__init__.py,,\n")
         if code:
@@ -192,7 +211,9 @@ def site(tmp_path, monkeypatch):
     ],
 )
 def test_states_by_metadata_alone(site, how, state):
-    """A half-installed package keeps metadata without version or record, or has lost its code. Nothing is imported to find out."""
+    """A half-installed package keeps metadata without version or record, or has lost its code. Nothing is imported to
+    find out.
+    """
     from bioatt.installation import check_requirements
 
     if how is not None:

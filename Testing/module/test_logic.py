@@ -1,4 +1,4 @@
-"""Denoising volume nodes without a panel: geometry, look, place in the scene, attributes, regions, and what goes wrong."""
+"""Denoising volume nodes without a panel: geometry, look, place in the scene, regions, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from BioAttDenoiseLib.engine import EngineError
 
 

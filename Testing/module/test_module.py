@@ -1,4 +1,6 @@
-"""What Slicer itself asks of a module: registration, generic tests, no main window, its own self test, nothing heavy at import."""
+"""What Slicer itself asks of a module: registration, generic tests, no main window, its own self test, nothing heavy at
+import.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +72,18 @@ def test_a_reloaded_module_works(module, make_driver, make_ct, slicer, monkeypat
     kept = {name: value for name, value in sys.modules.items() if name.startswith("BioAttDenoiseLib")}
     try:
         driver.python.onReload()
-        assert not [name for name in sys.modules if name.startswith("BioAttDenoiseLib")], "the library is imported afresh"
+        assert not [name for name in sys.modules if name.startswith("BioAttDenoiseLib")], (
+            "the library is imported afresh"
+        )
     finally:
         sys.modules.update(kept)
     assert reloaded == [driver.python]
 
 
 def test_the_module_never_imports_torch(slicer):
-    """Slicer's process: neither opening the panel nor importing any part of the library brings in what only the engine's process may hold."""
+    """Slicer's process: neither opening the panel nor importing any part of the library brings in what only the
+    engine's process may hold.
+    """
     script = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "Testing")!r})
@@ -96,7 +102,9 @@ print(sorted(set(sys.modules) & {{"torch", "safetensors", "numba", "skimage", "o
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("path", sorted(MODULE.glob("BioAttDenoiseLib/*.py")) + [MODULE / "BioAttDenoise.py"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [*sorted(MODULE.glob("BioAttDenoiseLib/*.py")), MODULE / "BioAttDenoise.py"], ids=lambda p: p.name
+)
 def test_imports_go_one_way(path):
     """Slicer's side imports what Slicer has, and of the engine only what needs no torch (see above)."""
     if path.name == "start_worker.py":

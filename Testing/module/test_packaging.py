@@ -1,4 +1,6 @@
-"""The Slicer extension as CMake builds it: lists complete, metadata well-formed, and the installed tree works like the clone."""
+"""The Slicer extension as CMake builds it: lists complete, metadata well-formed, and the installed tree works like the
+clone.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,23 @@ APT_LINE = "apt-get install -y --no-install-recommends cmake make"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The extension configured and installed against a stub of Slicer's CMake package: its qt-scripted-modules folder."""
+    """The extension configured and installed against a stub of Slicer's CMake package: (build, qt-scripted-modules)."""
     if shutil.which("cmake") is None or shutil.which("make") is None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"cmake or make is missing: {APT_LINE}")
         pytest.skip(f"cmake or make is missing: {APT_LINE}")
     build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("install")
-    no_compiler = [f"-DCMAKE_{c}_{k}" for c in ("C", "CXX") for k in (f"COMPILER={sys.executable}", "COMPILER_FORCED=ON")]
-    command = ["cmake", "-G", "Unix Makefiles", f"-DSlicer_DIR={STUB}", f"-DCMAKE_INSTALL_PREFIX={prefix}", *no_compiler]
+    no_compiler = [
+        f"-DCMAKE_{c}_{k}" for c in ("C", "CXX") for k in (f"COMPILER={sys.executable}", "COMPILER_FORCED=ON")
+    ]
+    command = [
+        "cmake",
+        "-G",
+        "Unix Makefiles",
+        f"-DSlicer_DIR={STUB}",
+        f"-DCMAKE_INSTALL_PREFIX={prefix}",
+        *no_compiler,
+    ]
     for step in ([*command, str(ROOT)], ["cmake", "--build", "."], ["cmake", "--install", "."]):
         run = subprocess.run(step, cwd=build, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
@@ -73,14 +84,22 @@ def test_the_installed_tree_is_complete(installed):
 def test_tests_are_registered(installed):
     build, _ = installed
     listed = subprocess.run(["ctest", "-N"], cwd=build, capture_output=True, text=True).stdout
-    for name in ("py_nomainwindow_qSlicerBioAttDenoiseModuleGenericTest", "py_BioAttDenoise", "py_BioAttDenoiseOpenPanel"):
+    for name in (
+        "py_nomainwindow_qSlicerBioAttDenoiseModuleGenericTest",
+        "py_BioAttDenoise",
+        "py_BioAttDenoiseOpenPanel",
+    ):
         assert name in listed
 
 
 def test_the_installed_engine_finds_its_models(installed):
     _, tree = installed
     code = "from bioatt.resources import resources_folder; print(resources_folder())"
-    run = subprocess.run([sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tree)!r}); {code}"], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tree)!r}); {code}"],
+        capture_output=True,
+        text=True,
+    )
     assert run.stdout.strip() == str(tree / "Resources"), run.stderr
 
 

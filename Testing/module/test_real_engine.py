@@ -1,4 +1,6 @@
-"""The module with the real engine: same voxels as the command line, previews that tell the truth, and an event loop that keeps turning."""
+"""The module with the real engine: same voxels as the command line, previews that tell the truth, and an event loop
+that keeps turning.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def real(logic, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A trained-model file with two filters: the real network, fast enough for forty slices in a test. Made outside this process (see test_module)."""
+    """A trained-model file with two filters: the real network, fast enough for forty slices in a test. Made outside
+    this process (see test_module).
+    """
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     code = f"""
 import json, torch
@@ -35,7 +39,8 @@ from bioatt.network import build_network
 model = load_model("bioatt-fast")
 torch.manual_seed(0)
 network = build_network("bioatt", filters=2, descriptors=len(model.descriptors))
-keep = {{k: v for k, v in model.metadata.items() if k not in ("arm", "filters", "weighting", "normalisation", "padding", "format")}}
+own = ("arm", "filters", "weighting", "normalisation", "padding", "format")
+keep = {{k: v for k, v in model.metadata.items() if k not in own}}
 save_model(Path({str(path)!r}), network, keep)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -52,7 +57,9 @@ def torso(slicer, slices, size):
         lungs = ((np.abs(x) - 0.4) / 0.25) ** 2 + (y / 0.4) ** 2 < 1
         hu[k][body] = 45
         hu[k][lungs] = -850
-    return slicer.util.addVolumeFromArray((hu + noise).astype(np.int16), ijkToRAS=np.diag([-0.7, -0.7, 2.0, 1.0]), name="CT")
+    return slicer.util.addVolumeFromArray(
+        (hu + noise).astype(np.int16), ijkToRAS=np.diag([-0.7, -0.7, 2.0, 1.0]), name="CT"
+    )
 
 
 def test_the_same_voxels_as_the_command_line(slicer, real, scene, tmp_path, tiny_model):
@@ -105,7 +112,9 @@ def test_cancel_within_a_second_on_the_processor(slicer, real, scene, until):
 
 
 def waited_for_the_processor_ms() -> float:
-    """How long this thread has stood in the system's queue, ms: time that a busy machine takes, not we. Zero where the system does not tell."""
+    """How long this thread has stood in the system's queue, ms: time that a busy machine takes, not we. Zero where the
+    system does not tell.
+    """
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
     except (OSError, IndexError):
@@ -113,7 +122,9 @@ def waited_for_the_processor_ms() -> float:
 
 
 def test_slicer_stays_responsive(make_driver, slicer, monkeypatch, tiny_model, record_property):
-    """The longest turn of the event loop through a whole run on 512 × 512 × 40, from the click to the result in the scene."""
+    """The longest turn of the event loop through a whole run on 512 × 512 × 40, from the click to the result in the
+    scene.
+    """
     import qt
 
     node = torso(slicer, 40, 512)

@@ -1,4 +1,6 @@
-"""The headless Slicer itself: PythonQt's manners, the stand-in widgets, scenes, modules, views. What these do in Slicer was taken from its sources."""
+"""The headless Slicer itself: PythonQt's manners, the stand-in widgets, scenes, modules, views. What these do in Slicer
+was taken from its sources.
+"""
 
 import subprocess
 import sys
@@ -6,6 +8,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+PLAIN_UI = """<ui version="4.0">
+ <class>Plain</class>
+ <widget class="qMRMLWidget" name="Plain">
+  <layout class="QVBoxLayout" name="column"><item><widget class="qMRMLNodeComboBox" name="selector"/></item></layout>
+ </widget>
+ <customwidgets>
+  <customwidget><class>qMRMLWidget</class><extends>QWidget</extends></customwidget>
+  <customwidget><class>qMRMLNodeComboBox</class><extends>QWidget</extends></customwidget>
+ </customwidgets>
+ <connections>
+  <connection>
+   <sender>Plain</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
+   <receiver>selector</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot>
+  </connection>
+ </connections>
+</ui>"""
+PLAIN_MODULE = """
+import slicer
+from slicer.ScriptedLoadableModule import *
+
+
+class Plain(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "Plain"
+
+
+class PlainWidget(ScriptedLoadableModuleWidget):
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/Plain.ui"))
+        self.layout.addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+"""
 
 
 @pytest.fixture
@@ -32,7 +70,7 @@ def test_unknown_names_raise(qt, slicer):
         with pytest.raises(AttributeError):
             widget.txet = "typing error"
         with pytest.raises(AttributeError):
-            widget.txet
+            print(widget.txet)
     label.name = "label"
     assert label.objectName == "label"
     assert label.className() == "QLabel"
@@ -108,7 +146,7 @@ def test_parameters_are_typed_and_bound(slicer, scene, qt):
     assert (wrapped.strength, wrapped.live) == (30, True)
     wrapped.strength = 55
     assert slider.value == 55
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="101"):
         wrapped.strength = 101
     wrapped.disconnectGui(tag)
     slider.value = 10
@@ -141,22 +179,8 @@ def test_slicers_own_template_runs(slicer, tmp_path):
     """A minimal scripted module in the style of Slicer's template loads, opens and finds its resources."""
     folder = tmp_path / "Plain"
     (folder / "Resources" / "UI").mkdir(parents=True)
-    (folder / "Resources" / "UI" / "Plain.ui").write_text(
-        '<ui version="4.0"><class>Plain</class><widget class="qMRMLWidget" name="Plain"><layout class="QVBoxLayout" name="l"><item>'
-        '<widget class="qMRMLNodeComboBox" name="selector"/></item></layout></widget><customwidgets><customwidget><class>qMRMLWidget</class>'
-        "<extends>QWidget</extends></customwidget><customwidget><class>qMRMLNodeComboBox</class><extends>QWidget</extends></customwidget>"
-        "</customwidgets><connections><connection><sender>Plain</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>"
-        "<receiver>selector</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot></connection></connections></ui>"
-    )
-    (folder / "Plain.py").write_text(
-        "import slicer\nfrom slicer.ScriptedLoadableModule import *\n"
-        "class Plain(ScriptedLoadableModule):\n"
-        "    def __init__(self, parent):\n        ScriptedLoadableModule.__init__(self, parent)\n        parent.title = 'Plain'\n"
-        "class PlainWidget(ScriptedLoadableModuleWidget):\n"
-        "    def setup(self):\n        ScriptedLoadableModuleWidget.setup(self)\n"
-        "        w = slicer.util.loadUI(self.resourcePath('UI/Plain.ui'))\n        self.layout.addWidget(w)\n"
-        "        self.ui = slicer.util.childWidgetVariables(w)\n        w.setMRMLScene(slicer.mrmlScene)\n"
-    )
+    (folder / "Resources" / "UI" / "Plain.ui").write_text(PLAIN_UI)
+    (folder / "Plain.py").write_text(PLAIN_MODULE)
     import slicer_runtime
 
     module = slicer_runtime.load_module(folder / "Plain.py")

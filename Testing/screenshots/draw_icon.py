@@ -1,4 +1,5 @@
-"""Draws the extension's icon: a chest in cross-section, noisy on the left and denoised on the right, with attention on the lung.
+"""Draws the extension's icon: a chest in cross-section, noisy on the left and denoised on the right, with attention on
+the lung.
 
 python Testing/screenshots/draw_icon.py
 """
@@ -31,7 +32,12 @@ def draw() -> np.ndarray:
     grey[lungs] = 0.12
     grey[ellipse(x, y, 0.07, 0.0, 0.20, 0.25)] = 0.86
     grey[ellipse(x, y, 0.0, 0.44, 0.13, 0.13)] = 1.0
-    noise = np.random.default_rng(3).normal(0, 0.11, (SIZE // 3 + 1, SIZE // 3 + 1)).repeat(3 * OVERSAMPLING, 0).repeat(3 * OVERSAMPLING, 1)
+    noise = (
+        np.random.default_rng(3)
+        .normal(0, 0.11, (SIZE // 3 + 1, SIZE // 3 + 1))
+        .repeat(3 * OVERSAMPLING, 0)
+        .repeat(3 * OVERSAMPLING, 1)
+    )
     grey = np.clip(grey + noise[:n, :n] * (x < 0) * body, 0, 1)
     colour = grey[..., None] * np.ones(3)
     glow = np.exp(-(((x - 0.40) / 0.24) ** 4 + (y / 0.36) ** 4))[..., None] * 0.95

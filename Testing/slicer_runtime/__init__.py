@@ -1,11 +1,12 @@
-"""Slicer without the application, for tests: the wheel slicer-core (real MRML), PySide6, and stand-ins for the pieces the wheel lacks.
+"""Slicer without the application, for tests: the wheel slicer-core (real MRML), PySide6, and stand-ins for the pieces
+the wheel lacks.
 
     import slicer_runtime
     slicer_runtime.start()                       # `slicer`, `qt`, `ctk` can be imported from here on
     module = slicer_runtime.load_module(path)    # a scripted module, its panel by module.widgetRepresentation()
 
-`SLICER_BASE_PYTHON=DIR` takes ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging from Slicer's own Base/Python instead of ours.
-The process needs EGL and Qt's libraries: `missing_libraries()` names what to install.
+`SLICER_BASE_PYTHON=DIR` takes ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging from Slicer's own
+Base/Python instead of ours. The process needs EGL and Qt's libraries: `missing_libraries()` names what to install.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-APT_LINE = "apt-get install -y --no-install-recommends libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 fonts-dejavu-core"
+APT_LINE = (
+    "apt-get install -y --no-install-recommends "
+    "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 fonts-dejavu-core"
+)
 LIBRARIES = ("libEGL.so.1", "libGL.so.1", "libOpenGL.so.0", "libxkbcommon.so.0", "libfontconfig.so.1", "libdbus-1.so.3")
 BASE_PYTHON = Path(__file__).parent / "base_python"
 
@@ -50,7 +54,9 @@ def start(main_window: bool = True) -> Any:
     from slicer_runtime import pythonqt
 
     pythonqt.install()
-    pythonqt.quieten("This plugin does not support propagateSizeHints()")  # what the platform «offscreen» says of every window
+    pythonqt.quieten(
+        "This plugin does not support propagateSizeHints()"
+    )  # what the platform «offscreen» says of every window
     import slicer
 
     from slicer_runtime import ctk_widgets

@@ -124,7 +124,11 @@ class qSlicerApplication(qt.QApplication):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, scene: Any, event: str, node: Any) -> None:
         """Slicer's Qt layer gives every displayable node an item of the subject hierarchy."""
-        if isinstance(node, slicer.vtkMRMLDisplayableNode) and not node.GetHideFromEditors() and not scene.IsImporting():
+        if (
+            isinstance(node, slicer.vtkMRMLDisplayableNode)
+            and not node.GetHideFromEditors()
+            and not scene.IsImporting()
+        ):
             tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
             if not tree.GetItemByDataNode(node):
                 tree.CreateItem(tree.GetSceneItemID(), node)

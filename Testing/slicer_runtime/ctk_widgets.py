@@ -1,4 +1,6 @@
-"""Stand-ins for the CTK widgets that the module uses: same names, properties and signals, drawn close enough for screenshots."""
+"""Stand-ins for the CTK widgets that the module uses: same names, properties and signals, drawn close enough for
+screenshots.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ class ctkCollapsibleButton(qt.QWidget):
         arrow.rect = qt.QRect(6, (HEADER - 10) // 2, 10, 10)
         kind = qt.QStyle.PE_IndicatorArrowRight if self._collapsed else qt.QStyle.PE_IndicatorArrowDown
         painter.drawPrimitive(kind, arrow)
-        painter.drawText(qt.QRect(22, 0, self.width - 26, HEADER), int(qt.Qt.AlignVCenter | qt.Qt.AlignLeft), self._text)
+        painter.drawText(
+            qt.QRect(22, 0, self.width - 26, HEADER), int(qt.Qt.AlignVCenter | qt.Qt.AlignLeft), self._text
+        )
 
 
 class ctkSliderWidget(qt.QWidget):
@@ -120,7 +124,7 @@ class ctkSliderWidget(qt.QWidget):
         if self._tracking or not self._slider.isSliderDown():
             self.valueChanged.emit(value)
 
-    def _forward(name: str, kind: type) -> Any:  # noqa: N805 - makes a property in the class body
+    def _forward(name: str, kind: type) -> Any:
         def write(self: Any, value: Any) -> None:
             setattr(self._spin_box, name, value)
             self._rescale()
@@ -193,7 +197,13 @@ def install() -> types.ModuleType:
     ctk = types.ModuleType("ctk")
     for cls in (*WIDGETS, ctkMessageBox, ctkSettings):
         setattr(ctk, cls.__name__, cls)
-    for unused in ("ctkCheckBox", "ctkCheckablePushButton", "ctkDoubleSlider", "ctkRangeWidget", "ctkDoubleRangeSlider"):
+    for unused in (
+        "ctkCheckBox",
+        "ctkCheckablePushButton",
+        "ctkDoubleSlider",
+        "ctkRangeWidget",
+        "ctkDoubleRangeSlider",
+    ):
         setattr(ctk, unused, type(unused, (qt.QWidget,), {}))  # Slicer's own parameterNodeWrapper names these types
     for unused in ("ctkDirectoryButton", "ctkColorPickerButton"):
         setattr(ctk, unused, type(unused, (qt.QWidget,), {}))

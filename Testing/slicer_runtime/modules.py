@@ -1,4 +1,6 @@
-"""Loads scripted modules as Slicer does: the file is imported by its path, its classes are made with their `parent` objects."""
+"""Loads scripted modules as Slicer does: the file is imported by its path, its classes are made with their `parent`
+objects.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ class qMRMLWidget(qt.QWidget):
 
 
 class qMRMLNodeComboBox(qt.QWidget):
-    """Chooses a node of the scene: follows additions, removals and renames; entries to add and remove nodes are offered as in Slicer."""
+    """Chooses a node of the scene: follows additions, removals and renames; entries to add and remove nodes are offered
+    as in Slicer.
+    """
 
     STAND_IN = True
     currentNodeChanged = Signal(object)
@@ -44,8 +46,8 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._current = ""
         self._values = {
             "nodeTypes": [], "showChildNodeTypes": True, "hideChildNodeTypes": [], "showHidden": False, "baseName": "",
-            "noneEnabled": False, "noneDisplay": "None", "addEnabled": True, "removeEnabled": True, "editEnabled": False,
-            "renameEnabled": False, "selectNodeUponCreation": True,
+            "noneEnabled": False, "noneDisplay": "None", "addEnabled": True, "removeEnabled": True,
+            "editEnabled": False, "renameEnabled": False, "selectNodeUponCreation": True,
         }  # fmt: skip
         self._box = qt.QComboBox(self)
         self._box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
@@ -54,7 +56,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         row.addWidget(self._box)
         self._box.activated.connect(self._chosen)
 
-    def _forward(name: str, kind: Any) -> Any:  # noqa: N805 - makes a property in the class body
+    def _forward(name: str, kind: Any) -> Any:
         def write(self: Any, value: Any) -> None:
             self._values[name] = list(value) if kind == "QStringList" else value
             self._refresh()
@@ -83,7 +85,12 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._scene.RemoveObserver(tag)
         self._scene, self._tags = scene, []
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+            for event in (
+                scene.NodeAddedEvent,
+                scene.NodeRemovedEvent,
+                scene.EndCloseEvent,
+                scene.EndBatchProcessEvent,
+            ):
                 self._tags.append(scene.AddObserver(event, self._scene_changed))
         self._refresh()
 
@@ -114,7 +121,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         return nodes[index] if 0 <= index < len(nodes) else None
 
     def _refresh(self) -> None:
-        was_empty = not self._ids and not (self.addEnabled or self.removeEnabled or self.editEnabled or self.renameEnabled)
+        was_empty = not self._ids and not (
+            self.addEnabled or self.removeEnabled or self.editEnabled or self.renameEnabled
+        )
         nodes = self.nodes()
         self._ids = [node.GetID() for node in nodes]
         entries = ([self.noneDisplay] if self.noneEnabled else []) + [node.GetName() or node.GetID() for node in nodes]
@@ -186,5 +195,11 @@ def install() -> None:
     """Put the widgets on the module `slicer`, with empty types for those that Slicer's own Python files only name."""
     for cls in WIDGETS:
         setattr(slicer, cls.__name__, cls)
-    for unused in ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget", "qSlicerWidget", "qMRMLSubjectHierarchyTreeView"):
+    for unused in (
+        "qMRMLSliderWidget",
+        "qMRMLSpinBox",
+        "qMRMLRangeWidget",
+        "qSlicerWidget",
+        "qMRMLSubjectHierarchyTreeView",
+    ):
         setattr(slicer, unused, type(unused, (qt.QWidget,), {}))

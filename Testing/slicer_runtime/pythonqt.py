@@ -1,16 +1,19 @@
-"""PythonQt's manners on PySide6, so that code written for Slicer's Python runs unchanged and code that would fail there fails here.
+"""PythonQt's manners on PySide6, so that code written for Slicer's Python runs unchanged and code that would fail there
+fails here.
 
     button.text = "Denoise"            properties are read and set without a call; `button.text()` raises TypeError
     button.connect("clicked(bool)", f) signals connect by their C++ signature; an unknown one raises ValueError
     button.txet = "…"                  an unknown name raises AttributeError instead of making an attribute
     button.name, button.className()    PythonQt's additions
 
-`install()` puts a flat module `qt` into `sys.modules`. Not emulated: `findChildren` with a class name, PythonQt's ownership rules, integers for
-every enumeration, names that only Qt 5 has. Passing here is necessary, not sufficient, for running in Slicer.
+`install()` puts a flat module `qt` into `sys.modules`. Not emulated: `findChildren` with a class name, PythonQt's
+ownership rules, integers for every enumeration, names that only Qt 5 has. Passing here is necessary, not sufficient,
+for running in Slicer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import types
@@ -24,7 +27,9 @@ VIRTUAL = {"sizeHint", "minimumSizeHint"}  # Qt's C++ calls these on Python subc
 
 
 class QtProperty:
-    """A Q_PROPERTY as a Python attribute. The class itself still shows Qt's method (`qt.QTimer.singleShot` and the like work)."""
+    """A Q_PROPERTY as a Python attribute. The class itself still shows Qt's method (`qt.QTimer.singleShot` and the like
+    work).
+    """
 
     def __init__(self, name: str, method: Any) -> None:
         self.name, self.method = name, method
@@ -84,7 +89,9 @@ def _signatures(sender: QtCore.QObject) -> dict[str, str]:
 
 
 def _signal(sender: QtCore.QObject, signature: str) -> tuple[Any, int]:
-    """The bound signal that `signature` names and its number of arguments. Raises ValueError when the class has no such signal."""
+    """The bound signal that `signature` names and its number of arguments. Raises ValueError when the class has no such
+    signal.
+    """
     spelling = signature.replace("const ", "").replace("&", "").replace(" ", "")
     native = _signatures(sender).get(spelling)
     if native is None:
@@ -92,10 +99,8 @@ def _signal(sender: QtCore.QObject, signature: str) -> tuple[Any, int]:
     name, _, arguments = spelling.rstrip(")").partition("(")
     bound = getattr(sender, name)
     if arguments and native != name:
-        try:
+        with contextlib.suppress(KeyError, IndexError):  # it has one overload only
             bound = bound[arguments]
-        except (KeyError, IndexError):
-            pass  # it has one overload only
     return bound, len([a for a in arguments.split(",") if a])
 
 

@@ -1,4 +1,4 @@
-"""`qt.QUiLoader` for .ui files that hold Slicer's widgets: unknown classes raise, and `<connections>` are made by name."""
+"""`qt.QUiLoader` for .ui files with Slicer's widgets: unknown classes raise, `<connections>` are made by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class UiLoader(QtUiTools.QUiLoader):
         connections = tree.find("connections")
         wires = []
         if connections is not None:
-            wires = [tuple(node.findtext(tag) for tag in ("sender", "signal", "receiver", "slot")) for node in connections]
+            wires = [
+                tuple(node.findtext(tag) for tag in ("sender", "signal", "receiver", "slot")) for node in connections
+            ]
             tree.remove(connections)
         buffer = qt.QBuffer()
         buffer.setData(ElementTree.tostring(tree))

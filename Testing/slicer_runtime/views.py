@@ -1,7 +1,8 @@
 """Slice views without a window: Slicer's slice pipeline, drawn off screen, and a layout manager that holds them.
 
-`SliceView.image()` is the blended slice as the pipeline gives it and needs no OpenGL; `SliceView.render()` draws it with everything Slicer's
-displayable managers add (markups, color legend, ruler). Both are (rows, columns, 4) uint8, top row first.
+`SliceView.image()` is the blended slice as the pipeline gives it and needs no OpenGL; `SliceView.render()` draws it
+with everything Slicer's displayable managers add (markups, color legend, ruler). Both are (rows, columns, 4) uint8, top
+row first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ DEFAULT_SIZE = (320, 320)
 
 
 class SliceView:
-    """A slice view: its node, its logic and a render window off screen. Stands for qMRMLSliceWidget as far as scripts use that."""
+    """A slice view: its node, its logic and a render window off screen. Stands for qMRMLSliceWidget as far as scripts
+    use that.
+    """
 
     def __init__(self, node: Any, application_logic: Any, size: tuple[int, int] = DEFAULT_SIZE) -> None:
         self._node = node

@@ -7,7 +7,6 @@ import os
 import unittest
 
 import qt
-
 import slicer
 
 __all__ = [
@@ -102,7 +101,9 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         slicer.app.processEvents()
 
     def runTest(self):
-        for name in [name for name in dir(self) if "test" in name and callable(getattr(self, name)) and name != "runTest"]:
+        for name in [
+            name for name in dir(self) if "test" in name and callable(getattr(self, name)) and name != "runTest"
+        ]:
             self.setUp()
             getattr(self, name)()
             self.tearDown()

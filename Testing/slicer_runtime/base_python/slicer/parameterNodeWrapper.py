@@ -1,7 +1,8 @@
 """Typed access to a parameter node, bound to widgets: the part of Slicer's wrapper that this project uses.
 
-Types: int, float, str, bool, enum.Enum, pathlib.Path and MRML nodes, with defaults and `Annotated[…, WithinRange | Minimum | Choice]`. The node stores
-them as Slicer does (strings under the parameter's name, enumerations by member name, nodes as node references).
+Types: int, float, str, bool, enum.Enum, pathlib.Path and MRML nodes, with defaults and `Annotated[…, WithinRange |
+Minimum | Choice]`. The node stores them as Slicer does (strings under the parameter's name, enumerations by member
+name, nodes as node references).
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 
 import ctk
 import qt
-import vtk
-
 import slicer
+import vtk
 
 __all__ = ["Choice", "Decimals", "Default", "Minimum", "SingleStep", "WithinRange", "parameterNodeWrapper"]
 
@@ -159,7 +159,9 @@ class Connector:
             return members[self.widget.currentIndex]
         if self.signal == "currentNodeChanged":
             return self.widget.currentNode()
-        attribute = {"toggled": "checked", "valueChanged": "value", "textChanged": "text"}.get(self.signal, "currentPath")
+        attribute = {"toggled": "checked", "valueChanged": "value", "textChanged": "text"}.get(
+            self.signal, "currentPath"
+        )
         return self.kind(getattr(self.widget, attribute))
 
     def write(self, value: Any) -> None:
@@ -169,7 +171,9 @@ class Connector:
         elif self.signal == "currentNodeChanged":
             self.widget.setCurrentNode(value)
         else:
-            attribute = {"toggled": "checked", "valueChanged": "value", "textChanged": "text"}.get(self.signal, "currentPath")
+            attribute = {"toggled": "checked", "valueChanged": "value", "textChanged": "text"}.get(
+                self.signal, "currentPath"
+            )
             setattr(self.widget, attribute, str(value) if self.kind is pathlib.Path else value)
 
 
@@ -249,5 +253,9 @@ def parameterNodeWrapper(cls: type) -> type:
         name: property(lambda self, n=name: self.getValue(n), lambda self, value, n=name: self.setValue(n, value))
         for name in parameters
     }
-    own = {name: value for name, value in vars(cls).items() if name not in parameters and name not in ("__dict__", "__weakref__")}
+    own = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in parameters and name not in ("__dict__", "__weakref__")
+    }
     return type(cls.__name__, (Wrapper,), {**own, **members, "allParameters": parameters})

@@ -1,0 +1,66 @@
+"""Screenshots of the panel beside the slice views, on the simulated torso of `bioatt demo`.
+
+bioatt demo CASE --slices 14 && python Testing/screenshots/panel.py CASE [OUT]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import slicer
+from window import BAR, HEIGHT, SCREENSHOTS, VIEW_WIDTH, open_module, save, wait, window_picture
+
+WINDOW, LEVEL = 350, 50
+
+
+def main(case: Path, folder: Path) -> None:
+    node = slicer.util.loadVolume(str(case / "low.nrrd"), {"name": "2: Abdomen 25 % dose"})
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(WINDOW, LEVEL)
+    layout = slicer.app.layoutManager()
+    layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
+    red, yellow = layout.sliceWidget("Red"), layout.sliceWidget("Yellow")
+    offset = slice_offset(node, 0.30)
+    for view in (red, yellow):
+        view.resize(VIEW_WIDTH, HEIGHT - BAR)
+        view.mrmlSliceNode().SetOrientation("Axial")
+        view.mrmlSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
+        view.sliceLogic().FitSliceToBackground()
+        view.sliceLogic().SetSliceOffset(offset)
+    panel = open_module()
+    python = panel.self()
+    ui = python.ui
+
+    ui.previewButton.click()
+    wait(lambda: python.panel.live.preview.shown and not python.panel.live.computing)
+    yellow.mrmlSliceCompositeNode().SetForegroundOpacity(0)
+    save(window_picture(panel, [(red, "Preview"), (yellow, "Input")]), "preview.png", folder)
+
+    ui.denoiseButton.click()
+    wait(lambda: ui.progressBar.value > 40 or python.panel.lastResult)
+    save(panel.grab().toImage(), "running.png", folder)
+    wait(lambda: python.panel.lastResult)
+    yellow.mrmlSliceCompositeNode().SetBackgroundVolumeID(python.panel.lastResult.volume.GetID())
+    red.mrmlSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
+    save(window_picture(panel, [(red, "25 % dose"), (yellow, "25 % dose, denoised")]), "panel.png", folder)
+
+    python.panel.sections[-1].ui.advancedCollapsibleButton.collapsed = False
+    panel.resize(300, 1150)
+    wait(lambda: True)
+    save(panel.grab().toImage(), "advanced.png", folder)
+    python.cleanup()
+
+
+def slice_offset(node, fraction: float) -> float:
+    """Height in mm of the slice at a fraction of the scan, feet to head."""
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    spacing = node.GetSpacing()[2]
+    index = round(fraction * (bounds[5] - bounds[4]) / spacing)
+    return bounds[4] + (index + 0.5) * spacing
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else SCREENSHOTS)
