@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt import device as devices
 from bioatt.anatomy import DescriptorSet
 from bioatt.errors import Cancelled, InputError
 from bioatt.priors.base import Prior
@@ -35,7 +36,8 @@ class EmbeddedPrior:
 
     def __init__(self, descriptors: DescriptorSet, device: str = "cpu", path: Path | None = None) -> None:
         self.network, metadata = load_embedded(path or resources_folder() / "Models" / FILE)
-        self.device = torch.device(device)
+        self.compute = devices.choose(device, "fp32")
+        self.device = self.compute.device
         self.network = self.network.to(self.device)
         taught: list[str] = metadata["descriptors"]
         missing = [name for name in descriptors.descriptors if name not in taught]
@@ -66,7 +68,7 @@ class EmbeddedPrior:
     def _presence(self, hu: NDArray[Any], spacing: tuple[float, float]) -> Tensor:
         """(1, taught). One slice at a time, so that a slice gets bit for bit the same alone as in its volume."""
         image = torch.from_numpy(slice_image(np.asarray(hu, np.float32), spacing)).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self.compute.arithmetic():
             views = turned(image[None, None]).split(2)  # pairs: larger activations leave the CPU's cache
             logits = torch.cat([self.network(pair) for pair in views]).mean(dim=0, keepdim=True)
             return torch.sigmoid(logits * self.slope + self.offset)

@@ -33,22 +33,13 @@ def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> Non
     axes = figure.subplots()
     axes.stackplot(edges, shares, colors=colours, linewidth=0)
     seen = [n for n in range(count) if p[:, n].max() > 0.02]
+    margins = edges[0] + 0.07 * np.ptp(edges), edges[-1] - 0.07 * np.ptp(edges)
     for n in seen:
-        peak = int(p[:, n].argmax())
-        height = p[peak, :n].sum() + p[peak, n] / 2
-        place = (
-            np.interp(0.07, (0, 0.5), (edges[0], edges.mean())),
-            np.interp(0.93, (0.5, 1), (edges.mean(), edges[-1])),
-        )
-        axes.text(
-            np.clip(peak * step_mm, *place),
-            height,
-            prior.descriptors[n],
-            ha="center",
-            va="center",
-            fontsize=8,
-            clip_on=True,
-        )
+        widest = np.flatnonzero(p[:, n] > 0.9 * p[:, n].max())
+        middle = int(widest[len(widest) // 2])
+        if p[middle, n] > 0.06:  # room for the word
+            x, y = np.clip(middle * step_mm, *margins), p[middle, :n].sum() + p[middle, n] / 2
+            axes.text(x, y, prior.descriptors[n], ha="center", va="center", fontsize=8)
     handles = [axes.fill_between([], [], color=colours[n], label=prior.descriptors[n]) for n in reversed(seen)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.07, 0.5), frameon=False, fontsize=8)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), xlabel="z, mm towards the head", ylabel="probability, stacked")

@@ -37,10 +37,14 @@ def slice_image(
 def with_rescale(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """The slice in HU, where it came as stored numbers without the usual rescale intercept of -1024.
 
-    Then hardly anything is fat or lung (below -150) and tissue lies above 700, where in HU only cortical bone is.
+    Files with such numbers are refused when read; arrays and scenes can still hold them. Then nothing is fat, lung or
+    air (below -150), and most of what is not air lies where soft tissue is stored.
     """
     sample = hu[::4, ::4]
-    stored = np.mean(sample < -150) < 0.001 and np.mean(sample > 700) > 0.2
+    if np.mean(sample < -150) > 0.001:
+        return hu
+    solid = sample[sample > 300]
+    stored = solid.size > 0.01 * sample.size and np.mean((solid > 800) & (solid < 1250)) > 0.5
     return hu - np.float32(_STORED_WATER) if stored else hu
 
 

@@ -81,7 +81,7 @@ def test_segmentation(scan: Path, torso: Volume, tmp_path: Path) -> None:
         (["--descriptors", "authors11"], "was not taught ventricles, lymph nodes"),
         (["--descriptors", "none"], "unknown descriptor set"),
         (["--plot", "prior.txt"], "a plot is .png"),
-        (["--json", "nowhere/prior.json"], "does not exist"),
+        (["--json", "nowhere/prior.json"], "there is no folder"),
     ],
 )
 def test_wrong_calls_are_one_line(

@@ -176,6 +176,7 @@ def test_cancelling(small: Path, torso: Volume) -> None:
         BiomedCLIPPrior(PAPER, str(small)).probabilities(torso, cancelled=lambda: True)
 
 
+@pytest.mark.slow
 def test_hub_cache_is_used_offline(small: Path, tmp_path: Path) -> None:
     """Both repositories in the Hugging Face cache, HF_HUB_OFFLINE=1: found without a folder; one missing: refused."""
     hub = tmp_path / "hub"

@@ -40,7 +40,7 @@ def test_phantom_levels_are_told_apart(prior: EmbeddedPrior, chest: Volume) -> N
     result = prior.probabilities(chest)
     assert result.p.shape == (6, 17)
     share_of = dict(zip(result.descriptors, result.p.T, strict=True))
-    assert share_of["lungs"][-1] > 0.1 > 0.02 > share_of["lungs"][0]
+    assert share_of["lungs"][-1] > 0.1 > 0.05 > share_of["lungs"][0]
     assert share_of["liver"][1] > 0.05 > 0.02 > share_of["liver"][-1]
     assert share_of["brain"].max() < 0.02
 
@@ -111,9 +111,8 @@ def test_field_of_view_and_position_hardly_matter(prior: EmbeddedPrior, chest: V
     )
 
 
-def test_missing_rescale_is_seen(prior: EmbeddedPrior, chest: Volume) -> None:
-    stored = Volume(np.maximum(chest.hu + 1024, 0).astype(np.int16), chest.spacing)
-    np.testing.assert_allclose(prior.probabilities(stored).p, prior.probabilities(chest).p, atol=0.02)
+def test_a_slice_full_of_bone_stays_bone() -> None:
+    assert slice_image(np.full((64, 64), 900, np.float32), (1, 1))[GRID // 2, GRID // 2] == pytest.approx(900)
 
 
 def test_noise_changes_little(prior: EmbeddedPrior, chest: Volume) -> None:

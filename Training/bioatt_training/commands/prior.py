@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train prior`."""
     parser.add_argument("data", metavar="DIR", help="the CT collection (SOURCES.md, organs.csv, volumes/, slices/)")
     parser.add_argument(
-        "out", metavar="OUT", help="folder for weights, folds' networks and model card; found folds stay"
+        "out", metavar="OUT", help="folder for weights, folds' networks, model card; networks found stay"
     )
     parser.add_argument("--folds", type=int, default=5, help="groups of patients left out in turn (default 5)")
     parser.add_argument("--epochs", type=int, default=32)

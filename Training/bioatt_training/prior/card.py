@@ -41,9 +41,10 @@ _LIMITS = """
 - **Brain and skull** come from one head above the face and from drawn heads. Left out, the real head is known from
   drawings alone: the table's figures for them say how well that goes, for one patient. The face and the skull base
   were never seen.
-- **Pelvis** comes from nine patients, of whom two reach below the sacrum; hips and bladder count as pelvis.
-- Adults only, mostly with cancer, from thirteen public collections; half of the patients are single chest slices.
-  Arms, limbs, children, implants and large resections are hardly there or not at all.
+- **Pelvis** comes from nine patients, of whom three show the hips; hips and bladder count as pelvis. The one patient
+  seen from liver to hips, with a large pelvic mass, is taken for belly where the label says pelvis when left out.
+- Adults, mostly with cancer, from thirteen public collections; 54 of the 70 patients are known by single slices, mostly
+  of the chest. Limbs, children, implants and large resections are hardly there or not at all.
 - Tables were removed from the data and drawn again at random; unusual supports may disturb.
 - Probabilities are calibrated on slices like these, not on another hospital's mixture.
 

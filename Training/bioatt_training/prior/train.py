@@ -78,10 +78,14 @@ def cross_validate(training: TrainingData, folds: int, config: FitConfig, folder
 
 
 def train(training: TrainingData, crossed: CrossValidation, config: FitConfig, folder: Path) -> float:
-    """Teach all patients and write the weights, calibrated on left-out patients; returns the factor on logits."""
+    """Teach all patients and write the weights, calibrated on left-out patients; returns the factor on logits.
+
+    Weights found in `folder` are kept.
+    """
     factor = temperature(crossed.logits, training.data)
-    network = fit(joined(training.data, training.heads), config, _reporter("all patients"))
-    save_embedded(folder / FILE, network, _metadata(training.names, factor, config))
+    if not (folder / FILE).is_file():
+        network = fit(joined(training.data, training.heads), config, _reporter("all patients"))
+        save_embedded(folder / FILE, network, _metadata(training.names, factor, config))
     return factor
 
 
