@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -17,10 +19,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 import bioatt
-from bioatt.dicom_series import read_series
+from bioatt.dicom_series import lenient, read_series
 from bioatt.errors import BioAttError, InputError
+from bioatt.files import check_folder, not_written
 from bioatt.volume import Volume
-from bioatt.volume_io import check_folder
 
 _SERIES_NUMBER_OFFSET = 1000
 _LO_LENGTH = 64
@@ -41,27 +43,36 @@ def write_derived_series(
     model_version: str,
     strength: float,
     series_number: int | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Write every slice of a denoised volume as a CT image derived from the file it came from.
 
     volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. series_number: 1000 + the
     source's where None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are
     uncompressed. The folder appears whole, read back and compared, or not at all.
-    Raises InputError where the volume has no DICOM sources, or the folder cannot be written or is not empty.
+    Returns warnings, one line each: voxels clipped to what the series can store.
+    Raises InputError where the volume has no DICOM sources, a source's header cannot be written again, or the folder
+    cannot be written or is not empty.
     """
     folder = Path(folder)
     check_series_output(volume, folder)
     series_uid = generate_uid(prefix=None)
     now = datetime.now()
-    with _appearing_whole(folder) as partial:
-        expected = np.empty(volume.shape, dtype=np.float32)
+    ranges, positions = [], []
+    with _appearing_whole(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
             original = _read_source(source, volume.shape[1:])
-            derived = _derive(original, series_uid, series_number, now)
-            _describe(derived, original, model_name, model_version, strength, now)
-            expected[k] = _set_pixels(derived, volume.hu[k])
-            derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
-        _verify(volume, expected, partial)
+            try:
+                derived = _derive(original, series_uid, series_number, now)
+                _describe(derived, original, model_name, model_version, strength, now)
+                ranges.append(_set_pixels(derived, volume.hu[k]))
+                derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
+            except (AttributeError, LookupError, TypeError, ValueError, struct.error):
+                raise InputError(
+                    f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
+                ) from None
+            positions.append(original.get("ImagePositionPatient"))
+        _verify(volume, ranges, positions, partial)
+    return _clipped(volume, ranges)
 
 
 def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
@@ -137,8 +148,16 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _set_pixels(derived: Dataset, hu: np.ndarray) -> np.ndarray:
-    """Store HU (rows, columns) under the header's rescale, rounded and clipped to its bits; returns the HU stored."""
+class _Range(NamedTuple):
+    """HU that an image can store: from low to high in steps."""
+
+    low: float
+    high: float
+    step: float
+
+
+def _set_pixels(derived: Dataset, hu: np.ndarray) -> _Range:
+    """Store HU (rows, columns) under the header's rescale, rounded and clipped to its bits."""
     slope, intercept = float(derived.get("RescaleSlope") or 1), float(derived.get("RescaleIntercept") or 0)
     if "RescaleSlope" not in derived or "RescaleIntercept" not in derived:
         derived.RescaleSlope, derived.RescaleIntercept, derived.RescaleType = slope, intercept, "HU"
@@ -149,7 +168,21 @@ def _set_pixels(derived: Dataset, hu: np.ndarray) -> np.ndarray:
     stored = np.clip(np.rint((hu.astype(np.float64) - intercept) / slope), low, high)
     derived.PixelData = stored.astype(f"<{'i' if signed else 'u'}{derived.BitsAllocated // 8}").tobytes()
     derived["PixelData"].VR = "OW"
-    return stored * slope + intercept
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return _Range(ends[0], ends[1], abs(slope))
+
+
+def _clipped(volume: Volume, ranges: list[_Range]) -> tuple[str, ...]:
+    """A warning with number and extent of the HU that the series could not store."""
+    count, most = 0, 0.0
+    for hu, (low, high, step) in zip(volume.hu, ranges, strict=True):
+        over = np.maximum(low - hu, hu - high)
+        count += int(np.count_nonzero(over > step / 2))
+        most = max(most, float(over.max()))
+    if count == 0:
+        return ()
+    low, high = min(r.low for r in ranges), max(r.high for r in ranges)
+    return (f"{count} voxels clipped by up to {most:.0f} HU to the series' range, {low:.0f} to {high:.0f} HU",)
 
 
 def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
@@ -171,15 +204,26 @@ def _is_dicom(source: Path) -> bool:
     return start[128:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00")
 
 
-def _verify(volume: Volume, expected: np.ndarray, folder: Path) -> None:
-    """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the grid that were meant."""
+def _verify(volume: Volume, ranges: list[_Range], positions: list[Any], folder: Path) -> None:
+    """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the places that were meant.
+
+    Voxels to half a step of the rescale; positions: ImagePositionPatient of the sources, since slices need not be even.
+    """
     written = read_series(folder)
     if not (
         written.shape == volume.shape
-        and np.allclose(written.hu, expected, atol=1e-3)
         and np.allclose(written.ijk_to_lps[:, :2], volume.ijk_to_lps[:, :2], atol=1e-6)
+        and all(
+            np.abs(hu - np.clip(meant, low, high)).max() <= step / 2 + 1e-3
+            for hu, meant, (low, high, step) in zip(written.hu, volume.hu, ranges, strict=True)
+        )
+        and [_position(path) for path in written.sources] == positions
     ):
         raise BioAttError("the DICOM series does not read back as it was written: please report it")
+
+
+def _position(path: Path) -> Any:
+    return pydicom.dcmread(path, specific_tags=["ImagePositionPatient"]).get("ImagePositionPatient")
 
 
 @contextmanager
@@ -194,9 +238,6 @@ def _appearing_whole(folder: Path) -> Iterator[Path]:
             folder.rmdir()
         partial.rename(folder)
     except OSError as error:
-        cause = error.strerror
-        raise InputError(
-            f"folder {folder.name} could not be written ({cause}): free some space and try again"
-        ) from None
+        raise not_written(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -25,7 +25,7 @@ _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP",
+    "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP", "PhotometricInterpretation",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
     a header that holds no numbers where numbers belong.
     """
     try:
-        with _lenient():
+        with lenient():
             return _read_series(path, series)
     except InputError:
         raise
@@ -61,18 +61,14 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
 
 
 @contextmanager
-def _lenient() -> Iterator[None]:
-    """Read values that break the standard without a word of pydicom's; those that matter are refused by us."""
-    mode, pydicom.config.settings.reading_validation_mode = (
-        pydicom.config.settings.reading_validation_mode,
-        pydicom.config.IGNORE,
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        pydicom.config.settings.reading_validation_mode = mode
+def lenient() -> Iterator[None]:
+    """Read and write values that break the standard without a word of pydicom's, which would quote them.
+
+    Those that matter are refused by us.
+    """
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read_series(path: Path, series: str | int | None) -> Volume:
@@ -266,13 +262,32 @@ def _pixels(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, list[tup
         if "RescaleSlope" not in item.header or "RescaleIntercept" not in item.header:
             notes.append("no Rescale Slope and Intercept in the header: the stored numbers are taken as HU")
         slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
-        try:
-            plane = sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
-        except RuntimeError:
-            raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
+        plane = (
+            _inverted(item, *slopes[-1]) if item.text("PhotometricInterpretation") == "MONOCHROME1" else _plane(item)
+        )
         planes.append(_narrowest(plane.reshape(item.header.Rows, item.header.Columns)))
     hu = np.stack(planes)
     return (hu.astype(np.float32, copy=False) if hu.dtype.kind == "f" else hu), slopes
+
+
+def _plane(item: _Slice) -> np.ndarray:
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
+    except RuntimeError:
+        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
+
+
+def _inverted(item: _Slice, slope: float, intercept: float) -> np.ndarray:
+    """HU of an image to be shown dark on bright, which GDCM would invert although its rescale is of stored values.
+
+    pydicom needs a plug-in for JPEG; such rare images are refused.
+    """
+    try:
+        return pydicom.dcmread(item.path, force=True).pixel_array.astype(np.float64) * slope + intercept
+    except (NotImplementedError, RuntimeError):
+        raise InputError(f"{item.path.name} is compressed MONOCHROME1: export the series uncompressed") from None
+    except (AttributeError, EOFError, TypeError, ValueError):
+        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
 
 
 def _narrowest(plane: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ _LONGEST_HEADER = 1 << 20
 _META_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4}
 _META_BYTES |= {"MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 _NIFTI_FLOATS = (16, 64)
+# Bits of a voxel by datatype (nifti1.h), from one bit to four long doubles; any other datatype is ITK's to refuse.
+_NIFTI_BITS = {1: 1, 2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
+_NIFTI_BITS |= {1536: 128, 1792: 128, 2048: 256, 2304: 32}
 _BROKEN = "truncated or damaged: copy it again from its source"
 
 
@@ -85,15 +88,20 @@ def _check_nifti(stream: BinaryIO) -> None:
     start = next(chunks, b"")
     order = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
     if len(start) >= 348 and struct.unpack(f"{order}i", start[:4])[0] == 348:
-        dim, kind, bits, offset = 40, "8h", 72, (108, "f")
+        size, dim, kind, bits, offset = 348, 40, "8h", 72, (108, "f")
     elif len(start) >= 540 and struct.unpack(f"{order}i", start[:4])[0] == 540:
-        dim, kind, bits, offset = 16, "8q", 14, (168, "q")
+        size, dim, kind, bits, offset = 540, 16, "8q", 14, (168, "q")
     else:
         raise InputError(f"no whole NIfTI header: {_BROKEN}")
     dims = struct.unpack_from(order + kind, start, dim)
     (datatype,) = struct.unpack_from(f"{order}h", start, bits - 2)
     (bits_per_voxel,) = struct.unpack_from(f"{order}h", start, bits)
-    first = int(struct.unpack_from(order + offset[1], start, offset[0])[0])
+    (first,) = struct.unpack_from(order + offset[1], start, offset[0])
+    if not (math.isfinite(first) and first >= 0 and 1 <= dims[0] <= 7 and min(dims[1 : dims[0] + 1]) > 0):
+        raise InputError(f"an impossible NIfTI header: {_BROKEN}")
+    if bits_per_voxel != _NIFTI_BITS.get(datatype, bits_per_voxel):
+        raise InputError(f"{bits_per_voxel} bits a voxel do not fit its NIfTI datatype {datatype}: {_BROKEN}")
+    first = max(int(first), size)  # 0 stands for "right after the header"
     total = 0
     floats = np.dtype(f"{order}f{bits_per_voxel // 8}") if datatype in _NIFTI_FLOATS else None
     rest, ahead = b"", first

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
+from bioatt.files import appearing_whole, check_folder, same_file
 from bioatt.volume import Volume, check_output, write_volume
-from bioatt.volume_io import check_folder
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Result
+
+__all__ = ["appearing_whole", "check_file_place", "check_result_output", "is_series", "write_result"]
 
 
 def is_series(output: Path) -> bool:
@@ -29,38 +29,25 @@ def check_result_output(volume: Volume, output: Path) -> None:
         check_output(volume, output)
 
 
-def write_result(result: Result, output: Path) -> None:
-    """Write the denoised volume, whole or not at all."""
+def write_result(result: Result, output: Path) -> tuple[str, ...]:
+    """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each."""
     if is_series(output):
         model = result.model
-        write_derived_series(
+        return write_derived_series(
             result.volume, output, model_name=model.name, model_version=model.version, strength=result.strength
         )
-    else:
-        note = f"Denoised by BioAttDenoise, model {result.model.name}, strength {result.strength:g}: research use only"
-        write_volume(result.volume, output, note=note)
+    note = f"Denoised by BioAttDenoise, model {result.model.name}, strength {result.strength:g}: research use only"
+    write_volume(result.volume, output, note=note)
+    return ()
 
 
-def check_file_place(path: Path) -> None:
-    """Raise InputError where a side file (report, table) could not be written."""
+def check_file_place(path: Path, *forbidden: Path) -> None:
+    """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
+
+    forbidden: what the command reads and what else it writes.
+    """
     if path.is_dir():
         raise InputError(f"{path.name} is a folder: name a file")
+    if any(same_file(path, other) for other in forbidden):
+        raise InputError(f"{path.name} is already an input or output of this command: name another file")
     check_folder(path.absolute().parent)
-
-
-@contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed onto it when the block succeeds and removed when it does not.
-
-    Raises InputError where the disk is full or the folder cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path.name} could not be written whole ({error.strerror}): free some space and try again"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)

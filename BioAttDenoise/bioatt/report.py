@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bioatt
-from bioatt.outputs import appearing_whole
+from bioatt.files import appearing_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

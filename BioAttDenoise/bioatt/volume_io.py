@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from bioatt.errors import InputError
 from bioatt.file_check import check_whole, suffix_of
+from bioatt.files import appearing_whole, check_folder, same_file
 from bioatt.volume import Acquisition, Volume, cast, check_hu
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -71,18 +72,12 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = ""
     image.SetDirection(volume.direction.ravel())
     for key, value in _header(volume.acquisition, note, suffix_of(path)).items():
         image.SetMetaData(key, value)
-    handle, name = tempfile.mkstemp(prefix=".bioatt-", suffix=suffix_of(path), dir=path.parent)
-    os.close(handle)
-    try:
-        sitk.WriteImage(image, name, useCompression=True, compressionLevel=_COMPRESSION)
-        _verify(image, Path(name))
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except (RuntimeError, OSError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "the disk may be full"
-        raise InputError(f"{path.name} could not be written whole ({cause}): free some space and try again") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with appearing_whole(path) as partial:
+        try:
+            sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=_COMPRESSION)
+            _verify(image, partial)
+        except RuntimeError:  # ITK says neither which error nor why
+            raise OSError(errno.ENOSPC, "the disk may be full") from None
 
 
 def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -91,25 +86,13 @@ def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
     suffix = suffix_of(path)
     if path.is_dir() or suffix not in WRITABLE:
         raise InputError(f"{path.name} names no volume file: name the output {', '.join(WRITABLE)}")
-    if any(path.exists() and source.exists() and path.samefile(source) for source in volume.sources):
+    if any(same_file(path, source) for source in volume.sources):
         raise InputError(f"{path.name} is the input itself, which stays untouched: name another output")
     check_folder(path.parent)
     if not volume.even:
         raise InputError("slices are missing or unevenly spaced, which only DICOM can hold: name a folder as output")
     if suffix.startswith(".nii") and not np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-4):
         raise InputError(f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha")
-
-
-def check_folder(folder: Path) -> None:
-    """Raise InputError where no file can be made in a folder."""
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder.absolute().name}: make it first")
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(
-            f"folder {folder.absolute().name} cannot be written ({error.strerror}): choose another"
-        ) from None
 
 
 def _read_file(path: Path) -> Volume:
@@ -191,9 +174,3 @@ def _verify(image: sitk.Image, path: Path) -> None:
         sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image), equal_nan=True
     ):
         raise RuntimeError
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -192,3 +192,41 @@ def test_models_are_listed_and_described(capsys):
     assert "bioatt-fast" in capsys.readouterr().out
     assert main(["models", "info", "bioatt-fast"]) == 0
     assert json.loads(capsys.readouterr().out)["arm"] == "bioatt"
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize("kind", ["the scan", "a link to it", "a folder", "the prior", "the other output"])
+def test_what_the_prior_says_never_replaces_a_file_it_read(scan, tmp_path, option, kind, capfd):
+    picture, table = tmp_path / "link.png", tmp_path / "prior.json"
+    table.write_text("{}")
+    place = {"the scan": scan, "a link to it": picture, "a folder": tmp_path, "the prior": table}.get(kind, picture)
+    if kind == "the other output":
+        options = ["--json", str(place), "--plot", str(place)]
+    elif option == "--plot":  # a picture's name is looked at first
+        place.is_dir() or picture.symlink_to(place if kind == "the prior" else scan)
+        options = ["--plot", str(picture)]
+        if kind == "a folder":
+            picture.mkdir()
+    else:
+        picture.symlink_to(scan)
+        options = ["--json", str(place)]
+    before, names = scan.read_bytes(), sorted(tmp_path.iterdir())
+    source = str(table) if kind == "the prior" else "uniform"
+    assert main(["prior", str(scan), "--source", source, *options]) == 2
+    error = capfd.readouterr().err
+    assert ("is a folder" if kind == "a folder" else "already an input or output") in error
+    assert (scan.read_bytes(), table.read_text(), sorted(tmp_path.iterdir())) == (before, "{}", names)
+
+
+def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
+    assert main(["prior", str(tmp_path), "--series", "3"]) == 2
+    assert "no DICOM image" in capfd.readouterr().err
+
+
+def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):
+    make_model()
+    (tmp_path / "out" / "metrics.json").mkdir(parents=True)
+    engine = ["--model", str(tmp_path / "tiny.safetensors"), "--prior", "uniform", "--device", "cpu"]
+    assert main(["demo", str(tmp_path / "out"), *engine]) == 2
+    assert "metrics.json is a folder" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.json"]

@@ -10,7 +10,7 @@ import pytest
 from bioatt.commands.evaluate import check_same_grid, table
 from bioatt.errors import InputError
 from bioatt.metrics import compare
-from bioatt.volume import Volume, write_volume
+from bioatt.volume import Volume, read_volume, write_volume
 
 
 @pytest.fixture
@@ -94,7 +94,36 @@ def test_missing_file_and_unwritable_json(files, capsys):
     assert bioatt("evaluate", folder / "reference.nrrd", folder / "absent.nrrd") == 2
     both = (folder / "reference.nrrd", folder / "low.nrrd")
     assert bioatt("evaluate", *both, "--json", folder / "no" / "m.json") == 2
-    assert "cannot write m.json" in capsys.readouterr().err
+    assert "no folder no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["reference.nrrd", "denoised.nrrd", "low.nrrd", "link.json", "."])
+def test_the_numbers_never_replace_a_scan(files, place, capsys):
+    folder, *_ = files
+    (folder / "link.json").symlink_to(folder / "low.nrrd")
+    names = [folder / f"{name}.nrrd" for name in ("reference", "denoised", "low")]
+    before = [path.read_bytes() for path in names]
+    assert bioatt("evaluate", *names[:2], "--low", names[2], "--json", folder / place) == 2
+    error = capsys.readouterr().err
+    assert ("is a folder" if place == "." else "already an input") in error
+    assert error.count("\n") == 1
+    assert [path.read_bytes() for path in names] == before
+
+
+def test_a_series_of_each_folder(files, capsys):
+    folder, *_ = files
+    names = [folder / f"{name}.nrrd" for name in ("reference", "denoised", "low")]
+    numbers = ["--series", "3", "--test-series", "1003", "--low-series", "4"]
+    asked = {}
+
+    def read(path, series=None):
+        asked[path] = series
+        return read_volume(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bioatt.volume.read_volume", read, raising=False)
+        assert bioatt("evaluate", *names[:2], "--low", names[2], *numbers) == 0
+    assert asked == dict(zip(map(str, names), ("3", "1003", "4"), strict=True))
 
 
 def test_rounding_of_the_header_is_not_another_grid(make_volume):

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.denoiser import Denoiser
     from bioatt.errors import InputError
+    from bioatt.outputs import check_file_place
     from bioatt.phantom import LABELS, TRAINING_SEEDS_FROM, torso
     from bioatt.volume import read_volume, write_volume
 
@@ -49,12 +50,14 @@ def run(args: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot create the folder {folder.name} ({error.strerror}): choose another") from None
+    files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
+    for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
+        check_file_place(path, Path(args.model), Path(args.prior))
     say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
     body, labels = torso(args.seed, args.slices, args.size, phase="portal")
     say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")
     scanner = Scanner(kernel=args.kernel)
     reference, (low,) = scan(body, (args.dose,), scanner=scanner, seed=args.seed)
-    files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     write_volume(reference, files["reference"])
     write_volume(low, files["low"])
     write_volume(reference.with_hu(labels), files["labels"])

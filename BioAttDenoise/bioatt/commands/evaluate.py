@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,30 @@ if TYPE_CHECKING:
 
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
 
+SERIES = {"reference": "--series", "test": "--test-series", "low": "--low-series"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt evaluate`."""
     parser.add_argument("reference", metavar="REFERENCE", help="full-dose or noise-free CT: file or DICOM folder")
     parser.add_argument("test", metavar="TEST", help="CT to judge, on the same grid")
     parser.add_argument("--low", metavar="LOW", help="the low-dose CT that TEST was made from, to show the gain")
+    for role, option in SERIES.items():
+        which = f"SeriesNumber or UID in {role.upper()}, where that DICOM folder holds several"
+        parser.add_argument(option, metavar="N", dest=f"{role}_series", help=which)
     parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, compare, print."""
+    from bioatt.outputs import check_file_place
     from bioatt.volume import read_volume
 
     paths = {"reference": args.reference, "output": args.test, "input": args.low}
-    volumes = {role: read_volume(path) for role, path in paths.items() if path}
+    series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
+    volumes = {role: read_volume(path, series=series[role]) for role, path in paths.items() if path}
+    if args.json:
+        check_file_place(Path(args.json), *(source for volume in volumes.values() for source in volume.sources))
     metrics = evaluate(**volumes)
     print(f"reference {Path(args.reference).name}")
     print(table({Path(paths[role]).name: metrics[role] for role in ("input", "output") if role in metrics}))
@@ -111,12 +119,7 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all. Raises InputError where the place cannot be written."""
-    from bioatt.errors import InputError
+    from bioatt.files import appearing_whole
 
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with appearing_whole(path) as partial:
         partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path.name} ({error.strerror}): choose another place") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 from pathlib import Path
+
+from bioatt.commands.denoise import add_input_arguments
 
 HELP = "show the anatomical prior of each slice"
 PICTURES = (".png", ".pdf", ".svg")
@@ -13,9 +15,7 @@ PICTURES = (".png", ".pdf", ".svg")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IN, the source, the descriptor set, and where to write."""
-    parser.add_argument(
-        "input", metavar="IN", type=Path, help="CT: .nrrd, .nii.gz, .mha, or a folder with a DICOM series"
-    )
+    add_input_arguments(parser)
     parser.add_argument(
         "--source",
         default="embedded",
@@ -35,33 +35,43 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.anatomy import load_descriptor_set
     from bioatt.device import choose
     from bioatt.errors import InputError
+    from bioatt.files import appearing_whole
+    from bioatt.outputs import check_file_place
     from bioatt.priors import build_prior
     from bioatt.volume import canonical, read_volume
 
-    for path in filter(None, (args.json, args.plot)):
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"the folder of {path.name} does not exist: make it first")
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
         raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")
+    scan = read_volume(args.input, series=args.series)
+    read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
+    if args.json is not None:
+        check_file_place(args.json, *read)
+    if args.plot is not None:
+        check_file_place(args.plot, *read, *filter(None, [args.json]))
     source = build_prior(
         args.source,
         descriptors=load_descriptor_set(args.descriptors),
         device=str(choose(args.device).device),
         smoothing=not args.no_smoothing,
     )
-    volume = canonical(read_volume(args.input)).volume
+    volume = canonical(scan).volume
     prior = source.probabilities(volume)
     table = prior.as_table()
     if args.json is not None:
-        partial = args.json.with_name(f".{args.json.name}.{os.getpid()}")
-        partial.write_text(json.dumps(table), encoding="utf-8")
-        partial.replace(args.json)
+        with appearing_whole(args.json) as partial:
+            partial.write_text(json.dumps(table), encoding="utf-8")
     if args.plot is not None:
         from bioatt.priors.plot import plot_prior
 
-        plot_prior(prior, volume.spacing[2], args.plot, f"{args.input.name}: {prior.source}")
+        with appearing_whole(args.plot) as partial:
+            plot_prior(prior, volume.spacing[2], partial, f"{Path(args.input).name}: {prior.source}")
     if args.json is None and args.plot is None:
         for number, row in enumerate(table["probabilities"]):
             ranked = sorted(zip(row, table["descriptors"], strict=True), reverse=True)
             shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "nothing stands out"
             print(f"{number:4d}  {number * volume.spacing[2]:7.1f} mm  {shown}")
+
+
+def files_named(option: str) -> list[Path]:
+    """The files that an option names, alone or as `KIND:FILE,FILE`."""
+    return [path for path in map(Path, (option, *re.split("[:,]", option))) if path.is_file()]

@@ -11,7 +11,6 @@ RANGE_HU = (-1024.0, 2000.0)
 GRID = 128
 CELL_MM = 3.6
 """128 cells of 3.6 mm show 461 mm; small organs (pancreas, aorta) still cover several cells."""
-_STORED_WATER = 1024.0
 
 
 def slice_image(
@@ -22,7 +21,7 @@ def slice_image(
     The grid is centred on the tissue's centre of mass, air fills it outside the slice. Averaging over the cell's area
     keeps noise low and makes the image turn exactly as the slice turns by 90°.
     """
-    shown = np.clip(with_rescale(hu), *RANGE_HU) - AIR_HU
+    shown = np.clip(hu, *RANGE_HU) - AIR_HU
     mass = np.clip(shown, 0, -AIR_HU) ** 2
     total = float(mass.sum(dtype=np.float64))
     weights = []
@@ -32,20 +31,6 @@ def slice_image(
         centre = float(profile @ pixels) / total if total > 0 else (len(pixels) - 1) / 2
         weights.append(_cell_weights(len(pixels), step, centre, grid, cell_mm))
     return (weights[0] @ shown @ weights[1].T + np.float32(AIR_HU)).astype(np.float32)
-
-
-def with_rescale(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The slice in HU, where it came as stored numbers without the usual rescale intercept of -1024.
-
-    Files with such numbers are refused when read; arrays and scenes can still hold them. Then nothing is fat, lung or
-    air (below -150), and most of what is not air lies where soft tissue is stored.
-    """
-    sample = hu[::4, ::4]
-    if np.mean(sample < -150) > 0.001:
-        return hu
-    solid = sample[sample > 300]
-    stored = solid.size > 0.01 * sample.size and np.mean((solid > 800) & (solid < 1250)) > 0.5
-    return hu - np.float32(_STORED_WATER) if stored else hu
 
 
 def _cell_weights(pixels: int, step_mm: float, centre: float, grid: int, cell_mm: float) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 import bioatt
 from bioatt import dicom
 from bioatt.dicom import check_series_output, write_derived_series
-from bioatt.errors import InputError
+from bioatt.errors import BioAttError, InputError
 from bioatt.volume import Volume, read_volume
 
 MADE = {"model_name": "bioatt-slim", "model_version": "2", "strength": 0.8}
@@ -177,7 +177,7 @@ def test_a_failure_leaves_nothing_behind(series, tmp_path, monkeypatch):
         written += 1
         if written == 3:
             raise OSError(28, "No space left on device")
-        return volume.hu[0]
+        return dicom._Range(-1024, 3071, 1)
 
     monkeypatch.setattr(dicom, "_set_pixels", fail)
     with pytest.raises(InputError, match="No space left"):
@@ -193,3 +193,43 @@ def test_full_disk_leaves_nothing_behind(series, tmp_path, small_files_only):
     with small_files_only(1500), pytest.raises(InputError, match="could not be written"):
         write_derived_series(volume, tmp_path / "out", **MADE)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_values_against_the_standard_are_carried_without_a_word(derived, capfd, recwarn, caplog):
+    bad = {"StudyInstanceUID": "1.2.840..0123.secret", "StudyDate": "secret date", "PatientAge": "secret and long"}
+    with pydicom.config.disable_value_validation():
+        _, _, images = derived(**bad)
+        assert images[0].StudyInstanceUID == bad["StudyInstanceUID"]
+    assert not [warning for warning in recwarn.list if "secret" in str(warning.message)]
+    assert "secret" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_clipped_voxels_are_counted(series, tmp_path):
+    series(signed=False, bits=12)
+    volume = read_volume(series.folder)
+    hu = volume.hu.astype(np.float32)
+    hu[hu < -1024] = -1024
+    assert write_derived_series(volume.with_hu(hu), tmp_path / "whole", **MADE) == ()
+    hu[0, 0, :3], hu[1, 1, 1] = -1030, 4000
+    (warning,) = write_derived_series(volume.with_hu(hu), tmp_path / "clipped", **MADE)
+    assert warning == "4 voxels clipped by up to 929 HU to the series' range, -1024 to 3071 HU"
+
+
+@pytest.mark.parametrize("what", ["place", "voxels"])
+def test_what_was_not_meant_is_refused(series, tmp_path, monkeypatch, what):
+    """A slice that slips 1 mm along z, or voxels that are not the result's."""
+    series()
+    volume = read_volume(series.folder)
+    describe, set_pixels = dicom._describe, dicom._set_pixels
+
+    def shift(derived, *rest):
+        describe(derived, *rest)
+        derived.ImagePositionPatient[2] += 1
+
+    if what == "place":
+        monkeypatch.setattr(dicom, "_describe", shift)
+    else:
+        monkeypatch.setattr(dicom, "_set_pixels", lambda derived, hu: set_pixels(derived, hu + 2))
+    with pytest.raises(BioAttError, match="does not read back"):
+        write_derived_series(volume, tmp_path / "out", **MADE)
+    assert not (tmp_path / "out").exists()

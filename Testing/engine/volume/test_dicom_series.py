@@ -349,3 +349,23 @@ def test_compressed_pixels_that_gdcm_reads(tmp_path, sample):
     if sample.startswith("MR_small"):
         plain = pydicom.dcmread(get_testdata_file("MR_small.dcm", download=False)).pixel_array.astype(int)
         np.testing.assert_array_equal(volume.hu[0], plain - 1024)
+
+
+@pytest.mark.parametrize("rle", [False, True])
+@pytest.mark.parametrize(("signed", "bits"), [(True, 16), (False, 12)])
+def test_dark_on_bright_is_a_matter_of_display(series, signed, bits, rle):
+    """MONOCHROME1 says how to show stored values, not what they are (PS3.3 C.7.6.3.1.2); GDCM inverts them."""
+    hu = series(PhotometricInterpretation="MONOCHROME1", signed=signed, bits=bits)
+    for path in series.folder.iterdir() if rle else ():
+        image = pydicom.dcmread(path)
+        image.compress(RLELossless)
+        image.save_as(path)
+    np.testing.assert_array_equal(read_volume(series.folder).hu, hu)
+
+
+def test_dark_on_bright_damaged_or_compressed_otherwise(series):
+    series(PhotometricInterpretation="MONOCHROME1")
+    path = series.folder / "002.dcm"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"002\.dcm is damaged"):
+        read_volume(series.folder)

@@ -215,3 +215,35 @@ import bioatt.dicom
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_noise_below_the_limit_is_no_padding():
+    """Very noisy lung that nothing clipped, with a filler about the round field of view."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : 192 * 1j, -1 : 1 : 192 * 1j]
+    outside = np.broadcast_to(x**2 + y**2 > 1, (2, 192, 192))
+    for dtype in (np.int16, np.float32):
+        noisy = rng.normal(-900, 400, outside.shape).astype(dtype)
+        hu = np.where(outside, -2048, noisy).astype(dtype)
+        low = (noisy < -1500) & ~outside
+        inner = np.broadcast_to(x**2 + y**2 < 0.9, outside.shape)
+        assert (low & inner).sum() > 500
+        volume = Volume(hu)
+        assert volume.padding_mask[outside].all()
+        mistaken = (volume.padding_mask & inner).sum()
+        assert mistaken < 10, "noise that happens to have the filler's very value"
+        seen, denoised = canonical(volume).volume.hu, volume.with_hu(np.full(hu.shape, -900)).hu
+        assert (seen[low & inner] >= -1500).sum() == mistaken, "the network sees the noise"
+        assert (denoised[low & inner] != -900).sum() == mistaken, "and may remove it"
+        assert not Volume(noisy).padding_mask.any()
+
+
+def test_a_blended_rim_belongs_to_its_filler_and_a_part_is_padded_as_the_whole():
+    hu = np.full((3, 64, 64), -1000, np.float32)
+    hu[:, :, :10] = -3024
+    hu[:, :, 10] = -1600 - np.arange(64)
+    hu[1, 30, 40] = -1700
+    volume = Volume(hu)
+    assert volume.padding_mask[:, :, :11].all()
+    assert not volume.padding_mask[:, :, 11:].any()
+    np.testing.assert_array_equal(volume.part(range(1, 2)).padding_mask, volume.padding_mask[1:2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 import subprocess
 import sys
 
@@ -98,3 +100,38 @@ def test_warnings_of_libraries_stay_off_stderr(tmp_path):
     code = f"from bioatt.volume import read_volume; read_volume({str(path)!r})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (72, struct.pack("<h", 32)),
+        (72, struct.pack("<h", 4)),
+        (72, struct.pack("<h", -16)),
+        (108, struct.pack("<f", np.nan)),
+        (108, struct.pack("<f", np.inf)),
+        (108, struct.pack("<f", -352)),
+        (40, struct.pack("<h", 9)),
+        (40, struct.pack("<h", 0)),
+        (44, struct.pack("<h", -32)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_damaged_nifti_header(tmp_path, suffix, place, value, dtype, capfd):
+    path = write(tmp_path / f"ct{suffix}", NOISE.astype(dtype))
+    content = path.read_bytes()
+    content = bytearray(gzip.decompress(content) if suffix == ".nii.gz" else content)
+    if bytes(content[place : place + len(value)]) == value:
+        pytest.skip("that is what a whole file has")
+    content[place : place + len(value)] = value
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    refused(path, "damaged", capfd)
+
+
+def test_nifti_whose_offset_is_left_zero(tmp_path):
+    path = write(tmp_path / "ct.nii", compress=False)
+    content = bytearray(path.read_bytes())
+    content[108:112] = bytes(4)
+    path.write_bytes(content[:348] + content[352:])
+    np.testing.assert_array_equal(read_volume(path).hu, NOISE)

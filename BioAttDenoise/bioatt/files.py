@@ -1,0 +1,78 @@
+"""Files that appear whole or not at all, and places that are looked at before the work."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bioatt.errors import InputError
+from bioatt.file_check import suffix_of
+
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
+
+    The name is nobody else's: several processes can write the same `path`, and the last one's file stays.
+    Raises InputError with the system's reason for every OSError.
+    """
+    partial = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=".bioatt-", suffix=suffix_of(path), dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o666 & ~_umask())  # mkstemp's file is for its owner only
+        partial.replace(path)
+    except OSError as error:
+        raise not_written(path, error) from None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: OSError) -> InputError:
+    """What to say where the system refused to write `path`."""
+    if error.errno in _FULL:
+        mend = "free some space and try again"
+    elif error.errno in _DENIED:
+        mend = "choose another folder, or close the file where it is open"
+    elif error.errno == errno.ENAMETOOLONG:
+        mend = "give it a shorter name"
+    else:
+        mend = "choose another place"
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{path.name} could not be written whole ({reason}): {mend}")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError where no file can be made in a folder."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder.absolute().name}: make it first")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"folder {folder.absolute().name} cannot be written ({error.strerror}): choose another"
+        ) from None
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, by links or another spelling too; neither has to exist."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.resolve() == other.resolve()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
