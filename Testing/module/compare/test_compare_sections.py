@@ -60,7 +60,7 @@ def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, vie
     section = make_driver().panel.sections[0]
     assert not section.ui.sideBySideButton.enabled
     assert not section.ui.alarmButton.enabled
-    assert section.ui.compareHintLabel.isVisibleTo(section.widget)
+    assert section.ui.compareHintLabel.isVisibleTo(section.ui.compareWidget)
 
 
 def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
