@@ -11,33 +11,26 @@ HELP = "insert the noise of a lower dose into a CT, or report how well that agre
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train simulate`."""
-    many = "; with --report also a folder of several scans"
-    parser.add_argument("input", metavar="IN", nargs="?", help=f"CT: .nrrd .nii.gz .mha or a DICOM folder{many}")
-    parser.add_argument("output", metavar="OUT", nargs="?", help="low-dose volume: .nrrd .nii.gz .mha")
+    parser.add_argument("input", metavar="IN", help="CT: .nrrd .nii.gz .mha or a DICOM folder; --report: scans' folder")
+    parser.add_argument("output", metavar="OUT", help="low-dose volume: .nrrd .nii.gz .mha; --report: folder for it")
     parser.add_argument("--dose", type=float, default=0.25, help="dose fraction, 0 to 1 (default 0.25)")
     parser.add_argument("--kernel", default="auto", help="B10 to B70, D45, LUNG, a vendor's name, or auto (default)")
     parser.add_argument("--noise", type=float, metavar="HU", help="the scan's own noise (default: measured)")
     parser.add_argument("--fast", action="store_true", help="half the views")
     parser.add_argument("--phantom", action="store_true", help="IN is a noise-free body: simulate its whole scan")
     parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too")
-    parser.add_argument("--report", metavar="DIR", help="write the calibration report; IN then is optional")
+    parser.add_argument("--report", action="store_true", help="measure the simulation on water and on the scans of IN")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> None:
     """Simulate one volume, or write the report."""
-    from bioatt.errors import InputError
-
-    if args.report:
-        from bioatt_training.simulate.report import write_report
-
-        if args.output:
-            raise InputError("--report takes one folder of scans, and writes no volume: leave OUT away")
-        write_report(Path(args.report), _scans(args.input), dose=args.dose, seed=args.seed, say=print)
+    if not args.report:
+        _simulate(args)
         return
-    if not (args.input and args.output):
-        raise InputError("name a CT and the output, or --report DIR")
-    _simulate(args)
+    from bioatt_training.simulate.report import write_report
+
+    write_report(Path(args.output), _scans(Path(args.input)), dose=args.dose, seed=args.seed, say=print)
 
 
 def _simulate(args: argparse.Namespace) -> None:
@@ -66,14 +59,11 @@ def _simulate(args: argparse.Namespace) -> None:
         write_volume(volume.with_hu(straight.undo(noise)), args.noise_volume, note=f"Inserted noise. {note}")
 
 
-def _scans(folder: str | None) -> list[Path]:
+def _scans(path: Path) -> list[Path]:
+    """The volume files below a folder; the path itself where it is a file or a DICOM series. InputError if missing."""
     from bioatt.errors import InputError
-    from bioatt.volume_io import READABLE
+    from bioatt_training.data.scans import volume_files
 
-    if folder is None:
-        return []
-    path = Path(folder)
     if not path.exists():
         raise InputError(f"{path.name}: no such file or folder: check the path")
-    found = sorted(p for p in path.rglob("*") if p.name.endswith(READABLE)) if path.is_dir() else [path]
-    return found or [path]
+    return (volume_files(path) if path.is_dir() else []) or [path]

@@ -13,12 +13,17 @@ from bioatt.errors import InputError
 from bioatt.volume import canonical, read_volume
 from bioatt_training.simulate.calibration import WATER_COUNTS, WATER_KERNELS, anatomy, water_cylinder
 from bioatt_training.simulate.figures import plot_anatomy, plot_example, plot_water
+from bioatt_training.simulate.targets import study
 
 MOST_SLICES = 12
 
 
 def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int, say: Callable[[str], None]) -> None:
     """Measure, plot and say line by line. Scans that cannot be measured are named with the reason and left out."""
+    if not 0 < dose < 1:
+        raise InputError(f"the dose fraction lies between 0 and 1, not at {dose:g}")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file: name a folder for the report")
     folder.mkdir(parents=True, exist_ok=True)
     waters = []
     for kernel in WATER_KERNELS:
@@ -31,6 +36,12 @@ def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int,
             f"  peak direct {water.peaks[0]:.3f} inserted {water.peaks[1]:.3f} /mm"
         )
     plot_water(waters, folder / "water.png")
+    targets = study(seed=seed)
+    for row in targets:
+        say(
+            f"target {row['target']:26s} RMSE {row['rmse_hu']:5.1f} HU  noise left {row['noise_hu']:5.1f} HU"
+            f"  blur {row['blur_hu']:5.1f} HU"
+        )
     results, refused = [], {}
     for path in scans:
         try:
@@ -54,6 +65,7 @@ def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int,
         plot_anatomy(results, folder / "anatomy.png")
     tables = {
         "water": [{k: np.asarray(v).tolist() for k, v in asdict(water).items()} for water in waters],
+        "targets": targets,
         "anatomy": [asdict(one) for one in results],
         "left_out": refused,
         "dose": dose,

@@ -1,0 +1,119 @@
+"""`bioatt-train simulate`: volume in, volume out, the report, and one line for every wrong call."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bioatt.volume import Volume, read_volume, write_volume
+from bioatt_training.cli import main
+from bioatt_training.simulate import calibration, report
+from bioatt_training.simulate.targets import noisier2noise, softened
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A noisy ellipse with bone and lung, 3 slices of 96², flipped axes."""
+    y, x = (np.mgrid[:96, :96] - 47.5) * 3
+    hu = np.where((x / 120) ** 2 + (y / 90) ** 2 < 1, 40.0, -1000.0)
+    hu[np.hypot(x - 50, y) < 25] = -850
+    hu[np.hypot(x, y - 60) < 12] = 500
+    noise = np.random.default_rng(0).normal(0, 10, (3, 96, 96))
+    volume = Volume(np.rint(hu + noise).astype(np.int16), spacing=(3, 3, 5), direction=np.diag([-1.0, 1.0, 1.0]))
+    path = tmp_path / "scan.nrrd"
+    write_volume(volume, path)
+    return path
+
+
+@pytest.mark.slow
+def test_volume_in_volume_out(scan, tmp_path, capsys):
+    outputs = [tmp_path / f"{name}.nrrd" for name in ("a", "b", "c", "noise")]
+    call = ["simulate", str(scan), "--kernel", "B20", "--fast"]
+    for out, seed in zip(outputs, (3, 3, 4), strict=False):
+        assert main([*call, str(out), "--seed", str(seed), "--noise-volume", str(outputs[3])]) == 0
+    assert "dose fraction 0.25" in capsys.readouterr().out
+    original = read_volume(scan)
+    first, again, other = (read_volume(out) for out in outputs[:3])
+    assert first.spacing == original.spacing
+    np.testing.assert_allclose(first.direction, original.direction)
+    assert first.hu.dtype == np.int16
+    np.testing.assert_array_equal(first.hu, again.hu)
+    assert (first.hu != other.hu).mean() > 0.5
+    noise = read_volume(outputs[3], hu=False).hu
+    tissue = (original.hu > 0) & (original.hu < 80)
+    np.testing.assert_allclose((other.hu - original.hu)[tissue], noise[tissue], atol=1)
+    assert "Research use only" in outputs[0].read_bytes()[:2000].decode("latin1")
+
+
+@pytest.mark.slow
+def test_a_phantoms_whole_scan(scan, tmp_path):
+    out = tmp_path / "low.nii.gz"
+    assert main(["simulate", str(scan), str(out), "--phantom", "--dose", "0.5"]) == 0
+    assert read_volume(out).shape == (3, 96, 96)
+
+
+@pytest.mark.slow
+def test_the_report_measures_plots_and_names_what_it_could_not_use(scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report, "WATER_KERNELS", ("B20",))
+    monkeypatch.setattr(report, "study", lambda **_: [{"target": "x", "rmse_hu": 1.0, "noise_hu": 1.0, "blur_hu": 0.0}])
+    (tmp_path / "broken.nrrd").write_text("no volume")
+    out = tmp_path / "report"
+    assert main(["simulate", "--report", str(tmp_path), str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "broken.nrrd: left out" in said
+    tables = json.loads((out / "calibration.json").read_text())
+    (water,) = tables["water"]
+    assert water["slope"] == pytest.approx(-0.5, abs=0.02)
+    assert [one["name"] for one in tables["anatomy"]] == ["scan.nrrd"]
+    assert tables["anatomy"][0]["ratio"] == pytest.approx(2, abs=0.25)
+    assert {path.name for path in out.iterdir()} == {"calibration.json", "water.png", "anatomy.png", "scan.png"}
+
+
+@pytest.mark.slow
+def test_the_cylinder_agrees_with_theory():
+    water = calibration.water_cylinder("LUNG", slices=4)
+    assert water.slope == pytest.approx(-0.5, abs=0.02)
+    assert water.additivity == pytest.approx(1, abs=0.05)
+    direct, inserted = water.peaks
+    assert inserted == pytest.approx(direct, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (["IN", "OUT", "--dose", "1"], "between 0 and 1"),
+        (["IN", "OUT", "--kernel", "wavelet"], "unknown reconstruction kernel"),
+        (["IN", "OUT", "--noise", "-3"], "positive"),
+        (["none.nrrd", "OUT"], "no such file"),
+        (["IN", "low.txt"], "names no volume file"),
+        (["none", "R", "--report"], "no such file"),
+        (["IN", "R", "--report", "--dose", "2"], "between 0 and 1"),
+        (["IN", "IN", "--report"], "name a folder"),
+    ],
+)
+def test_wrong_calls_end_with_one_line_and_status_2(scan, tmp_path, capsys, monkeypatch, call, message):
+    monkeypatch.chdir(tmp_path)
+    words = {"IN": str(scan), "OUT": str(tmp_path / "low.nrrd")}
+    assert main(["simulate", *(words.get(word, word) for word in call)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert message in error[0]
+    assert not (tmp_path / "low.nrrd").exists()
+
+
+def test_noisier2noise_gives_the_truth_where_theory_says_so():
+    truth, low, dose = np.array([40.0, -90.0]), np.array([75.0, -160.0]), 0.25
+    best = (1 - dose) * truth + dose * low  # what a network trained with the scan as target answers at best
+    np.testing.assert_allclose(noisier2noise(best, low, dose), truth)
+
+
+def test_a_softened_target_has_less_noise_and_the_same_mean():
+    from bioatt.tomography import kernel_named
+
+    image = 40 + np.random.default_rng(0).normal(0, 20, (2, 64, 64)).astype(np.float32)
+    soft = softened(image, 0.8, kernel_named("B50"), kernel_named("B10"))
+    assert soft.std() < 0.6 * image.std()
+    np.testing.assert_allclose(soft.mean((1, 2)), image.mean((1, 2)), atol=1e-3)
+    np.testing.assert_allclose(softened(image, 0.8, kernel_named("B10"), kernel_named("B50")), image, atol=0.5)
