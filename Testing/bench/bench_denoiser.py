@@ -47,7 +47,7 @@ def halo() -> None:
             network(torch.from_numpy(image)[None, None], p[None])
 
     def engine(precision: str) -> None:
-        with torch.inference_mode(), choose("cpu", precision).autocast():
+        with torch.inference_mode(), choose("cpu", precision).arithmetic():
             run(network, torch.from_numpy(pad(image)), p, box)
 
     reference = seconds(bare)
