@@ -20,26 +20,38 @@ from typing import Any
 
 APT_LINE = (
     "apt-get install -y --no-install-recommends "
-    "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 fonts-dejavu-core"
+    "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0 fonts-dejavu-core"
 )
-LIBRARIES = ("libEGL.so.1", "libGL.so.1", "libOpenGL.so.0", "libxkbcommon.so.0", "libfontconfig.so.1", "libdbus-1.so.3")
+LIBRARIES = (
+    "libEGL.so.1",
+    "libGL.so.1",
+    "libOpenGL.so.0",
+    "libxkbcommon.so.0",
+    "libfontconfig.so.1",
+    "libdbus-1.so.3",
+    "libglib-2.0.so.0",
+)
+PACKAGES = {"slicer_core": "slicer-core", "PySide6": "PySide6-Essentials"}
 BASE_PYTHON = Path(__file__).parent / "base_python"
 
 _app: Any = None
 
 
 def missing_libraries() -> str:
-    """Empty where the runtime can start; else one line: what is missing and the apt line that brings it."""
-    missing = []
-    for name in LIBRARIES if sys.platform.startswith("linux") else ():
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            missing.append(name)
-    for package in ("slicer_core", "PySide6"):
-        if not any((Path(folder) / package).is_dir() for folder in sys.path if folder):
-            missing.append(f"Python package {package}")
-    return f"missing {', '.join(missing)}: {APT_LINE}; pip install slicer-core PySide6-Essentials" if missing else ""
+    """Empty where the runtime can start; else one line: what is missing and the command that brings it."""
+    libraries = [name for name in LIBRARIES if sys.platform.startswith("linux") and not _loads(name)]
+    folders = [Path(folder) for folder in sys.path if folder]
+    packages = [pip for name, pip in PACKAGES.items() if not any((folder / name).is_dir() for folder in folders)]
+    cures = ([APT_LINE] if libraries else []) + ([f"pip install {' '.join(packages)}"] if packages else [])
+    return f"missing {', '.join([*libraries, *packages])}: {'; '.join(cures)}" if cures else ""
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def start(main_window: bool = True) -> Any:
