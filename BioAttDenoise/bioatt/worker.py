@@ -202,7 +202,7 @@ class Worker:
         if attention is not None:
             from bioatt.attention import AttentionRequest
 
-            wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
+            wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
