@@ -156,6 +156,14 @@ def test_places_that_cannot_hold_the_output_are_refused_before_the_work(denoise,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.nrrd", "tiny.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["scan.nrrd", "out.nrrd"])
+def test_the_report_never_replaces_the_scan_or_the_result(denoise, scan, tmp_path, name):
+    before = scan.read_bytes()
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--report", str(tmp_path / name))
+    assert (status, len(lines)) == (2, 1), lines
+    assert scan.read_bytes() == before
+
+
 def test_cancel_writes_nothing(denoise, scan, tmp_path, monkeypatch):
     from bioatt.denoiser import Denoiser
 

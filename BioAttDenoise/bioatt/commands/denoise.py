@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
         write_maps(result.attention, Path(args.attention))
     if args.report:
         write_report(result, Path(args.report))
-    write_result(result, Path(args.output))
-    print_summary(result, args.output)
+    warnings = (*result.warnings, *write_result(result, Path(args.output)))
+    print_summary(result, args.output, warnings)
 
 
 def parse_slices(text: str | None, volume: Volume) -> range | None:
@@ -108,13 +108,13 @@ def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
         return work(progress)
 
 
-def print_summary(result: Result, output: str) -> None:
+def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """What a user wants to know at a glance; warnings go to stderr."""
     import sys
 
     from bioatt.denoiser import median
 
-    for warning in result.warnings:
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     before, after = median(result.noise_before), median(result.noise_after)
     slices = result.volume.shape[0]
