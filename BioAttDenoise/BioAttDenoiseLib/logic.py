@@ -184,6 +184,8 @@ class DenoiseLogic(Batch):
     def _make_process(self) -> EngineProcess:
         environment = slicer.util.startupEnvironment()
         environment["PYTHONUNBUFFERED"] = "1"
+        # Threads that wait by spinning take the processor from Slicer, and make the engine ten times slower beside it.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         environment["BIOATT_MODELS"] = str(models_folder())
         more = {} if self.script is None else {"script": self.script}
         return EngineProcess(self.python, temporary=slicer.app.temporaryPath, environment=environment, **more)
