@@ -1,4 +1,4 @@
-"""Time of projection and filtered back projection: 512² pixels, 736 cells × 1,152 views."""
+"""Time of projection and FBP, 512² pixels, 736 cells × 1,152 views. Run: python Testing/bench/bench_tomography.py"""
 
 from __future__ import annotations
 
