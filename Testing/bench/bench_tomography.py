@@ -1,4 +1,4 @@
-"""Time of projection and FBP, 512² pixels, 736 cells × 1,152 views. Run: python Testing/bench/bench_tomography.py"""
+"""Time of projection, FBP and noise insertion, 512² and 736 × 1,152. Run: python Testing/bench/bench_tomography.py"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from bioatt.tomography import Geometry, fbp, kernel_named, project
+from bioatt_training.simulate import Scanner, insert_noise
 
 PIXEL_MM = 0.8
 
@@ -34,6 +35,15 @@ def main() -> None:
             f"{slices:2d} slice(s), {os.cpu_count()} cores: per slice projection {best[0] / slices:.3f} s"
             f" (CPU {busy[0] / slices:.3f} s), FBP {best[1] / slices:.3f} s (CPU {busy[1] / slices:.3f} s)"
         )
+    hu = np.repeat(np.where(body > 0, 40.0, -1000.0).astype(np.float32)[None], 16, 0)
+    for name, scanner in (("1,152 views", Scanner()), ("576 views", Scanner().faster())):
+        took = []
+        for _ in range(3):
+            start = time.perf_counter(), time.process_time()
+            insert_noise(hu, PIXEL_MM, dose_fraction=0.25, kernel="B30", noise_hu=10.0, scanner=scanner)
+            took.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        wall, cpu = (value / len(hu) for value in min(took))
+        print(f"16 slices, {name}: per slice noise insertion {wall:.3f} s (CPU {cpu:.3f} s)")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_pairs_of_dicom_folders_are_matched_by_name(tmp_path, series, pair):
 def test_single_scans_of_files_and_dicom(tmp_path, series, pair):
     low, full = pair()
     write_volume(Volume(full), tmp_path / "a.nrrd")
-    series(tmp_path / "b", low, patient="X")
+    series(tmp_path / "b", low, patient="X", suffix=".1234")
     series(tmp_path / "localiser", full[:1], patient="X")
     (tmp_path / "notes.txt").write_text("no scan")
     listing = find_scans(tmp_path)

@@ -75,7 +75,9 @@ def dicom_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Folders that directly hold what may be DICOM images, and those files."""
     files = defaultdict(list)
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith("."):
+        suffix = path.suffix.lower()
+        named = suffix in _IMAGE_SUFFIXES or suffix[1:].isdigit()  # files named by a UID end in a number
+        if named and path.is_file() and not path.name.startswith("."):
             files[path.parent].append(path)
     yield from sorted(files.items())
 
