@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=VIEWS,
         default="raw",
         help="raw: A, uint8 (default); contrast: what sets an organ's map apart from the others', -1 to 1; "
-        "contribution: p·A, the organ's part of the unified map (float32)",
+        "contribution: p times A, the organ's part of the unified map (float32)",
     )
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0")
 
