@@ -54,7 +54,10 @@ class AdvancedSection(Section):
 
     def onModelsFolder(self, path: str) -> None:
         """The models are kept elsewhere from now on; the engine learns it when it starts next."""
-        set_models_folder(Path(path))
+        folder = Path(path)
+        if not folder.parent.is_dir() or folder == models_folder():
+            return  # it is still being typed
+        set_models_folder(folder)
         if not self.panel.logic.engine.busy:
             self.panel.logic.shutdown()
         self.panel.refreshChoices()

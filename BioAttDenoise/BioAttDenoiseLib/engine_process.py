@@ -60,7 +60,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                cwd=self.folder,
+                cwd=self.folder.parent,  # Windows removes no folder that a process works in
                 **_own_group(),
             )
         except OSError as error:

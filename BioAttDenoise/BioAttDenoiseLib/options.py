@@ -11,7 +11,7 @@ class DenoiseOptions:
     """How to denoise.
 
     model: "auto" (the fast model on a CPU, the full one on a GPU), a catalogue name, or a .safetensors file. prior:
-    embedded, biomedclip, uniform, random[:SEED] or a .json file. strength: 0 (nothing) to 1. device: auto, cuda, cpu.
+    embedded, biomedclip, uniform, random[:SEED] or a .json file. strength: 0 (nothing) to 1. device: auto, gpu, cpu.
     precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
     """
 

@@ -74,6 +74,7 @@ class Panel(VTKObservationMixin):
             self.ui.sectionsWidget.layout().addWidget(section.widget)
         self.refreshChoices()
         self.ui.denoiseButton.connect("clicked(bool)", lambda checked: self.onDenoiseButton())
+        self.ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -175,6 +176,11 @@ class Panel(VTKObservationMixin):
 
     # --- what the panel shows
 
+    def onRoiAdded(self, roi: Any) -> None:
+        """A region that the user makes starts in the middle of the volume, half as wide, to be moved from there."""
+        if self.parameters is not None and self.parameters.inputVolume is not None:
+            volumes.place_in_the_middle(roi, self.parameters.inputVolume)
+
     def refreshChoices(self) -> None:
         """Offer the models and sources of anatomy that there are now."""
         models = [
@@ -184,7 +190,8 @@ class Panel(VTKObservationMixin):
             label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
             models.append((entry.value, label, entry.summary, entry.present))
         self.choices[0].setEntries(models)
-        priors = [(value, _(label), _(toolTip), True) for value, label, toolTip in PRIORS]
+        absent = {} if catalogue.biomedclip_present() else {"biomedclip": _(" (download under Advanced)")}
+        priors = [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
         self.choices[1].setEntries(priors)
 
     def update(self) -> None:
@@ -230,6 +237,8 @@ class Panel(VTKObservationMixin):
     def _showDevices(self) -> None:
         found = [device["label"] for device in self.readiness.devices]
         text = _("Found: {devices}.").format(devices="; ".join(found)) if found else ""
+        if found and self.readiness.devices[0]["name"] == "cpu":
+            text = _("{found} Automatic takes the fast model.").format(found=text)
         self.ui.deviceFoundLabel.text = text
         self.ui.deviceFoundLabel.visible = bool(text)
 

@@ -25,7 +25,7 @@ class Device(Enum):
     """Where the network runs; the value is the engine's name for it."""
 
     AUTO = "auto"
-    GPU = "cuda"
+    GPU = "gpu"
     CPU = "cpu"
 
     def label(self) -> str:

@@ -235,11 +235,20 @@ class Worker:
         options = {
             key: request[key] for key in ("prior", "device", "precision", "tile") if request.get(key) is not None
         }
+        if options.get("device") == "gpu":
+            options["device"] = self._graphics_card()
         key = json.dumps([request.get("model", "auto"), options], sort_keys=True)
         if self.loaded is None or self.loaded[0] != key:
             self.loaded = None  # give the memory back first
             self.loaded = key, self.make_denoiser(request.get("model", "auto"), **options)
         return self.loaded[1]
+
+    def _graphics_card(self) -> str:
+        """Name of the best device that is not the CPU."""
+        best = self.find_devices()[0]["name"]
+        if best == "cpu":
+            raise InputError("no graphics card was found: run on the processor, or choose automatic")
+        return best
 
     def _volume(self, described: dict[str, Any]) -> Volume:
         """The volume of a request: a file that the engine reads, or an array in the folder with its geometry."""

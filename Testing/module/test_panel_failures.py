@@ -208,10 +208,14 @@ def test_a_region_of_interest_must_be_chosen(make_driver, make_ct, slicer):
     assert not driver.ui.denoiseButton.enabled
     assert "region of interest" in driver.ui.denoiseButton.toolTip
     roi = driver.ui.roiSelector.addNode()
-    roi.SetCenter(0, 0, -290)
-    roi.SetSize(5, 5, 5)
+    assert driver.parameters.roi is roi
     driver.denoise()
     assert "Done" in driver.status
+    arrays = [
+        slicer.util.arrayFromVolume(node) for node in (driver.parameters.inputVolume, driver.parameters.outputVolume)
+    ]
+    share = (arrays[0] != arrays[1]).mean()
+    assert 0.1 < share < 0.15, "a new region lies in the middle, half as wide in three directions"
 
 
 def test_cancel_while_the_installation_is_checked(make_driver, make_ct, slicer):

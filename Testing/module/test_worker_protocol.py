@@ -199,6 +199,12 @@ def test_the_worker_ends_and_cleans_up_when_its_parent_is_gone(pipe, model):
     assert not pipe.folder.exists()
 
 
+def test_a_graphics_card_that_is_not_there(pipe):
+    answer = pipe.denoise(1, "steady", device="gpu")
+    assert (answer["type"], answer["kind"]) == ("error", "input")
+    assert "no graphics card was found" in answer["message"]
+
+
 def test_quit_ends_the_worker(pipe):
     pipe.send(type="quit")
     assert pipe.process.wait(3) == 0

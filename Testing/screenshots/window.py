@@ -21,7 +21,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
-PANEL_WIDTH, VIEW_WIDTH, HEIGHT = 340, 520, 690
+PANEL_WIDTH, VIEW_WIDTH, HEIGHT = 340, 520, 730
 BAR = 22
 COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
 
@@ -29,6 +29,9 @@ COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
 def open_module() -> Any:
     """The module's widget on screen, with the engine of this tree."""
     module = slicer_runtime.load_module(ROOT / "BioAttDenoise" / "BioAttDenoise.py")
+    from BioAttDenoiseLib.settings import set_models_folder
+
+    set_models_folder(Path("~/BioAtt models"))  # no picture shows a folder of the machine it was made on
     widget = module.widgetRepresentation()
     widget.self().logic.python = sys.executable
     widget.resize(PANEL_WIDTH, HEIGHT)
