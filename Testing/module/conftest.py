@@ -196,5 +196,4 @@ def make_driver(
     yield make
     for driver in made:
         driver.python.cleanup()
-        driver.widget.close()
-        driver.widget.deleteLater()
+        driver.widget.release()

@@ -43,6 +43,7 @@ def test_generic_requirements(slicer, module, no_main_window, scene):
     assert module.mrmlScene() is slicer.mrmlScene
     assert slicer.app.__class__.__name__ == "qSlicerApplication"
     assert module.dependencies == [], "a missing PyTorch extension must not hide the module"
+    module.unload()
 
 
 def test_the_panel_works_without_a_main_window(make_driver, make_ct, slicer, monkeypatch):

@@ -58,7 +58,7 @@ class ScriptedModule:
         """Application exit: the manager announces it, the widget cleans up."""
         slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(self.name)
         if self._widget is not None:
-            self._widget.deleteLater()
+            self._widget.release()
             self._widget = None
 
 
@@ -78,6 +78,13 @@ class ModulePanel(slicer.qMRMLWidget):
 
     def self(self) -> Any:
         return self._python
+
+    def release(self) -> None:
+        """Close the panel for good: none of its widgets looks at the scene any more."""
+        self.close()
+        for box in self.findChildren(slicer.qMRMLNodeComboBox):
+            box.setMRMLScene(None)
+        self.deleteLater()
 
     def enter(self) -> None:
         self._entered = True
