@@ -1,6 +1,6 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, descriptors, padding, normalisation, prior, training
+The header's key "bioatt" holds JSON: arm, filters, weighting, unshuffle (1 where absent), descriptors, padding, normalisation, prior, training
 (ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
 """
 
@@ -124,7 +124,11 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
         metadata = json.loads(header["bioatt"])
         _check(metadata, path.name)
         network = build_network(
-            metadata["arm"], metadata["filters"], max(len(metadata["descriptors"]), 1), metadata["weighting"]
+            metadata["arm"],
+            metadata["filters"],
+            max(len(metadata["descriptors"]), 1),
+            metadata["weighting"],
+            metadata.get("unshuffle", 1),
         )
         network.load_state_dict(weights)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
@@ -163,6 +167,7 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
         "arm": network.arm,
         "filters": network.filters,
         "weighting": network.weighting,
+        "unshuffle": network.unshuffle,
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }

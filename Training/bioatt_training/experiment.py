@@ -19,11 +19,12 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network of Table 1 to train, and how wide."""
+    """Which network of Table 1 to train, how wide, and in what blocks of pixels."""
 
     arm: Arm = "bioatt"
     filters: int = 96
     weighting: Weighting = "anatomical"
+    unshuffle: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Experiment(lightning.LightningModule):
     def __init__(self, network: NetworkConfig, optimiser: OptimiserConfig, descriptors: int) -> None:
         super().__init__()
         self.config = optimiser
-        self.network = build_network(network.arm, network.filters, descriptors, network.weighting).to(
+        self.network = build_network(
+            network.arm, network.filters, descriptors, network.weighting, network.unshuffle
+        ).to(
             memory_format=torch.channels_last  # type: ignore[call-overload]
         )
         self.loss = LOSSES[optimiser.loss]
