@@ -20,7 +20,7 @@ from bioatt.body import body_weight
 from bioatt.errors import InputError
 from bioatt.metrics import noise_sd
 from bioatt.models import OFFSET_HU, SCALE_HU, TrainedModel, default_model, load_model
-from bioatt.network import HALO, Stage
+from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
 from bioatt.run import Run, asking, out_of_memory, placed
@@ -126,7 +126,7 @@ class Denoiser:
         start = time.monotonic()
         wanted = range(volume.shape[0]) if slices is None else slices
         part = volume.part(wanted)
-        around = wanted if volume.axial else widened(wanted, HALO, volume.shape[0])
+        around = wanted if volume.axial else _surroundings(wanted, self._network, volume.shape[0])
         oriented = canonical(volume.part(around))
         run = Run(self._network, self.compute, self.tile)
         prior = None
@@ -234,7 +234,7 @@ def _denoise_slice(
         box = tiling.Box(0, image.shape[0], 0, image.shape[1])
     shown = np.clip(image, *CLIP_HU)
     maps: dict[Stage, Tensor] | None = None if recorder is None else {}
-    denoised = run(tiling.pad((shown - OFFSET_HU) / SCALE_HU), p, box, maps)
+    denoised = run(tiling.pad((shown - OFFSET_HU) / SCALE_HU, run.network), p, box, maps)
     change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - shown[box.slices]
     change *= weight[box.slices] * (image[box.slices] <= CLIP_HU[1])
     output[box.slices] += np.float32(strength) * change
@@ -253,6 +253,13 @@ def median(noise_hu: NDArray[np.float32]) -> float:
     """Median σ of the slices that have one; NaN where none has."""
     known = noise_hu[np.isfinite(noise_hu)]
     return float(np.median(known)) if known.size else float("nan")
+
+
+def _surroundings(slices: range, network: BioAttNetwork, count: int) -> range:
+    """What the network must see of a non-axial stack: whole blocks from either end, since axes may be turned round."""
+    wide = widened(slices, network.halo, count)
+    block = network.unshuffle
+    return range(wide.start - wide.start % block, wide.stop + (count - wide.stop) % block)
 
 
 def widened(slices: range, by: int, count: int) -> range:

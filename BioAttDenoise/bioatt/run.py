@@ -52,7 +52,9 @@ class Run:
         """
         while True:
             device = self.compute.device
-            weights = None if p is None else torch.from_numpy(tiling.pad(p) if p.ndim == 3 else p).to(device)
+            weights = (
+                None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
+            )
             try:
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)

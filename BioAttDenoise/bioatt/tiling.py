@@ -1,7 +1,8 @@
 """Run a network with a finite receptive field on part of a slice, whole or in tiles, with the same result.
 
-A slice is reflect-padded by the receptive-field radius `HALO`. What the network gives for a box of the slice, from the
-box with its halo, then equals what it gives for the whole padded slice: tiles leave no seam.
+A slice is reflect-padded by the network's receptive-field radius, its halo. What the network gives for a box of the
+slice, from the box with its halo, then equals what it gives for the whole padded slice: tiles leave no seam. A network
+that sees blocks of pixels (`unshuffle`) is given boxes that begin and end with a block of the slice.
 """
 
 from __future__ import annotations
@@ -31,10 +32,19 @@ class Box:
         """Index of the box in a (y, x) array."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    @property
-    def with_halo(self) -> tuple[slice, slice]:
+    def with_halo(self, halo: int) -> tuple[slice, slice]:
         """Index of the box and its halo in the padded slice."""
-        return slice(self.y0, self.y1 + 2 * HALO), slice(self.x0, self.x1 + 2 * HALO)
+        return slice(self.y0, self.y1 + 2 * halo), slice(self.x0, self.x1 + 2 * halo)
+
+    def aligned(self, block: int) -> Box:
+        """The smallest box around this one that begins and ends at multiples of `block`."""
+        return Box(
+            self.y0 - self.y0 % block, self.y1 + -self.y1 % block, self.x0 - self.x0 % block, self.x1 + -self.x1 % block
+        )
+
+    def within(self, other: Box) -> tuple[slice, slice]:
+        """Index of this box in an array that covers `other`, which contains it."""
+        return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)
 
     def tiles(self, size: int | None) -> Iterator[Box]:
         """Boxes of at most size × size that cover this one; itself where size is None."""
@@ -54,9 +64,10 @@ def bounding_box(weight: NDArray[np.float32]) -> Box | None:
     return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 
-def pad(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reflect the last two axes by HALO pixels; images narrower than the halo are reflected more than once."""
-    return np.pad(image, [(0, 0)] * (image.ndim - 2) + [(HALO, HALO)] * 2, mode="reflect")
+def pad(image: NDArray[np.float32], network: BioAttNetwork) -> NDArray[np.float32]:
+    """Reflect the last two axes by the network's halo, and to whole blocks; narrow images are reflected repeatedly."""
+    sides = [(network.halo, network.halo + -length % network.unshuffle) for length in image.shape[-2:]]
+    return np.pad(image, [(0, 0)] * (image.ndim - 2) + sides, mode="reflect")
 
 
 def run(
@@ -70,24 +81,37 @@ def run(
 ) -> Tensor:
     """Network output on `box`, of shape (box height, box width).
 
-    padded: the slice after `pad`, (H + 2·HALO, W + 2·HALO), standardised. p: (N,), or (N, H + 2·HALO, W + 2·HALO).
+    padded: the slice (H, W) after `pad`, standardised. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
     """
+    halo, block = network.halo, network.unshuffle
+    whole = box.aligned(block)
     output = padded.new_empty(
-        (box.y1 - box.y0, box.x1 - box.x0), dtype=torch.promote_types(padded.dtype, torch.float32)
+        (whole.y1 - whole.y0, whole.x1 - whole.x0), dtype=torch.promote_types(padded.dtype, torch.float32)
     )
-    for part in box.tiles(tile if network.tileable else None):
-        rows, columns = part.with_halo
+    size = None if tile is None or not network.tileable else max(tile - tile % block, block)
+    for part in whole.tiles(size):
+        rows, columns = part.with_halo(halo)
         p_part = None if p is None else p[None] if p.ndim == 1 else p[None, :, rows, columns]
         maps: dict[Stage, list[Tensor]] | None = None if record is None else {}
-        result = network(padded[None, None, rows, columns], p_part, maps)[0, 0, HALO:-HALO, HALO:-HALO]
-        target = (slice(part.y0 - box.y0, part.y1 - box.y0), slice(part.x0 - box.x0, part.x1 - box.x0))
+        result = network(padded[None, None, rows, columns], p_part, maps)[0, 0, halo:-halo, halo:-halo]
+        target = part.within(whole)
         output[target] = result.to(output.dtype)
         for stage, (stage_maps,) in (maps or {}).items():
-            inner = slice(HALO - CROP[stage], CROP[stage] - HALO)
             assert record is not None
             if stage not in record:
                 record[stage] = output.new_empty((stage_maps.shape[1], *output.shape))
-            record[stage][(slice(None), *target)] = stage_maps[0, :, inner, inner].to(output.dtype)
-    return output
+            record[stage][(slice(None), *target)] = _on_pixels(stage_maps[0], stage, network).to(output.dtype)
+    inside = box.within(whole)
+    for stage in record or {}:
+        assert record is not None
+        record[stage] = record[stage][(slice(None), *inside)]
+    return output[inside]
+
+
+def _on_pixels(maps: Tensor, stage: Stage, network: BioAttNetwork) -> Tensor:
+    """A stage's maps (N, …) without halo, each block's value repeated on its pixels."""
+    crop = HALO - CROP[stage]
+    inner = maps[:, crop:-crop, crop:-crop]
+    return inner.repeat_interleave(network.unshuffle, dim=1).repeat_interleave(network.unshuffle, dim=2)

@@ -23,10 +23,10 @@ TRAINING = {
 def make_model(tmp_path):
     """Write and read back a model with random weights, large enough that it changes the image."""
 
-    def make(arm="bioatt", filters=4, name="tiny", **metadata) -> TrainedModel:
+    def make(arm="bioatt", filters=4, name="tiny", unshuffle=1, **metadata) -> TrainedModel:
         torch.manual_seed(0)
         names = load_descriptor_set("paper17").descriptors if arm == "bioatt" else ()
-        network = build_network(arm, filters=filters, descriptors=max(len(names), 1))
+        network = build_network(arm, filters=filters, descriptors=max(len(names), 1), unshuffle=unshuffle)
         path = tmp_path / f"{name}.safetensors"
         described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": TRAINING}
         save_model(path, network, {**described, **metadata})

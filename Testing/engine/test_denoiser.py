@@ -229,18 +229,19 @@ def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
     assert len(result.noise_before) == len(result.noise_after) == 3
 
 
-def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume):
-    """The network sees axial slices: a coronal one is cut out of them with its halo."""
-    axial = make_volume(slices=40, height=90, width=60, dtype=np.float32)
-    turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+@pytest.mark.parametrize(("unshuffle", "sign"), [(1, 1), (2, 1), (2, -1)])
+def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, unshuffle, sign):
+    """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""
+    axial = make_volume(slices=40, height=150 + (sign < 0), width=60, dtype=np.float32)
+    turn = np.array([[1.0, 0, 0], [0, 0, sign], [0, 1, 0]])
     coronal = type(axial)(axial.hu.transpose(1, 0, 2).copy(), spacing=(0.8, 3.0, 0.8), direction=turn)
-    denoiser = Denoiser(make_model(), prior="uniform", device="cpu", precision="fp32")
+    denoiser = Denoiser(make_model(unshuffle=unshuffle), prior="uniform", device="cpu", precision="fp32")
     whole = denoiser.denoise(coronal).volume.hu
-    inner = np.abs(denoiser.preview(coronal, 45).volume.hu[0] - whole[45])
+    inner = np.abs(denoiser.preview(coronal, 75).volume.hu[0] - whole[75])
     assert np.median(inner) < 0.01
     p = np.full(17, 1 / 17, np.float32)
     np.testing.assert_allclose(
-        denoiser.preview(coronal, 45, p=p).volume.hu, denoiser.preview(coronal, 45).volume.hu, atol=0.01
+        denoiser.preview(coronal, 75, p=p).volume.hu, denoiser.preview(coronal, 75).volume.hu, atol=0.01
     )
 
 
@@ -254,7 +255,7 @@ def test_two_denoisers_share_a_model_unharmed(make_model, make_volume):
 
 def test_a_network_that_pools_globally_sees_the_whole_slice(make_model, make_volume):
     model, volume = make_model("channel", filters=16), make_volume(slices=1, dtype=np.float32)
-    padded = torch.from_numpy(tiling.pad((np.clip(volume.hu[0], -1024, 3071) + 500) / 500))
+    padded = torch.from_numpy(tiling.pad((np.clip(volume.hu[0], -1024, 3071) + 500) / 500, model.network))
     with torch.inference_mode():
         whole = model.network(padded[None, None])[0, 0, 26:-26, 26:-26].numpy() * 500 - 500
     result = Denoiser(model, device="cpu", precision="fp32").denoise(volume).volume.hu[0]

@@ -214,3 +214,34 @@ def test_wrong_calls_are_refused():
         network(torch.zeros(1, 1, 30, 30))
     with pytest.raises(ValueError, match="does not fit"):
         network(torch.zeros(1, 1, 30, 30), torch.zeros(1, 4))
+
+
+def test_blocks_are_shuffled_there_and_back():
+    """unshuffle u equals the same layers on the u² interleaved images, put together again."""
+    network = double(build_network("bioatt", filters=6, descriptors=3, unshuffle=2))
+    x, p = torch.from_numpy(random(2, 1, 64, 60)), torch.from_numpy(prior(2, 3))
+    blocks = torch.stack([x[:, 0, i::2, j::2] for i in range(2) for j in range(2)], dim=1)
+    inner = double(build_network("bioatt", filters=6, descriptors=3))
+    inner.encoder[0], inner.decoder[-1] = network.encoder[0], network.decoder[-1]
+    inner.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        residual = inner._residual(blocks, p[:, :, None, None], None)
+        expected = x.clone()
+        for channel, (i, j) in enumerate((i, j) for i in range(2) for j in range(2)):
+            expected[:, 0, i::2, j::2] += residual[:, channel]
+        torch.testing.assert_close(network(x, p), expected)
+
+
+def test_a_halo_of_blocks_is_exact():
+    network = double(build_network("bioatt", filters=8, descriptors=3, unshuffle=2))
+    x, p = torch.from_numpy(random(1, 1, 160, 160)), torch.from_numpy(prior(1, 3))
+    changed = x.clone()
+    changed[0, 0, 80 - network.halo - 1, 80] += 100.0
+    with torch.no_grad():
+        assert torch.equal(network(x, p)[0, 0, 80, 80], network(changed, p)[0, 0, 80, 80])
+
+
+def test_slices_that_are_no_whole_blocks_are_refused():
+    network = build_network("bioatt", filters=4, descriptors=3, unshuffle=2)
+    with pytest.raises(ValueError, match="multiples of 2"):
+        network(torch.zeros(1, 1, 61, 64), torch.ones(1, 3) / 3)

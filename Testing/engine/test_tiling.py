@@ -13,21 +13,23 @@ from bioatt.network import HALO, build_network
 from bioatt.tiling import Box
 
 torch.manual_seed(3)
-NETWORK = build_network("bioatt", filters=4, descriptors=3).eval()
+NETWORKS = {u: build_network("bioatt", filters=4, descriptors=3, unshuffle=u).eval() for u in (1, 2, 3)}
+NETWORK = NETWORKS[1]
 P = torch.tensor([0.5, 0.3, 0.2])
 HU = 500.0
 
 
 def whole(network, image, p):
     """network(padded slice) cropped: what every tiling must equal."""
-    padded = torch.from_numpy(tiling.pad(image))
+    padded = torch.from_numpy(tiling.pad(image, network))
+    inner = tuple(slice(network.halo, network.halo + length) for length in image.shape)
     with torch.inference_mode():
-        return network(padded[None, None], p[None])[0, 0, HALO:-HALO, HALO:-HALO]
+        return network(padded[None, None], p[None])[0, 0][inner]
 
 
 def tiled(network, image, p, box, size, record=None):
     with torch.inference_mode():
-        return tiling.run(network, torch.from_numpy(tiling.pad(image)), p, box, tile=size, record=record)
+        return tiling.run(network, torch.from_numpy(tiling.pad(image, network)), p, box, tile=size, record=record)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance_hu"), [(np.float64, 1e-6), (np.float32, 0.01)])
@@ -36,34 +38,39 @@ def tiled(network, image, p, box, size, record=None):
     height=st.integers(3, 90),
     width=st.integers(3, 90),
     size=st.integers(16, 70),
+    unshuffle=st.sampled_from([1, 2, 3]),
     edges=st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)),
 )
-def test_any_box_in_any_tiles_equals_the_whole_slice(dtype, tolerance_hu, height, width, size, edges):
-    network = NETWORK.to(torch.from_numpy(np.zeros(0, dtype)).dtype)
+def test_any_box_in_any_tiles_equals_the_whole_slice(dtype, tolerance_hu, height, width, size, unshuffle, edges):
+    network = NETWORKS[unshuffle].to(torch.from_numpy(np.zeros(0, dtype)).dtype)
     image = np.random.default_rng(height * width).normal(size=(height, width)).astype(dtype)
     box = Box(int(edges[0] * height), height, int(edges[1] * width), width)
     p = P.to(next(network.parameters()).dtype)
     expected = whole(network, image, p)[box.slices]
     torch.testing.assert_close(tiled(network, image, p, box, size), expected, rtol=0, atol=tolerance_hu / HU)
-    NETWORK.float()
+    network.float()
 
 
-def test_a_spatial_prior_is_tiled_with_its_slice():
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_a_spatial_prior_is_tiled_with_its_slice(unshuffle):
+    network = NETWORKS[unshuffle]
     image = np.random.default_rng(0).normal(size=(70, 80)).astype(np.float32)
     p = np.random.default_rng(1).dirichlet(np.ones(3), size=(70, 80)).transpose(2, 0, 1).astype(np.float32)
-    padded_p = torch.from_numpy(tiling.pad(p))
+    padded_p = torch.from_numpy(tiling.pad(p, network))
     box = Box(5, 66, 3, 77)
-    expected = whole(NETWORK, image, padded_p)[box.slices]
-    torch.testing.assert_close(tiled(NETWORK, image, padded_p, box, 32), expected, rtol=0, atol=2e-5)
+    expected = whole(network, image, padded_p)[box.slices]
+    torch.testing.assert_close(tiled(network, image, padded_p, box, 32), expected, rtol=0, atol=2e-5)
 
 
-def test_recorded_maps_do_not_depend_on_tiles():
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_recorded_maps_do_not_depend_on_tiles(unshuffle):
+    network = NETWORKS[unshuffle]
     image = np.random.default_rng(0).normal(size=(70, 80)).astype(np.float32)
     box = Box(2, 64, 7, 71)
     once: dict = {}
     pieces: dict = {}
-    tiled(NETWORK, image, P, box, None, once)
-    tiled(NETWORK, image, P, box, 20, pieces)
+    tiled(network, image, P, box, None, once)
+    tiled(network, image, P, box, 20, pieces)
     for stage in ("middle", "last"):
         assert once[stage].shape == (3, 62, 64)
         torch.testing.assert_close(once[stage], pieces[stage], rtol=0, atol=1e-5)
@@ -94,4 +101,4 @@ def test_bounding_box_is_tight():
 
 
 def test_slices_narrower_than_the_halo_are_padded():
-    assert tiling.pad(np.ones((1, 3), np.float32)).shape == (1 + 2 * HALO, 3 + 2 * HALO)
+    assert tiling.pad(np.ones((1, 3), np.float32), NETWORK).shape == (1 + 2 * HALO, 3 + 2 * HALO)

@@ -98,6 +98,7 @@ def test_rows_are_selected_and_aligned_like_any_prior(torso: Volume, labels: Vol
 
 def test_the_network_takes_a_spatial_prior(torso: Volume, labels: Volume) -> None:
     prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(canonical(torso).volume)
+    torch.manual_seed(0)
     network = build_network("bioatt", filters=4, descriptors=17).eval()
     x = torch.from_numpy(canonical(torso).volume.hu[4:5, None] + 500) / 500
     with torch.inference_mode():
