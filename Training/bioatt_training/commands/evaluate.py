@@ -1,40 +1,61 @@
-"""`bioatt-train evaluate`: a model on patients that its training left out."""
+"""`bioatt-train evaluate`: models on patients that their training left out."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "judge a model on the left-out patients of a bank"
+HELP = "judge models on the left-out patients of a bank, and test them against each other"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train evaluate`."""
-    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train bank`")
-    parser.add_argument("--model", default="auto", help="model name or .safetensors file")
+    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare` or `bank`")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["auto"],
+        metavar="MODEL",
+        help="model names or .safetensors files; several are tested against the first, paired by patient",
+    )
     parser.add_argument("--part", default="test", choices=("test", "validation"), help="default test")
     parser.add_argument("--dose", type=float, default=0.25, help="dose fraction of the input (default 0.25)")
-    parser.add_argument("--json", metavar="FILE.json", help="write all numbers")
+    parser.add_argument("--per-patient", type=int, metavar="N", help="at most N slices of a patient (default all)")
+    parser.add_argument(
+        "--prior", default="embedded", help="source seen on the low-dose slice (default embedded), or bank: the bank's"
+    )
+    parser.add_argument(
+        "--noisier2noise",
+        type=float,
+        metavar="DOSE",
+        help="take out the noise that a model trained on this dose fraction has to keep, before judging",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE.json", help="write all numbers as they come; an interrupted call goes on there"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Judge and print the table."""
+    """Judge, print the tables, and the differences between models."""
     from tqdm import tqdm
 
-    from bioatt.device import tune_cpu
-    from bioatt.errors import InputError
+    from bioatt.device import choose, tune_cpu
+    from bioatt.models import default_model, load_model
     from bioatt.outputs import check_file_place
     from bioatt_training.bank import Bank
-    from bioatt_training.evaluate import evaluate, table, write_json
+    from bioatt_training.evaluation.compare import evaluate_all
+    from bioatt_training.evaluation.judge import Judgement
+    from bioatt_training.evaluation.table import comparison, report
 
     tune_cpu()
-    if not 0 < args.dose < 1:
-        raise InputError(f"--dose {args.dose:g}: give a fraction between 0 and 1")
-    if args.json:
-        check_file_place(Path(args.json))
+    path = Path(args.json) if args.json else None
+    if path:
+        check_file_place(path)
+    judgement = Judgement(args.part, args.dose, args.per_patient, args.prior, args.noisier2noise)
     bank = Bank(Path(args.bank))
+    models = [load_model(default_model(choose().device.type) if name == "auto" else name) for name in args.model]
     with tqdm(desc="patients", leave=False, disable=None) as bar:
-        result = evaluate(args.model, bank, args.part, args.dose, progress=lambda _: bar.update())
-    print(table(result))
-    if args.json:
-        write_json(result, Path(args.json))
+        results = evaluate_all(models, bank, judgement, path, progress=bar.update)
+    print("\n\n".join(report(result) for result in results))
+    if len(results) > 1:
+        print(f"\n{comparison(results)}")

@@ -1,0 +1,215 @@
+"""A model on the slices of a bank's part, patient by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bioatt.denoiser import Denoiser
+from bioatt.errors import InputError
+from bioatt.models import TrainedModel, load_model
+from bioatt.priors import Prior, build_prior
+from bioatt.run import placed
+from bioatt.volume import Volume
+from bioatt_training.bank import Bank
+from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
+from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
+from bioatt_training.patches import CLIP_HU, noise_scale
+from bioatt_training.simulate.targets import noisier2noise
+from bioatt_training.statistics import interval
+
+Values = dict[str, float | None]
+Row = dict[str, Any]
+"""{"patient", "slices", "values": {name: number or None}, "protocol": {metric: {"patches", "mean", "sd"}}}."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What models are judged on.
+
+    dose: fraction of the scan's dose that the input has. per_patient: at most so many slices of a patient, evenly
+    taken; None means all. prior: "bank" for the bank's own (of the full-dose scan in its volume), or a source for
+    `build_prior`, which then sees the low-dose slice alone. noisier2noise: dose the model was trained on, to take the
+    noise out of its output that such a model keeps (`simulate.targets`). whole: whole slices too, not only patches.
+    """
+
+    part: str = "test"
+    dose: float = 0.25
+    per_patient: int | None = None
+    prior: str = "embedded"
+    noisier2noise: float | None = None
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("dose", "noisier2noise"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise InputError(f"{name} {value:g}: give a fraction between 0 and 1")
+        if self.per_patient is not None and self.per_patient < 1:
+            raise InputError("at least one slice of a patient must be judged")
+
+
+def evaluate(
+    model: str | Path | TrainedModel,
+    bank: Bank,
+    judgement: Judgement,
+    *,
+    known: Sequence[Row] = (),
+    progress: Callable[[list[Row]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Figures of a model by patient, and their means with bootstrap 95 % intervals over patients.
+
+    known: rows of an earlier call that need not be computed again. progress receives the rows so far after each
+    patient. Returns {"model", "sha256", "judgement", "patients": [Row], "mean": {name: [mean, low, high]}, "sd": {name:
+    SD over patients}, "protocol": {metric: {"patches", "mean", "sd"} over all patches}}; names as `slice_values`, and
+    "protocol/rmse", "protocol/rmse_low" … for means over a patient's patches. Raises InputError for an empty part.
+    """
+    chosen = slices_by_patient(bank, judgement)
+    judge = _Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement)
+    rows = [row for row in known if row["patient"] in chosen]
+    done = {row["patient"] for row in rows}
+    for patient, indices in chosen.items():
+        if patient not in done:
+            rows.append({"patient": patient, "slices": len(indices), **judge.patient(indices)})
+            progress(rows)
+    rows.sort(key=lambda row: row["patient"])
+    found = {name: values for name, values in columns(rows).items() if np.isfinite(values).any()}
+    return {
+        "model": judge.model.name,
+        "sha256": judge.model.sha256,
+        "judgement": asdict(judgement),
+        "patients": rows,
+        "mean": {name: interval(values) for name, values in found.items()},
+        "sd": {name: _spread(values) for name, values in found.items()},
+        "protocol": {name: pooled(groups) for name, groups in _groups(rows).items()},
+    }
+
+
+def slices_by_patient(bank: Bank, judgement: Judgement) -> dict[str, list[int]]:
+    """Slices to judge, by patient in order of their names. Raises InputError where there are none."""
+    found: dict[str, list[int]] = {}
+    for index in bank.indices(judgement.part):
+        found.setdefault(bank.slices[index].patient, []).append(index)
+    if not found:
+        raise InputError(f"the bank has no {judgement.part} slices: choose another part, or make it with more patients")
+    most = judgement.per_patient
+    return {patient: _evenly(indices, most) if most else indices for patient, indices in sorted(found.items())}
+
+
+def _evenly(indices: list[int], most: int) -> list[int]:
+    """Middles of `most` equal parts: one slice is the middle one, not the first."""
+    if len(indices) <= most:
+        return indices
+    return [indices[int((k + 0.5) * len(indices) / most)] for k in range(most)]
+
+
+def columns(rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
+    """Values by name, one a patient, NaN where a patient has none."""
+    names = dict.fromkeys(name for row in rows for name in row["values"])
+    return {name: np.array([row["values"].get(name) for row in rows], np.float64) for name in names}
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[dict[str, float]]]:
+    names = dict.fromkeys(name for row in rows for name in row["protocol"])
+    return {name: [row["protocol"][name] for row in rows if name in row["protocol"]] for name in names}
+
+
+def _spread(values: NDArray[np.float64]) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.std(ddof=1)) if values.size > 1 else None
+
+
+class _Judge:
+    """A model ready to be shown slices."""
+
+    def __init__(self, model: TrainedModel, bank: Bank, judgement: Judgement) -> None:
+        self.model, self.bank, self.judgement = model, bank, judgement
+        self.denoiser = Denoiser(model)
+        self.network = placed(model.network, self.denoiser.compute.device)
+        self._source = cache(lambda: build_prior(judgement.prior, descriptors=self.denoiser.descriptors))
+
+    def patient(self, indices: Sequence[int]) -> dict[str, Any]:
+        """Means over a patient's slices, and the protocol's groups."""
+        slices: list[dict[str, float]] = []
+        patches: dict[str, list[NDArray]] = {}
+        noise: dict[float, list[tuple[NDArray, NDArray]]] = {}
+        for index in indices:
+            target, low, volume = self._images(index)
+            p = self._prior(index, volume)
+            with torch.random.fork_rng():  # the random arm draws its weights anew; the same slice, the same weights
+                torch.manual_seed(index)
+                for name, found in self._protocol(target, low, p).items():
+                    patches.setdefault(name, []).append(found)
+                if self.judgement.whole:
+                    output = self._cleaned(self.denoiser.preview(volume, 0, p=p).volume.hu[0], low)
+                    slices.append(slice_values(target, low, output))
+                    noise.setdefault(volume.pixel_mm, []).append(noise_patches(target, low, output))
+        joined = {name: np.concatenate(parts) for name, parts in patches.items()}
+        groups = {name: _group(found) for name, found in joined.items() if np.isfinite(found).any()}
+        values: Values = {name: _mean([one.get(name, np.nan) for one in slices]) for name in _names(slices)}
+        values |= {f"protocol/{name}": group["mean"] for name, group in groups.items()}
+        return {"values": values | _spectrum(noise), "protocol": groups}
+
+    def _images(self, index: int) -> tuple[NDArray, NDArray, Volume]:
+        """Target, low dose as a scanner stores it, and the latter as a volume."""
+        target, noise = self.bank.pair(index)
+        one = self.bank.slices[index]
+        low = np.clip(np.rint(target + noise * noise_scale(self.judgement.dose)), *CLIP_HU).astype(np.int16)
+        spacing = (one.pixel_mm, one.pixel_mm, one.thickness_mm or 5.0)
+        return np.asarray(target), low, Volume(low[None], spacing=spacing)
+
+    def _prior(self, index: int, volume: Volume) -> NDArray[np.float32]:
+        """p (N,) of a slice, columns as the model's; all zero for a network that needs none."""
+        if not self.network.uses_prior:
+            return np.zeros(1, np.float32)
+        if self.judgement.prior == "bank":
+            names = tuple(self.bank.header["descriptors"])
+            prior = Prior(self.bank.prior[index : index + 1], names, "bank", volume.slice_ids)
+        else:
+            prior = self._source().probabilities(volume)
+        return np.asarray(prior.aligned_to(self.model.descriptors).p[0])
+
+    def _cleaned(self, output: NDArray, low: NDArray) -> NDArray:
+        kept = self.judgement.noisier2noise
+        return output if kept is None else noisier2noise(output.astype(np.float32), low, kept)
+
+    def _protocol(self, target: NDArray, low: NDArray, p: NDArray[np.float32]) -> dict[str, NDArray]:
+        """Metrics by patch, of the input ("…_low") and of the output; nothing for a slice without a whole patch."""
+        reference, before = grid_patches(target), grid_patches(low)
+        if not len(before):
+            return {}
+        after = self._cleaned(denoised_patches(self.network, before, p), before)
+        lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
+        return lows | patch_metrics(reference, after)
+
+
+def _group(values: NDArray) -> dict[str, float]:
+    """Size, mean and SD of the finite values: a patch of two equal images has no PSNR."""
+    kept = values[np.isfinite(values)]
+    return {"patches": int(kept.size), "mean": float(kept.mean()), "sd": float(kept.std())}
+
+
+def _names(slices: Sequence[dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for one in slices for name in one))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean of the finite values; None, as JSON has no NaN, where there are none."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else None
+
+
+def _spectrum(noise: dict[float, list[tuple[NDArray, NDArray]]]) -> dict[str, float]:
+    """`spectrum_values` of the patches of the pixel size that has most of them."""
+    joined = {mm: tuple(np.concatenate(parts) for parts in zip(*pairs, strict=True)) for mm, pairs in noise.items()}
+    if not joined:
+        return {}
+    pixel_mm, (inserted, removed) = max(joined.items(), key=lambda item: len(item[1][0]))
+    return spectrum_values(inserted, removed, pixel_mm)
