@@ -39,7 +39,7 @@ def noise_patches(target: NDArray, low: NDArray, output: NDArray) -> tuple[NDArr
     """
     mean = uniform_filter(np.asarray(target, np.float32), 5)
     mask = ((mean > SOFT_HU[0]) & (mean < SOFT_HU[1]))[None]
-    inserted, removed = (np.asarray(low, np.float32) - image for image in (target, output))
+    inserted, removed = (np.asarray(low, np.float64) - image for image in (target, output))
     return patches_inside(inserted[None], mask, SPECTRUM_PX), patches_inside(removed[None], mask, SPECTRUM_PX)
 
 
@@ -55,5 +55,5 @@ def spectrum_values(inserted: NDArray, removed: NDArray, pixel_mm: float) -> dic
         spectrum = nps(patches, pixel_mm)
         values[f"spectrum/peak_{name}_per_mm"] = spectrum.peak
         values[f"spectrum/mean_{name}_per_mm"] = spectrum.mean
-    ratio = np.sqrt(np.mean(removed.astype(np.float64).var(axis=(1, 2))) / np.mean(inserted.var(axis=(1, 2))))
+    ratio = np.sqrt(np.mean(removed.var(axis=(1, 2))) / np.mean(inserted.var(axis=(1, 2))))
     return values | {"spectrum/removed_over_inserted": float(ratio)}

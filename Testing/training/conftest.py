@@ -1,0 +1,102 @@
+"""A small bank of made-up patients, and model files of untrained networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bioatt_training.bank import Slice
+
+SIDE = 120
+NOISE_HU = 40.0
+
+
+@pytest.fixture
+def made_up_bank(tmp_path: Path) -> Callable[..., Path]:
+    """make(train=2, validation=1, test=3, slices=2) → folder of a bank.
+
+    Each patient is a disc of soft tissue with a dark and a bright inset, 120² px of 0.8 mm; noise of 40 HU, smooth over
+    3 px; slice n's prior is the descriptor n mod 17.
+    """
+
+    def make(train: int = 2, validation: int = 1, test: int = 3, slices: int = 2, side: int = SIDE) -> Path:
+        from scipy.ndimage import uniform_filter
+
+        from bioatt.anatomy import load_descriptor_set
+
+        folder = tmp_path / "bank"
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        owners = [
+            (f"{part}-{number}", part)
+            for part, count in (("train", train), ("validation", validation), ("test", test))
+            for number in range(count)
+            for _ in range(slices)
+        ]
+        y, x = (np.mgrid[:side, :side] - (side - 1) / 2) / side
+        described, targets, noises = [], [], []
+        for number, (patient, part) in enumerate(owners):
+            target = np.full((side, side), -1000.0)
+            target[np.hypot(y, x) < 0.48] = 50
+            target[np.hypot(y - 0.25, x) < 0.1] = -850
+            target[np.hypot(y + 0.3, x - rng.uniform(-0.1, 0.1)) < 0.08] = 600
+            target += rng.normal(0, 5, target.shape)
+            noise = uniform_filter(rng.normal(size=target.shape), 3)
+            described.append(
+                Slice(
+                    source=f"{number}.nrrd",
+                    patient=patient,
+                    part=part,
+                    pixel_mm=0.8,
+                    thickness_mm=3.0,
+                    kernel="B30",
+                    noise_hu=12.0,
+                    offset=number * target.size,
+                    shape=(side, side),
+                )
+            )
+            targets.append(np.rint(target).astype(np.int16))
+            noises.append(np.rint(noise / noise.std() * NOISE_HU).astype(np.int16))
+        np.stack(targets).tofile(folder / "target.bin")
+        np.stack(noises).tofile(folder / "noise.bin")
+        np.save(folder / "prior.npy", np.eye(17, dtype=np.float32)[np.arange(len(owners)) % 17])
+        header = {
+            "descriptor_set": "paper17",
+            "descriptors": list(load_descriptor_set("paper17").descriptors),
+            "prior": "embedded",
+            "dose_fraction": 0.25,
+            "slices": [asdict(one) for one in described],
+        }
+        (folder / "bank.json").write_text(json.dumps(header), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def shifting_model(tmp_path: Path) -> Callable[..., Path]:
+    """make(name, shift_hu) → file of a network that adds a constant to every pixel of its input."""
+
+    def make(name: str = "shift", shift_hu: float = 0.0, arm: str = "base", weighting: str = "anatomical") -> Path:
+        import torch
+
+        from bioatt.anatomy import load_descriptor_set
+        from bioatt.models import save_model
+        from bioatt.network import build_network
+
+        network = build_network(arm, 4, 17, weighting)
+        with torch.no_grad():
+            network.decoder[-1].weight.zero_()
+            network.decoder[-1].bias.fill_(shift_hu / 500)
+        names = list(load_descriptor_set("paper17").descriptors) if arm == "bioatt" else []
+        path = tmp_path / f"{name}.safetensors"
+        metadata = {"version": "1", "descriptor_set": "paper17", "descriptors": names, "prior": "embedded"}
+        save_model(path, network, {**metadata, "training": {}})
+        return path
+
+    return make
