@@ -1,4 +1,4 @@
-"""The bank: every slice of the collection with its own noise, prior and patient, and the judging of a model on it."""
+"""A bank gives back what was written, slice by slice, and says what a network is asked for."""
 
 from __future__ import annotations
 
@@ -8,80 +8,65 @@ import numpy as np
 import pytest
 
 from bioatt.errors import InputError
-from bioatt.phantom import torso
-from bioatt.volume import Volume, write_volume
-from bioatt_training.bank import Bank, build_bank, collection
-from bioatt_training.evaluate import evaluate, table
+from bioatt_training.bank import Bank
+from bioatt_training.data.writer import BankWriter
 
-SOURCES = """# Collection
-| file | patient | collection | licence | z,y,x | spacing z,y,x mm | slice thickness mm | kernel | kVp | noise HU |
-|---|---|---|---|---|---|---|---|---|---|
-| volumes/a.nrrd | A 1 | X | CC BY | 2x128x128 | 5x3x3 | 5.0 | B30f | 120 | 10 |
-"""
+ABOUT = {"source": "s", "patient": "p", "pixel_mm": 0.8, "thickness_mm": 3.0, "kernel": None, "noise_hu": 10.0}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A collection of one volume (patient A 1) and one slice (patient B), torsos with 12 HU of noise."""
-    folder = tmp_path_factory.mktemp("collection")
-    (folder / "volumes").mkdir()
-    (folder / "slices").mkdir()
-    body, _ = torso(3, 3, 128)
-    noisy = body.hu + np.random.default_rng(0).normal(scale=12, size=body.shape)
-    scan = Volume(np.rint(noisy).astype(np.int16), spacing=body.spacing)
-    write_volume(scan.part(range(0, 2)), folder / "volumes" / "a.nrrd")
-    write_volume(scan.part(range(2, 3)), folder / "slices" / "b.nrrd")
-    (folder / "SOURCES.md").write_text(SOURCES)
-    (folder / "slices.csv").write_text(
-        "file,patient,collection,licence,pixel_mm,thickness_mm,kernel,kVp,noise_hu\n"
-        f"slices/b.nrrd,B,X,CC BY,{body.pixel_mm},2.0,,120,10\n"
-    )
-    (folder / "split.json").write_text(json.dumps({"test": ["B"], "validation": []}))
-    return folder
+def images(seed, shape):
+    """Scan, noise and softened scan of one slice, int16 HU."""
+    rng = np.random.default_rng(seed)
+    return [np.rint(rng.normal(0, sigma, shape)).astype(np.int16) for sigma in (300, 40, 200)]
 
 
-@pytest.fixture(scope="module")
-def bank(data):
-    folder = data / "bank"
-    build_bank(data, data / "split.json", folder, phantoms=0, realisations=2, most_slices=5, seed=1)
-    return Bank(folder)
+@pytest.fixture(params=[False, True], ids=["scan", "softened"])
+def made(request, tmp_path):
+    """A bank of two slices of different shape, without and with softened targets; and what was put in."""
+    slices = [images(0, (8, 12)), images(1, (10, 6))]
+    with BankWriter(tmp_path / "bank", {"descriptors": ["a", "b"]}, softened=request.param) as writer:
+        for k, (scan, noise, soft) in enumerate(slices):
+            about = ABOUT | {"part": ("train", "test")[k]}
+            writer.add(scan, noise, np.eye(2, dtype=np.float32)[k], about, soft if request.param else None)
+    return Bank(tmp_path / "bank"), slices, request.param
 
 
-def test_the_collection_names_file_patient_and_kernel(data):
-    first, second = collection(data)
-    assert (first.path.name, first.patient, first.kernel, first.thickness_mm) == ("a.nrrd", "A 1", "B30f", 5.0)
-    assert (second.path.name, second.patient, second.kernel, second.thickness_mm) == ("b.nrrd", "B", None, 2.0)
+def test_every_slice_comes_back(made):
+    bank, slices, _ = made
+    for index, (scan, noise, _) in enumerate(slices):
+        for got, put in zip(bank.pair(index), (scan, noise), strict=True):
+            np.testing.assert_array_equal(got, put)
+    assert bank.indices("test") == [1]
+    np.testing.assert_array_equal(bank.prior, np.eye(2))
 
 
-def test_a_folder_that_is_no_collection_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"SOURCES\.md"):
-        list(collection(tmp_path))
+def test_the_target_is_the_scan_or_its_softened_form(made):
+    bank, slices, softened = made
+    for index, (scan, _, soft) in enumerate(slices):
+        np.testing.assert_array_equal(bank.target(index), soft if softened else scan)
 
 
-@pytest.mark.slow
-def test_parts_follow_the_split_and_training_slices_come_twice(bank):
-    assert [(one.patient, one.part) for one in bank.slices] == [("A 1", "train")] * 4 + [("B", "test")]
-    np.testing.assert_allclose(bank.prior.sum(axis=1), 1, rtol=1e-4)
+def test_voxels_are_mapped_not_read(made):
+    bank, *_ = made
+    assert isinstance(bank.target(0), np.memmap)
 
 
-@pytest.mark.slow
-def test_targets_are_the_scan_and_noise_is_a_quarter_doses(data, bank):
-    from bioatt.volume import read_volume
-
-    scan = read_volume(data / "volumes" / "a.nrrd").hu
-    for realisation in (0, 2):
-        target, noise = bank.pair(realisation)
-        np.testing.assert_array_equal(target, scan[0])
-        soft = (target > 0) & (target < 100)
-        assert noise[soft].std() == pytest.approx(12 * np.sqrt(3), rel=0.35)
-    assert (bank.pair(0)[1] != bank.pair(2)[1]).any()
+def test_softened_targets_come_for_every_slice_or_none(tmp_path):
+    scan, noise, _ = images(0, (4, 4))
+    with pytest.raises(ValueError, match="zip"), BankWriter(tmp_path / "bank", {}, softened=True) as writer:
+        writer.add(scan, noise, np.ones(1, np.float32), ABOUT | {"part": "train"})
+    assert not (tmp_path / "bank").exists()
 
 
-@pytest.mark.slow
-def test_a_model_is_judged_by_patient(bank):
-    result = evaluate("auto", bank, "test", 0.25)
-    assert [(row["patient"], row["slices"]) for row in result["patients"]] == [("B", 1)]
-    row = result["patients"][0]
-    assert row["psnr_db"] > row["psnr_low_db"]
-    assert result["mean"]["psnr_gain_db"][0] == pytest.approx(row["psnr_db"] - row["psnr_low_db"])
-    assert "| B | 1 |" in table(result)
+def test_a_bank_without_the_later_fields_is_read(made, tmp_path):
+    path = tmp_path / "bank" / "bank.json"
+    header = json.loads(path.read_text())
+    for one in header["slices"]:
+        del one["slice_id"], one["spacing_mm"]
+    path.write_text(json.dumps(header))
+    assert Bank(tmp_path / "bank").slices[0].spacing_mm is None
+
+
+def test_a_folder_without_a_bank_is_refused(tmp_path):
+    with pytest.raises(InputError, match="bioatt-train prepare"):
+        Bank(tmp_path)

@@ -173,7 +173,16 @@ def test_the_command_lists_makes_and_names_what_it_left_out(pairs, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    "extra", [["--dose", "1.5"], ["--realisations", "0"], ["--split", "nofile.json"], ["--prior", "astrology"]]
+    "extra",
+    [
+        ["--dose", "1.5"],
+        ["--realisations", "0"],
+        ["--split", "nofile.json"],
+        ["--prior", "astrology"],
+        ["--target", "blur"],
+        ["--target", "softened:wavelet"],
+        ["--phantoms", "-1"],
+    ],
 )
 def test_wrong_options_end_with_status_2(pairs, tmp_path, extra, capsys):
     assert main(["prepare", str(pairs), str(tmp_path / "bank"), *extra]) == 2

@@ -1,10 +1,14 @@
-"""`bioatt-train prepare`: your own scans, in pairs or alone, as a bank that `fit` trains on."""
+"""`bioatt-train prepare`: scans, in pairs or alone, and simulated torsos, as a bank that `fit` trains on."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bioatt.tomography import Kernel
 
 HELP = "make a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
 
@@ -24,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dose", type=float, help="dose fraction of the low-dose scans in pairs (default 0.25)")
     parser.add_argument("--realisations", type=int, default=1, help="noise drawn this often for a single scan")
     parser.add_argument("--most-slices", type=int, default=1_000_000, metavar="N", help="slices taken of a scan")
+    parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="simulated torsos to train on as well")
+    parser.add_argument(
+        "--target",
+        default="scan",
+        metavar="scan|softened[:KERNEL]",
+        help="what the network is asked for: the scan (default), or the scan as a softer kernel (B10) would show it",
+    )
     parser.add_argument("--prior", default="embedded", help="source of the priors (default embedded)")
     parser.add_argument("--fast", action="store_true", help="noise from half the views")
     parser.add_argument("--seed", type=int, default=1)
@@ -40,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.dose is not None and not 0 < args.dose < 1:
         raise InputError(f"a dose fraction lies between 0 and 1, not at {args.dose:g}")
-    if args.realisations < 1 or args.most_slices < 1:
-        raise InputError("--realisations and --most-slices are 1 or more")
+    if args.realisations < 1 or args.most_slices < 1 or args.phantoms < 0:
+        raise InputError("--realisations and --most-slices are 1 or more, --phantoms 0 or more")
+    target = _target(args.target)
     listing = find_scans(Path(args.data))
     if args.patients:
         listing = with_patients(listing, Path(args.patients))
@@ -59,8 +71,30 @@ def run(args: argparse.Namespace) -> None:
         if not args.out:
             raise InputError("name the folder for the bank, or use --list")
         split = args.split if args.split in ("patients", "slices") else Path(args.split)
-        plan = Plan(split, args.realisations, args.most_slices, args.prior, fast=args.fast, seed=args.seed)
+        plan = Plan(
+            split,
+            args.realisations,
+            args.most_slices,
+            phantoms=args.phantoms,
+            target=target,
+            prior=args.prior,
+            fast=args.fast,
+            seed=args.seed,
+        )
         count = prepare(listing, Path(args.out), plan, say=print)
         print(f"{count} slices in {args.out}")
     for what, why in listing.left_out:
         print(f"left out: {what}: {why}", file=sys.stderr)
+
+
+def _target(convention: str) -> Kernel | None:
+    """The kernel of softened targets, or None for the scan itself. InputError for another word."""
+    from bioatt.errors import InputError
+    from bioatt.tomography import kernel_named
+
+    word, _, name = convention.partition(":")
+    if convention == "scan":
+        return None
+    if word != "softened":
+        raise InputError(f"unknown target {convention!r}: use scan, softened or softened:KERNEL")
+    return kernel_named(name or "B10")

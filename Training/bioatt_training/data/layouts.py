@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bioatt.errors import InputError
-from bioatt_training.bank import collection
+from bioatt_training.data.collection import collection, is_collection
 from bioatt_training.data.scans import Listing, Scan, Series, Source, dicom_folders, series_in, volume_files
 
 _MAYO = re.compile(r"^(full|quarter)_(\d)mm(_sharp)?$", re.IGNORECASE)
@@ -25,7 +25,7 @@ def find_scans(root: Path) -> Listing:
     """List a folder, whose layout is recognised. Raises InputError where it is missing or holds nothing usable."""
     if not root.is_dir():
         raise InputError(f"{root.name}: no such folder: check the path")
-    if (root / "SOURCES.md").is_file() and (root / "slices.csv").is_file():
+    if is_collection(root):
         listing = _collection(root)
     elif any(_MAYO.match(path.name) for path in root.rglob("*") if path.is_dir()) or _MAYO.match(root.name):
         listing = _mayo(root)
@@ -42,15 +42,15 @@ def find_scans(root: Path) -> Listing:
 
 
 def _collection(root: Path) -> Listing:
-    scans = [
-        Scan(one.path.name, one.patient, Source(one.path), kernel=one.kernel, thickness_mm=one.thickness_mm)
-        for one in collection(root)
-        if one.path.is_file()
-    ]
-    listing = Listing("CT collection", scans)
+    listing = Listing("CT collection")
     for one in collection(root):
-        if not one.path.is_file():
-            listing.leave_out(one.path, "named in the table, but not there")
+        path = root / one.name
+        if path.is_file():
+            listing.scans.append(
+                Scan(path.name, one.patient, Source(path), kernel=one.kernel, thickness_mm=one.thickness_mm)
+            )
+        else:
+            listing.leave_out(path, "named in the table, but not there")
     return listing
 
 

@@ -14,16 +14,20 @@ from bioatt.anatomy import load_descriptor_set
 from bioatt.errors import InputError
 from bioatt.metrics import noise_sd
 from bioatt.priors import AnatomicalPrior, build_prior
-from bioatt.tomography import FAMILY, Kernel
+from bioatt.tomography import FAMILY, Kernel, kernel_named
 from bioatt.volume import Volume, canonical
 from bioatt_training.bank import DOSE
 from bioatt_training.data import split as splits
 from bioatt_training.data.pairs import check_pair, duplicates, matched
+from bioatt_training.data.phantoms import SMOOTH_TO_SHARP, phantom_slices
 from bioatt_training.data.scans import Listing, Scan
 from bioatt_training.data.writer import BankWriter
 from bioatt_training.patches import noise_scale
 from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner
+from bioatt_training.simulate.targets import softened
+from bioatt_training.simulate.texture import estimate_kernel
+from bioatt_training.simulate.tissue import slice_noise
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +37,17 @@ class Plan:
     """How a bank is made.
 
     split: a file, "patients" (at random) or "slices" (the paper's, which warns). realisations: noise drawn this often
-    for a training slice without a low-dose partner, first with the scan's own kernel, then with random ones of the
-    family. most_slices: taken evenly from each scan. prior: source of the priors. fast: noise from half the views.
+    for a training slice without a low-dose partner, first with the scan's own kernel, then with random ones.
+    most_slices: taken evenly from each scan. phantoms: simulated torsos, four training slices each, noise-free targets.
+    target: the kernel through which a scan is a target, None for the scan as it is; phantoms' targets stay as they are.
+    prior: source of the priors. fast: noise from half the views.
     """
 
     split: str | Path = "patients"
     realisations: int = 1
     most_slices: int = 1_000_000
+    phantoms: int = 0
+    target: Kernel | None = None
     prior: str = "embedded"
     descriptors: str = "paper17"
     fast: bool = False
@@ -64,17 +72,18 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
         "descriptors": list(descriptors.descriptors),
         "prior": plan.prior,
         "dose_fraction": DOSE,
+        "target": f"softened:{plan.target.name}" if plan.target else "scan",
         "seed": plan.seed,
         "layout": listing.kind,
         "split": plan.split.name if isinstance(plan.split, Path) else plan.split,
         "left_out": listing.left_out,
     }
-    with BankWriter(folder, header) as writer:
+    with BankWriter(folder, header, softened=plan.target is not None) as writer:
         seen: set[str] = set()
         for number, scan in enumerate(listing.scans):
             rng = np.random.default_rng([plan.seed, number])
             try:
-                added = _add(writer, scan, part_of.get(scan.patient), plan, source, rng, seen, listing)
+                added = _add_scan(writer, scan, part_of.get(scan.patient), plan, source, rng, seen, listing)
             except InputError as error:
                 listing.leave_out(scan.name, str(error))
                 continue
@@ -82,10 +91,12 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
         if not writer.slices:
             what, why = listing.left_out[-1] if listing.left_out else (listing.kind, "no slices")
             raise InputError(f"no scan could be used; the last, {what}: {why}")
+        for number in range(plan.phantoms):
+            say(f"{_add_phantom(writer, number, plan, source)}: train")
         return len(writer.slices)
 
 
-def _add(
+def _add_scan(
     writer: BankWriter,
     scan: Scan,
     part: str | None,
@@ -95,16 +106,9 @@ def _add(
     seen: set[str],
     listing: Listing,
 ) -> int:
-    full = canonical(scan.full.read()).volume
-    low_hu: np.ndarray | None = None
-    if scan.low is not None:
-        low = canonical(scan.low.read()).volume
-        low_index, full_index, warnings = matched(low, full)
-        for warning in warnings:
-            listing.leave_out(scan.name, warning)
-        full = _slices(full, full_index)
-        low_hu = low.hu[low_index]
-        check_pair(low_hu, full.hu)
+    full, low_hu, warnings = _read(scan)
+    for warning in warnings:
+        listing.leave_out(scan.name, warning)
     repeated = {*duplicates(full.slice_ids), *(k for k, name in enumerate(full.slice_ids) if name in seen)}
     if repeated:
         listing.leave_out(scan.name, f"{len(repeated)} slices that another slice repeats")
@@ -113,64 +117,88 @@ def _add(
     if not fresh.size:
         raise InputError("every slice is already in the bank: the scan is there twice")
     p = np.asarray(source.probabilities(full).p)
-    parts = [part] * full.shape[0] if part else splits.by_slice_order(full.shape[0])
+    parts = np.array([part] * full.shape[0] if part else splits.by_slice_order(full.shape[0]))
     kept = fresh[np.unique(np.linspace(0, len(fresh) - 1, min(plan.most_slices, len(fresh))).astype(int))]
+    thickness_mm = full.acquisition.slice_thickness_mm or scan.thickness_mm
+    named = full.acquisition.kernel or scan.kernel
+    own = _own_kernel(full.hu[kept], full.pixel_mm, named) if low_hu is None or plan.target else FAMILY["B30"]
     before = len(writer.slices)
-    for realisation in range(1 if low_hu is not None or part in ("test", "validation") else plan.realisations):
-        noise, kernel = _noise(scan, full, low_hu, kept, plan, realisation, rng)
-        for k, extra in zip(kept, noise, strict=True):
-            sigma = noise_sd(full.hu[k])
-            about: dict[str, Any] = {
-                "source": scan.name,
-                "patient": scan.patient,
-                "part": parts[k],
-                "pixel_mm": full.pixel_mm,
-                "thickness_mm": full.acquisition.slice_thickness_mm or scan.thickness_mm,
-                "kernel": full.acquisition.kernel or scan.kernel or kernel,
-                "noise_hu": float(sigma) if np.isfinite(sigma) else None,
-                "slice_id": full.slice_ids[k],
-                "spacing_mm": full.spacing[2],
-            }
-            writer.add(full.hu[k], extra, p[k], about)
+    for realisation in range(plan.realisations if low_hu is None else 1):
+        if realisation:
+            kept = kept[parts[kept] == "train"]
+        if not kept.size:
+            break
+        if low_hu is None:
+            kernel = FAMILY[str(rng.choice(SMOOTH_TO_SHARP))] if realisation else own
+            noise = _inserted(full, kept, thickness_mm, kernel, plan, rng)
+        else:
+            noise = (low_hu[kept] - full.hu[kept]) / noise_scale(scan.dose)
+        targets = softened(full.hu[kept], full.pixel_mm, own, plan.target) if plan.target else [None] * len(kept)
+        for k, extra, target in zip(kept, noise, targets, strict=True):
+            about = _about(full, k) | {"source": scan.name, "patient": scan.patient, "part": str(parts[k])}
+            writer.add(full.hu[k], extra, p[k], about | {"thickness_mm": thickness_mm, "kernel": named}, target)
     return len(writer.slices) - before
 
 
-def _noise(
-    scan: Scan,
-    full: Volume,
-    low_hu: np.ndarray | None,
-    kept: np.ndarray,
-    plan: Plan,
-    realisation: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, str | None]:
-    """Quarter-dose noise of the kept slices, and the kernel it was made with (None in a pair)."""
-    if low_hu is not None:
-        return (low_hu[kept] - full.hu[kept]) / noise_scale(scan.dose), None
-    named = full.acquisition.kernel or scan.kernel
-    choices: list[str | Kernel] = ["auto", *([named] if named else []), "B30"]
-    if realisation:
-        choices = [FAMILY[str(rng.choice(list(FAMILY)))]]
+def _read(scan: Scan) -> tuple[Volume, np.ndarray | None, list[str]]:
+    """The full dose (canonical), the low dose of a pair slice by slice beside it, HU, and warnings; or InputError."""
+    full = canonical(scan.full.read()).volume
+    if scan.low is None:
+        return full, None, []
+    low = canonical(scan.low.read()).volume
+    low_index, full_index, warnings = matched(low, full)
+    full = _slices(full, full_index)
+    check_pair(low.hu[low_index], full.hu)
+    return full, low.hu[low_index], warnings
+
+
+def _add_phantom(writer: BankWriter, number: int, plan: Plan, source: AnatomicalPrior) -> str:
+    name, clean, noise, p, kernel = phantom_slices(number, source, plan.seed)
+    for k, hu in enumerate(clean.hu):
+        about = _about(clean, k) | {"source": name, "patient": name, "part": "train"}
+        writer.add(hu, noise[k], p[k], about | {"thickness_mm": None, "kernel": kernel}, hu if plan.target else None)
+    return name
+
+
+def _about(volume: Volume, k: int) -> dict[str, Any]:
+    """What a slice's voxels and geometry tell."""
+    sigma = noise_sd(volume.hu[k])
+    return {
+        "pixel_mm": volume.pixel_mm,
+        "spacing_mm": volume.spacing[2],
+        "slice_id": volume.slice_ids[k],
+        "noise_hu": float(sigma) if np.isfinite(sigma) else None,
+    }
+
+
+def _own_kernel(hu: np.ndarray, pixel_mm: float, named: str | None) -> Kernel:
+    """The kernel that the noise of the slices hu (z, y, x) shows; else the one named; else B30."""
+    try:
+        return estimate_kernel(hu, pixel_mm, slice_noise(hu))
+    except InputError as error:
+        log.info("kernel %s instead of the measured one: %s", named or "B30", error)
+    try:
+        return kernel_named(named or "B30")
+    except InputError as error:
+        log.info("B30 is taken: %s", error)
+        return FAMILY["B30"]
+
+
+def _inserted(
+    full: Volume, kept: np.ndarray, thickness_mm: float | None, kernel: Kernel, plan: Plan, rng: np.random.Generator
+) -> np.ndarray:
+    """Quarter-dose noise of the kept slices (z, y, x) HU."""
     stride = float(np.diff(kept).mean()) if len(kept) > 1 else 1.0
-    seed = int(rng.integers(2**31))
-    for choice in choices:
-        try:
-            result = insert_noise(
-                full.hu[kept],
-                full.pixel_mm,
-                dose_fraction=DOSE,
-                kernel=choice,
-                rng=seed,
-                slice_thickness_mm=full.acquisition.slice_thickness_mm or scan.thickness_mm,
-                spacing_mm=full.spacing[2] * stride,
-                scanner=Scanner().faster() if plan.fast else Scanner(),
-            )
-            return result.noise, None if result.kernel.name == "auto" else result.kernel.name
-        except InputError as error:
-            if "kernel" not in str(error) or choice == choices[-1]:
-                raise
-            log.info("%s, kernel %s: %s", scan.name, choice, error)
-    raise AssertionError("the last choice returns or raises")
+    return insert_noise(
+        full.hu[kept],
+        full.pixel_mm,
+        dose_fraction=DOSE,
+        kernel=kernel,
+        rng=int(rng.integers(2**31)),
+        slice_thickness_mm=full.acquisition.slice_thickness_mm or thickness_mm,
+        spacing_mm=full.spacing[2] * stride,
+        scanner=Scanner().faster() if plan.fast else Scanner(),
+    ).noise
 
 
 def _slices(volume: Volume, index: np.ndarray) -> Volume:

@@ -15,6 +15,7 @@ from bioatt.anatomy import DescriptorSet
 from bioatt.errors import InputError
 from bioatt.priors.slice_image import slice_image
 from bioatt.volume import Volume, canonical, read_volume
+from bioatt_training.data.collection import collection
 
 FINE_GRID = 256
 FINE_CELL_MM = 1.8
@@ -71,14 +72,8 @@ def label_ranges(
 
 
 def patients_by_file(folder: Path) -> dict[str, str]:
-    """Patient of every file, from `slices.csv` and the table of volumes in `SOURCES.md`."""
-    with (folder / "slices.csv").open(encoding="utf-8") as file:
-        patients = {row["file"]: row["patient"] for row in csv.DictReader(file)}
-    for line in (folder / "SOURCES.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0].startswith("volumes/") and cells[0].endswith(".nrrd"):
-            patients[cells[0]] = cells[1]
-    return patients
+    """Patient of every file of the collection."""
+    return {one.name: one.patient for one in collection(folder)}
 
 
 def ranges_by_file(folder: Path) -> dict[str, list[tuple[str, int, int]]]:
