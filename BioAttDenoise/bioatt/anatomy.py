@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bioatt.errors import InputError
+from bioatt.files import read_json
 from bioatt.resources import resources_folder
 
 DEFAULT_WINDOWS = ((-160.0, 240.0),)
@@ -54,6 +55,14 @@ class DescriptorSet:
             if wanted == _plain(descriptor) or any(fnmatchcase(wanted, _plain(pattern)) for pattern in patterns)
         )
 
+    def check_covers(self, descriptors: Sequence[str]) -> None:
+        """Raise InputError, with the list, where a model's descriptors are not all among these by name."""
+        missing = [name for name in descriptors if name not in self.descriptors]
+        if missing:
+            raise InputError(
+                f"descriptor set {self.name} lacks {', '.join(missing)}: add them by the names that the model has"
+            )
+
     @property
     def text_hash(self) -> str:
         """SHA-256 of names and prompts: what text embeddings depend on."""
@@ -79,12 +88,7 @@ def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
             known = ", ".join(shipped)
             raise InputError(f"unknown descriptor set {str(name_or_path)!r}: use one of {known}, or a .json file")
         path = resources_folder() / "Anatomy" / f"{name_or_path}.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"descriptor set {path.name} cannot be opened: check the path") from None
-    except ValueError as error:
-        raise InputError(f"descriptor set {path.name} is not JSON ({error}): correct the file") from None
+    content = read_json(path, "descriptor set")
     try:
         return parse_descriptor_set(content)
     except InputError as error:

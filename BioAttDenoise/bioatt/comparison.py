@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bioatt.errors import InputError
+from bioatt.files import appearing_whole
 from bioatt.metrics import WINDOWS, Window, noise_sd, psnr
 
 DIFFERENCE_HU = 100.0
@@ -93,14 +93,8 @@ def write_comparison(
         axes[0].text(0.012, 0.985, label, color="white", fontsize=9, va="top", transform=axes[0].transAxes, bbox=box)
     text = "PSNR and noise are of the whole slice, PSNR in the row's window. Research use only, not for diagnosis."
     figure.supxlabel(f"{footer} {text}".strip(), color="lightgray", fontsize=10)
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with appearing_whole(Path(path)) as partial:
         figure.savefig(partial, format="png", dpi=110, facecolor="black")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {target.name} ({error.strerror}): choose another place") from None
 
 
 def _quality(image: np.ndarray, truth: np.ndarray, window: Window) -> str:

@@ -54,6 +54,36 @@ def check_whole(path: Path) -> None:
                 raise InputError(_BROKEN)
 
 
+def data_files(path: Path) -> list[Path]:
+    """The files that hold the voxels of a header without them (.mhd, .nhdr); of any other file, none.
+
+    MetaIO's ElementDataFile and NRRD's "data file" name one file, a list of them (LIST, one a line), or a numbered
+    series (slice%03d.raw first last step). A header that cannot be read names none: reading it will say why.
+    """
+    keys = {".mhd": rb"ElementDataFile *= *", ".nhdr": rb"data ?file: *"}
+    key = keys.get(suffix_of(path))
+    if key is None:
+        return []
+    try:
+        with path.open("rb") as stream:
+            header = stream.read(_LONGEST_HEADER)
+    except OSError:
+        return []
+    match = re.search(rb"^" + key + rb"(.*)$", header, re.MULTILINE | re.IGNORECASE)
+    if match is None:
+        return []
+    first = match.group(1).decode("utf-8", "replace").strip()
+    if first.split(" ")[0].upper() == "LIST":
+        lines = header[match.end() :].decode("utf-8", "replace").splitlines()
+        return [path.parent / line.strip() for line in lines if line.strip()]
+    number = re.search(r"%\d*d", first)
+    if number is None:
+        return [path.parent / first]
+    series = path.parent / (first[: number.start()] + "\0" + first[number.end() :].split(" ")[0])
+    shape = re.escape(series.name).replace("\0", r"\d+")
+    return [file for file in series.parent.glob("*") if re.fullmatch(shape, file.name)]
+
+
 def _header_until(stream: BinaryIO, end: bytes) -> bytes:
     start = stream.read(_LONGEST_HEADER)
     match = re.search(end, start)

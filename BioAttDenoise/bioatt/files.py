@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bioatt.errors import InputError
 from bioatt.file_check import suffix_of
@@ -62,6 +64,16 @@ def check_folder(folder: Path) -> None:
         raise InputError(
             f"folder {folder.absolute().name} cannot be written ({error.strerror}): choose another"
         ) from None
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{what} {path.name} cannot be opened: check the path") from None
+    except ValueError as error:
+        raise InputError(f"{what} {path.name} is not JSON ({error}): correct the file") from None
 
 
 def same_file(one: Path, other: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
+from bioatt.file_check import data_files
 from bioatt.files import appearing_whole, check_folder, same_file
 from bioatt.volume import Volume, check_output, write_volume
 
@@ -44,10 +45,10 @@ def write_result(result: Result, output: Path) -> tuple[str, ...]:
 def check_file_place(path: Path, *forbidden: Path) -> None:
     """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
 
-    forbidden: what the command reads and what else it writes.
+    forbidden: what the command reads and what else it writes; the data files of .mhd and .nhdr headers belong to them.
     """
     if path.is_dir():
         raise InputError(f"{path.name} is a folder: name a file")
-    if any(same_file(path, other) for other in forbidden):
+    if any(same_file(path, file) for other in forbidden for file in (other, *data_files(other))):
         raise InputError(f"{path.name} is already an input or output of this command: name another file")
     check_folder(path.absolute().parent)

@@ -63,7 +63,8 @@ class Channel:
 class Worker:
     """Serves requests one after another; `cancel` and the end of stdin are noticed while a request runs.
 
-    make_denoiser(model, *, prior, device, precision, tile) makes what denoises, by default `bioatt.denoiser.Denoiser`;
+    make_denoiser(model, *, prior, descriptors, device, precision, tile) makes what denoises, by default
+    `bioatt.assembly.make_denoiser`;
     find_devices() lists the devices, best first, by default those that torch sees.
     """
 
@@ -148,12 +149,15 @@ class Worker:
 
     def prior(self, request: dict[str, Any]) -> dict[str, Any]:
         """The prior's probabilities of a volume's slices."""
+        from bioatt.anatomy import load_descriptor_set
         from bioatt.priors import build_prior
         from bioatt.volume import canonical
 
-        denoiser = self._denoiser(request)
+        denoiser, own = self._denoiser(request), request.get("descriptors")
         source = build_prior(
-            request.get("prior", "embedded"), descriptors=denoiser.descriptors, device=str(denoiser.compute.device)
+            request.get("prior", "embedded"),
+            descriptors=denoiser.descriptors if own is None else load_descriptor_set(own),
+            device=str(denoiser.compute.device),
         )
         oriented = canonical(self._volume(request["volume"])).volume
         prior = source.probabilities(oriented, cancelled=self._asker(request["id"]))
@@ -206,9 +210,9 @@ class Worker:
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
-        if output is not None:
-            write_result(result, output)
-        return {**self._describe(result, identity, arrays=output is None), "seconds": time.monotonic() - start}
+        written = write_result(result, output) if output is not None else ()
+        reply = self._describe(result, identity, arrays=output is None)
+        return {**reply, "warnings": [*result.warnings, *written], "seconds": time.monotonic() - start}
 
     def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
         """A Result as a reply: numbers as they are, arrays as files."""
@@ -220,7 +224,6 @@ class Worker:
             "strength": result.strength,
             "noise_before": _median(result.noise_before),
             "noise_after": _median(result.noise_after),
-            "warnings": list(result.warnings),
         }
         if arrays:
             reply["array"] = self._save(f"out-{identity}.npy", result.volume.hu)
@@ -232,9 +235,8 @@ class Worker:
 
     def _denoiser(self, request: dict[str, Any]) -> Denoiser:
         """The denoiser for a request's options: the last one, where they are the same."""
-        options = {
-            key: request[key] for key in ("prior", "device", "precision", "tile") if request.get(key) is not None
-        }
+        names = ("prior", "descriptors", "device", "precision", "tile")
+        options = {name: request[name] for name in names if request.get(name) is not None}
         if options.get("device") == "gpu":
             options["device"] = self._graphics_card()
         key = json.dumps([request.get("model", "auto"), options], sort_keys=True)
@@ -314,11 +316,11 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def _make_denoiser(model: str, **options: Any) -> Denoiser:
-    from bioatt.denoiser import Denoiser
+    from bioatt.assembly import make_denoiser
     from bioatt.device import tune_cpu
 
     tune_cpu()
-    return Denoiser(model, **options)
+    return make_denoiser(model, **options)
 
 
 def _model(denoiser: Denoiser) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from bioatt.anatomy import load_descriptor_set
 from bioatt.cli import COMMANDS, main
+from bioatt.priors import build_prior
 from bioatt.volume import read_volume, write_volume
 
 
@@ -64,6 +67,50 @@ def test_a_prior_written_by_the_command_is_read_by_the_command(denoise, scan, tm
     assert denoise(scan, first, "--prior", str(table))[0] == 0
     assert denoise(scan, second, "--prior", "random:3")[0] == 0
     assert np.abs(read_volume(first).hu.astype(int) - read_volume(second).hu).max() <= 1
+
+
+def _write_set(path, names):
+    path.write_text(json.dumps({"name": "mine", "descriptors": [{"name": name} for name in names]}))
+
+
+def test_a_descriptor_set_of_the_users_own(denoise, scan, tmp_path):
+    """The prior is over its descriptors, the network gets its own ones of them, whatever their order."""
+    own, report = tmp_path / "mine.json", tmp_path / "report.json"
+    names = load_descriptor_set("paper17").descriptors
+    _write_set(own, ["tumour", *reversed(names)])
+    options = ["--prior", "random:3", "--descriptors", str(own), "--report", str(report)]
+    assert denoise(scan, tmp_path / "out.nrrd", *options)[0] == 0
+    said = json.loads(report.read_text())["prior"]
+    assert said["descriptors"] == list(names)
+    drawn = build_prior("random:3", descriptors=load_descriptor_set(own)).probabilities(read_volume(scan))
+    np.testing.assert_allclose(said["probabilities"], drawn.aligned_to(names).p, atol=1e-5)
+    np.testing.assert_allclose(np.sum(said["probabilities"], axis=1), 1, atol=1e-4)
+
+
+def test_a_set_that_lacks_the_models_descriptors_is_refused_with_the_list(denoise, scan, tmp_path):
+    own = tmp_path / "mine.json"
+    names = load_descriptor_set("paper17").descriptors
+    _write_set(own, names[2:])
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--descriptors", str(own))
+    assert (status, len(lines)) == (2, 1)
+    assert f"descriptor set mine lacks {names[0]}, {names[1]}: add them" in lines[0]
+    own.write_text("{")
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--descriptors", str(own))
+    assert (status, len(lines)) == (2, 1)
+    assert "descriptor set mine.json is not JSON" in lines[0]
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--descriptors", str(own), "--report", str(own))
+    assert status == 2
+    assert "already an input" in lines[0]
+
+
+def test_the_engines_threads_do_not_spin_unless_the_user_says_so(monkeypatch, capsys):
+    """Said before torch is imported, which reads it once."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert main(["models"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert main(["models"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_attention_of_chosen_organs(make_model, scan, tmp_path):

@@ -89,6 +89,6 @@ def test_comparison_refuses_different_shapes_and_leaves_nothing(tmp_path):
     a, b = np.zeros((1, 20, 20)), np.zeros((1, 20, 21))
     with pytest.raises(InputError):
         write_comparison(tmp_path / "c.png", a, a, b, [View(0)])
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="could not be written"):
         write_comparison(tmp_path / "absent" / "c.png", a, a, a, [View(0)])
     assert not list(tmp_path.iterdir())

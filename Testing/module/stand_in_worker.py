@@ -20,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BioAttDenoise"))
 
 import numpy as np
 
+from bioatt.anatomy import load_descriptor_set
 from bioatt.errors import BioAttError, Cancelled, InputError
+from bioatt.priors import FixedPrior
 from bioatt.worker import main
 
 DESCRIPTORS = ("lungs", "heart", "liver")
@@ -29,9 +31,13 @@ DESCRIPTORS = ("lungs", "heart", "liver")
 class StandInDenoiser:
     """Behaves as `bioatt.denoiser.Denoiser` towards the worker."""
 
-    def __init__(self, model, *, prior="embedded", device="auto", precision="auto", tile=None):
+    def __init__(self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None):
         if model == "unknown":
             raise InputError("unknown model 'unknown': use steady")
+        if descriptors is not None:
+            load_descriptor_set(descriptors).check_covers(DESCRIPTORS)
+        if prior.endswith(".json"):
+            FixedPrior.from_file(Path(prior))
         self.behaviour, self.prior, self.device = model, prior, device
         self.model = SimpleNamespace(name=model, version="1", sha256="f" * 64, descriptors=DESCRIPTORS)
         self.compute = SimpleNamespace(device="cpu", precision="fp32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -122,6 +123,38 @@ def test_a_file_is_denoised_without_the_scene(pipe, tmp_path):
     result, _ = pipe.answer(1)
     assert result["type"] == "result", result
     np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, hu - 10)
+
+
+def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path):
+    """12 unsigned bits from -1024 HU on: the 10 HU that the stand-in takes off are lost at the lower end."""
+    path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("series_writer", path)
+    writer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(writer)
+    hu = writer.ct_like()
+    hu[0, 0, :3] = -1024
+    hu[0, 0, 3:] = np.maximum(hu[0, 0, 3:], -1000)
+    hu[1:] = np.maximum(hu[1:], -1000)
+    hu[0, 1:] = np.maximum(hu[0, 1:], -1000)
+    writer.write_series(tmp_path / "scan", hu, signed=False, bits=12)
+    places = {"volume": {"path": str(tmp_path / "scan")}, "output": {"path": str(tmp_path / "out")}}
+    pipe.send(type="denoise", id=1, model="steady", **places)
+    result, _ = pipe.answer(1)
+    assert result["type"] == "result", result
+    assert result["warnings"] == ["3 voxels clipped by up to 10 HU to the series' range, -1024 to 3071 HU"]
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+def test_a_descriptor_set_of_the_users_own(pipe, tmp_path):
+    """It covers the model's descriptors (here lungs, heart, liver), or is refused with those it lacks."""
+    own = tmp_path / "mine.json"
+    names = ["liver", "heart", "lungs", "tumour"]
+    own.write_text(json.dumps({"name": "mine", "descriptors": [{"name": name} for name in names]}))
+    assert pipe.denoise(1, "steady", descriptors=str(own))["type"] == "result"
+    own.write_text(json.dumps({"name": "mine", "descriptors": [{"name": name} for name in names[2:]]}))
+    answer = pipe.denoise(2, "steady", descriptors=str(own), prior="uniform")
+    assert (answer["type"], answer["kind"]) == ("error", "input")
+    assert "descriptor set mine lacks heart, liver" in answer["message"]
 
 
 def test_cancel_is_answered_within_a_second(pipe):

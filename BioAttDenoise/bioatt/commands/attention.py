@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.attention_views import VIEWS
-from bioatt.commands.denoise import add_engine_arguments, add_input_arguments, parse_slices, with_progress
+from bioatt.commands.denoise import (
+    add_engine_arguments,
+    add_input_arguments,
+    chosen_denoiser,
+    parse_slices,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from bioatt.network import Stage
@@ -37,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
     from bioatt.attention import AttentionRequest, viewed
-    from bioatt.denoiser import Denoiser
     from bioatt.device import tune_cpu
     from bioatt.network import STAGES
     from bioatt.volume import read_volume
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     check_maps_folder(Path(args.folder))
     volume = read_volume(args.input, series=args.series)
-    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+    denoiser = chosen_denoiser(args)
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),
         descriptors=tuple(name.strip() for name in args.organs.split(",")) if args.organs else None,

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.denoise import add_engine_arguments
+from bioatt.commands.denoise import add_engine_arguments, chosen_denoiser, engine_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,6 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.acquisition import Scanner, scan
     from bioatt.commands.denoise import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
-    from bioatt.denoiser import Denoiser
     from bioatt.errors import InputError
     from bioatt.outputs import check_file_place
     from bioatt.phantom import LABELS, TRAINING_SEEDS_FROM, torso
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--seed {args.seed}: give 0 to {TRAINING_SEEDS_FROM - 1}; training may have seen the others")
     if args.slices < 1 or args.size < 64:
         raise InputError("the demo needs at least 1 slice of 64 pixels")
-    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+    denoiser = chosen_denoiser(args)
     folder = Path(args.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"cannot create the folder {folder.name} ({error.strerror}): choose another") from None
     files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
-        check_file_place(path, Path(args.model), Path(args.prior))
+        check_file_place(path, *engine_files(args))
     say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
     body, labels = torso(args.seed, args.slices, args.size, phase="portal")
     say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bioatt.denoiser import Progress, Result
+    from bioatt.denoiser import Denoiser, Progress, Result
     from bioatt.volume import Volume
 
 HELP = "denoise a CT volume or DICOM folder"
@@ -40,16 +41,44 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="embedded, biomedclip, uniform, random or a FILE.json with probabilities (default embedded)",
     )
+    parser.add_argument(
+        "--descriptors",
+        metavar="FILE.json",
+        help="your own descriptor set for the prior; it must name all of the model's descriptors",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: the fastest safe one)")
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
+
+
+def chosen_denoiser(args: argparse.Namespace) -> Denoiser:
+    """What `add_engine_arguments` asked for."""
+    from bioatt.assembly import make_denoiser
+
+    return make_denoiser(
+        args.model,
+        prior=args.prior,
+        descriptors=args.descriptors,
+        device=args.device,
+        precision=args.precision,
+        tile=args.tile,
+    )
+
+
+def engine_files(args: argparse.Namespace) -> list[Path]:
+    """The files that the options of `add_engine_arguments` name."""
+    return [file for option in (args.model, args.prior, args.descriptors or "") for file in files_named(option)]
+
+
+def files_named(option: str) -> list[Path]:
+    """The files that an option names, alone or as `KIND:FILE,FILE`."""
+    return [path for path in map(Path, (option, *re.split("[:,]", option))) if path.is_file()]
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all."""
     from bioatt.attention import AttentionRequest
     from bioatt.commands.attention import check_maps_folder, write_maps
-    from bioatt.denoiser import Denoiser
     from bioatt.device import tune_cpu
     from bioatt.outputs import check_file_place, check_result_output, write_result
     from bioatt.report import write_report
@@ -62,8 +91,8 @@ def run(args: argparse.Namespace) -> None:
     if args.attention:
         check_maps_folder(Path(args.attention))
     if args.report:
-        check_file_place(Path(args.report), *volume.sources, Path(args.output))
-    denoiser = Denoiser(args.model, prior=args.prior, device=args.device, precision=args.precision, tile=args.tile)
+        check_file_place(Path(args.report), *volume.sources, Path(args.output), *engine_files(args))
+    denoiser = chosen_denoiser(args)
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
-from bioatt.commands.denoise import add_input_arguments
+from bioatt.commands.denoise import add_input_arguments, files_named
 
 HELP = "show the anatomical prior of each slice"
 PICTURES = (".png", ".pdf", ".svg")
@@ -63,15 +62,9 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None:
         from bioatt.priors.plot import plot_prior
 
-        with appearing_whole(args.plot) as partial:
-            plot_prior(prior, volume.spacing[2], partial, f"{Path(args.input).name}: {prior.source}")
+        plot_prior(prior, volume.spacing[2], args.plot, f"{Path(args.input).name}: {prior.source}")
     if args.json is None and args.plot is None:
         for number, row in enumerate(table["probabilities"]):
             ranked = sorted(zip(row, table["descriptors"], strict=True), reverse=True)
             shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "nothing stands out"
             print(f"{number:4d}  {number * volume.spacing[2]:7.1f} mm  {shown}")
-
-
-def files_named(option: str) -> list[Path]:
-    """The files that an option names, alone or as `KIND:FILE,FILE`."""
-    return [path for path in map(Path, (option, *re.split("[:,]", option))) if path.is_file()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from bioatt.files import appearing_whole
 from bioatt.priors.base import Prior
 from bioatt.priors.spatial import SpatialRows
 
@@ -15,7 +15,8 @@ from bioatt.priors.spatial import SpatialRows
 def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> None:
     """Write a PNG, PDF or SVG: over z (mm from the lowest slice, and slice number) the descriptors' shares, stacked.
 
-    A spatial prior is shown as each slice's mean. The file appears whole or not at all.
+    A spatial prior is shown as each slice's mean. The file appears whole or not at all; raises InputError
+    for an unwritable place.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import hsv_to_rgb
@@ -46,6 +47,5 @@ def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> Non
     above = axes.secondary_xaxis("top", functions=(partial(np.multiply, 1 / step_mm), partial(np.multiply, step_mm)))
     above.set_xlabel("slice")
     axes.set_title(title or f"anatomical prior: {prior.source}", fontsize=10)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    figure.savefig(unfinished, dpi=110)
-    unfinished.replace(path)
+    with appearing_whole(path) as partial_path:
+        figure.savefig(partial_path, dpi=110)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bioatt.errors import InputError
+from bioatt.files import read_json
 from bioatt.priors.base import Prior
 from bioatt.volume import Volume
 
@@ -63,12 +63,7 @@ class FixedPrior:
 
         Raises InputError where the file cannot be read or is not such a table.
         """
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise InputError(f"prior file {path.name} cannot be opened: check the path") from None
-        except ValueError as error:
-            raise InputError(f"prior file {path.name} is not JSON ({error}): correct the file") from None
+        table = read_json(path, "prior file")
         try:
             return cls(*_parse(table))
         except InputError as error:

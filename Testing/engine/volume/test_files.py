@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from bioatt.errors import InputError
+from bioatt.file_check import data_files
 from bioatt.outputs import appearing_whole, check_file_place
 
 
@@ -73,3 +74,37 @@ def test_a_place_that_is_taken(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         check_file_place(tmp_path / "no" / "report.json")
     check_file_place(tmp_path / "report.json", scan, unborn)
+
+
+HEADERS = {
+    "scan.mhd": ("NDims = 3\nElementDataFile = scan.raw\n", ["scan.raw"]),
+    "list.mhd": ("NDims = 3\nElementDataFile = LIST 2\na.raw\nb.raw\n", ["a.raw", "b.raw"]),
+    "series.mhd": ("ElementDataFile = s%02d.raw 1 2 1\n", ["s01.raw", "s02.raw"]),
+    "local.mhd": ("ElementDataFile = LOCAL\n", ["LOCAL"]),
+    "scan.nhdr": ("NRRD0004\nsizes: 2 2\ndata file: ./sub/scan.raw.gz\n", ["sub/scan.raw.gz"]),
+    "old.nhdr": ("NRRD0004\ndatafile: LIST\na.raw\nb.raw\n", ["a.raw", "b.raw"]),
+    "none.nhdr": ("no header at all", []),
+    "binary.mhd": ("\0\1\2", []),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_data_beside_a_header_is_as_safe_as_the_header(tmp_path, name):
+    text, files = HEADERS[name]
+    header = tmp_path / name
+    header.write_bytes(text.encode())
+    (tmp_path / "sub").mkdir()
+    for file in (*files, "s2.txt", "report.json"):
+        (tmp_path / file).write_text("voxels")
+    assert sorted(data_files(header)) == sorted(tmp_path / file for file in files)
+    for file in files:
+        with pytest.raises(InputError, match="already an input or output"):
+            check_file_place(tmp_path / file, header)
+    check_file_place(tmp_path / "report.json", header)
+
+
+@pytest.mark.parametrize("name", ["missing.mhd", "scan.nrrd", "folder.nhdr"])
+def test_what_has_no_data_beside_it(tmp_path, name):
+    (tmp_path / "folder.nhdr").mkdir()
+    (tmp_path / "scan.nrrd").write_text("data file: other.raw\n")
+    assert data_files(tmp_path / name) == []
