@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from bioatt_training.bank import Bank
 from bioatt_training.data.grid import GridDataset
 from bioatt_training.data.writer import BankWriter
-from bioatt_training.patches import DataConfig, PatchDataset, ResumableLoader
+from bioatt_training.patches import DataConfig, PatchDataset
 
 SLICES, BATCH, BATCHES = 200, 64, 60
 
@@ -31,10 +31,10 @@ def main() -> None:
                 images = rng.normal(0, 30, (2, 512, 512))
                 writer.add(images[0], images[1], np.array([0.5, 0.5], np.float32), about)
         bank = Bank(path)
-        random = PatchDataset(bank, DataConfig("", patch=55), "train", 1_000_000, 1)
+        random = PatchDataset(bank, DataConfig("", patch=55), "train", BATCH * (BATCHES + 1), 1)
         grid = GridDataset(bank, "train", augment=True)
         for name, loader in (
-            ("random places", ResumableLoader(random, BATCH)),
+            ("random places", DataLoader(random, BATCH)),
             ("the paper's grid", DataLoader(grid, BATCH, shuffle=True)),
         ):
             batches = iter(loader)

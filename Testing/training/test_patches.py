@@ -10,7 +10,9 @@ import pytest
 
 from bioatt.errors import InputError
 from bioatt_training.bank import Bank, Slice
-from bioatt_training.patches import DataConfig, PatchData, PatchDataset, noise_scale
+from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
+from bioatt_training.loaders import RunData
+from bioatt_training.patches import PatchDataset, noise_scale
 
 SIZE = 96
 
@@ -92,7 +94,8 @@ def test_left_out_patients_never_train(folder):
 
 
 def test_ranges_of_the_training_are_described(folder):
-    described = PatchData(DataConfig(str(folder), patch=40, doses=(0.25, 0.5)), seed=1, steps=1).description()
+    data = DataConfig(str(folder), patch=40, doses=(0.25, 0.5))
+    described = RunData(Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(), data)).description()
     assert described["noise_hu"] == [pytest.approx(12 / np.sqrt(0.5), abs=0.1), 24.0]
     assert described["pixel_mm"] == [0.8, 0.8]
     assert (described["patients"], described["phantoms"]) == (2, 1)
@@ -101,8 +104,3 @@ def test_ranges_of_the_training_are_described(folder):
 def test_patches_larger_than_the_slices_are_refused(folder):
     with pytest.raises(InputError, match="smaller patches"):
         PatchDataset(Bank(folder), DataConfig(str(folder), patch=200), "train", 1, seed=0)
-
-
-def test_a_folder_without_a_bank_is_refused(tmp_path):
-    with pytest.raises(InputError, match="bioatt-train bank"):
-        Bank(tmp_path)

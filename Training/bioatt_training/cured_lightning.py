@@ -7,5 +7,6 @@ import_torchvision()
 import lightning  # noqa: E402
 import lightning.pytorch.callbacks as callbacks  # noqa: E402
 import lightning.pytorch.loggers as loggers  # noqa: E402
+from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 
-__all__ = ["callbacks", "lightning", "loggers"]
+__all__ = ["TorchCheckpointIO", "callbacks", "lightning", "loggers"]

@@ -1,55 +1,50 @@
-"""One training run as Lightning sees it: the network, its loss, its optimiser, and what validation measures."""
+"""What is optimised and what is measured, as a Lightning module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioatt.models import SCALE_HU
-from bioatt.network import Arm, Weighting, build_network
+from bioatt.network import BioAttNetwork, build_network
+from bioatt_training.arms import ARMS
+from bioatt_training.config import Config, NetworkConfig
 from bioatt_training.cured_lightning import lightning
-from bioatt_training.objectives import LOSSES, interior, relative_mse
+from bioatt_training.data.grid import cells
+from bioatt_training.objectives import LOSSES, interior, paper_metrics, relative_mse
+from bioatt_training.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which network of Table 1 to train, how wide, and in what blocks of pixels."""
-
-    arm: Arm = "bioatt"
-    filters: int = 96
-    weighting: Weighting = "anatomical"
-    unshuffle: int = 1
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """AdamW under a one-cycle learning rate (Smith 2018). margin: border pixels left out of the loss."""
-
-    steps: int = 10_000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    loss: str = "mse"
-    margin: int = 20
+def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
+    """The network of an arm of Table 1 with fresh weights; descriptors: N."""
+    arm = ARMS[config.arm]
+    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.unshuffle)
 
 
 class Experiment(lightning.LightningModule):
-    """Trains `network` to turn low into target; logs the loss, and in validation RMSE in HU over the interior."""
+    """Trains `network` to turn low into target, and measures it on left-out patients.
 
-    def __init__(self, network: NetworkConfig, optimiser: OptimiserConfig, descriptors: int) -> None:
+    Logged each step: train_loss. Each epoch, all over the interior: val_loss; val_rmse, val_psnr, val_ssim (see
+    `paper_metrics`; whole slices are cut into the paper's grid for them); val_rmse_hu, and val_input_rmse_hu of the
+    low dose itself, pooled over all pixels; val_relative (see `relative_mse`).
+    """
+
+    def __init__(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> None:
         super().__init__()
-        self.config = optimiser
-        self.network = build_network(
-            network.arm, network.filters, descriptors, network.weighting, network.unshuffle
-        ).to(
-            memory_format=torch.channels_last  # type: ignore[call-overload]
-        )
-        self.loss = LOSSES[optimiser.loss]
+        self.config, self.steps, self.epoch_steps = config, steps, epoch_steps
+        self.network = arm_network(config.network, descriptors)
+        if config.run.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.run.compile:
+            self.network.compile()
+        self.loss = LOSSES[config.optimiser.loss]
 
     def forward(self, low: Tensor, p: Tensor) -> Tensor:
         """Denoised patches (B, 1, H, W)."""
@@ -57,35 +52,60 @@ class Experiment(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss on the interior of one batch."""
-        low, target, p = batch
-        output = self(low, p).float()
-        loss = self.loss(*(interior(image, self.config.margin) for image in (output, target, low)))
+        self._draw_by_number(0, self.global_step)
+        loss = self.loss(*self._interiors(batch))
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """RMSE in HU against the target, beside the input's own."""
-        low, target, p = batch
-        output = self(low, p).float()
-        inner = [interior(image, self.config.margin) * SCALE_HU for image in (low, target, output)]
-        size = low.shape[0]
-        self.log("val_mse_hu2", torch.mean((inner[2] - inner[1]) ** 2), on_epoch=True, batch_size=size)
-        self.log("val_relative", relative_mse(inner[2], inner[1], inner[0], floor=2.0), on_epoch=True, batch_size=size)
-        self.log("val_input_mse_hu2", torch.mean((inner[0] - inner[1]) ** 2), on_epoch=True, batch_size=size)
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """Errors of one batch, weighed by its patches."""
+        self._draw_by_number(1, number)
+        images = self._interiors(batch)
+        output, target, low = images
+        values = {
+            "loss": self.loss(*images),
+            "relative": relative_mse(*images),
+            "mse_hu2": torch.mean((output - target) ** 2) * SCALE_HU**2,
+            "input_mse_hu2": torch.mean((low - target) ** 2) * SCALE_HU**2,
+        }
+        patches = [output, target]
+        if self.config.data.sampling == "whole":
+            patches = [cells(image) for image in patches]
+        self._log_mean(values, output.shape[0])
+        self._log_mean(paper_metrics(*patches), patches[0].shape[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Roots of the pooled squared errors."""
+        """Roots of the pooled squared errors; a plateau's learning rate."""
         for name in ("val", "val_input"):
             squared = self.trainer.callback_metrics[f"{name}_mse_hu2"]
-            self.log(f"{name}_rmse_hu", squared.sqrt(), prog_bar=True)
+            self.log(f"{name}_rmse_hu", squared.sqrt(), prog_bar=name == "val", sync_dist=True)
+        if self.config.optimiser.schedule == "plateau" and not self.trainer.sanity_checking:
+            plateau = self.lr_schedulers()
+            assert isinstance(plateau, ReduceLROnPlateau)
+            plateau.step(self.trainer.callback_metrics["val_loss"])
 
     def configure_optimizers(self) -> Any:
-        """AdamW and the one-cycle schedule, stepped every batch."""
-        config = self.config
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.1
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """The configuration's optimiser and schedule."""
+        optimiser = build_optimiser(self.config.optimiser, self.parameters())
+        schedule = build_schedule(self.config.optimiser, optimiser, self.steps, self.epoch_steps)
+        # The trainer's epoch is the whole run, so that a plateau's step is this module's, before the checkpoint.
+        plateau = self.config.optimiser.schedule == "plateau"
+        course = {"scheduler": schedule, "interval": "epoch" if plateau else "step", "monitor": "val_loss"}
+        return {"optimizer": optimiser, "lr_scheduler": course}
+
+    def _interiors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Output, target and low dose without the margin."""
+        low, target, p = batch
+        output = self(low, p).float()
+        margin = self.config.optimiser.margin
+        return interior(output, margin), interior(target, margin), interior(low, margin)
+
+    def _draw_by_number(self, phase: int, number: int) -> None:
+        """The random arm draws by phase, number and process, so that a resumed run draws what a whole one does."""
+        if self.network.weighting == "random":
+            words = [self.config.run.seed, phase, number, self.global_rank]
+            torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+    def _log_mean(self, values: dict[str, Tensor], size: int) -> None:
+        named = {f"val_{name}": value for name, value in values.items()}
+        self.log_dict(named, on_epoch=True, batch_size=size, sync_dist=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from dataclasses import asdict, dataclass, fields
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,122 +13,119 @@ import torch
 
 from bioatt.device import cpu_has_bf16, tune_cpu
 from bioatt.errors import InputError
+from bioatt.files import appearing_whole
 from bioatt.models import load_model, save_model
+from bioatt_training.arms import ARMS
+from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
+from bioatt_training.config import Config
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
-from bioatt_training.experiment import Experiment, NetworkConfig, OptimiserConfig
-from bioatt_training.patches import DataConfig, PatchData
+from bioatt_training.experiment import Experiment, arm_network
+from bioatt_training.history import History
+from bioatt_training.loaders import RunData
+
+__all__ = ["Config", "epoch_model", "export", "fit"]
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """What a run is called and how it is kept.
-
-    initial: trained-model file to start from (fine-tuning). validate_every counts steps.
-    """
-
-    name: str
-    version: str
-    seed: int = 1
-    initial: str | None = None
-    validate_every: int = 500
-    ema_decay: float = 0.999
-
-
-@dataclass(frozen=True)
-class Config:
-    """A training configuration: the tables of a TOML file."""
-
-    run: RunConfig
-    network: NetworkConfig
-    optimiser: OptimiserConfig
-    data: DataConfig
-
-    @classmethod
-    def read(cls, path: Path) -> Config:
-        """Read a TOML file with these four tables. Raises InputError for what it does not know."""
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise InputError(f"configuration {path.name} cannot be opened: check the path") from None
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
-        kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
-        parts: dict[str, Any] = {}
-        if unknown := sorted(tables.keys() - kinds.keys()):
-            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
-        for name, kind in kinds.items():
-            known = {field.name for field in fields(kind)}
-            table = tables.get(name, {})
-            if unknown := sorted(table.keys() - known):
-                raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")
-            try:
-                parts[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
-            except TypeError as error:
-                raise InputError(f"[{name}] of {path.name} lacks a key ({error})") from None
-        return cls(**parts)
-
-
-def fit(config: Config, folder: Path) -> Path:
+def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
     """Train into `folder` (checkpoints, logs), resuming its last checkpoint; returns the exported model file.
 
-    The same folder, configuration and data give the same weights on the same machine.
+    The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
+    node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
+    Raises InputError where configuration and data do not fit, and RuntimeError for a run whose losses are no numbers.
     """
     tune_cpu()
     _claim(folder, config)
     lightning.seed_everything(config.run.seed, workers=True)
-    data = PatchData(config.data, config.run.seed, config.optimiser.steps)
-    experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
+    data = RunData(config)
+    experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
         experiment.network.load_state_dict(load_model(config.run.initial).network.state_dict())
-    on_gpu = torch.cuda.is_available()
-    best = callbacks.ModelCheckpoint(
-        folder, filename="best", monitor="val_relative", enable_version_counter=False, save_last=True
-    )
     trainer = lightning.Trainer(
         default_root_dir=folder,
-        max_steps=config.optimiser.steps,
-        precision="bf16-mixed" if on_gpu or cpu_has_bf16() else "32-true",
-        logger=[kind(folder, name="logs") for kind in (loggers.CSVLogger, loggers.TensorBoardLogger)],
-        callbacks=[
-            best,
-            callbacks.LearningRateMonitor("step"),
-            callbacks.EMAWeightAveraging(decay=config.run.ema_decay),
-        ],
-        val_check_interval=config.run.validate_every,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        use_distributed_sampler=False,  # the batches know their share
+        plugins=[WholeFiles()],
+        max_steps=data.steps,
+        precision=_precision(config),
+        logger=loggers.TensorBoardLogger(folder, name="logs", version=""),
+        callbacks=_callbacks(config, folder, data.epoch_steps),
+        val_check_interval=data.epoch_steps,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=50,
-        gradient_clip_val=1.0,
+        gradient_clip_val=config.optimiser.gradient_clip or None,
+        deterministic="warn" if config.run.deterministic else False,
         enable_model_summary=False,
     )
-    last = folder / "last.ckpt"
-    trainer.fit(experiment, data.train_loader(), data.validation_loader(), ckpt_path=last if last.is_file() else None)
-    return export(config, folder, data)
+    last = folder / LAST
+    trainer.fit(experiment, datamodule=data, ckpt_path=last if last.is_file() else None)
+    if trainer.is_global_zero:
+        if not (folder / BEST).is_file():
+            raise RuntimeError("no validation gave a number: lower the learning rate, or look at the data")
+        for epoch in config.run.keep_epochs:
+            if (folder / epoch_checkpoint(epoch)).is_file():
+                export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
+        export(config, data, folder / BEST, _model(config, folder))
+    return _model(config, folder)
+
+
+def _model(config: Config, folder: Path) -> Path:
+    return folder / f"{config.run.name}.safetensors"
+
+
+def epoch_model(config: Config, folder: Path, epoch: int) -> Path:
+    """Where the model of an epoch in `keep_epochs` is; an early stop may leave the later ones out."""
+    return folder / f"{config.run.name}-epoch-{epoch:03d}.safetensors"
+
+
+def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
+    chosen = [History(folder, epoch_steps), callbacks.LearningRateMonitor("step")]
+    if config.run.ema_decay:
+        chosen.append(callbacks.EMAWeightAveraging(decay=config.run.ema_decay))
+    if config.optimiser.early_stop:
+        chosen.append(
+            Patience(
+                config.optimiser.monitor, min_delta=config.optimiser.min_delta, patience=config.optimiser.early_stop
+            )
+        )
+    return [*chosen, Checkpoints(config, folder, epoch_steps)]
+
+
+def _precision(config: Config) -> Any:
+    if config.run.precision != "auto":
+        return config.run.precision
+    return "bf16-mixed" if torch.cuda.is_available() or cpu_has_bf16() else "32-true"
 
 
 def _claim(folder: Path, config: Config) -> None:
     """Note whose run a folder holds. Raises InputError where it is another configuration's."""
     note, said = folder / "config.json", json.dumps(asdict(config), indent=1)
-    if note.is_file() and note.read_text(encoding="utf-8") != said:
-        raise InputError(f"{folder.name} holds a run of another configuration: choose another folder, or remove it")
+    if note.is_file():
+        if note.read_text(encoding="utf-8") != said:
+            raise InputError(f"{folder.name} holds a run of another configuration: choose another folder, or remove it")
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(said, encoding="utf-8")
+    partial = note.with_name(f"config.{os.getpid()}.partial")  # several processes may begin at once
+    partial.write_text(said, encoding="utf-8")
+    partial.replace(note)
 
 
-def export(config: Config, folder: Path, data: PatchData) -> Path:
-    """Write the best checkpoint so far as a trained-model file."""
-    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    experiment = Experiment(config.network, config.optimiser, len(data.descriptors))
-    experiment.load_state_dict(checkpoint["state_dict"])
+def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
+    """Write a checkpoint's weights as a trained-model file, and its description beside it."""
+    held: Mapping[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network = arm_network(config.network, len(data.descriptors))
+    weights = held["state_dict"].items()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights})
     metadata = {
         "version": config.run.version,
         "descriptor_set": data.bank.header["descriptor_set"],
-        "descriptors": list(data.descriptors) if config.network.arm == "bioatt" else [],
+        "descriptors": list(data.descriptors) if ARMS[config.network.arm].uses_prior else [],
         "prior": data.bank.header["prior"],
-        "training": data.description(),
-        "metrics": {"best_step": checkpoint["global_step"]},
+        "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
+        "metrics": {"best_step": held["global_step"]},
     }
-    path = folder / f"{config.run.name}.safetensors"
-    sha256 = save_model(path, experiment.network, metadata)
-    (folder / f"{config.run.name}.json").write_text(json.dumps({"sha256": sha256, **metadata}, indent=1))
-    return path
+    sha256 = save_model(path, network, metadata)
+    with appearing_whole(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")

@@ -12,10 +12,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train fit`."""
     parser.add_argument("--config", required=True, metavar="FILE.toml", help="see Training/configs")
     parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints, logs and the exported model")
+    parser.add_argument("--arm", help="train this arm of Table 1 instead of the configuration's")
+    parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
+    parser.add_argument("--bank", metavar="DIR", help="bank instead of the configuration's")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes on CPUs, of each node")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines, under torchrun or SLURM")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train and say where the model is."""
+    from dataclasses import replace
+
+    from bioatt.errors import InputError
     from bioatt_training.fit import Config, fit
 
-    print(fit(Config.read(Path(args.config)), Path(args.out)))
+    if args.devices < 1 or args.nodes < 1:
+        raise InputError("--devices and --nodes are 1 or more")
+    config = Config.read(Path(args.config))
+    if args.arm:
+        config = config.of_arm(args.arm)
+    if args.seed is not None:
+        config = replace(config, run=replace(config.run, seed=args.seed))
+    if args.bank:
+        config = replace(config, data=replace(config.data, bank=args.bank))
+    print(fit(config, Path(args.out), devices=args.devices, nodes=args.nodes))

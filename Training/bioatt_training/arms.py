@@ -1,0 +1,38 @@
+"""The seven arms of the paper's Table 1: what each trains, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from bioatt.network import Arm, Weighting
+
+ArmName = Literal["base", "channel", "spatial", "whole", "uniform", "random", "bioatt"]
+
+
+@dataclass(frozen=True)
+class TableArm:
+    """network, weighting: arguments of `bioatt.network.build_network`. whole: trained on whole slices, one a batch."""
+
+    network: Arm
+    weighting: Weighting = "anatomical"
+    whole: bool = False
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether a model of this arm carries descriptors."""
+        return self.network == "bioatt"
+
+
+ARMS: dict[ArmName, TableArm] = {
+    "base": TableArm("base"),
+    "channel": TableArm("channel"),
+    "spatial": TableArm("spatial"),
+    "whole": TableArm("bioatt", whole=True),
+    "uniform": TableArm("bioatt", "uniform"),
+    "random": TableArm("bioatt", "random"),
+    "bioatt": TableArm("bioatt"),
+}
+"""In the table's order: §3.2 compares attention, §3.3 patches and whole slices, §3.4 weightings."""
+
+assert tuple(ARMS) == get_args(ArmName)

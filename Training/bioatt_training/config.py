@@ -1,0 +1,202 @@
+"""A training configuration: the four tables of a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from bioatt.errors import InputError
+from bioatt_training.arms import ARMS, ArmName
+
+Sampling = Literal["random", "grid", "whole"]
+Algorithm = Literal["adam", "adamw"]
+Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
+LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is called, how it is kept and how it computes.
+
+    initial: trained-model file to start from (fine-tuning).
+    validate_every: steps of an epoch where patches are drawn at random; otherwise an epoch is one pass over the data.
+    save_every: steps between checkpoints within an epoch; 0: only after each validation.
+    keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
+    ema_decay: of the averaged weights that are validated and exported; 0: the weights themselves.
+    precision: Lightning's; auto: bf16-mixed where the hardware multiplies it.
+    """
+
+    name: str
+    version: str
+    seed: int = 1
+    initial: str | None = None
+    validate_every: int = 500
+    save_every: int = 500
+    keep_epochs: tuple[int, ...] = ()
+    ema_decay: float = 0.999
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    compile: bool = False
+    channels_last: bool = True
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which arm of Table 1 to train, how wide, and in what blocks of pixels."""
+
+    arm: ArmName = "bioatt"
+    filters: int = 96
+    unshuffle: int = 1
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How the loss is brought down.
+
+    steps or epochs: the run's length; one of them (10,000 steps where neither is given).
+    margin: border pixels left out of the loss, which lack context that a whole slice has.
+    schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
+    `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
+    early_stop: epochs without an improvement of `monitor` by more than `min_delta` that end the run; 0: never.
+    monitor: column of metrics.csv whose lowest value is the best checkpoint.
+    gradient_clip: largest norm of the gradient; 0: any.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    algorithm: Algorithm = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    schedule: Schedule = "one_cycle"
+    halve_every: int = 5
+    minimum_learning_rate: float = 0.0
+    plateau_patience: int = 5
+    early_stop: int = 0
+    min_delta: float = 0.0
+    monitor: Literal["val_relative", "val_loss", "val_rmse", "val_rmse_hu"] = "val_relative"
+    gradient_clip: float = 1.0
+    loss: LossName = "mse"
+    margin: int = 20
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run is fed, `batch` patches a step over all its processes.
+
+    sampling: random: places in the body, drawn anew each time; grid: the paper's 9×9 grid of 55², shuffled anew each
+    epoch; whole: whole slices.
+    validation_patches: taken evenly of what there is; 0: all (of a grid, or of whole slices cut into that grid).
+    workers: processes beside each training process that prepare batches; no effect on what is in them.
+
+    Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the other
+    samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets are
+    noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
+    `prior_perturbation`).
+
+    Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
+    often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
+    slice has its own prior; position: the n-th slice of a part has the n-th row of the table of all slices, as the
+    authors' code had it.
+    """
+
+    bank: str
+    sampling: Sampling = "random"
+    batch: int = 8
+    validation_patches: int = 256
+    workers: int = 0
+    patch: int = 128
+    doses: tuple[float, ...] = (0.1, 0.6)
+    phantom_share: float = 0.2
+    prior_perturbation: float = 0.3
+    epoch_patches: int = 0
+    repeats: int = 1
+    prior_alignment: Literal["slice", "position"] = "slice"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training configuration: the tables of a TOML file."""
+
+    run: RunConfig
+    network: NetworkConfig
+    optimiser: OptimiserConfig
+    data: DataConfig
+
+    def __post_init__(self) -> None:
+        optimiser, data = self.optimiser, self.data
+        if optimiser.steps and optimiser.epochs:
+            raise InputError("[optimiser] has both steps and epochs: name one of them")
+        for table, key, least in (("run", "validate_every", 1), ("data", "batch", 1), ("data", "repeats", 1)):
+            if getattr(getattr(self, table), key) < least:
+                raise InputError(f"[{table}] {key} must be {least} or more")
+        if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
+            raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
+        if data.sampling == "grid" and self.network.unshuffle > 1:
+            raise InputError("[network] unshuffle needs patches of an even side, the grid's have 55: use 1")
+        if ARMS[self.network.arm].whole != (data.sampling == "whole"):
+            raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a TOML file with these four tables. Raises InputError for what it does not know.
+
+        The arm "whole" brings its sampling and its batch of 1 with it.
+        """
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise InputError(f"configuration {path.name} cannot be opened: check the path") from None
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
+        kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
+        if unknown := sorted(tables.keys() - kinds.keys()):
+            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
+        parts: dict[str, Any] = {name: _table(kind, name, tables.get(name, {})) for name, kind in kinds.items()}
+        if ARMS[parts["network"].arm].whole:
+            parts["data"] = _whole(parts["data"])
+        return cls(**parts)
+
+    def of_arm(self, arm: str) -> Config:
+        """The same training of another arm. Raises InputError for an arm that Table 1 does not have."""
+        if arm not in ARMS:
+            raise InputError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
+        name = cast(ArmName, arm)
+        data = _whole(self.data) if ARMS[name].whole else self.data
+        return replace(self, network=replace(self.network, arm=name), data=data)
+
+
+def _whole(data: DataConfig) -> DataConfig:
+    return replace(data, sampling="whole", batch=1)
+
+
+def _table(kind: Any, name: str, table: dict[str, Any]) -> Any:
+    known = {field.name for field in fields(kind)}
+    if unknown := sorted(table.keys() - known):
+        raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")
+    hints = get_type_hints(kind)
+    values = {key: _value(f"[{name}] {key}", hints[key], value) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"[{name}] lacks a key ({error})") from None
+
+
+def _value(what: str, hint: Any, value: Any) -> Any:
+    """The TOML value as the field's type; InputError where it is another."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{what} is {value!r}: use {', '.join(map(repr, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{what} is {value!r}: use a list")
+        return tuple(_value(what, get_args(hint)[0], one) for one in value)
+    kinds = get_args(hint) or (hint,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if type(value) not in kinds:
+        names = [one.__name__ for one in kinds if one is not type(None)]
+        raise InputError(f"{what} is {value!r}: use {' or '.join(names)}")
+    return value
