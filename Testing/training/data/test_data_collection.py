@@ -97,7 +97,8 @@ def test_a_quarter_doses_noise_adds_to_the_scan_as_it_is(data, bank):
 def test_a_softened_target_has_less_noise_than_the_scan_at_the_same_hu(bank):
     for index in range(5):
         full, target = bank.pair(index)[0], bank.target(index)
-        assert noise_sd(target) < 0.95 * noise_sd(full)  # pixels of 3 mm show little of what B10 cuts
+        air = (slice(0, 12), slice(0, None))
+        assert target[air].std() < 0.95 * full[air].std()  # pixels of 3 mm show little of what B10 cuts
         assert target.mean() == pytest.approx(full.mean(), abs=0.5)
 
 
