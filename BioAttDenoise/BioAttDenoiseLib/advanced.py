@@ -16,6 +16,7 @@ from .section import Section
 from .settings import models_folder, set_models_folder
 
 BIOMEDCLIP_SIZE = "790 MB"
+BIOMEDCLIP_SOURCE = "huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 
 
 class AdvancedSection(Section):
@@ -65,9 +66,10 @@ class AdvancedSection(Section):
 
     def onDownload(self) -> None:
         text = _(
-            "BiomedCLIP ({size}) is fetched from the Hugging Face hub, where its licence is stated. "
-            "No data of yours is sent.\n\nDownload it now?"
-        ).format(size=BIOMEDCLIP_SIZE)
+            "BiomedCLIP ({size}) is fetched from the Hugging Face hub ({source}) into the models folder. Its licence "
+            "is MIT; its authors mean it for research. No data of yours is sent.\n\nWithout internet here: carry the "
+            "folder from another computer and press Import.\n\nDownload it now?"
+        ).format(size=BIOMEDCLIP_SIZE, source=BIOMEDCLIP_SOURCE)
         if slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: download")):
             self.panel.readiness.ensure(
                 catalogue.BIOMEDCLIP,

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from bioatt.errors import InputError
 
 
 class Choice:
@@ -19,8 +26,6 @@ class Choice:
 
     def setEntries(self, entries: list[tuple[str, str, str, bool]]) -> None:
         """Offer these entries; the choice stays."""
-        import qt
-
         self.comboBox.blockSignals(True)
         self.comboBox.clear()
         self.values = []
@@ -48,9 +53,43 @@ class Choice:
         if value not in self.values:
             self.values.append(value)
             self.comboBox.addItem(value.replace("\\", "/").rsplit("/", 1)[-1])
+            self.comboBox.setItemData(len(self.values) - 1, value, qt.Qt.ToolTipRole)
         self.comboBox.currentIndex = self.values.index(value)
         self.comboBox.blockSignals(False)
 
     def _chosen(self, index: int) -> None:
         if self.parameters is not None and 0 <= index < len(self.values):
             setattr(self.parameters, self.name, self.values[index])
+
+
+class FileChoice(Choice):
+    """A choice whose last entry asks for a JSON file, which then is the parameter's value.
+
+    check(path) raises InputError for a file that cannot be used; say(text) tells the user why, and the choice stays.
+    """
+
+    PICK = "\0"  # no value that a parameter can have
+
+    def __init__(
+        self, comboBox: Any, name: str, title: str, check: Callable[[Path], Any], say: Callable[[str], None]
+    ) -> None:
+        super().__init__(comboBox, name)
+        self.title, self.check, self.say = title, check, say
+
+    def setEntries(self, entries: list[tuple[str, str, str, bool]]) -> None:
+        super().setEntries([*entries, (self.PICK, _("From a file…"), self.title, True)])
+
+    def _chosen(self, index: int) -> None:
+        if not 0 <= index < len(self.values) or self.values[index] != self.PICK:
+            super()._chosen(index)
+            return
+        path = qt.QFileDialog.getOpenFileName(self.comboBox, self.title, "", "JSON (*.json)")
+        path = path[0] if isinstance(path, tuple) else path  # Qt gives a text in PythonQt
+        try:
+            if path and self.parameters is not None:
+                self.check(Path(path))
+                self.say("")
+                setattr(self.parameters, self.name, str(path))
+        except InputError as error:
+            self.say(f"⚠ {error}")
+        self.update()

@@ -102,10 +102,13 @@ class Inspection:
             prepare=prepare,
         )
 
-    def composites(self, *nodes: Any) -> list[Any]:
-        """Where the overlay goes: the comparison's own view for it, else every view that shows one of the volumes."""
+    def composites(self, node: Any) -> list[Any]:
+        """Where the overlay goes: the comparison's own view for it, else every view that shows the volume or an output
+        of it.
+        """
         own = self.comparison.composite(layouts.ATTENTION)
-        return [own] if own is not None else [composite for _view, composite in slice_views.showing(*nodes)]
+        shown = slice_views.showing(node, *slice_views.outputs_of(node))
+        return [own] if own is not None else [composite for _view, composite in shown]
 
     def prior_at(self, index: int) -> np.ndarray | None:
         """Probabilities of a slice, from the chart's prior or the maps'."""

@@ -11,9 +11,10 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from . import slice_views
 from .engine import EngineError
 from .parameters import options
-from .preview import Preview, current_slice
+from .preview import Preview
 
 SETTLE_MS = 150
 """How long scrolling or typing must rest before the next live preview starts."""
@@ -158,5 +159,5 @@ class LivePreview(VTKObservationMixin):
         shown, parameters = self.preview.shown, self.panel.parameters
         if shown is None or parameters is None or not parameters.livePreview:
             return
-        if slicer.mrmlScene.IsNodePresent(shown.source) and current_slice(shown.source) != shown.index:
+        if slicer.mrmlScene.IsNodePresent(shown.source) and slice_views.current_slice(shown.source) != shown.index:
             self._settle.start()

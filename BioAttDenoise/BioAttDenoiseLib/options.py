@@ -11,12 +11,14 @@ class DenoiseOptions:
     """How to denoise.
 
     model: "auto" (the fast model on a CPU, the full one on a GPU), a catalogue name, or a .safetensors file. prior:
-    embedded, biomedclip, uniform, random[:SEED] or a .json file. strength: 0 (nothing) to 1. device: auto, gpu, cpu.
-    precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
+    embedded, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
+    prior (.json), empty for the model's. strength: 0 (nothing) to 1. device: auto, gpu, cpu. precision: auto, fp32,
+    bf16, fp16. tile: pixels, 0 for whole slices.
     """
 
     model: str = "auto"
     prior: str = "embedded"
+    descriptors: str = ""
     strength: float = 1.0
     device: str = "auto"
     precision: str = "auto"
@@ -31,6 +33,8 @@ class DenoiseOptions:
             "device": self.device,
             "precision": self.precision,
         }
+        if self.descriptors:
+            fields["descriptors"] = self.descriptors
         if self.tile:
             fields["tile"] = self.tile
         return fields

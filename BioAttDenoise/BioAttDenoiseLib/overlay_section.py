@@ -15,12 +15,12 @@ from . import layouts, regions, slice_views, volumes
 from .attention_maps import UNIFIED
 from .engine import EngineError
 from .inspection import inspection_of
-from .parameters import options
+from .parameters import MapOrgans, MapStages, MapView, Stage, options
+from .prior_by_hand import PriorByHand
 from .section import Section
 
-STAGES = ("middle", "last")
-VIEWS = ("raw", "contrast", "contribution")
-ORGANS = ("probable", "all", "none")
+STAGES = tuple(stage.value for stage in Stage)  # in the order of the combo boxes
+VIEWS = tuple(view.value for view in MapView)
 MOST_PROBABLE = 5
 BAR = 12
 """Characters of a bar of probability 1."""
@@ -35,7 +35,7 @@ class AttentionSection(Section):
         self.inspection = inspection_of(self.panel)
         self.computing = False
         self.index = -1
-        self.sliders: list[Any] = []
+        self._binding = False
         self._names: list[str] = []
         ui = self.ui
         ui.organTable.setHorizontalHeaderLabels([_("Structure"), _("Probability")])
@@ -51,11 +51,8 @@ class AttentionSection(Section):
         ui.legendCheckBox.connect("toggled(bool)", self.inspection.overlay.setLegend)
         ui.keepMapButton.connect("clicked(bool)", lambda checked: self.onKeep())
         ui.chartsCheckBox.connect("toggled(bool)", self.onCharts)
-        ui.overrideGroupBox.connect("toggled(bool)", self.onOverride)
-        self._settle = qt.QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(150)
-        self._settle.connect("timeout()", self.previewOverride)
+        self.byHand = PriorByHand(ui.overrideGroupBox, ui.overrideWidget, self.panel.live)
+        self.inspection.chart.onOrgan = self.showOrgan
         self.scrolling = slice_views.Scrolling(self.scrolled)
         self.update()
 
@@ -89,7 +86,7 @@ class AttentionSection(Section):
         if node is None or node.GetImageData() is None:
             self._list([])
             return
-        index = slice_views.current_slice(node, *self._others())
+        index = slice_views.current_slice(node)
         if index == self.index:
             return
         self.index = index
@@ -97,8 +94,7 @@ class AttentionSection(Section):
         prior, p = self.inspection.prior(), self.inspection.prior_at(index)
         order = np.argsort(-p, kind="stable") if p is not None else ()
         self._list([(prior.descriptors[n], float(p[n])) for n in order])
-        if not self.ui.overrideGroupBox.checked:
-            self._fill_sliders()
+        self.byHand.show(prior, index)
 
     def resultArrived(self, result: Any) -> None:
         self.inspection.resultArrived(result)
@@ -112,10 +108,14 @@ class AttentionSection(Section):
         self.inspection.clear()
 
     def connectParameters(self, parameters: Any) -> None:
+        self._binding = True  # the combo boxes are filled anew and pass through other entries
         super().connectParameters(parameters)
+        self._binding = False
         if parameters is None:  # the scene closes
             self.inspection.clear()
             self.ui.showOverlayCheckBox.checked = False
+        elif self.inspection.overlay.shown is not None:
+            self.onShow()
 
     def denoiseOptions(self) -> dict[str, Any]:
         """Maps in the same pass as the denoising, where asked."""
@@ -136,9 +136,7 @@ class AttentionSection(Section):
 
     def _compute(self) -> None:
         node = self._node()
-        index = (
-            slice_views.current_slice(node, *self._others()) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
-        )
+        index = slice_views.current_slice(node) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
         try:
             self.inspection.computeMaps(
                 node,
@@ -185,11 +183,17 @@ class AttentionSection(Section):
         box.clear()
         for name in self._names:
             box.addItem(_("all together (A')") if name == UNIFIED else f"{name} ({100 * strength.get(name, 0):.0f} %)")
+        chosen = self.panel.parameters.mapName if self.panel.parameters is not None else UNIFIED
+        if chosen in self._names:
+            box.currentIndex = self._names.index(chosen)
         box.blockSignals(False)
 
     def onOrgan(self, row: int, column: int) -> None:
-        """Double click: this structure's map."""
-        name = self.ui.organTable.item(row, 0).text()
+        """Double click in the list: this structure's map."""
+        self.showOrgan(self.ui.organTable.item(row, 0).text())
+
+    def showOrgan(self, name: str) -> None:
+        """Lay a structure's map over the views."""
         if name not in self._names:
             self.panel.showStatus(_("There is no map of «{name}» yet: press «Compute maps».").format(name=name))
             return
@@ -197,28 +201,30 @@ class AttentionSection(Section):
         self.onMap()
 
     def onMap(self) -> None:
+        """A map was chosen: it is remembered with the scene, and shown."""
+        self.panel.parameters.mapName = self._names[max(self.ui.mapComboBox.currentIndex, 0)]
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
     def onShow(self) -> None:
         """Put the chosen map over the views, or take it away."""
+        if self._binding:
+            return
         overlay = self.inspection.overlay
         if not self.ui.showOverlayCheckBox.checked or overlay.maps is None or not self._names:
             overlay.clear()
             return
         stage = STAGES[self.ui.stageComboBox.currentIndex]
         if stage not in overlay.maps.stages:
-            stage = overlay.maps.stages[0]
-            self.ui.stageComboBox.blockSignals(True)
-            self.ui.stageComboBox.currentIndex = STAGES.index(stage)
-            self.ui.stageComboBox.blockSignals(False)
+            self.ui.stageComboBox.currentIndex = STAGES.index(overlay.maps.stages[0])  # which comes here again
+            return
         name = self._names[max(self.ui.mapComboBox.currentIndex, 0)]
         view = VIEWS[self.ui.mapViewComboBox.currentIndex]
         self.panel.live.clear()
         overlay.opacity, overlay.threshold = self.ui.opacitySlider.value / 100, self.ui.thresholdSlider.value
         overlay.legend = self.ui.legendCheckBox.checked
         try:
-            overlay.show(stage, name, view, self.inspection.composites(self._node(), *self._others()))
+            overlay.show(stage, name, view, self.inspection.composites(self._node()))
         except InputError as error:
             self.panel.showStatus(f"⚠ {error}")
 
@@ -230,11 +236,11 @@ class AttentionSection(Section):
     def onCharts(self, checked: bool) -> None:
         """Plot views beside the slice views."""
         comparison, node = self.inspection.comparison, self._node()
-        others = self._others()
         try:
             if checked:
                 kind = comparison.layouts.kind or layouts.SINGLE
-                comparison.start(node, others[0] if others else node, kind, charts=True)
+                output = self.panel.parameters.outputVolume
+                comparison.start(node, output if slice_views.same_grid(output, node) else node, kind, charts=True)
                 self.inspection.chart.show()
             elif comparison.layouts.kind == layouts.SINGLE and not comparison.reveal.active:
                 comparison.leave()
@@ -244,61 +250,18 @@ class AttentionSection(Section):
             self.panel.showStatus(f"⚠ {error}")
         self.onShow()
 
-    # --- the prior by hand
-
-    def onOverride(self, checked: bool) -> None:
-        """Edit p: the preview of the slice on screen shows the effect. Off: the network's own prior again."""
-        self.panel.live.preview.p = None
-        if checked:
-            self._fill_sliders()
-        else:
-            self._settle.stop()
-            self.panel.live.clear()
-
-    def previewOverride(self) -> None:
-        """Denoise the slice on screen with the sliders' p (their sum made 1)."""
-        values = np.array([slider.value for slider in self.sliders], float)
-        if not self.ui.overrideGroupBox.checked or not values.sum():
-            return
-        self.panel.live.preview.p = tuple((values / values.sum()).tolist())
-        self.panel.live.request()
-
-    def _fill_sliders(self) -> None:
-        prior, p = self.inspection.prior(), self.inspection.prior_at(max(self.index, 0))
-        if prior is None or p is None:
-            return
-        if len(self.sliders) != len(prior.descriptors):
-            self._make_sliders(prior.descriptors)
-        for slider, value in zip(self.sliders, p, strict=True):
-            slider.blockSignals(True)
-            slider.value = round(100 * float(value))
-            slider.blockSignals(False)
-
-    def _make_sliders(self, descriptors: tuple[str, ...]) -> None:
-        form = self.ui.overrideWidget.layout()
-        for name in descriptors:
-            slider = qt.QSlider(qt.Qt.Horizontal)
-            slider.setRange(0, 100)
-            slider.toolTip = _("Weight of «{name}». The weights are made to sum to 1.").format(name=name)
-            slider.connect("valueChanged(int)", lambda value: self._settle.start())
-            form.addRow(name, slider)
-            self.sliders.append(slider)
-
     # --- small things
 
     def _node(self) -> Any:
         return self.panel.parameters.inputVolume if self.panel.parameters is not None else None
 
-    def _others(self) -> list[Any]:
-        output = self.panel.parameters.outputVolume if self.panel.parameters is not None else None
-        return [output] if output is not None and slice_views.same_grid(output, self._node()) else []
-
     def _request(self) -> dict[str, Any]:
-        stages = {0: ["last"], 1: ["middle"], 2: list(STAGES)}[self.ui.mapStagesComboBox.currentIndex]
-        organs = ORGANS[self.ui.organsComboBox.currentIndex]
+        kept = tuple(MapStages)[self.ui.mapStagesComboBox.currentIndex]
+        stages = list(STAGES) if kept is MapStages.BOTH else [kept.value]
+        organs = tuple(MapOrgans)[self.ui.organsComboBox.currentIndex]
         prior = self.inspection.prior()
-        descriptors: list[str] | None = None if organs == "all" else []
-        if organs == "probable":
+        descriptors: list[str] | None = None if organs is MapOrgans.ALL else []
+        if organs is MapOrgans.PROBABLE:
             descriptors = None
             if prior is not None:
                 strongest = np.argsort(-prior.p.max(axis=0))[:MOST_PROBABLE]

@@ -14,15 +14,18 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from bioatt.anatomy import load_descriptor_set
+from bioatt.priors.simple import FixedPrior
+
 from . import catalogue, results, volumes
 from .advanced import AdvancedSection
-from .choices import Choice
+from .choices import Choice, FileChoice
 from .compare_section import CompareSection
 from .engine import EngineError
 from .live import LivePreview
 from .numbers_section import NumbersSection
 from .overlay_section import AttentionSection
-from .parameters import Region, options
+from .parameters import Region, options, takes_descriptors
 from .readiness import Readiness
 
 SECTIONS = (CompareSection, AttentionSection, NumbersSection, AdvancedSection)
@@ -67,7 +70,23 @@ class Panel(VTKObservationMixin):
         layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.choices = [Choice(self.ui.modelComboBox, "model"), Choice(self.ui.priorComboBox, "prior")]
+        self.choices = [
+            Choice(self.ui.modelComboBox, "model"),
+            FileChoice(
+                self.ui.priorComboBox,
+                "prior",
+                _("Probabilities of every slice, as «bioatt prior --json» writes them"),
+                FixedPrior.from_file,
+                self.showStatus,
+            ),
+            FileChoice(
+                self.ui.descriptorsComboBox,
+                "descriptors",
+                _("A descriptor set of your own (.json)"),
+                load_descriptor_set,
+                self.showStatus,
+            ),
+        ]
         self.live = LivePreview(self)
         self.sections = [section(self) for section in SECTIONS]
         for section in self.sections:
@@ -193,6 +212,7 @@ class Panel(VTKObservationMixin):
         absent = {} if catalogue.biomedclip_present() else {"biomedclip": _(" (download under Advanced)")}
         priors = [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
         self.choices[1].setEntries(priors)
+        self.choices[2].setEntries([("", _("The model's own"), _("The words that the model was trained with."), True)])
 
     def update(self) -> None:
         """Show what can be done now and what is going on."""
@@ -203,6 +223,8 @@ class Panel(VTKObservationMixin):
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
+        own = self.parameters is not None and takes_descriptors(self.parameters.prior)
+        self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
         self.ui.denoiseButton.enabled = self.state is not State.CANCELLING and not (idle and problem)
         self.ui.denoiseButton.text = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}.get(
             self.state, _("Cancel")

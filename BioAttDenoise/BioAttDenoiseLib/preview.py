@@ -1,5 +1,6 @@
-"""The current slice, denoised and laid over its slice view. The network runs once a slice; strength is blended here, at
-once.
+"""The current slice, denoised and laid over its slice view: over the output's where there is one, else the input's.
+
+The network runs once a slice; strength is blended here, at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import regions, volumes
+from . import regions, slice_views, volumes
 from .engine import EngineError
 from .engine_process import EngineProcess
 from .options import DenoiseOptions
@@ -57,20 +58,21 @@ class Preview:
         if problem:
             raise ValueError(problem)
         array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
-        index = current_slice(node)
+        index = slice_views.current_slice(node)
         axis = regions.axial_axis(matrix)
         region = regions.Region(axis, index, index + 1, array.shape[axis])
-        sent, fields = region.fields(array, matrix)
-        first, _last = region.context
+        axial, axial_matrix = region.axial_first(array, matrix)
+        # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
+        stack = regions.Region(0, index, index + 1, array.shape[axis])
+        sent, fields = stack.fields(axial, axial_matrix)
+        first, _last = stack.context
         name = f"preview-{time.monotonic_ns()}.npy"
         fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
         before = np.array(array[region.part(index, index + 1)], np.float32)
-        kind = "preview" if axis == 0 else "denoise"  # a stack along another axis is one axial slice as a whole
         fields.pop("slices", None)
-        if axis == 0:
-            fields["slice"] = index - first
-            if self.p is not None:
-                fields["p"] = list(self.p)
+        fields["slice"] = index - first
+        if self.p is not None:
+            fields["p"] = list(self.p)
 
         def prepare(process: EngineProcess) -> dict[str, Any]:
             process.save(name, sent)
@@ -80,11 +82,13 @@ class Preview:
             if not slicer.mrmlScene.IsNodePresent(node):
                 onError(EngineError("input", _("The input volume was removed meanwhile.")))
                 return
-            self._show(node, region, before, np.asarray(reply["array"], np.float32))
+            self._show(node, region, before, np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
             onDone(reply)
 
         fields = {**options.request(), "strength": 1.0, **fields}
-        self.logic.request(kind, fields, on_result=finish, on_error=onError, on_cancelled=onCancelled, prepare=prepare)
+        self.logic.request(
+            "preview", fields, on_result=finish, on_error=onError, on_cancelled=onCancelled, prepare=prepare
+        )
 
     def set_strength(self, strength: float) -> None:
         """Blend anew, 0 … 1; takes no computation."""
@@ -120,62 +124,17 @@ class Preview:
             volumes.copy_look(source.GetDisplayNode(), node.GetDisplayNode())
         self.shown = Shown(source, region.start, before, after, node, [])
         self._blend()
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            if composite.GetBackgroundVolumeID() == source.GetID():
-                self.shown.layers.append(
-                    (composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
-                )
-                composite.SetForegroundVolumeID(node.GetID())
-                composite.SetForegroundOpacity(1.0)
+        outputs = slice_views.outputs_of(source)
+        for _view, composite in slice_views.showing(*outputs) or slice_views.showing(source):
+            self.shown.layers.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
+            composite.SetForegroundVolumeID(node.GetID())
+            composite.SetForegroundOpacity(1.0)
 
     def _blend(self) -> None:
         shown = self.shown
         values = shown.before + np.float32(self.strength) * (shown.after - shown.before)
         dtype = slicer.util.arrayFromVolume(shown.source).dtype
         slicer.util.updateVolumeFromArray(shown.node, regions.cast(values, dtype))
-
-
-def current_slice(node: Any) -> int:
-    """Index, along the volume's axial axis, of the slice on screen: in a view that shows the volume axially, else the
-    middle one.
-    """
-    matrix = volumes.ijk_to_ras(node)
-    axis = regions.axial_axis(matrix)
-    count = slicer.util.arrayFromVolume(node).shape[axis]
-    view = axial_view(node)
-    if view is None:
-        return count // 2
-    centre = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
-    parent = node.GetParentTransformNode()
-    if parent is not None:
-        from_world = vtk.vtkGeneralTransform()
-        parent.GetTransformFromWorld(from_world)
-        centre = from_world.TransformPoint(centre)
-    ijk = np.linalg.inv(matrix) @ [*centre, 1.0]
-    return int(np.clip(np.rint(ijk[2 - axis]), 0, count - 1))
-
-
-def axial_view(node: Any) -> Any:
-    """The slice node of a view that shows `node` in the plane of its axial slices; None where there is none."""
-    matrix = volumes.ijk_to_ras(node)
-    normal = matrix[:3, 2 - regions.axial_axis(matrix)]
-    normal = normal / np.linalg.norm(normal)
-    for view in sorted(slicer.util.getNodesByClass("vtkMRMLSliceNode"), key=lambda view: not view.IsMappedInLayout()):
-        composite = _composite(view)
-        if composite is None or composite.GetBackgroundVolumeID() != node.GetID():
-            continue
-        across = np.array([view.GetSliceToRAS().GetElement(row, 2) for row in range(3)])
-        if abs(across @ normal) > 0.7 * np.linalg.norm(across):
-            return view
-    return None
-
-
-def _composite(view: Any) -> Any:
-    """The composite node of a slice view: the one with the same layout name."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if node.GetLayoutName() == view.GetLayoutName():
-            return node
-    return None
 
 
 def _shifted(source: Any, region: regions.Region) -> vtk.vtkMatrix4x4:

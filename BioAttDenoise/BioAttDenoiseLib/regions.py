@@ -68,6 +68,13 @@ class Region:
             fields["slices"] = [self.start - first, self.stop - first]
         return sent, fields
 
+    def axial_first(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same voxels in the same places, axial slices along k: the array and its matrix."""
+        order = [self.axis, *(axis for axis in range(3) if axis != self.axis)]
+        matrix = ijk_to_ras.copy()
+        matrix[:, :3] = ijk_to_ras[:, [2 - axis for axis in reversed(order)]]
+        return array.transpose(order), matrix
+
     def insert(self, whole: np.ndarray, denoised: np.ndarray) -> None:
         """Write the denoised slices into the whole array, inside the box where there is one."""
         target = whole[self.part(self.start, self.stop)]

@@ -64,4 +64,5 @@ def source(name: str) -> str:
         "biomedclip": "BiomedCLIP",
         "uniform": _("none (uniform)"),
         "random": _("random"),
+        "file": _("from a file"),
     }.get(name, name)

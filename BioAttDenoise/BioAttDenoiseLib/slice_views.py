@@ -58,14 +58,22 @@ def axial(view: Any, node: Any) -> bool:
     return bool(abs(across @ normal) > 0.7 * np.linalg.norm(across) * np.linalg.norm(normal))
 
 
-def current_slice(*nodes: Any) -> int:
-    """The slice on screen of the first volume: from an axial view that shows any of them, else the middle one."""
-    first = nodes[0]
-    for view, _composite in showing(*nodes):
-        if axial(view, first):
-            return slice_index(view, first)
-    matrix = volumes.ijk_to_ras(first)
-    return slicer.util.arrayFromVolume(first).shape[regions.axial_axis(matrix)] // 2
+def outputs_of(node: Any) -> list[Any]:
+    """The volumes that were made from this one by denoising."""
+    return [
+        other
+        for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if other.GetNodeReference(volumes.INPUT_ROLE) is node and same_grid(other, node)
+    ]
+
+
+def current_slice(node: Any) -> int:
+    """The slice of a volume on screen: from an axial view that shows it or an output of it, else the middle one."""
+    for view, _composite in showing(node, *outputs_of(node)):
+        if axial(view, node):
+            return slice_index(view, node)
+    matrix = volumes.ijk_to_ras(node)
+    return slicer.util.arrayFromVolume(node).shape[regions.axial_axis(matrix)] // 2
 
 
 def same_grid(a: Any, b: Any) -> bool:

@@ -118,8 +118,37 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *more: asked.append(text) or True)
     driver.click(driver.advanced.downloadButton)
     assert "790 MB" in asked[0]
+    assert "huggingface.co/microsoft/BiomedCLIP" in asked[0]
+    assert "MIT" in asked[0]
     assert "No data of yours is sent" in asked[0]
     assert requests == [("models", {"action": "download", "name": "biomedclip"})]
+
+
+@pytest.mark.slow
+def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make_driver, slicer, monkeypatch, tmp_path):
+    """By clicks, through the engine's own import, of a small BiomedCLIP; nothing asks the network."""
+    import importlib.util
+
+    import qt
+
+    path = Path(__file__).parents[1] / "engine" / "priors" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("small_biomedclip", path)
+    writer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(writer)
+    carried = writer.build_small.__wrapped__()(tmp_path / "carried")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    driver = make_driver()
+    driver.advanced.advancedCollapsibleButton.collapsed = False
+    slicer.app.processEvents()
+    assert driver.advanced.manageStateLabel.text == "Not on this computer."
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *a, **k: True)
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *a, **k: str(carried)))
+    driver.click(driver.advanced.importButton)
+    driver.until(lambda: not driver.logic.engine.busy, 60)
+    assert driver.status == "Done."
+    assert (models / "biomedclip" / "open_clip_model.safetensors").is_file()
+    assert driver.advanced.manageStateLabel.text == "On this computer."
+    assert "BiomedCLIP" in entries(driver.ui.priorComboBox), "no hint any more that it must be downloaded"
 
 
 def test_a_refused_request_about_models_is_told(models, make_driver, slicer, monkeypatch, tmp_path):

@@ -140,8 +140,8 @@ def test_charts_follow_scrolling(slicer, story, views):
 def test_the_prior_by_hand_previews_at_once(slicer, story, until):
     section = story.sections["AttentionSection"]
     section.ui.overrideGroupBox.checked = True
-    assert [slider.value for slider in section.sliders] == [50, 30, 20]
-    section.sliders[2].value = 100
+    assert [slider.value for slider in section.byHand.sliders] == [50, 30, 20]
+    section.byHand.sliders[2].value = 100
     until(lambda: story.panel.live.preview.shown is not None)
     assert story.panel.live.preview.p == pytest.approx((50 / 180, 30 / 180, 100 / 180))
     story.wait_idle()

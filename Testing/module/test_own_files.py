@@ -1,0 +1,153 @@
+"""The user's own files in the panel: a prior with probabilities, a descriptor set; both refused with the reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+NAMES = ("lungs", "heart", "liver")
+
+
+@pytest.fixture
+def pick(monkeypatch):
+    """pick(path) is what the user will choose in the next file dialog; an empty path cancels it."""
+    import qt
+
+    def choose(path) -> None:
+        answer = staticmethod(lambda *arguments: (str(path), "JSON (*.json)"))
+        monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", answer)
+
+    return choose
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def descriptor_set(path, names):
+    return write(path, {"name": "mine", "descriptors": [{"name": name} for name in names]})
+
+
+def sent(driver, monkeypatch):
+    """The fields of the requests from now on."""
+    requests, submit = [], driver.logic.engine.submit
+
+    def record(kind, fields=None, **more):
+        requests.append((kind, dict(fields or {})))
+        return submit(kind, fields, **more)
+
+    monkeypatch.setattr(driver.logic.engine, "submit", record)
+    return requests
+
+
+@pytest.fixture
+def driver(make_ct, make_driver, monkeypatch):
+    """A panel with a volume; no packages are looked for, whatever source of anatomy is chosen."""
+    make_ct()
+    made = make_driver()
+    made.behave("steady")
+    monkeypatch.setattr(made.panel.readiness, "ensure", lambda prior, ready, error, install: ready())
+    return made
+
+
+def test_a_prior_from_a_file(slicer, driver, pick, tmp_path, monkeypatch):
+    path = write(tmp_path / "prior.json", {"descriptors": list(NAMES), "probabilities": [0.2, 0.3, 0.5]})
+    pick(path)
+    driver.choose(driver.ui.priorComboBox, "From a file…")
+    assert driver.parameters.prior == str(path)
+    assert driver.ui.priorComboBox.currentText == "prior.json"
+    requests = sent(driver, monkeypatch)
+    driver.denoise()
+    assert "Done" in driver.status
+    assert [fields["prior"] for kind, fields in requests if kind == "denoise"] == [str(path)]
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert driver.ui.priorComboBox.currentText == "Built-in"
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert driver.ui.priorComboBox.currentText == "prior.json"
+    path.unlink()
+    driver.parameters.tileSize = 128  # so that the engine makes a new denoiser
+    driver.denoise()
+    assert driver.status == "⚠ Prior file prior.json cannot be opened: check the path."
+    assert driver.errors == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "prior file own.json is not JSON"),
+        ({"probabilities": [1]}, 'a prior is {"descriptors"'),
+        ({"descriptors": ["a", "b"], "probabilities": [0.9, 0.9]}, "prior is no distribution"),
+        (None, "prior file own.json cannot be opened"),
+    ],
+)
+def test_a_bad_prior_file_is_refused_with_the_reason_and_nothing_changes(driver, pick, tmp_path, content, reason):
+    path = tmp_path / "own.json"
+    if content is not None:
+        write(path, content)
+    pick(path)
+    driver.choose(driver.ui.priorComboBox, "From a file…")
+    assert driver.status.startswith("⚠ ")
+    assert reason in driver.status
+    assert "\n" not in driver.status
+    assert driver.parameters.prior == "embedded"
+    assert driver.ui.priorComboBox.currentText == "Built-in"
+    pick("")
+    driver.choose(driver.ui.priorComboBox, "From a file…")
+    assert driver.parameters.prior == "embedded", "the dialog was cancelled"
+    assert driver.ui.priorComboBox.currentText == "Built-in"
+
+
+def test_a_descriptor_set_of_the_users_own(slicer, driver, pick, tmp_path, monkeypatch):
+    driver.settle()
+    assert not driver.ui.descriptorsComboBox.visible, "the built-in source knows its own words only"
+    driver.parameters.prior = "biomedclip"
+    assert driver.ui.descriptorsComboBox.visible
+    assert driver.ui.descriptorsComboBox.currentText == "The model's own"
+    path = descriptor_set(tmp_path / "mine.json", [*NAMES, "tumour"])
+    pick(path)
+    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
+    assert driver.ui.descriptorsComboBox.currentText == "mine.json"
+    requests = sent(driver, monkeypatch)
+    driver.denoise()
+    driver.click(driver.ui.previewButton)
+    driver.wait_idle()
+    assert [(kind, fields["descriptors"]) for kind, fields in requests] == [
+        ("denoise", str(path)),
+        ("preview", str(path)),
+    ]
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert driver.ui.descriptorsComboBox.currentText == "mine.json"
+    driver.parameters.prior = "uniform"
+    driver.denoise()
+    assert "descriptors" not in requests[-1][1], "this source takes none"
+
+
+def test_a_set_that_does_not_cover_the_model_is_refused_with_the_list(driver, pick, tmp_path):
+    driver.parameters.prior = "biomedclip"
+    pick(descriptor_set(tmp_path / "mine.json", ["lungs", "tumour"]))
+    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
+    driver.denoise()
+    assert driver.status == "⚠ Descriptor set mine lacks heart, liver: add them by the names that the model has."
+    assert driver.errors == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[1", "descriptor set own.json is not JSON"),
+        ({"name": "mine"}, "descriptor set own.json: the file lacks 'descriptors'"),
+        ({"name": "mine", "descriptors": [{"name": "liver"}, {"name": "Liver"}]}, "is named twice"),
+    ],
+)
+def test_a_bad_descriptor_set_is_refused_with_the_reason(driver, pick, tmp_path, content, reason):
+    driver.parameters.prior = "biomedclip"
+    pick(write(tmp_path / "own.json", content))
+    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
+    assert reason in driver.status
+    assert driver.parameters.descriptors == ""
+    assert driver.ui.descriptorsComboBox.currentText == "The model's own"
