@@ -1,4 +1,6 @@
-"""CT in the plane of rotation: projection, filtered back projection and reconstruction kernels. Needs numba, no torch.
+"""CT in the plane of rotation: projection, filtered back projection and reconstruction kernels.
+
+Needs numba; torch only where another device than the CPU is asked for.
 
 geometry = Geometry()                                     # an equiangular fan of a clinical scanner
 sinogram = project(hu_to_mu(hu), pixel_mm, geometry)      # hu (y, x) or (z, y, x)

@@ -5,35 +5,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
-from bioatt.tomography.geometry import Beam, Geometry
+from bioatt.tomography.geometry import Geometry
 from bioatt.tomography.kernels import Kernel
-from bioatt.tomography.operators import backproject
-
-
-def filter_response(geometry: Geometry, kernel: Kernel | None, upsample: int = 1) -> tuple[np.ndarray, int]:
-    """Frequency response of ramp · kernel for one view, and the length of the transform it belongs to.
-
-    The ramp is sampled in space (so that the mean is right), carries the (γ/sin γ)² of the equiangular fan, and undoes
-    the loss of the back projection's linear interpolation. kernel None is the bare ramp (Ram-Lak).
-    """
-    length = scipy.fft.next_fast_len(2 * geometry.cells, real=True)
-    n = np.minimum(np.arange(length), length - np.arange(length))
-    taps = np.zeros(length)
-    taps[0] = 0.25
-    odd = n % 2 == 1
-    taps[odd] = -1 / (np.pi * n[odd]) ** 2
-    if geometry.beam == Beam.ARC:
-        gamma = n * geometry.step
-        inside = (n > 0) & (gamma < np.pi / 2)
-        taps[inside] *= (gamma[inside] / np.sin(gamma[inside])) ** 2
-    response = scipy.fft.rfft(taps).real / geometry.step
-    if geometry.beam != Beam.PARALLEL:
-        response /= 2
-    frequency = scipy.fft.rfftfreq(length, geometry.pitch_mm)
-    response /= np.sinc(frequency * geometry.pitch_mm / upsample) ** 2
-    if kernel is not None:
-        response *= kernel.response(frequency)
-    return response.astype(np.float32), length
+from bioatt.tomography.operators import as_stack, backproject, check_pixel, check_views
+from bioatt.tomography.response import edge_fall, filter_response, view_weight
 
 
 def filter_views(
@@ -46,17 +21,10 @@ def filter_views(
     """
     cells = geometry.cells
     response, length = filter_response(geometry, kernel, upsample)
-    u = geometry.positions
-    weight = np.ones(cells)
-    if geometry.beam == Beam.FLAT:
-        weight = geometry.source_mm / np.hypot(geometry.source_mm, u)
-    elif geometry.beam == Beam.ARC:
-        weight = np.cos(u) / geometry.source_mm
-    turn = np.pi if geometry.beam == Beam.PARALLEL else 2 * np.pi
-    weighted = sinogram * (weight * (turn / geometry.views)).astype(np.float32)
+    weighted = sinogram * view_weight(geometry)
     if extend:
         room = (length - cells) // 2
-        fall = (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, room + 2)[1:-1])).astype(np.float32)
+        fall = edge_fall(room)
         row = np.zeros((*weighted.shape[:-1], length), np.float32)
         row[..., :cells] = weighted
         row[..., cells : cells + room] = weighted[..., -4:].mean(-1, keepdims=True) * fall
@@ -80,10 +48,21 @@ def fbp(
     centre_mm: tuple[float, float] = (0.0, 0.0),
     upsample: int = 1,
     extend: bool = True,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Image (y, x), or stack (z, y, x), in 1/mm from line integrals (views, cells) or (z, views, cells). float32.
 
     upsample=2 interpolates the filtered views by Fourier transform first: finer texture for sharp kernels.
+    device: as in `project`. Raises InputError as `backproject`.
     """
-    filtered = filter_views(np.asarray(sinogram, np.float32), geometry, kernel, upsample=upsample, extend=extend)
+    sinogram = np.asarray(sinogram, np.float32)
+    if device != "cpu":
+        from bioatt.tomography import on_torch  # here, since without a GPU this package needs no torch
+
+        stack, single = as_stack(sinogram, "a sinogram")
+        check_pixel(pixel_mm)
+        check_views(stack, geometry)
+        images = on_torch.fbp(stack, geometry, shape, pixel_mm, kernel, centre_mm, upsample, extend, device)
+        return images[0] if single else images
+    filtered = filter_views(sinogram, geometry, kernel, upsample=upsample, extend=extend)
     return backproject(filtered, geometry, shape, pixel_mm, centre_mm=centre_mm, upsample=upsample)

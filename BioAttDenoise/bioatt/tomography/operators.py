@@ -18,15 +18,27 @@ _LOCK = threading.Lock()  # numba's portable threading layer must not be entered
 
 
 def project(
-    mu: np.ndarray, pixel_mm: float, geometry: Geometry, *, centre_mm: tuple[float, float] = (0.0, 0.0)
+    mu: np.ndarray,
+    pixel_mm: float,
+    geometry: Geometry,
+    *,
+    centre_mm: tuple[float, float] = (0.0, 0.0),
+    device: str = "cpu",
 ) -> np.ndarray:
     """Line integrals of `mu`, (y, x) or (z, y, x), by Joseph's method (IEEE Trans Med Imaging 1982; 1:192).
 
     mu in 1/mm gives integrals without unit, (views, cells) or (z, views, cells), float32. centre_mm is where the
-    image's centre lies, (x, y) from the isocentre.
+    image's centre lies, (x, y) from the isocentre. device: "cpu" for the compiled loops, else where PyTorch computes
+    (`bioatt.device.choose`). Raises InputError for other shapes, a pixel that is not positive, a device that is not
+    there.
     """
-    stack, single = _as_stack(mu, "an image")
-    _check_pixel(pixel_mm)
+    stack, single = as_stack(mu, "an image")
+    check_pixel(pixel_mm)
+    if device != "cpu":
+        from bioatt.tomography import on_torch  # here, since without a GPU this package needs no torch
+
+        views = on_torch.project(stack, pixel_mm, geometry, centre_mm, device)
+        return views[0] if single else views
     count, height, width = stack.shape
     points, directions = geometry.rays()
     cosines, sines = np.cos(geometry.angles), np.sin(geometry.angles)
@@ -59,10 +71,9 @@ def backproject(
     squares it, for the propagation of variances. `upsample` says by what the sinogram's cells are finer than the
     geometry's.
     """
-    stack, single = _as_stack(sinogram, "a sinogram")
-    _check_pixel(pixel_mm)
-    if stack.shape[1:] != (geometry.views, geometry.cells * upsample):
-        raise InputError(f"the sinogram is {stack.shape[1:]}, the geometry {geometry.views, geometry.cells * upsample}")
+    stack, single = as_stack(sinogram, "a sinogram")
+    check_pixel(pixel_mm)
+    check_views(stack, geometry, upsample)
     cosines, sines = np.cos(geometry.angles).astype(np.float32), np.sin(geometry.angles).astype(np.float32)
     xs = ((np.arange(shape[1]) - (shape[1] - 1) / 2) * pixel_mm + centre_mm[0]).astype(np.float32)
     ys = ((np.arange(shape[0]) - (shape[0] - 1) / 2) * pixel_mm + centre_mm[1]).astype(np.float32)
@@ -104,13 +115,22 @@ def _from_lanes(lanes: np.ndarray, out: np.ndarray) -> None:
         out[:] = np.moveaxis(lanes[..., : len(out)], -1, 0)
 
 
-def _as_stack(array: np.ndarray, what: str) -> tuple[np.ndarray, bool]:
+def as_stack(array: np.ndarray, what: str) -> tuple[np.ndarray, bool]:
+    """The array as a stack of three axes, and whether it was a single one. InputError for other shapes."""
     array = np.asarray(array)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise InputError(f"{what} must have 2 axes, or 3 for a stack; this array is {array.shape}")
     return (array[None], True) if array.ndim == 2 else (array, False)
 
 
-def _check_pixel(pixel_mm: float) -> None:
+def check_pixel(pixel_mm: float) -> None:
+    """InputError for a pixel size that is no positive number."""
     if not (np.isfinite(pixel_mm) and pixel_mm > 0):
         raise InputError(f"the pixel size must be a positive number of mm, not {pixel_mm}")
+
+
+def check_views(stack: np.ndarray, geometry: Geometry, upsample: int = 1) -> None:
+    """InputError where sinograms (z, views, cells) are not the geometry's."""
+    expected = (geometry.views, geometry.cells * upsample)
+    if stack.shape[1:] != expected:
+        raise InputError(f"the sinogram is {stack.shape[1:]}, the geometry {expected}")

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=float, metavar="HU", help="the scan's own noise (default: measured)")
     parser.add_argument("--fast", action="store_true", help="half the views")
     parser.add_argument("--phantom", action="store_true", help="IN is a noise-free body: simulate its whole scan")
+    parser.add_argument(
+        "--device", default="cpu", help="where noise is inserted: cpu (default), cuda, cuda:N, mps, auto"
+    )
     parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too")
     parser.add_argument("--report", action="store_true", help="measure the simulation on water and on the scans of IN")
     parser.add_argument("--seed", type=int, default=0)
@@ -25,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Simulate one volume, or write the report."""
+    from bioatt.errors import InputError
+
+    if args.device != "cpu" and (args.phantom or args.report):
+        raise InputError("--phantom and --report compute on the CPU: leave --device out")
     if not args.report:
         _simulate(args)
         return
@@ -37,6 +44,7 @@ def _simulate(args: argparse.Namespace) -> None:
     from bioatt.volume import canonical, check_output, read_volume, write_volume
     from bioatt_training.simulate.volumes import insert_into, scan_phantom
 
+    device = _device(args.device)
     volume = read_volume(args.input)
     check_output(volume, Path(args.output))
     if args.noise_volume:
@@ -49,7 +57,13 @@ def _simulate(args: argparse.Namespace) -> None:
         noise = low - straight.volume.hu
     else:
         result, summary = insert_into(
-            straight.volume, dose=args.dose, kernel=args.kernel, noise_hu=args.noise, fast=args.fast, seed=args.seed
+            straight.volume,
+            dose=args.dose,
+            kernel=args.kernel,
+            noise_hu=args.noise,
+            fast=args.fast,
+            seed=args.seed,
+            device=device,
         )
         low, noise = result.hu_low, result.noise
     print(summary)
@@ -57,6 +71,15 @@ def _simulate(args: argparse.Namespace) -> None:
     write_volume(volume.with_hu(straight.undo(low)), args.output, note=note)
     if args.noise_volume:
         write_volume(volume.with_hu(straight.undo(noise)), args.noise_volume, note=f"Inserted noise. {note}")
+
+
+def _device(name: str) -> str:
+    """The device by its own name; the CPU's loops need no torch. InputError where it is not there."""
+    if name == "cpu":
+        return name
+    from bioatt.device import choose
+
+    return str(choose(name).device)
 
 
 def _scans(path: Path) -> list[Path]:

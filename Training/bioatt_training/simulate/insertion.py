@@ -46,6 +46,7 @@ def insert_noise(
     slice_thickness_mm: float | None = None,
     spacing_mm: float | None = None,
     scanner: Scanner | None = None,
+    device: str = "cpu",
 ) -> Insertion:
     """Low-dose version of a volume.
 
@@ -53,9 +54,10 @@ def insert_noise(
     kernel: a `Kernel`, a name of the family or a vendor's name, or "auto" to fit it to the scan's own noise spectrum.
     noise_hu: the scan's noise as `bioatt.metrics.noise_sd` measures it, for all slices or (z,); measured where not
     given. Slices thicker than their spacing share noise. The result depends on rng, not on how slices are grouped.
+    device: where it is projected and reconstructed, "cpu" or a GPU that PyTorch knows.
 
-    Raises InputError for a dose outside (0, 1), for volumes that are not (z, y, x) or not finite, and where neither
-    noise_hu is given nor soft tissue is there to measure it.
+    Raises InputError for a dose outside (0, 1), for volumes that are not (z, y, x) or not finite, where neither
+    noise_hu is given nor soft tissue is there to measure it, and for a device that is not there.
     """
     hu = np.asarray(hu, np.float32)
     scanner = scanner or Scanner()
@@ -75,13 +77,13 @@ def insert_noise(
     gain = texture_gain(scanner.geometry, kernel, round(pixel_mm, 3))
     for first in range(0, len(hu), CHUNK):
         part = slice(first, min(first + CHUNK, len(hu)))
-        coarse, attenuation = _attenuation(hu[part], pixel_mm, scanner)
+        coarse, attenuation = _attenuation(hu[part], pixel_mm, scanner, device)
         counts[part] = _calibrated(hu[part], pixel_mm, attenuation, coarse, sigma[part] / gain, scanner, dose_fraction)
         flux = counts[part, None, None].astype(np.float32)
         extra = scanner.variance(attenuation, flux, dose_fraction) - scanner.variance(attenuation, flux, 1.0)
         views = _white(streams[first : part.stop + len(share) - 1], share, scanner.geometry)
         views *= _refined(np.sqrt(np.maximum(extra, 0)), coarse, scanner.geometry)
-        noise[part] = noise_image(views, scanner.geometry, hu.shape[1:], pixel_mm, kernel)
+        noise[part] = noise_image(views, scanner.geometry, hu.shape[1:], pixel_mm, kernel, device=device)
     return Insertion(np.clip(hu + noise, -1024, None), noise, sigma, counts, kernel)
 
 
@@ -97,11 +99,11 @@ def slice_sharing(thickness_mm: float | None, spacing_mm: float | None) -> np.nd
     return (weights / np.linalg.norm(weights)).astype(np.float32)
 
 
-def _attenuation(hu: np.ndarray, pixel_mm: float, scanner: Scanner) -> tuple[Geometry, np.ndarray]:
+def _attenuation(hu: np.ndarray, pixel_mm: float, scanner: Scanner, device: str) -> tuple[Geometry, np.ndarray]:
     """Coarse views of e^p / (bow-tie · modulation), (z, views, cells), and their geometry."""
     coarse = scanner.geometry.coarser(BIN, BIN)
     body = complete_body(hu, pixel_mm, scanner.geometry.field_mm)
-    integrals = project(_binned(hu_to_mu(body)), BIN * pixel_mm, coarse)
+    integrals = project(_binned(hu_to_mu(body)), BIN * pixel_mm, coarse, device=device)
     return coarse, scanner.attenuation(integrals, coarse)
 
 

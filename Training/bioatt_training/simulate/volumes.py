@@ -26,6 +26,7 @@ def insert_into(
     noise_hu: float | None = None,
     fast: bool = False,
     seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[Insertion, str]:
     """`insert_noise` into a canonical volume, and one line that says what was done.
 
@@ -45,6 +46,7 @@ def insert_into(
             slice_thickness_mm=volume.acquisition.slice_thickness_mm,
             spacing_mm=volume.spacing[2],
             scanner=scanner,
+            device=device,
         )
 
     try:

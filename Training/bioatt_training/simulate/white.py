@@ -13,10 +13,16 @@ SIDE, SLICES = 128, 16
 
 
 def noise_image(
-    views: np.ndarray, geometry: Geometry, shape: tuple[int, int], pixel_mm: float, kernel: Kernel
+    views: np.ndarray,
+    geometry: Geometry,
+    shape: tuple[int, int],
+    pixel_mm: float,
+    kernel: Kernel,
+    *,
+    device: str = "cpu",
 ) -> np.ndarray:
-    """Noise in HU (z, y, x) of noise views (z, views, cells)."""
-    image = fbp(views, geometry, shape, pixel_mm, kernel, upsample=2, extend=False)
+    """Noise in HU (z, y, x) of noise views (z, views, cells); device as in `bioatt.tomography.project`."""
+    image = fbp(views, geometry, shape, pixel_mm, kernel, upsample=2, extend=False, device=device)
     return image * np.float32(1000 / MU_WATER)
 
 
