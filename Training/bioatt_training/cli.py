@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bioatt.cli import build_parser, execute
 
-COMMANDS = ("simulate", "prepare", "fit", "evaluate", "prior")
+COMMANDS = ("simulate", "prepare", "fit", "evaluate", "reproduce", "prior", "benchmark")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -60,7 +60,7 @@ def test_every_weighting_can_be_judged_again_with_the_same_result(made_up_bank, 
 
 def test_slices_have_their_own_rows_of_the_bank(made_up_bank, shifting_model):
     bank = Bank(made_up_bank())
-    one = judge._Judge(read_model(shifting_model(arm="bioatt")), bank, BANK)
+    one = judge.Judge(read_model(shifting_model(arm="bioatt")), bank, BANK)
     for index in bank.indices("test"):
         _, _, volume = one._images(index)
         assert one._prior(index, volume).argmax() == index % 17
@@ -84,7 +84,7 @@ def test_an_interrupted_call_goes_on(made_up_bank, shifting_model, tmp_path, mon
     bank, path = Bank(made_up_bank()), tmp_path / "judged.json"
     models = [read_model(shifting_model(name, shift)) for name, shift in (("a", 0), ("b", 5))]
     whole = evaluate_all(models, bank, BANK)
-    real, calls = judge._Judge.patient, []
+    real, calls = judge.Judge.patient, []
 
     def counted(self, indices):
         calls.append(self.model.name)
@@ -92,7 +92,7 @@ def test_an_interrupted_call_goes_on(made_up_bank, shifting_model, tmp_path, mon
             raise KeyboardInterrupt
         return real(self, indices)
 
-    monkeypatch.setattr(judge._Judge, "patient", counted)
+    monkeypatch.setattr(judge.Judge, "patient", counted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_all(models, bank, BANK, path)
     assert evaluate_all(models, bank, BANK, path) == whole

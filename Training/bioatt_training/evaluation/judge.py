@@ -72,7 +72,7 @@ def evaluate(
     "protocol/rmse", "protocol/rmse_low" … for means over a patient's patches. Raises InputError for an empty part.
     """
     chosen = slices_by_patient(bank, judgement)
-    judge = _Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement)
+    judge = Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement)
     rows = [row for row in known if row["patient"] in chosen]
     done = {row["patient"] for row in rows}
     for patient, indices in chosen.items():
@@ -126,7 +126,7 @@ def _spread(values: NDArray[np.float64]) -> float | None:
     return float(values.std(ddof=1)) if values.size > 1 else None
 
 
-class _Judge:
+class Judge:
     """A model ready to be shown slices."""
 
     def __init__(self, model: TrainedModel, bank: Bank, judgement: Judgement) -> None:

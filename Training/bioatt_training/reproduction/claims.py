@@ -1,0 +1,192 @@
+"""What the paper says of its arms, held against the numbers of a reproduction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bioatt_training.reproduction.results import Results
+
+Verdict = Literal["agrees", "does not agree", "open", "not run"]
+SIGN = {"rmse": -1, "psnr": 1, "ssim": 1}
+"""Whether more is better."""
+DIGITS = {"rmse": 5, "psnr": 3, "ssim": 4}
+UNIT = {"rmse": "", "psnr": " dB", "ssim": ""}
+SAME = {"rmse": 0.0005, "psnr": 0.1}
+"""Differences that count as none: about 1 % of the paper's RMSE, and what that is in dB."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """said: by the paper. verdict: by the 95 % intervals; open where they leave both. found: our numbers."""
+
+    said: str
+    verdict: Verdict
+    found: str
+
+
+def claims(results: Results) -> list[Claim]:
+    """Every claim of §3 and §4 that the runs can judge."""
+    others = [arm for arm in results.arms if arm not in ("bioatt", "whole")]
+    found = [_better(results, said, pairs) for said, pairs in _superiority(others or ["base"])]
+    weightings = [("bioatt", arm, metric) for arm in ("uniform", "random") for metric in ("rmse", "psnr")]
+    return [
+        *found,
+        _same(results, "The three weightings have similar RMSE and PSNR (§3.4, figure 7).", weightings),
+        _course(results, "bioatt", "BioAtt's SSIM rises throughout training (§3.2, figures 5 and 7).", rising=True),
+        _course(results, "spatial", "Spatial attention's SSIM rises, then declines (§3.2, figure 5).", rising=False),
+        _saturation(results),
+        _variation(results),
+    ]
+
+
+def _superiority(patch_arms: Sequence[str]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """What the paper says, and the pairs (better, worse, metric) that it says it of."""
+    attention = [(arm, "base", metric) for arm in ("channel", "spatial", "bioatt") for metric in ("rmse", "psnr")]
+    return [
+        ("Attention beats the plain network: channel, spatial and BioAtt over base (§3.2, figure 5).", attention),
+        (
+            "BioAtt has the highest SSIM of all arms trained on patches (table 1).",
+            [("bioatt", arm, "ssim") for arm in patch_arms],
+        ),
+        (
+            "Channel attention has a lower RMSE and a higher PSNR than BioAtt (§3.2, table 1).",
+            [("channel", "bioatt", metric) for metric in ("rmse", "psnr")],
+        ),
+        (
+            "Training on patches beats training on whole slices in every metric (§3.3, figure 6).",
+            [("bioatt", "whole", metric) for metric in ("rmse", "psnr", "ssim")],
+        ),
+        (
+            "BioAtt has a higher SSIM than uniform and random weights (§3.4, figure 7).",
+            [("bioatt", arm, "ssim") for arm in ("uniform", "random")],
+        ),
+    ]
+
+
+def prior_sentence(results: Results) -> str:
+    """Whether the anatomical prior helps: BioAtt against the same network with uniform and with random weights.
+
+    The paper's own measure is SSIM; the other two are named where their intervals leave zero.
+    """
+    found = {arm: results.difference("bioatt", arm, "protocol/ssim") for arm in ("uniform", "random")}
+    known = {arm: test for arm, test in found.items() if test}
+    if not known:
+        return "Whether the anatomical prior helps cannot be said yet: BioAtt and its controls have not all run."
+    said = " and ".join(f"{_shown(test['difference'], 'ssim')} against {arm} weights" for arm, test in known.items())
+    low, high = (np.array([test["difference"][k] for test in known.values()]) for k in (1, 2))
+    seeds = min(test["seeds"] for test in known.values())
+    if (low > 0).all():
+        start = "The anatomical prior helps here, by this much SSIM:"
+    elif (high < 0).all():
+        start = "The anatomical prior harms here, by this much SSIM:"
+    elif ((low <= 0) & (high >= 0)).all():
+        start = "No effect of the anatomical prior on SSIM can be shown here:"
+    else:
+        start = "The controls do not agree on whether the anatomical prior helps SSIM:"
+    notes = [_aside(results, metric, list(known)) for metric in ("rmse", "psnr")]
+    if len(known) == 1:
+        notes.append(f"only {next(iter(known))} weights have run as a control")
+    notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, {min(t['pairs'] for t in known.values())} patients")
+    largest = max(abs(low).max(), abs(high).max())
+    if start.startswith("No effect"):
+        notes.append(f"effects beyond {largest:.4f} are ruled out at this size of run")
+    return f"{start} {said} ({'; '.join(note for note in notes if note)})."
+
+
+def _aside(results: Results, metric: str, arms: Sequence[str]) -> str:
+    """RMSE or PSNR, where an interval leaves zero."""
+    parts = []
+    for arm in arms:
+        test = results.difference("bioatt", arm, f"protocol/{metric}")
+        if test and (test["difference"][1] > 0 or test["difference"][2] < 0):
+            parts.append(f"{metric.upper()} {_shown(test['difference'], metric)} against {arm}")
+    return ", ".join(parts)
+
+
+def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Claim:
+    """first is better than second in metric, for all pairs."""
+    found, verdicts = [], []
+    for first, second, metric in pairs:
+        test = results.difference(first, second, f"protocol/{metric}")
+        if test is None:
+            continue
+        bounds = test["difference"]
+        low, high = sorted(SIGN[metric] * bound for bound in bounds[1:])
+        verdicts.append("agrees" if low > 0 else "does not agree" if high < 0 else "open")
+        found.append(f"{first} − {second}: {metric.upper()} {_shown(bounds, metric)}")
+    return Claim(said, _joined(verdicts, len(pairs)), "; ".join(found))
+
+
+def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Claim:
+    """first and second differ by less than `SAME`."""
+    found, verdicts = [], []
+    for first, second, metric in pairs:
+        test = results.difference(first, second, f"protocol/{metric}")
+        if test is None:
+            continue
+        _, low, high = test["difference"]
+        margin = SAME[metric]
+        inside, outside = -margin < low and high < margin, low > margin or high < -margin
+        verdicts.append("agrees" if inside else "does not agree" if outside else "open")
+        found.append(f"{first} − {second}: {metric.upper()} {_shown(test['difference'], metric)}")
+    margins = f"same means within ±{SAME['rmse']:g} RMSE and ±{SAME['psnr']:g} dB"
+    return Claim(said, _joined(verdicts, len(pairs)), "; ".join([*found, margins] if found else []))
+
+
+def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
+    """All must agree; one that does not decides; a part that has not run leaves it open."""
+    if not verdicts:
+        return "not run"
+    if "does not agree" in verdicts:
+        return "does not agree"
+    return "agrees" if len(verdicts) == wanted and set(verdicts) == {"agrees"} else "open"
+
+
+def _course(results: Results, arm: str, said: str, *, rising: bool) -> Claim:
+    """Whether the mean validation SSIM is highest in the last epoch."""
+    if arm not in results.arms:
+        return Claim(said, "not run", "")
+    curve = results.curve(arm, "val_ssim").mean(axis=0)
+    if len(curve) < 2:
+        return Claim(said, "open", "one epoch only")
+    best = int(np.argmax(curve))
+    agrees = (best == len(curve) - 1) == rising
+    found = f"validation SSIM, mean of seeds: {curve[0]:.4f} in epoch 1, best {curve[best]:.4f} in epoch {best + 1}, "
+    return Claim(said, "agrees" if agrees else "does not agree", found + f"{curve[-1]:.4f} in the last ({len(curve)})")
+
+
+def _saturation(results: Results) -> Claim:
+    said = (
+        "After training, the middle attention of random and uniform weights is close to 1 everywhere, BioAtt's is not "
+        "(§4, figure 8)."
+    )
+    shares = {arm: results.attention(arm, "middle", "saturated") for arm in ("random", "uniform", "bioatt")}
+    if not all(shares.values()):
+        return Claim(said, "not run", "")
+    agrees = min(map(min, (shares["random"], shares["uniform"]))) > 0.5 > max(shares["bioatt"])
+    found = ", ".join(f"{arm} {np.mean(values):.0%}" for arm, values in shares.items())
+    return Claim(said, "agrees" if agrees else "does not agree", f"share of A above 0.95 in the body: {found}")
+
+
+def _variation(results: Results) -> Claim:
+    said = "BioAtt's middle attention varies more between organs than that of random and uniform weights (§4)."
+    spread = {arm: results.attention(arm, "middle", "organ_spread") for arm in ("random", "uniform", "bioatt")}
+    if not all(spread.values()):
+        return Claim(said, "not run", "")
+    others = [*spread["random"], *spread["uniform"]]
+    verdict: Verdict = "open"
+    if min(spread["bioatt"]) > max(others):
+        verdict = "agrees"
+    elif max(spread["bioatt"]) < min(others):
+        verdict = "does not agree"
+    found = ", ".join(f"{arm} {np.mean(values):.3f}" for arm, values in spread.items())
+    return Claim(said, verdict, f"standard deviation of A between organs, mean over the body: {found}")
+
+
+def _shown(bounds: Sequence[float], metric: str) -> str:
+    mean, low, high = (f"{bound:+.{DIGITS[metric]}f}" for bound in bounds)
+    return f"{mean}{UNIT[metric]} [{low}, {high}]"
