@@ -13,7 +13,7 @@ from bioatt_training.arms import ARMS, ArmName
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
-LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
+LossName = Literal["mse", "relative_mse", "balanced", "faithful", "charbonnier", "ssim_mix"]
 
 
 @dataclass(frozen=True)

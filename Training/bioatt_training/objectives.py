@@ -34,6 +34,15 @@ def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor: float = 4e-
     return torch.mean(error / (before + floor**2))
 
 
+def balanced(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
+    """`relative_mse` with a floor of 20 HU, to begin a training with.
+
+    The smaller floor asks a fresh network first of all to leave clean patches alone: it learns to do nothing, and stays
+    there. Plain MSE asks it first of all to smooth the noisiest ones, and it smooths all.
+    """
+    return relative_mse(output, target, low, floor=0.04)
+
+
 def faithful(output: Tensor, target: Tensor, low: Tensor, block: int = 8, weight: float = 16.0) -> Tensor:
     """`relative_mse`, and `weight` times the same of means over `block` × `block` pixels, which carry the HU values.
 
@@ -75,6 +84,7 @@ def ssim_mix(output: Tensor, target: Tensor, low: Tensor, weight: float = 0.84) 
 LOSSES: Mapping[LossName, Loss] = {
     "mse": mse,
     "relative_mse": relative_mse,
+    "balanced": balanced,
     "faithful": faithful,
     "charbonnier": charbonnier,
     "ssim_mix": ssim_mix,
