@@ -39,10 +39,15 @@ def main() -> None:
         ):
             batches = iter(loader)
             next(batches)
-            start = time.perf_counter()
+            start = _clocks()
             for _ in range(BATCHES):
                 next(batches)
-            print(f"{name}: {BATCH * BATCHES / (time.perf_counter() - start):,.0f} patches of 55² a second")
+            wall, cpu = (BATCH * BATCHES / (now - begin) for now, begin in zip(_clocks(), start, strict=True))
+            print(f"{name}: {wall:,.0f} patches of 55² a second, {cpu:,.0f} in a second of CPU time")
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 if __name__ == "__main__":
