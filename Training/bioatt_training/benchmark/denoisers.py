@@ -1,0 +1,54 @@
+"""What is judged: anything that turns a slice into a slice, and knows what it depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.denoiser import Denoiser
+from bioatt.volume import Volume
+from bioatt_training.benchmark.images import Image
+
+
+class Judged(Protocol):
+    """A denoiser. `identity` changes whenever its output may."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+
+    @property
+    def identity(self) -> str:
+        """What its results are kept under."""
+
+    def __call__(self, image: Image) -> NDArray[np.floating] | NDArray[np.int16]:
+        """Denoise a slice."""
+
+
+class Untouched:
+    """The low-dose slice as it is."""
+
+    name = "low dose"
+    identity = "untouched"
+
+    def __call__(self, image: Image) -> NDArray[np.int16]:
+        """The input."""
+        return image.hu
+
+
+class Model:
+    """A trained model as users run it: embedded prior of the noisy slice, strength 1."""
+
+    def __init__(self, model: str | Path) -> None:
+        self._denoiser = Denoiser(model)
+        self.name = self._denoiser.model.name
+        self.identity = f"model {self._denoiser.model.sha256[:16]} {self._denoiser.compute.precision}"
+        self.sha256 = self._denoiser.model.sha256
+
+    def __call__(self, image: Image) -> NDArray[np.int16]:
+        """Denoise a slice alone."""
+        volume = Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm))
+        return self._denoiser.denoise(volume).volume.hu[0]

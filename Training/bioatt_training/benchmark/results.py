@@ -1,0 +1,195 @@
+"""All measurements of a benchmark as one tree of plain data: what results.json holds and the report shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bioatt_training.benchmark.denoisers import Judged, Model, Untouched
+from bioatt_training.benchmark.peers import FILTERS, Peer
+from bioatt_training.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
+from bioatt_training.benchmark.tables import (
+    Row,
+    difference,
+    discs,
+    edge_ratios,
+    strengths,
+    summary,
+    truth_discs,
+    where,
+)
+from bioatt_training.benchmark.truth import REGIONS, SHARPNESS, Case
+from bioatt_training.benchmark.tuning import tuned, tuning_cases
+
+METRICS = ("psnr_db", "ssim", "bias_hu soft tissue", "noise_hu")
+Tuned = Mapping[str, Mapping[str, Peer]]
+log = logging.getLogger(__name__)
+
+
+def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[str, Any]:
+    """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers."""
+    judged: list[Judged] = [Untouched(), *models]
+    tuning = _tuning(runner) if peers else {}
+    results: dict[str, Any] = {
+        "pixels": runner.size.pixels,
+        "models": {model.name: {"sha256": model.sha256} for model in models},
+        "tuned": {
+            truth: {kind: {name: asdict(peer) for name, peer in found.items()} for kind, found in each.items()}
+            for truth, each in tuning.items()
+        },
+    }
+    log.info("patients")
+    results["patients"] = {f"{dose:g}": _patients(runner, judged, tuning.get("patients", {}), dose) for dose in DOSES}
+    log.info("phantoms")
+    results["phantoms"] = _phantoms(runner, judged, tuning.get("phantoms", {}))
+    results["safety"], results["texture"], results["seconds"] = {}, {}, {}
+    for model in models:
+        log.info("safety and texture of %s", model.name)
+        rows = runner.safety_on_patients(model)
+        repeated, inserts = runner.repeated(model), runner.inserts(model)
+        results["safety"][model.name] = {
+            "discs": discs(rows),
+            "truth_discs": truth_discs(repeated),
+            "edges": edge_ratios(inserts),
+            "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
+            "slices": len(rows),
+        }
+        results["texture"][model.name] = {
+            "anatomy": {kind: _textures(one) for kind, one in repeated.items()},
+            "water": {kind: _textures(one) for kind, one in inserts.items()},
+            "strength": strengths(repeated),
+        }
+    everyone: list[Judged] = [*models, *next(iter(tuning.get("patients", {}).values()), {}).values()]
+    results["seconds"] = {one.name: runner.seconds(one) for one in everyone}
+    return results
+
+
+def _textures(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("texture "): found for name, found in one.items() if name.startswith("texture ")}
+
+
+def _tuning(runner: Runner) -> dict[str, Tuned]:
+    """Settings by what they are judged against: scans of patients, or phantoms without noise."""
+    log.info("tuning the peers")
+    cases = {
+        "patients": tuning_cases(runner.bank, runner.size.tuning_slices),
+        "phantoms": runner.phantoms(TUNING_SEEDS),
+    }
+    return {truth: tuned(each, runner.store, runner.size.peers or tuple(FILTERS)) for truth, each in cases.items()}
+
+
+def _peer_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
+    """Rows by peer, each slice with the setting of its class of kernels; a class without settings takes any other's."""
+    rows: dict[str, list[Row]] = {}
+    for kind in SHARPNESS:
+        mine = [case for case in cases if case.sharpness == kind]
+        for name, peer in tuning.get(kind, next(iter(tuning.values()), {})).items():
+            log.info("%s, dose %g, %s kernels: %d slices", name, dose, kind, len(mine))
+            rows.setdefault(name, []).extend(runner.quality_in_the_middle(peer, dose, mine))
+    return rows
+
+
+def _patients(runner: Runner, judged: Sequence[Judged], tuning: Tuned, dose: float) -> dict[str, Any]:
+    """Against the scans: on all slices, by kernel, by region; on the peers' slices with the peers."""
+    cases = runner.cases(runner.size.slices[dose])
+    rows: dict[str, list[Row]] = {}
+    for one in judged:
+        log.info("%s, dose %g: %d slices", one.name, dose, len(cases))
+        rows[one.name] = list(runner.quality(one, dose, cases))
+    left_out = {name: where(each, seen=False) for name, each in rows.items()}
+    found: dict[str, Any] = {
+        "all": _table(left_out),
+        "limits": _limits(left_out[Untouched.name]),
+        "by kernel": {kind: _table(_only(left_out, sharpness=kind)) for kind in SHARPNESS},
+        "by region": {region: _table(_only(left_out, region=region)) for region in REGIONS},
+        "seen in training": _table({name: where(each, seen=True) for name, each in rows.items()}),
+        "against the first": _against(left_out, [one.name for one in judged[1:]]),
+    }
+    if dose == QUARTER:
+        found["removed noise"] = {
+            one.name: {kind: _removed(_only(left_out, sharpness=kind)[one.name]) for kind in SHARPNESS}
+            for one in judged[1:]
+        }
+    if tuning:
+        few = [case for case in runner.cases(runner.size.peer_slices[dose]) if not case.seen]
+        found["with peers"] = _compared(left_out, _peer_rows(runner, tuning, dose, few), few)
+    return found
+
+
+def _phantoms(runner: Runner, judged: Sequence[Judged], tuning: Tuned) -> dict[str, Any]:
+    cases = runner.phantoms(runner.size.seeds)
+    rows = {one.name: list(runner.quality(one, QUARTER, cases)) for one in judged}
+    found: dict[str, Any] = {
+        "all": _table(rows),
+        "by kernel": {kind: _table(_only(rows, sharpness=kind)) for kind in SHARPNESS},
+        "by region": {region: _table(_only(rows, region=region)) for region in ("chest", "abdomen")},
+        "against the first": _against(rows, [one.name for one in judged[1:]]),
+    }
+    if tuning:
+        few = [case for case in cases if case.patient in runner.peer_phantoms]
+        found["with peers"] = _compared(rows, _peer_rows(runner, tuning, QUARTER, few), few)
+    return found
+
+
+def _only(rows: Mapping[str, Sequence[Row]], **wanted: Any) -> dict[str, list[Row]]:
+    return {name: where(each, **wanted) for name, each in rows.items()}
+
+
+def _table(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """By denoiser and metric an interval; empty without rows."""
+    return {name: {metric: summary(each, metric) for metric in METRICS} for name, each in rows.items() if each}
+
+
+def _limits(rows: Sequence[Row]) -> dict[str, Any]:
+    return {name: summary(rows, name) for name in ("noise_free_db", "oracle_db")}
+
+
+def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[str, Any]:
+    """Each later model less the first, on the same slices."""
+    return {
+        name: {metric: difference(rows[name], rows[names[0]], metric) for metric in ("psnr_db", "ssim")}
+        for name in names[1:]
+    }
+
+
+def _compared(
+    rows: Mapping[str, Sequence[Row]], peers: Mapping[str, Sequence[Row]], few: Sequence[Case]
+) -> dict[str, Any]:
+    """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer."""
+    keys = {case.key for case in few}
+    same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
+    table = _table({**same, **peers})
+    found: dict[str, Any] = {"table": table, "slices": len(keys), "best peer": {}, "gain": {}}
+    best = max(peers, key=lambda name: table[name]["psnr_db"]["mean"])
+    best_ssim = max(peers, key=lambda name: table[name]["ssim"]["mean"])
+    found["best peer"] = {"psnr_db": best, "ssim": best_ssim}
+    for name, each in same.items():
+        if name != Untouched.name:
+            found["gain"][name] = {
+                "psnr_db": difference(each, peers[best], "psnr_db"),
+                "ssim": difference(each, peers[best_ssim], "ssim"),
+                "size of bias_hu soft tissue": difference(each, peers[best], "bias_hu soft tissue", abs),
+                "psnr_db by kernel": {
+                    kind: difference(where(each, sharpness=kind), where(peers[best], sharpness=kind), "psnr_db")
+                    for kind in SHARPNESS
+                },
+            }
+    return found
+
+
+def _removed(rows: Sequence[Row]) -> dict[str, Any]:
+    """Removed noise against inserted: mean frequency and σ, their ratios over patients."""
+    known = [row for row in rows if "removed" in row]
+    ratios = [
+        {
+            "patient": row["patient"],
+            **{
+                name: row["removed"][name] / row["inserted"][name]
+                for name in ("mean_per_mm", "peak_per_mm", "sigma_hu")
+            },
+        }
+        for row in known
+    ]
+    return {name: summary(ratios, name) for name in ("mean_per_mm", "peak_per_mm", "sigma_hu")} if ratios else {}

@@ -1,0 +1,41 @@
+"""Measurements on disk: each is kept as it is made, so that a run goes on where one stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Store:
+    """Measurements by key, one JSON line each. A key names everything that the value depends on."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._kept: dict[str, Any] = {}
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # the line that a killed run was writing
+                    continue
+                self._kept[entry["key"]] = entry["value"]
+
+    def get(self, key: str, make: Callable[[], Any]) -> Any:
+        """The value kept under a key; made, and kept, where there is none. NaN comes back as NaN."""
+        if key not in self._kept:
+            value = make()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n" * self._torn() + json.dumps({"key": key, "value": value}) + "\n")
+            self._kept[key] = json.loads(json.dumps(value))
+        return self._kept[key]
+
+    def _torn(self) -> bool:
+        """Whether the file ends within a line."""
+        if not self._path.is_file() or not self._path.stat().st_size:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) != b"\n"

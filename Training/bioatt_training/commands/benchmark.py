@@ -1,0 +1,67 @@
+"""`bioatt-train benchmark`: models against tuned classical filters, their safety at full dose and their texture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "judge models beside tuned classical filters: quality, full-dose safety, noise texture, default strength"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt-train benchmark`."""
+    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train bank`")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where results.json, README.md and figures go")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["auto"],
+        metavar="MODEL",
+        help="names or .safetensors files; the first is the reference",
+    )
+    parser.add_argument(
+        "--peers",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also tune and run the classical filters (needs the extra [benchmark])",
+    )
+    parser.add_argument("--work", metavar="DIR", help="keeps measurements and phantoms (default OUT/work)")
+    parser.add_argument("--quick", action="store_true", help="few small slices, two peers: a trial, not a result")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what is not measured yet, and write the report."""
+    import logging
+
+    from bioatt.device import tune_cpu
+    from bioatt.errors import InputError
+    from bioatt_training.bank import Bank
+    from bioatt_training.benchmark.denoisers import Model
+    from bioatt_training.benchmark.figures import write_figures, write_pictures
+    from bioatt_training.benchmark.peers import missing
+    from bioatt_training.benchmark.report import write_report
+    from bioatt_training.benchmark.results import measured
+    from bioatt_training.benchmark.runner import QUICK, Runner, Size
+
+    tune_cpu()
+    logging.getLogger("bioatt_training.benchmark").setLevel(logging.INFO)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.peers and not args.quick and missing():
+        raise InputError(f"{', '.join(missing())} missing: install the extra [benchmark], or give --no-peers")
+    folder = Path(args.out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file: name a folder for the report")
+    models = [Model(name) for name in args.models]
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise InputError(f"models of one name ({', '.join(names)}): rename the files, tables go by name")
+    bank = Bank(Path(args.bank))
+    if not bank.indices("test"):
+        raise InputError("the bank has no test slices: make it with a split that leaves patients out")
+    folder.mkdir(parents=True, exist_ok=True)
+    runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
+    results = measured(runner, models, peers=args.peers)
+    write_report(results, folder)
+    write_figures(results, folder)
+    write_pictures(bank, models, folder)
+    print(f"{folder.name}/: README.md, results.json and figures")
