@@ -13,7 +13,7 @@ from bioatt_training.arms import ARMS, ArmName
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
-LossName = Literal["mse", "relative_mse", "balanced", "faithful", "charbonnier", "ssim_mix"]
+LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class OptimiserConfig:
     """How the loss is brought down.
 
     steps or epochs: the run's length; one of them (10,000 steps where neither is given).
+    floor_hu: input error below which `relative_mse` and `faithful` no longer weigh a patch higher.
     margin: border pixels left out of the loss, which lack context that a whole slice has.
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
@@ -78,6 +79,7 @@ class OptimiserConfig:
     monitor: Literal["val_relative", "val_loss", "val_rmse", "val_rmse_hu"] = "val_relative"
     gradient_clip: float = 1.0
     loss: LossName = "mse"
+    floor_hu: float = 20.0
     margin: int = 20
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from bioatt.metrics import SSIM_WINDOW
+from bioatt.models import SCALE_HU
 from bioatt_training.config import LossName
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -25,33 +27,28 @@ def mse(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
     return torch.mean((output - target) ** 2)
 
 
-def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor: float = 4e-3) -> Tensor:
+def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0) -> Tensor:
     """Squared error of each patch as a share of its input's, so that scans of little noise count as much as others.
 
-    floor: root mean square error (2 HU) below which the input counts as clean.
+    floor_hu: root mean square error below which the input counts as clean. A fresh network begins with 20 HU: a small
+    floor asks it first of all to leave clean patches alone, and it learns to do nothing and stays there; plain MSE asks
+    it first of all to smooth the noisiest ones, and it smooths all.
     """
     error, before = (torch.mean((image - target) ** 2, dim=(1, 2, 3)) for image in (output, low))
-    return torch.mean(error / (before + floor**2))
+    return torch.mean(error / (before + (floor_hu / SCALE_HU) ** 2))
 
 
-def balanced(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
-    """`relative_mse` with a floor of 20 HU, to begin a training with.
-
-    The smaller floor asks a fresh network first of all to leave clean patches alone: it learns to do nothing, and stays
-    there. Plain MSE asks it first of all to smooth the noisiest ones, and it smooths all.
-    """
-    return relative_mse(output, target, low, floor=0.04)
-
-
-def faithful(output: Tensor, target: Tensor, low: Tensor, block: int = 8, weight: float = 16.0) -> Tensor:
+def faithful(
+    output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0, block: int = 8, weight: float = 16.0
+) -> Tensor:
     """`relative_mse`, and `weight` times the same of means over `block` × `block` pixels, which carry the HU values.
 
     A pixel's noise hides a wrong mean of a few HU; the noise of a block's mean hides it `block` times less.
     """
-    pooled = avg_pool2d(output - target, block)
+    means = torch.mean(avg_pool2d(output - target, block) ** 2, dim=(1, 2, 3))
     before = torch.mean((low - target) ** 2, dim=(1, 2, 3))
-    return relative_mse(output, target, low) + weight * torch.mean(
-        torch.mean(pooled**2, dim=(1, 2, 3)) / (before + 4e-3**2)
+    return relative_mse(output, target, low, floor_hu) + weight * torch.mean(
+        means / (before + (floor_hu / SCALE_HU) ** 2)
     )
 
 
@@ -84,11 +81,16 @@ def ssim_mix(output: Tensor, target: Tensor, low: Tensor, weight: float = 0.84) 
 LOSSES: Mapping[LossName, Loss] = {
     "mse": mse,
     "relative_mse": relative_mse,
-    "balanced": balanced,
     "faithful": faithful,
     "charbonnier": charbonnier,
     "ssim_mix": ssim_mix,
 }
+
+
+def build_loss(name: LossName, floor_hu: float) -> Loss:
+    """The loss of a configuration; floor_hu is for those that weigh patches by their noise."""
+    loss = LOSSES[name]
+    return partial(loss, floor_hu=floor_hu) if name in ("relative_mse", "faithful") else loss
 
 
 def paper_metrics(output: Tensor, target: Tensor) -> dict[str, Tensor]:
