@@ -34,13 +34,13 @@ ATTENTION_ARMS = {"random": "Random", "uniform": "Uniform", "bioatt": "BioAtt"}
 def draw_comparisons(results: Results, folder: Path) -> list[str]:
     """figure5.png to figure7.png of the arms that have run; returns the names of those drawn.
 
-    Above: test slices, mean with its interval over seeds and patients. Below: validation by epoch, one thin line a
-    seed, the thick one their mean.
+    Above: test patches, each arm minus BioAtt, paired, with its interval over seeds and patients. Below: validation by
+    epoch, one thin line a seed, the thick one their mean.
     """
     drawn = []
     for name, arms in FIGURES.items():
         present = [arm for arm in arms if arm in results.arms]
-        if len(present) > 1:
+        if len(present) > 1 and "bioatt" in present:
             _draw_comparison(results, present, folder / f"{name}.png")
             drawn.append(name)
     return drawn
@@ -51,17 +51,20 @@ def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
     for column, (metric, label) in enumerate(LABELS.items()):
         above, below = axes[:, column]
         for place, arm in enumerate(arms):
-            mean, low, high = results.interval(arm, f"protocol/{metric}")
-            above.errorbar(place, mean, [[mean - low], [high - mean]], fmt="o", capsize=5, color=COLOURS[arm])
+            test = results.difference(arm, "bioatt", f"protocol/{metric}")
+            if test:
+                mean, low, high = test["difference"]
+                above.errorbar(place, mean, [[mean - low], [high - mean]], fmt="o", capsize=5, color=COLOURS[arm])
             curves = results.curve(arm, f"val_{metric}")
             epochs = np.arange(1, curves.shape[1] + 1)
             below.plot(epochs, curves.T, color=COLOURS[arm], linewidth=0.6, alpha=0.5)
-            below.plot(epochs, curves.mean(axis=0), color=COLOURS[arm], linewidth=2, label=arm)
+            below.plot(epochs, curves.mean(axis=0), color=COLOURS[arm], linewidth=2, marker=".", label=arm)
         above.set(title=label, xticks=range(len(arms)), xticklabels=arms, xlim=(-0.5, len(arms) - 0.5))
+        above.axhline(0, color="black", linewidth=0.8)
         above.grid(axis="y", alpha=0.3)
         below.set(xlabel="epoch")
         below.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("test, 95 % interval")
+    axes[0, 0].set_ylabel("test, minus BioAtt, 95 % interval")
     axes[1, 0].set_ylabel("validation")
     axes[1, 0].legend(frameon=False, fontsize=8)
     _save(figure, path)

@@ -69,7 +69,7 @@ def write_report(results: Results, setting: Setting, folders: Mapping[str, Path]
         **results.plain(),
     }
     with appearing_whole(folder / "results.json") as partial:
-        partial.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(_rounded(numbers)), encoding="utf-8")
     text = "\n".join(_lines(results, setting, drawn)) + "\n"
     with appearing_whole(folder / "README.md") as partial:
         partial.write_text(text, encoding="utf-8")
@@ -84,12 +84,24 @@ def _lines(results: Results, setting: Setting, drawn: Sequence[str]) -> list[str
     lines += [f"- {arm}, seed {seed}, failed: {said}" for (arm, seed), said in results.failures.items()]
     if not results.runs:
         return lines
+    dull = [arm for arm in results.arms if not results.learned(arm)]
+    if dull:
+        lines += [f"**Not nearer to the scan than their input, and so too short: {', '.join(dull)}.**", ""]
     lines += [f"**{prior_sentence(results)}**", "", *_size(results, setting), ""]
     lines += [*_table(results), "", *_differences(results), "", *_claims(results), ""]
     if drawn:
         lines += ["## Figures", "", *_figures(drawn, setting)]
     lines += [*_attention(results), *_whole_slices(results), "", *_costs(results), "", *_otherwise(setting)]
     return lines
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers of six digits: more say nothing, and the file is kept with the project."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _size(results: Results, setting: Setting) -> list[str]:
@@ -100,11 +112,11 @@ def _size(results: Results, setting: Setting) -> list[str]:
         arm: int(np.median([results.runs[arm, s].record["steps"] for s in results.seeds(arm)])) for arm in results.arms
     }
     said = [
-        f"- {size.filters} filters (the paper: 96), {size.epochs} epochs of {patches} patches of 55², of the "
+        f"- {size.filters} filters (the paper: 96), epochs: {size.epochs} of {patches} patches of 55², of the "
         f"{contents.train_patches} in {contents.train_slices} training slices (the paper: 57,631, in its authors' "
         f"code are batches of 16); validation on {size.validation_patches or contents.validation_patches} patches.",
         "- Steps of a run: " + ", ".join(f"{arm} {count}" for arm, count in steps.items()) + ".",
-        f"- {len(results.runs)} runs, seeds {', '.join(map(str, seeds))}: a seed sets the first weights and which "
+        f"- {len(results.runs)} runs, seeds: {', '.join(map(str, seeds))}; a seed sets the first weights and which "
         "patches come when, the same for every arm.",
         f"- Judged on {len(results.patients)} test patients, {_judged_slices(results)} slices, that no run trained on.",
     ]
@@ -184,7 +196,7 @@ def _claims(results: Results) -> list[str]:
 
 def _figures(drawn: Sequence[str], setting: Setting) -> list[str]:
     captions = {
-        "figure5": "Figure 5: attention. Above the test patches (mean and 95 % interval), below validation by epoch.",
+        "figure5": "Figure 5: attention. Above the test patches (each arm minus BioAtt), below validation by epoch.",
         "figure6": "Figure 6: patches or whole slices. In the curves below, validation patches of the arm whole are "
         "cut from whole slices and have their surroundings, which those of the others lack.",
         "figure7": "Figure 7: weighting.",

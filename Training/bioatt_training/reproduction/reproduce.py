@@ -53,7 +53,10 @@ def reproduce(
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_plan(folder, wish.filters)
     size, minutes = earlier or _plan(bank_folder, contents, folder, wish, say)
-    say(f"{size.epochs} epochs of {size.epoch_patches or 'all'} patches, {size.filters} filters")
+    say(
+        f"{size.filters} filters; {size.epochs} epochs of {size.epoch_patches or 'all'} patches; "
+        f"{size.per_patient or 'all'} test slices a patient"
+    )
     setting = Setting(size, minutes, len(wish.arms) * wish.seeds, wish.command, bank, wish.machine)
     runs: dict[Key, Run] = {}
     failures: dict[Key, str] = {}

@@ -73,11 +73,15 @@ class Results:
         """[mean, low, high] over an arm's seeds and patients."""
         return crossed_interval(self.table(arm, figure))
 
+    def learned(self, arm: str) -> bool:
+        """Whether the arm's models are nearer to the scan than their input: in a run too short they are not yet."""
+        return self.interval(arm, "protocol/rmse")[0] < self.interval(arm, "protocol/rmse_low")[0]
+
     def difference(self, first: str, second: str, figure: str) -> dict[str, Any] | None:
         """first − second on the seeds of both, paired by seed and patient; None without a common seed.
 
-        {"difference": [mean, low, high] over seeds and patients, "seeds", "pairs", "wilcoxon_p": over patients, of the
-        means over seeds}.
+        {"difference": [mean, low, high] over seeds and patients, "by_seed": means, "seeds", "pairs", "wilcoxon_p": over
+        patients, of the means over seeds}.
         """
         common = sorted(set(self.seeds(first)) & set(self.seeds(second)))
         if not common:
@@ -88,6 +92,7 @@ class Results:
         test = paired(*by_patient)
         return {
             "difference": crossed_interval(a - b),
+            "by_seed": [float(np.nanmean(row)) for row in a - b],
             "seeds": len(common),
             "pairs": test["pairs"],
             "wilcoxon_p": test["wilcoxon_p"],
