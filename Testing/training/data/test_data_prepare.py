@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bioatt.errors import InputError
+from bioatt.tomography import kernel_named
 from bioatt.volume import Volume, write_volume
 from bioatt_training.bank import Bank
 from bioatt_training.cli import main
@@ -36,6 +37,11 @@ def made(root, tmp_path, **plan):
     listing = find_scans(root)
     prepare(listing, tmp_path / "bank", Plan(prior="uniform", **plan))
     return Bank(tmp_path / "bank"), listing
+
+
+def hu_of(patch):
+    """HU (y, x) of a standardised patch."""
+    return patch[0].numpy() * 500 - 500
 
 
 def test_pairs_keep_their_own_noise(pairs, tmp_path, pair):
@@ -68,6 +74,29 @@ def test_the_same_scan_twice_counts_once(pairs, tmp_path):
     bank, listing = made(pairs, tmp_path)
     assert len(bank.slices) == 12
     assert ("copy", "every slice is already in the bank: the scan is there twice") in listing.left_out
+
+
+def test_slices_that_a_scan_repeats_count_once(pairs, tmp_path, pair):
+    for side, hu in zip(("low", "full"), pair(0), strict=True):
+        write_volume(Volume(np.concatenate([hu, hu[:2]]), **GRID), pairs / side / "case0.nrrd")
+    bank, listing = made(pairs, tmp_path)
+    assert len(bank.slices) == 12
+    assert ("case0", "2 slices that another slice repeats") in listing.left_out
+
+
+def test_softened_targets_of_pairs_leave_their_input_as_it_is(pairs, tmp_path, pair):
+    bank, _ = made(pairs, tmp_path, target=kernel_named("B10"))
+    low, full = pair(1)
+    scan, noise = bank.pair(4)
+    np.testing.assert_array_equal(scan + noise, low[0])
+    assert (bank.target(4) != full[0]).mean() > 0.5
+    low_patch, target_patch, _ = PatchDataset(bank, DataConfig("", patch=96), "validation", 1, 0)[0]
+    (index,) = [k for k in bank.indices("validation") if np.allclose(hu_of(target_patch), bank.target(k), atol=0.01)]
+    np.testing.assert_allclose(hu_of(low_patch), np.clip(sum(bank.pair(index)), -1024, 3071), atol=0.01)
+    index = bank.indices("train")[0]
+    low_cell, target_cell, _ = GridDataset(bank, "train")[0]
+    np.testing.assert_allclose(hu_of(target_cell), bank.target(index)[:PATCH, :PATCH], atol=0.01)
+    np.testing.assert_allclose(hu_of(low_cell), sum(bank.pair(index))[:PATCH, :PATCH], atol=0.01)
 
 
 def test_low_dose_of_another_fraction_is_brought_to_a_quarter(tmp_path, series, pair):
@@ -108,7 +137,11 @@ def test_wrong_units_and_missing_rescale_are_named(tmp_path, pair, series):
     series(root / "norescale", np.maximum(full, -1024), RescaleSlope=None, RescaleIntercept=None)
     bank, listing = made(root, tmp_path, split="slices", fast=True)
     assert {one.source for one in bank.slices} == {"good.nrrd"}
-    assert [name.split("/")[-1] for name, _ in listing.left_out] == ["normalised.nrrd", "stored.nrrd", "norescale"]
+    reasons = {name.split("/")[-1]: why for name, why in listing.left_out}
+    assert list(reasons) == ["normalised.nrrd", "stored.nrrd", "norescale"]
+    assert "a normalised image" in reasons["normalised.nrrd"]
+    assert "without their rescale" in reasons["stored.nrrd"]
+    assert "without their rescale" in reasons["norescale"]
 
 
 def test_nothing_is_left_after_an_error(pairs, tmp_path, monkeypatch):
