@@ -230,3 +230,11 @@ def test_wrong_calls_are_refused(change, message):
 def test_impossible_scanners_are_refused():
     with pytest.raises(InputError, match="not negative"):
         Scanner(bowtie=-1)
+
+
+def test_another_device_inserts_the_same_noise():
+    """ "auto" is PyTorch: on the GPU where there is one, else on the CPU."""
+    options = {"dose_fraction": 0.25, "kernel": "B30", "noise_hu": 12.0, "rng": 3, "scanner": SCANNER}
+    loops, torched = (insert_noise(disc(80, 60), PIXEL, **options, device=device) for device in ("cpu", "auto"))
+    np.testing.assert_allclose(torched.counts, loops.counts, rtol=1e-3)
+    assert abs(torched.noise - loops.noise).max() < 1e-2 * loops.noise.std()
