@@ -14,7 +14,7 @@ from scipy.signal import fftconvolve
 from bioatt.body import body_mask
 from bioatt.metrics import noise_sd
 from bioatt.phantom.inserts import Insert
-from bioatt.physics import nps_2d, patches_inside, ttf
+from bioatt.physics import patches_inside, ttf
 
 DISC_MM = 10.0
 TISSUES = {"soft tissue": (0.0, 130.0, 0.95), "lung": (-960.0, -700.0, 0.8), "bone": (200.0, 3000.0, 0.75)}
@@ -62,11 +62,17 @@ def disc_means(image: NDArray, centres: Sequence[tuple[int, int]], pixel_mm: flo
 
 
 def disc_variance(noise: NDArray, pixel_mm: float) -> float:
-    """Variance (HU²) of a disc's mean that the spectrum of noise patches (n, h, w) predicts: ∫ NPS |D|² df."""
-    kernel = disc(pixel_mm)
-    shape = noise.shape[1:]
-    transfer = np.abs(np.fft.fft2(kernel, shape)) ** 2
-    return float((nps_2d(noise, pixel_mm) * transfer).sum() / (shape[0] * shape[1] * pixel_mm**2))
+    """Variance (HU²) of a disc's mean that the spectrum of noise patches (n, h, w) predicts: ∫ NPS |D|² df.
+
+    Each patch's mean is taken off, not its trend: a disc of a third of a patch feels frequencies that a trend holds.
+    The zero frequency, lost with the mean, is taken to be like its neighbours.
+    """
+    count = noise.shape[1] * noise.shape[2]
+    power = np.mean(np.abs(np.fft.fft2(noise - noise.mean((1, 2), keepdims=True))) ** 2, axis=0) / count
+    around = [power[y, x] for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+    power[0, 0] = np.mean(around)
+    transfer = np.abs(np.fft.fft2(disc(pixel_mm), noise.shape[1:])) ** 2
+    return float((power * transfer).sum() / count)
 
 
 def soft_patches(image: NDArray, guide: NDArray) -> NDArray:
@@ -85,8 +91,8 @@ def full_dose(
     """What a denoiser does to a scan at full dose, slices (y, x) in HU; own_noise: like the scan's, drawn anew.
 
     {"discs": {tissue: {"shift", "noise"}}: means of the change and of the noise over each disc; "predicted": variance
-    of such means that the spectra of the removed and of the own noise predict in soft tissue (absent without a patch
-    of it); "change_hu": root mean square of the change in the body; "noise_hu": the scan's soft-tissue noise}.
+    of such means that the removed noise's spectrum gives in soft tissue (absent without a patch of it);
+    "change_hu": root mean square of the change in the body; "noise_hu": the scan's soft-tissue noise}.
     """
     change = after.astype(np.float64) - before
     centres = disc_centres(before, pixel_mm, most=most)
@@ -104,10 +110,7 @@ def full_dose(
     }
     removed = soft_patches(-change, before)
     if len(removed):
-        found["predicted"] = {
-            "removed": disc_variance(removed, pixel_mm),
-            "noise": disc_variance(soft_patches(own_noise, before), pixel_mm),
-        }
+        found["predicted"] = disc_variance(removed, pixel_mm)
     return found
 
 

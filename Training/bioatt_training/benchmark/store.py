@@ -27,8 +27,9 @@ class Store:
         """The value kept under a key; made, and kept, where there is none. NaN comes back as NaN."""
         if key not in self._kept:
             value = make()
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" * self._torn() + json.dumps({"key": key, "value": value}) + "\n")
+            line = "\n" * self._torn() + json.dumps({"key": key, "value": value}) + "\n"
+            with self._path.open("ab", buffering=0) as file:  # one write: runs side by side do not mix their lines
+                file.write(line.encode())
             self._kept[key] = json.loads(json.dumps(value))
         return self._kept[key]
 

@@ -59,8 +59,7 @@ def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Over all discs of `safety.full_dose` rows, by tissue: {"count", "mean", "sd", "noise_sd", "predicted_sd"} in HU.
 
     noise_sd: of the means of noise like the scan's own over the same discs. predicted_sd: what the removed noise's
-    spectrum gives (None but in soft tissue); patches without trend miss the lowest frequencies, so it is raised by
-    what the same prediction misses for the scan's own noise.
+    spectrum gives, None but in soft tissue.
     """
     found = {}
     for tissue in TISSUES:
@@ -79,15 +78,9 @@ def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def _predicted(rows: Sequence[Row]) -> float | None:
-    known = [row for row in rows if "predicted" in row and row["discs"]["soft tissue"]["shift"]]
-    if not known:
-        return None
+    known = [row for row in rows if "predicted" in row]
     weights = [len(row["discs"]["soft tissue"]["shift"]) for row in known]
-    removed, noise = (
-        np.average([row["predicted"][name] for row in known], weights=weights) for name in ("removed", "noise")
-    )
-    seen = np.average([np.square(row["discs"]["soft tissue"]["noise"]).mean() for row in known], weights=weights)
-    return float(np.sqrt(removed * seen / noise))
+    return math.sqrt(np.average([row["predicted"] for row in known], weights=weights)) if any(weights) else None
 
 
 def truth_discs(repeated: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
