@@ -10,6 +10,8 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from bioatt.errors import InputError
 from bioatt_training.arms import ARMS, ArmName
 
+GRID_PATCH = 55
+"""Side of the paper's patches in pixels (§3.1)."""
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
@@ -135,6 +137,9 @@ class Config:
                 raise InputError(f"[{table}] {key} must be {least} or more")
         if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
             raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
+        side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
+        if 2 * optimiser.margin >= side:
+            raise InputError(f"[optimiser] margin leaves nothing of patches of {side} px: make it smaller")
         if data.sampling == "grid" and self.network.unshuffle > 1:
             raise InputError("[network] unshuffle needs patches of an even side, the grid's have 55: use 1")
         if ARMS[self.network.arm].whole != (data.sampling == "whole"):

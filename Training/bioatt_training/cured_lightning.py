@@ -8,5 +8,6 @@ import lightning  # noqa: E402
 import lightning.pytorch.callbacks as callbacks  # noqa: E402
 import lightning.pytorch.loggers as loggers  # noqa: E402
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
-__all__ = ["TorchCheckpointIO", "callbacks", "lightning", "loggers"]
+__all__ = ["TorchCheckpointIO", "callbacks", "lightning", "loggers", "rank_zero_only"]

@@ -15,7 +15,7 @@ from bioatt_training.arms import ARMS
 from bioatt_training.config import Config, NetworkConfig
 from bioatt_training.cured_lightning import lightning
 from bioatt_training.data.grid import cells
-from bioatt_training.objectives import LOSSES, interior, paper_metrics, relative_mse
+from bioatt_training.objectives import build_loss, interior, paper_metrics, relative_mse
 from bioatt_training.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -44,7 +44,8 @@ class Experiment(lightning.LightningModule):
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.run.compile:
             self.network.compile()
-        self.loss = LOSSES[config.optimiser.loss]
+        self.loss = build_loss(config.optimiser.loss, config.optimiser.floor_hu)
+        self._sums: dict[str, list[Tensor]] = {}
 
     def forward(self, low: Tensor, p: Tensor) -> Tensor:
         """Denoised patches (B, 1, H, W)."""
@@ -71,18 +72,25 @@ class Experiment(lightning.LightningModule):
         patches = [output, target]
         if self.config.data.sampling == "whole":
             patches = [cells(image) for image in patches]
-        self._log_mean(values, output.shape[0])
-        self._log_mean(paper_metrics(*patches), patches[0].shape[0])
+        self._add(values, output.shape[0])
+        self._add(paper_metrics(*patches), patches[0].shape[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Roots of the pooled squared errors; a plateau's learning rate."""
+        """Means over all processes' patches, roots of the pooled squared errors; a plateau's learning rate.
+
+        Lightning's own mean over processes rounds the number of patches.
+        """
+        sums = torch.stack([torch.stack(parts).double().cpu().sum(dim=0) for parts in self._sums.values()])
+        sums = self.trainer.strategy.reduce(sums.float().to(self.device), reduce_op="sum")
+        means = dict(zip(self._sums, (sums[:, 0] / sums[:, 1]).unbind(), strict=True))
+        self._sums = {}
         for name in ("val", "val_input"):
-            squared = self.trainer.callback_metrics[f"{name}_mse_hu2"]
-            self.log(f"{name}_rmse_hu", squared.sqrt(), prog_bar=name == "val", sync_dist=True)
-        if self.config.optimiser.schedule == "plateau" and not self.trainer.sanity_checking:
+            means[f"{name}_rmse_hu"] = means.pop(f"{name}_mse_hu2").sqrt()
+        self.log_dict(means, sync_dist=True)
+        if self.config.optimiser.schedule == "plateau":
             plateau = self.lr_schedulers()
             assert isinstance(plateau, ReduceLROnPlateau)
-            plateau.step(self.trainer.callback_metrics["val_loss"])
+            plateau.step(means["val_loss"])
 
     def configure_optimizers(self) -> Any:
         """The configuration's optimiser and schedule."""
@@ -106,6 +114,7 @@ class Experiment(lightning.LightningModule):
             words = [self.config.run.seed, phase, number, self.global_rank]
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 
-    def _log_mean(self, values: dict[str, Tensor], size: int) -> None:
-        named = {f"val_{name}": value for name, value in values.items()}
-        self.log_dict(named, on_epoch=True, batch_size=size, sync_dist=True)
+    def _add(self, values: dict[str, Tensor], size: int) -> None:
+        for name, value in values.items():
+            part = torch.stack([value.detach() * size, value.new_tensor(size)])
+            self._sums.setdefault(f"val_{name}", []).append(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from bioatt_training.cured_lightning import callbacks, lightning, loggers
 from bioatt_training.experiment import Experiment, arm_network
 from bioatt_training.history import History
 from bioatt_training.loaders import RunData
+from bioatt_training.progress import Progress
 
 __all__ = ["Config", "epoch_model", "export", "fit"]
 
@@ -31,9 +33,11 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
 
     The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
     node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
-    Raises InputError where configuration and data do not fit, and RuntimeError for a run whose losses are no numbers.
+    Raises InputError where configuration and data do not fit, and where the losses are no numbers.
     """
     tune_cpu()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     _claim(folder, config)
     lightning.seed_everything(config.run.seed, workers=True)
     data = RunData(config)
@@ -54,16 +58,20 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         val_check_interval=data.epoch_steps,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
+        log_every_n_steps=min(50, data.epoch_steps),
         gradient_clip_val=config.optimiser.gradient_clip or None,
         deterministic="warn" if config.run.deterministic else False,
         enable_model_summary=False,
+        enable_progress_bar=False,  # Lightning's counts its own epochs, of which a run is one
     )
     last = folder / LAST
-    trainer.fit(experiment, datamodule=data, ckpt_path=last if last.is_file() else None)
+    try:
+        trainer.fit(experiment, datamodule=data, ckpt_path=last if last.is_file() else None)
+    except SystemExit:
+        raise KeyboardInterrupt from None  # which Lightning turned into an exit of status 1
     if trainer.is_global_zero:
         if not (folder / BEST).is_file():
-            raise RuntimeError("no validation gave a number: lower the learning rate, or look at the data")
+            raise InputError("no validation of the run gave a number: lower the learning rate")
         for epoch in config.run.keep_epochs:
             if (folder / epoch_checkpoint(epoch)).is_file():
                 export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
@@ -81,7 +89,7 @@ def epoch_model(config: Config, folder: Path, epoch: int) -> Path:
 
 
 def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
-    chosen = [History(folder, epoch_steps), callbacks.LearningRateMonitor("step")]
+    chosen: list[Any] = [History(folder, epoch_steps), callbacks.LearningRateMonitor("step"), Progress(epoch_steps)]
     if config.run.ema_decay:
         chosen.append(callbacks.EMAWeightAveraging(decay=config.run.ema_decay))
     if config.optimiser.early_stop:

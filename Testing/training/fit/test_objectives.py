@@ -1,13 +1,88 @@
-"""Losses weigh what their names promise."""
+"""Losses and the paper's metrics."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bioatt_training.objectives import build_loss, faithful, relative_mse
+from bioatt_training.objectives import (
+    LOSSES,
+    build_loss,
+    faithful,
+    interior,
+    paper_metrics,
+    relative_mse,
+    ssim,
+    ssim_mix,
+)
+
 
 TARGET = torch.zeros(1, 1, 32, 32)
+
+
+@pytest.fixture
+def images():
+    """Two patches: output, target, low."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(2, 1, 55, 55, generator=generator).cumsum(dim=3) * 0.1
+    noise = torch.randn(2, 1, 55, 55, generator=generator) * torch.tensor([0.02, 0.2]).view(2, 1, 1, 1)
+    return target + noise / 2, target, target + noise
+
+
+def test_losses_grow_with_the_error(images):
+    _, target, low = images
+    for name, loss in LOSSES.items():
+        assert loss(target, target, low) < loss(target + 0.1, target, low) < loss(target + 0.2, target, low), name
+    assert LOSSES["mse"](target + 3, target, low) == pytest.approx(9, rel=1e-5)
+
+
+def test_the_relative_loss_weighs_all_noise_levels_alike():
+    """Half the input's error is a quarter of its square, for a patch of 5 HU as for one of 100 HU."""
+    target, noise = torch.zeros(2, 1, 8, 8), torch.tensor([0.05, 1.0]).view(2, 1, 1, 1)
+    loss = LOSSES["relative_mse"]
+    assert loss(noise / 2, target, noise) == pytest.approx(0.25, rel=0.01)
+    quiet, loud = noise.clone(), noise.clone()
+    quiet[0], loud[1] = 0, 0
+    assert loss(quiet, target, noise) == pytest.approx(float(loss(loud, target, noise)), rel=0.02)
+
+
+def test_ssim_is_scikit_image_s(images):
+    output, target, _ = images
+    for computed, one, other in zip(ssim(output, target), output[:, 0].numpy(), target[:, 0].numpy(), strict=True):
+        assert float(computed) == pytest.approx(structural_similarity(other, one, data_range=1.0), abs=1e-4)
+
+
+def test_the_ssim_mix_has_its_formula(images):
+    output, target, low = images
+    expected = 0.84 * (1 - ssim(output, target).mean()) + 0.16 * (output - target).abs().mean()
+    assert ssim_mix(output, target, low) == pytest.approx(float(expected))
+    assert ssim_mix(target, target, low) == pytest.approx(0, abs=1e-5)
+
+
+def test_losses_give_gradients_everywhere(images):
+    output, target, low = images
+    for name, loss in LOSSES.items():
+        changed = output.clone().requires_grad_()
+        loss(changed, target, low).backward()
+        assert torch.isfinite(changed.grad).all(), name
+        assert (changed.grad[..., 3:48, 3:48] != 0).any(), name
+
+
+def test_paper_metrics_are_means_over_patches(images):
+    output, target, _ = images
+    a, b = output[:, 0].numpy(), target[:, 0].numpy()
+    metrics = paper_metrics(output, target)
+    assert float(metrics["rmse"]) == pytest.approx(np.sqrt(((a - b) ** 2).mean(axis=(1, 2))).mean(), rel=1e-5)
+    psnr = [peak_signal_noise_ratio(other, one, data_range=1.0) for one, other in zip(a, b, strict=True)]
+    assert float(metrics["psnr"]) == pytest.approx(np.mean(psnr), rel=1e-5)
+    assert torch.isfinite(paper_metrics(target, target)["psnr"])
+
+
+def test_the_margin_is_left_out():
+    assert interior(torch.zeros(1, 1, 50, 40), 20).shape == (1, 1, 10, 0)
+    assert interior(torch.zeros(1, 1, 50, 40), 0).shape == (1, 1, 50, 40)
 
 
 def noise(hu: float) -> torch.Tensor:

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from bioatt.errors import InputError
+    from bioatt_training.cured_lightning import rank_zero_only
     from bioatt_training.fit import Config, fit
 
     if args.devices < 1 or args.nodes < 1:
@@ -35,4 +36,5 @@ def run(args: argparse.Namespace) -> None:
         config = replace(config, run=replace(config.run, seed=args.seed))
     if args.bank:
         config = replace(config, data=replace(config.data, bank=args.bank))
-    print(fit(config, Path(args.out), devices=args.devices, nodes=args.nodes))
+    model = fit(config, Path(args.out), devices=args.devices, nodes=args.nodes)
+    rank_zero_only(print)(model)

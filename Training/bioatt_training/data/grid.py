@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.bank import Bank
+from bioatt_training.config import GRID_PATCH
 
-PATCH, SIDE = 55, 9
+PATCH, SIDE = GRID_PATCH, 9
 
 
 class SliceDataset(Dataset):

@@ -1,0 +1,119 @@
+"""kill −9 at any moment, and the run ends as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from bioatt.models import read_model
+from bioatt_training.fit import fit
+from bioatt_training.history import COLUMNS, FILE, read_history
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+
+KILLED_AT_STEP = """
+import os, pickle, signal, sys
+from bioatt_training.experiment import Experiment
+from bioatt_training.fit import fit
+
+def training_step(self, *batch, real=Experiment.training_step):
+    if self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, *batch)
+
+Experiment.training_step = training_step
+fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
+"""
+
+KILLED_WHILE_WRITING = """
+import os, pickle, signal, sys
+from bioatt_training import checkpoints
+from bioatt_training.fit import fit
+
+class Dying:
+    def __init__(self, real): self.__dict__["real"] = real
+    def __getattr__(self, name): return getattr(self.real, name)
+    def save(self, held, stream):
+        if held["global_step"] == {step}:
+            stream.write(b"half of a checkpoint")
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.real.save(held, stream)
+
+checkpoints.torch = Dying(checkpoints.torch)
+fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
+"""
+
+
+def run_until_killed(script, config, folder):
+    import pickle
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], input=pickle.dumps(config), capture_output=True, timeout=300
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+
+
+def assert_same_end(config, whole, resumed):
+    """Weights and every line of metrics.csv."""
+    expected, actual = (read_model(fit(config, folder)) for folder in (whole, resumed))
+    for name, value in expected.network.state_dict().items():
+        torch.testing.assert_close(actual.network.state_dict()[name], value, rtol=0, atol=1e-6)
+    lines = [read_history(folder) for folder in (whole, resumed)]
+    assert len(lines[0]) == len(lines[1]) == 3
+    for one, other in zip(*lines, strict=True):
+        assert [other[name] for name in COLUMNS] == pytest.approx([one[name] for name in COLUMNS], rel=1e-6, abs=1e-6)
+    assert actual.metadata["metrics"] == expected.metadata["metrics"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "step"),
+    [
+        ({"sampling": "random"}, 9),
+        ({"sampling": "grid", "epochs": 3, "schedule": "plateau", "early_stop": 7, "monitor": "val_loss"}, 9),
+        ({"sampling": "grid", "epochs": 3, "schedule": "halving", "halve_every": 1, "arm": "random"}, 13),
+    ],
+    ids=["random", "grid", "random arm"],
+)
+def test_killed_in_mid_epoch(tiny, tmp_path, options, step):
+    """Killed one step after a checkpoint within the second or third epoch."""
+    config = tiny(**options)
+    run_until_killed(KILLED_AT_STEP.format(step=step), config, tmp_path / "killed")
+    assert (tmp_path / "killed" / "last.ckpt").is_file()
+    assert_same_end(config, tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [6, 8], ids=["after validation", "in mid-epoch"])
+def test_killed_while_a_checkpoint_is_written(tiny, tmp_path, step):
+    """The checkpoint before is still there."""
+    config = tiny(sampling="grid", epochs=3)
+    run_until_killed(KILLED_WHILE_WRITING.format(step=step), config, tmp_path / "killed")
+    held = torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)
+    assert held["global_step"] == {6: 4, 8: 6}[step]
+    assert_same_end(config, tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_killed_from_outside_at_no_chosen_moment(tiny, tmp_path):
+    import pickle
+
+    config = tiny(epochs=3, sampling="grid", repeats=5, save_every=7)
+    script = KILLED_AT_STEP.format(step=-1)
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], stdin=subprocess.PIPE)
+    pickle.dump(config, process.stdin)
+    process.stdin.close()
+    limit = time.monotonic() + 120
+    while not (tmp_path / "killed" / FILE).is_file() and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(int.from_bytes(os.urandom(1)) / 500)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert_same_end(config, tmp_path / "whole", tmp_path / "killed")
