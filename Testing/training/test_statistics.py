@@ -33,21 +33,32 @@ def test_values_that_are_missing_are_left_out():
 
 
 def test_one_row_is_the_interval_of_that_row():
-    values = RNG.normal(size=12)
+    values = RNG.normal(size=40)
     np.testing.assert_allclose(crossed_interval(values), interval(values), atol=0.06)
 
 
 def test_seeds_and_patients_both_widen_the_interval():
-    """Variance of a resampled mean: rows' and columns' own, each over its number (Owen 2007, theorem 1)."""
-    rows, columns = RNG.normal(size=(8, 1)), RNG.normal(size=(1, 20))
+    """Of many seeds and patients: variance of the mean is the rows' and the columns' own, each over its number."""
+    rows, columns = RNG.normal(size=(60, 1)), RNG.normal(size=(1, 80))
     widths = []
     for table in (rows + 0 * columns, 0 * rows + columns, rows + columns):
         mean, low, high = crossed_interval(table)
         assert mean == pytest.approx(table.mean())
         widths.append(high - low)
-    assert widths[0] == pytest.approx(2 * 1.96 * rows.std() / np.sqrt(8), rel=0.15)
-    assert widths[1] == pytest.approx(2 * 1.96 * columns.std() / np.sqrt(20), rel=0.15)
-    assert widths[2] == pytest.approx(np.hypot(*widths[:2]), rel=0.15)
+    assert widths[0] == pytest.approx(2 * 1.96 * rows.std() / np.sqrt(60), rel=0.1)
+    assert widths[1] == pytest.approx(2 * 1.96 * columns.std() / np.sqrt(80), rel=0.1)
+    assert widths[2] == pytest.approx(np.hypot(*widths[:2]), rel=0.1)
+
+
+@pytest.mark.parametrize(("seed_sd", "patient_sd"), [(1.0, 0.1), (0.1, 1.0), (0.5, 1.0)])
+def test_three_seeds_cover_the_truth_too(seed_sd, patient_sd):
+    """No effect in truth: whether seeds, patients or both make the difference, few intervals leave zero."""
+    rng = np.random.default_rng(3)
+    covered = []
+    for _ in range(200):
+        table = rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, patient_sd, (1, 15)) + rng.normal(0, 0.3, (3, 15))
+        covered.append(not excludes_zero(crossed_interval(table)))
+    assert np.mean(covered) > 0.9
 
 
 def test_a_missing_cell_leaves_its_row_and_column_in():

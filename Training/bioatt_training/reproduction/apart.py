@@ -12,10 +12,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bioatt.errors import BioAttError
+
 PRELOADED = "bioatt_training.reproduction.one_run"
 
 
-class RunError(Exception):
+class RunError(BioAttError):
     """What went wrong in the other process, in one line."""
 
 

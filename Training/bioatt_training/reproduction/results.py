@@ -75,7 +75,8 @@ class Results:
 
     def learned(self, arm: str) -> bool:
         """Whether the arm's models are nearer to the scan than their input: in a run too short they are not yet."""
-        return self.interval(arm, "protocol/rmse")[0] < self.interval(arm, "protocol/rmse_low")[0]
+        after, before = (np.nanmean(self.table(arm, f"protocol/rmse{suffix}")) for suffix in ("", "_low"))
+        return bool(after < before)
 
     def difference(self, first: str, second: str, figure: str) -> dict[str, Any] | None:
         """first − second on the seeds of both, paired by seed and patient; None without a common seed.

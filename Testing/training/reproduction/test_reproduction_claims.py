@@ -1,0 +1,129 @@
+"""The report says what the numbers say: made-up results both ways."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from bioatt_training.reproduction.claims import claims, prior_sentence
+from bioatt_training.reproduction.results import Results, Run
+
+PATIENTS = [f"p{n}" for n in range(12)]
+LEVEL = {"rmse": 0.04, "psnr": 29.0, "ssim": 0.7}
+
+
+def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0.1, spread=0.1):
+    """A run whose SSIM is `gain` above, RMSE gain/10 below and PSNR 10·gain above those of every other arm."""
+    patient = np.random.default_rng(7).normal(0, 0.02, len(PATIENTS))  # the same patients in every run
+    noise = np.random.default_rng([seed, len(arm), ord(arm[0])]).normal(0, 1e-4, (3, len(PATIENTS)))
+    rows = []
+    for k, name in enumerate(PATIENTS):
+        values = {
+            "protocol/rmse": LEVEL["rmse"] + patient[k] / 4 - gain / 10 + noise[0, k] / 10,
+            "protocol/psnr": LEVEL["psnr"] + 40 * patient[k] + 10 * gain + 10 * noise[1, k],
+            "protocol/ssim": LEVEL["ssim"] + patient[k] + gain + noise[2, k],
+            "protocol/rmse_low": low_rmse,
+            "full/rmse_hu": 20 - 100 * gain,
+        }
+        rows.append({"patient": name, "slices": 1, "values": values, "protocol": {}})
+    history = [{"epoch": n + 1, "val_ssim": value} for n, value in enumerate(ssim)]
+    attention = [{"epoch": 3, "stage": "middle", "saturated": saturated, "organ_spread": spread}]
+    return Run({"patients": rows, "protocol": {}}, history, {"attention": attention})
+
+
+def results(seeds=3, **gains):
+    """Runs of the arms that are named, each with its gain."""
+    return Results({(arm, seed): run(arm, seed, gain) for arm, gain in gains.items() for seed in range(1, seeds + 1)})
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.003, "prior helps here"), (-0.003, "prior harms here")])
+def test_the_sentence_follows_the_numbers(gain, said):
+    sentence = prior_sentence(results(bioatt=gain, uniform=0, random=0))
+    assert said in sentence
+    assert "3 seeds, 12 patients" in sentence
+    assert "; RMSE" in sentence or "(RMSE" in sentence
+    assert f"{gain:+.3f}" in sentence
+
+
+def test_seeds_that_do_not_agree_show_no_effect():
+    found = dict(results(bioatt=0, uniform=0, random=0).runs)
+    for seed, gain in ((1, 0.003), (2, 0.001), (3, -0.002)):
+        found["bioatt", seed] = run("bioatt", seed, gain)
+    sentence = prior_sentence(Results(found))
+    assert "No effect of the anatomical prior on SSIM can be shown" in sentence
+    assert "are ruled out" in sentence
+    assert "RMSE" not in sentence
+
+
+def test_controls_that_differ_are_said_to():
+    assert "controls do not agree" in prior_sentence(results(bioatt=0.003, uniform=0, random=0.006))
+
+
+def test_one_seed_and_too_short_runs_prove_nothing():
+    assert "cannot be told from one seed" in prior_sentence(results(1, bioatt=0.003, uniform=0, random=0))
+    short = {(arm, n): run(arm, n, low_rmse=0.01) for arm in ("bioatt", "uniform", "random") for n in (1, 2)}
+    assert "too short to learn" in prior_sentence(Results(short))
+    assert {claim.verdict for claim in claims(Results(short))[:6]} <= {"open", "not run"}
+
+
+def test_what_has_not_run_is_said():
+    assert "cannot be said yet" in prior_sentence(results(bioatt=0.1))
+    assert "only uniform weights have run" in prior_sentence(results(bioatt=0.003, uniform=0))
+    assert claims(results(base=0, uniform=0))[3].verdict == "not run"
+
+
+def test_claims_follow_the_numbers():
+    as_paper = results(base=-0.005, channel=0.004, spatial=0.001, whole=-0.01, uniform=0, random=0, bioatt=0.003)
+    verdicts = [claim.verdict for claim in claims(as_paper)]
+    assert verdicts[0] == "agrees"  # attention over base
+    assert verdicts[1] == "does not agree"  # channel's SSIM is above BioAtt's here
+    assert verdicts[2] == "agrees"  # channel before BioAtt
+    assert verdicts[3] == "agrees"  # patches over whole slices
+    assert verdicts[4] == "agrees"  # BioAtt's SSIM over its controls
+    assert verdicts[5] == "agrees"  # same RMSE and PSNR: 0.0003 and 0.03 dB
+    otherwise = results(base=0.005, channel=0, spatial=0, whole=0.02, uniform=0.03, random=0.03, bioatt=0)
+    assert [claim.verdict for claim in claims(otherwise)][:6] == [
+        *["does not agree"] * 2,
+        "open",
+        *["does not agree"] * 3,
+    ]
+    assert "on whole test slices RMSE +2.00 HU" in claims(otherwise)[3].found
+
+
+def test_courses_and_attention_follow_the_numbers():
+    runs = {
+        ("bioatt", 1): run("bioatt", 1, ssim=(0.5, 0.6, 0.7), saturated=0.1, spread=0.2),
+        ("spatial", 1): run("spatial", 1, ssim=(0.5, 0.7, 0.6)),
+        ("uniform", 1): run("uniform", 1, saturated=0.9, spread=0.1),
+        ("random", 1): run("random", 1, saturated=0.8, spread=0.1),
+    }
+    assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["agrees"] * 4
+    runs["bioatt", 1] = run("bioatt", 1, ssim=(0.5, 0.7, 0.6), saturated=0.9, spread=0.05)
+    runs["spatial", 1] = run("spatial", 1, ssim=(0.5, 0.6, 0.7))
+    assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["does not agree"] * 4
+
+
+def test_differences_are_paired_by_seed_and_patient():
+    """Seeds that only one arm has do not count; the patients' own level cancels."""
+    found = results(bioatt=0.002, uniform=0)
+    runs = {key: one for key, one in found.runs.items() if key != ("uniform", 2)}
+    test = Results(runs).difference("bioatt", "uniform", "protocol/ssim")
+    assert (test["seeds"], test["pairs"]) == (2, 12)
+    assert len(test["by_seed"]) == 2
+    assert test["difference"][0] == pytest.approx(0.002, abs=1e-4)
+    assert test["difference"][2] - test["difference"][1] < 5e-4
+    a, b = (Results(runs).table(arm, "protocol/ssim", [1, 3]).mean(axis=0) for arm in ("bioatt", "uniform"))
+    assert test["wilcoxon_p"] == pytest.approx(wilcoxon(a, b).pvalue)
+
+
+def test_values_that_some_patients_lack():
+    """A patient without a value in one arm is left out of the pairs, not of the run."""
+    found = results(2, bioatt=0.0, uniform=0.0)
+    for seed in (1, 2):
+        found.runs["bioatt", seed].evaluation["patients"][0]["values"]["full/rmse_hu"] = None
+    assert found.difference("bioatt", "uniform", "full/rmse_hu")["pairs"] == 11
+    assert np.isnan(found.table("bioatt", "full/rmse_hu")[:, 0]).all()
+    assert json.dumps(found.plain())
