@@ -78,7 +78,7 @@ def ssim_mix(output: Tensor, target: Tensor, low: Tensor, weight: float = 0.84) 
     return weight * (1 - ssim(output, target).mean()) + (1 - weight) * torch.mean(torch.abs(output - target))
 
 
-LOSSES: Mapping[LossName, Loss] = {
+LOSSES: Mapping[LossName, Callable[..., Tensor]] = {
     "mse": mse,
     "relative_mse": relative_mse,
     "faithful": faithful,

@@ -1,9 +1,8 @@
-"""A run learns, exports what it validated, and goes on where it was killed."""
+"""A run learns, exports what it validated best, stops when it should, and goes on where it was interrupted."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,107 +10,129 @@ import torch
 
 from bioatt.errors import InputError
 from bioatt.models import read_model
-from bioatt_training.bank import Slice
-from bioatt_training.fit import Config, fit
-from bioatt_training.objectives import LOSSES, interior
+from bioatt_training.arms import ARMS
+from bioatt_training.experiment import Experiment
+from bioatt_training.fit import epoch_model, fit
+from bioatt_training.history import COLUMNS, read_history
 from bioatt_training.prior_perturbation import perturb
 
-TOML = """
-[run]
-name = "tiny"
-version = "1"
-validate_every = 10
-ema_decay = 0.5
-[network]
-arm = "bioatt"
-filters = 4
-[optimiser]
-steps = 20
-learning_rate = 3e-3
-margin = 4
-[data]
-bank = "{bank}"
-patch = 40
-batch = 2
-validation_patches = 4
-"""
+
+def weights(path):
+    return read_model(path).network.state_dict()
 
 
-@pytest.fixture
-def config(tmp_path):
-    """A configuration over a bank of two slices with noise of 60 HU."""
-    bank = tmp_path / "bank"
-    bank.mkdir()
-    rng = np.random.default_rng(0)
-    target = np.full((2, 64, 64), 40, np.int16)
-    target.tofile(bank / "target.bin")
-    rng.normal(scale=60, size=target.shape).astype(np.int16).tofile(bank / "noise.bin")
-    np.save(bank / "prior.npy", np.full((2, 17), 1 / 17, np.float32))
-    slices = [
-        Slice("s", name, part, 0.8, 3.0, "B30", 12.0, offset, (64, 64))
-        for name, part, offset in (("a", "train", 0), ("b", "validation", 64 * 64))
-    ]
-    names = [f"d{n}" for n in range(17)]
-    header = {"descriptor_set": "paper17", "descriptors": names, "prior": "embedded"}
-    (bank / "bank.json").write_text(json.dumps({**header, "slices": [asdict(one) for one in slices]}))
-    path = tmp_path / "tiny.toml"
-    path.write_text(TOML.format(bank=bank.as_posix()))
-    return Config.read(path)
-
-
-@pytest.mark.slow
-def test_a_run_learns_and_exports_a_model(config, tmp_path):
-    longer = replace(config, optimiser=replace(config.optimiser, steps=60))
-    model = read_model(fit(longer, tmp_path / "run"))
+def test_a_run_learns_and_exports_a_model(tiny, tmp_path):
+    model = read_model(fit(tiny(steps=60, validate_every=10), tmp_path / "run"))
     assert model.network.filters == 4
     assert model.descriptors[0] == "d0"
     assert model.metadata["training"]["kernels"] == ["B30"]
-    log = next((tmp_path / "run").rglob("metrics.csv")).read_text().splitlines()
-    columns = log[0].split(",")
-    values = [float(line.split(",")[columns.index("val_rmse_hu")] or "nan") for line in log[1:]]
-    values = [value for value in values if value == value]
-    assert len(values) == 6
-    assert min(values) < values[0]
+    lines = read_history(tmp_path / "run")
+    assert [(line["epoch"], line["step"]) for line in lines] == [(n, 10 * n) for n in range(1, 7)]
+    assert lines[-1]["val_rmse_hu"] < 0.98 * lines[0]["val_rmse_hu"]
+    assert lines[-1]["val_psnr"] > lines[0]["val_psnr"]
+    assert tuple(lines[0]) == COLUMNS
 
 
-@pytest.mark.slow
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(config, tmp_path, monkeypatch):
-    """Killed after its first validation, it resumes from the checkpoint there."""
-    from bioatt_training.experiment import Experiment
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_every_arm_trains_a_pass_over_the_grid_or_whole_slices(tiny, tmp_path, arm):
+    config = tiny(sampling="grid", epochs=1, ema_decay=0.0, margin=0).of_arm(arm)
+    model = read_model(fit(config, tmp_path / "run"))
+    assert (model.network.arm, model.network.weighting) == (ARMS[arm].network, ARMS[arm].weighting)
+    assert bool(model.descriptors) == (ARMS[arm].network == "bioatt")
+    assert model.metadata["training"]["arm"] == arm
+    assert read_history(tmp_path / "run")[0]["step"] == 6  # 24 patches in fours, or six slices
 
-    expected = read_model(fit(config, tmp_path / "whole")).network.state_dict()
 
-    real = Experiment.training_step
+def test_metrics_are_those_of_the_patches(tiny, tmp_path):
+    """Without a step that changes anything, the validation is that of the given weights over the whole grid."""
+    first = fit(tiny(sampling="grid", epochs=1, margin=0), tmp_path / "first")
+    still = tiny(sampling="grid", epochs=1, margin=0, learning_rate=1e-12, initial=str(first), validation_patches=0)
+    fit(still, tmp_path / "second")
+    line = read_history(tmp_path / "second")[0]
+    from bioatt_training.data.grid import GridDataset
+    from bioatt_training.loaders import RunData
+    from bioatt_training.objectives import paper_metrics
 
-    def killed(self, batch, number):
+    items = GridDataset(RunData(still).bank, "validation")
+    low, target, p = (torch.stack(parts) for parts in zip(*(items[n] for n in range(len(items))), strict=True))
+    with torch.no_grad():
+        expected = paper_metrics(read_model(first).network(low, p), target)
+    for name, value in expected.items():
+        assert line[f"val_{name}"] == pytest.approx(float(value), rel=1e-4)
+    assert line["val_input_rmse_hu"] == pytest.approx(float((low - target).square().mean().sqrt()) * 500, rel=1e-4)
+
+
+def test_the_best_epoch_is_exported_and_those_to_keep(tiny, tmp_path):
+    """The learning rate of the later epochs spoils the weights."""
+    config = tiny(sampling="grid", epochs=3, ema_decay=0.0, keep_epochs=(1, 3), schedule="constant", learning_rate=0.3)
+    best = fit(config, tmp_path / "run")
+    scores = [line["val_relative"] for line in read_history(tmp_path / "run")]
+    assert read_model(best).metadata["metrics"]["best_step"] == 6 * (1 + int(np.nanargmin(scores)))
+    kept = [read_model(epoch_model(config, tmp_path / "run", epoch)) for epoch in (1, 3)]
+    assert [model.metadata["metrics"]["best_step"] for model in kept] == [6, 18]
+    assert not epoch_model(config, tmp_path / "run", 2).exists()
+
+
+def test_a_run_without_progress_stops_early_and_knows_it_on_resuming(tiny, tmp_path):
+    still = {"learning_rate": 1e-12, "early_stop": 2, "min_delta": 1e-3, "ema_decay": 0.0}
+    config = tiny(sampling="grid", epochs=9, monitor="val_loss", **still)
+    fit(config, tmp_path / "run")
+    assert len(read_history(tmp_path / "run")) == 3
+    fit(config, tmp_path / "run")
+    assert len(read_history(tmp_path / "run")) == 3
+
+
+def test_losses_that_are_no_numbers_are_said(tiny, tmp_path):
+    with pytest.raises(InputError, match="learning rate"):
+        fit(tiny(learning_rate=1e12, schedule="constant", gradient_clip=0.0, ema_decay=0.0), tmp_path / "run")
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch):
+    """Ctrl-C after a validation: KeyboardInterrupt comes out, and the same call goes on."""
+    config = tiny()
+    expected = weights(fit(config, tmp_path / "whole"))
+
+    def interrupted(self, batch, number, real=Experiment.training_step):
         if self.global_step == 13:
             raise KeyboardInterrupt
         return real(self, batch, number)
 
-    monkeypatch.setattr(Experiment, "training_step", killed)
-    with pytest.raises((SystemExit, KeyboardInterrupt)):
-        fit(config, tmp_path / "killed")
-    monkeypatch.setattr(Experiment, "training_step", real)
-    actual = read_model(fit(config, tmp_path / "killed")).network.state_dict()
+    with monkeypatch.context() as patched:
+        patched.setattr(Experiment, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "killed")
+    actual = weights(fit(config, tmp_path / "killed"))
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-6)
 
 
-def test_a_folder_of_another_run_is_refused(config, tmp_path):
+def test_a_seed_is_a_run(tiny, tmp_path):
+    config = tiny(steps=6)
+    first, again = (weights(fit(config, tmp_path / name)) for name in ("first", "again"))
+    other = weights(fit(replace(config, run=replace(config.run, seed=2)), tmp_path / "other"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_folder_of_another_run_is_refused(tiny, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="another configuration"):
-        fit(config, tmp_path / "run")
+        fit(tiny(), tmp_path / "run")
 
 
-def test_a_run_starts_from_given_weights(config, tmp_path):
-    first = fit(config, tmp_path / "first")
-    started = replace(config, run=replace(config.run, initial=str(first)), optimiser=replace(config.optimiser, steps=1))
-    started = replace(started, optimiser=replace(started.optimiser, learning_rate=1e-9))
-    started = replace(started, run=replace(started.run, validate_every=1))
-    again = read_model(fit(started, tmp_path / "second")).network.state_dict()
-    for name, value in read_model(first).network.state_dict().items():
+def test_a_run_starts_from_given_weights(tiny, tmp_path):
+    first = fit(tiny(), tmp_path / "first")
+    started = tiny(initial=str(first), steps=1, validate_every=1, learning_rate=1e-9)
+    again = weights(fit(started, tmp_path / "second"))
+    for name, value in weights(first).items():
         torch.testing.assert_close(again[name], value, rtol=0, atol=1e-5)
+
+
+def test_a_compiled_network_keeps_its_names(tiny):
+    plain, compiled = (Experiment(tiny(compile=compile), 17, 18, 6) for compile in (False, True))
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    assert compiled.network._compiled_call_impl is not None
 
 
 def test_perturbed_priors_stay_distributions():

@@ -18,7 +18,6 @@ from bioatt_training.objectives import (
     ssim_mix,
 )
 
-
 TARGET = torch.zeros(1, 1, 32, 32)
 
 
