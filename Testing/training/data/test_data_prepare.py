@@ -12,6 +12,7 @@ from bioatt.tomography import kernel_named
 from bioatt.volume import Volume, write_volume
 from bioatt_training.bank import Bank
 from bioatt_training.cli import main
+from bioatt_training.data import prepare as prepare_module
 from bioatt_training.data.grid import PATCH, GridDataset
 from bioatt_training.data.layouts import find_scans
 from bioatt_training.data.prepare import Plan, prepare
@@ -144,7 +145,57 @@ def test_wrong_units_and_missing_rescale_are_named(tmp_path, pair, series):
     assert "without their rescale" in reasons["norescale"]
 
 
-def test_nothing_is_left_after_an_error(pairs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interrupted_call_goes_on_and_gives_the_same_bank(pairs, tmp_path, pair, monkeypatch, after):
+    for side, hu in zip(("low", "full"), pair(0), strict=True):  # a note that has to survive
+        write_volume(Volume(np.concatenate([hu, hu[:2]]), **GRID), pairs / side / "case0.nrrd")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected, listed = made(pairs, whole, target=kernel_named("B10"))
+
+    checked = []
+
+    def interrupted(*hu):
+        if len(checked) == after:
+            raise KeyboardInterrupt
+        checked.append(hu)
+
+    monkeypatch.setattr("bioatt_training.data.prepare.check_pair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(pairs, tmp_path, target=kernel_named("B10"))
+    assert not (tmp_path / "bank").exists()
+    with (tmp_path / "bank.partial" / "noise.bin").open("ab") as stream:
+        stream.write(b"half a slice")
+    with (tmp_path / "bank.partial" / "journal.jsonl").open("a") as stream:
+        stream.write('{"name": "half a li')
+    monkeypatch.setattr("bioatt_training.data.prepare.check_pair", lambda *hu: checked.append(hu))
+    bank, listing = made(pairs, tmp_path, target=kernel_named("B10"))
+    assert len(checked) == 3, "what was done is not done again"
+    assert bank.header == expected.header
+    assert listing.left_out == listed.left_out
+    np.testing.assert_array_equal(bank.prior, expected.prior)
+    for name in ("target.bin", "noise.bin", "softened.bin"):
+        assert (tmp_path / "bank" / name).read_bytes() == (whole / "bank" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "pairs", "whole"]
+
+
+def test_another_plan_begins_anew(pairs, tmp_path, monkeypatch):
+    def interrupted(scan):
+        if scan.name == "case1":
+            raise KeyboardInterrupt
+        return read(scan)
+
+    read = prepare_module._read
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made(pairs, tmp_path, most_slices=2)
+    assert (tmp_path / "bank.partial").is_dir()
+    bank, _ = made(pairs, tmp_path)
+    assert len(bank.slices) == 12
+
+
+def test_nothing_is_left_after_an_error_at_the_first_scan(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("bioatt_training.data.prepare.check_pair", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         made(pairs, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ class Plan:
 
 
 def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], None] = log.info) -> int:
-    """Write the bank of a listing's scans and return its number of slices.
+    """Write the bank of a listing's scans and return its number of slices; interrupted and called again, it goes on.
 
     What cannot be used is added to `listing.left_out`. Raises InputError where nothing is left, or as `split`.
     """
@@ -78,21 +79,29 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
         "split": plan.split.name if isinstance(plan.split, Path) else plan.split,
         "left_out": listing.left_out,
     }
-    with BankWriter(folder, header, softened=plan.target is not None) as writer:
+    work = hashlib.sha256(repr((plan, part_of, listing.scans)).encode()).hexdigest()
+    with BankWriter(folder, header, softened=plan.target is not None, work=work) as writer:
         seen: set[str] = set()
         for number, scan in enumerate(listing.scans):
+            name, known, before = f"{number} {scan.name}", len(listing.left_out), frozenset(seen)
+            if name in writer.done:
+                listing.left_out += [(what, why) for what, why in writer.done[name]["left_out"]]
+                seen.update(writer.done[name]["seen"])
+                continue
             rng = np.random.default_rng([plan.seed, number])
             try:
                 added = _add_scan(writer, scan, part_of.get(scan.patient), plan, source, rng, seen, listing)
+                say(f"{scan.name}: {added} slices, {part_of.get(scan.patient, 'by slice order')}")
             except InputError as error:
                 listing.leave_out(scan.name, str(error))
-                continue
-            say(f"{scan.name}: {added} slices, {part_of.get(scan.patient, 'by slice order')}")
+            writer.finish(name, {"left_out": listing.left_out[known:], "seen": sorted(seen - before)})
         if not writer.slices:
             what, why = listing.left_out[-1] if listing.left_out else (listing.kind, "no slices")
             raise InputError(f"no scan could be used; the last, {what}: {why}")
         for number in range(plan.phantoms):
-            say(f"{_add_phantom(writer, number, plan, source)}: train")
+            if (name := f"phantom {number}") not in writer.done:
+                say(f"{_add_phantom(writer, number, plan, source)}: train")
+                writer.finish(name)
         return len(writer.slices)
 
 
