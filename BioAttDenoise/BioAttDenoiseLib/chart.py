@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -25,12 +27,21 @@ COLORS = (
     (0.0, 0.45, 0.70),
 )
 """Okabe and Ito's colors, told apart by color-blind readers too."""
+SELECTED = "dataSelected(vtkStringArray*, vtkCollection*)"
+"""What Slicer's plot view says when a bar is clicked (VTK's chart selects no point of a line by a click). It has no
+signal for double clicks; the first click of one is a click.
+"""
 
 
 class PriorChart:
-    """Tables and charts of one volume's prior. The table along z is saved with the scene; the charts are made anew."""
+    """Tables and charts of one volume's prior. The table along z is saved with the scene; the charts are made anew.
 
-    def __init__(self) -> None:
+    onOrgan(name) is called when an organ's bar is clicked.
+    """
+
+    def __init__(self, onOrgan: Callable[[str], None] = lambda name: None) -> None:
+        self.onOrgan = onOrgan
+        self._heard: list[Any] = []
         self.prior: SlicePrior | None = None
         self.along_z: Any = None
         self._nodes: dict[str, Any] = {}
@@ -97,6 +108,7 @@ class PriorChart:
             view = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode")
             if view is not None:
                 view.SetPlotChartNodeID(self._nodes[chart].GetID())
+        self._listen()
 
     def clear(self) -> None:
         """Take the charts out of the scene; the table along z stays where an output refers to it."""
@@ -104,6 +116,30 @@ class PriorChart:
             if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
         self._nodes, self.prior, self.along_z, self.index = {}, None, None, None
+
+    def deafen(self) -> None:
+        """Listen to clicks no more: the views may go away."""
+        for view in self._heard:
+            view.disconnect(SELECTED, self._selected)
+        self._heard = []
+
+    def _listen(self) -> None:
+        manager = slicer.app.layoutManager()
+        for widget in (manager.plotWidget(number) for number in range(manager.plotViewCount)):
+            view, shown = widget.plotView(), widget.mrmlPlotViewNode().GetPlotChartNode()
+            if view not in self._heard and shown is self._nodes["bar chart"]:
+                view.connect(SELECTED, self._selected)
+                self._heard.append(view)
+
+    def _selected(self, series: Any, selections: Any) -> None:
+        """series: ids of plot series; selections: of each the selected rows."""
+        for number in range(min(series.GetNumberOfValues(), selections.GetNumberOfItems())):
+            node, rows = slicer.mrmlScene.GetNodeByID(series.GetValue(number)), selections.GetItemAsObject(number)
+            if node is None or node is not self._nodes.get("bar series") or not rows.GetNumberOfValues():
+                continue
+            name = self._nodes["bar table"].GetTable().GetValue(rows.GetValue(0), 0).ToString()
+            rows.SetNumberOfTuples(0)  # else VTK tells it again at the next press of the button, wherever that is
+            qt.QTimer.singleShot(0, lambda name=name: self.onOrgan(name))  # the chart is still at work on the click
 
     def _make_bars(self) -> None:
         node = self._add("bar table", "vtkMRMLTableNode", _("Probability by organ"))

@@ -133,6 +133,7 @@ class Comparison:
             view.SetOrientation("Axial")
             view.RotateToVolumePlane(self.before)
             composite = slice_views.composite_of(view)
+            composite.SetSaveWithScene(False)
             if name == DIFFERENCE:
                 self._make_difference()
             shown = {OUTPUT: self.after, DIFFERENCE: self.difference}.get(name, self.before)

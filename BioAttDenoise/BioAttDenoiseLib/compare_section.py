@@ -94,8 +94,9 @@ class CompareSection(Section):
 
     def connectParameters(self, parameters: Any) -> None:
         super().connectParameters(parameters)
-        if parameters is None:
+        if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
             self.comparison.leave()
+        if parameters is None:
             self.ui.alarmLabel.text = ""
 
     # --- the views

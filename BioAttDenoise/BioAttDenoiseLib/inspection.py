@@ -128,4 +128,5 @@ class Inspection:
         self.overlay.maps = None
         self.comparison.leave()
         self.alarm.forget()
+        self.chart.deafen()
         self.chart.clear()

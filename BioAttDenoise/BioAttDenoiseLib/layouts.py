@@ -44,14 +44,28 @@ class Layouts:
             self.former = node.GetViewArrangement()
         manager.setLayout(identity)
         self.kind, self.charts = kind, charts
+        # Slicer tells nobody that a scene is being saved, and a file that names this layout would open without views
+        node.SetSaveWithScene(False)
+        plots = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode") for name in (BARS, CURVES)]
+        for view in (*self.views().values(), *plots):
+            if view is not None:
+                view.SetSaveWithScene(False)
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether the present layout is one of these."""
+        manager = slicer.app.layoutManager()
+        if manager is None or not self.active:
+            return False
+        return FIRST_ID <= manager.layoutLogic().GetLayoutNode().GetViewArrangement() < FIRST_ID + 2 * len(_ROWS)
 
     def leave(self) -> None:
         """Back to the layout before the first `show`, unless the user chose another one meanwhile."""
         manager = slicer.app.layoutManager()
         if self.active and manager is not None:
-            present = manager.layoutLogic().GetLayoutNode().GetViewArrangement()
-            if FIRST_ID <= present < FIRST_ID + 2 * len(_ROWS):
+            if self.on_screen:
                 manager.setLayout(self.former)
+            manager.layoutLogic().GetLayoutNode().SetSaveWithScene(True)
         self.former, self.kind, self.charts = None, None, False
 
     def views(self) -> dict[str, Any]:

@@ -248,6 +248,7 @@ class AttentionSection(Section):
                 comparison.start(comparison.before, comparison.after, comparison.layouts.kind)
         except (ValueError, RuntimeError) as error:
             self.panel.showStatus(f"⚠ {error}")
+        self.update()  # other views are to be followed now
         self.onShow()
 
     # --- small things

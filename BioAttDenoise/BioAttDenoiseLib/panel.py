@@ -98,7 +98,6 @@ class Panel(VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
-            (slicer.mrmlScene.StartSaveEvent, lambda caller, event: self.live.clear()),
             (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self.selectCurrentVolume()),
         ):
             self.addObserver(slicer.mrmlScene, event, callback)

@@ -14,6 +14,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from slicer_runtime.plot_view import PlotView
+
 DEFAULT_SIZE = (320, 320)
 
 
@@ -108,7 +110,7 @@ class SliceView:
 
 
 class LayoutManager:
-    """What `slicer.app.layoutManager()` is: shows layouts by making their slice views."""
+    """What `slicer.app.layoutManager()` is: shows layouts by making their slice and plot views."""
 
     def __init__(self, application_logic: Any) -> None:
         self._application_logic = application_logic
@@ -119,6 +121,7 @@ class LayoutManager:
         self._logic.SetMRMLApplicationLogic(application_logic)
         self._logic.SetMRMLScene(slicer.mrmlScene)
         self._views: dict[str, SliceView] = {}
+        self._plot_views: list[PlotView] = []
         self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def layoutLogic(self) -> Any:
@@ -139,12 +142,22 @@ class LayoutManager:
         for node in shown:
             if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() not in self._views:
                 self._views[node.GetLayoutName()] = SliceView(node, self._application_logic)
+        kept = {view.mrmlPlotViewNode(): view for view in self._plot_views}
+        plots = [node for node in shown if node.IsA("vtkMRMLPlotViewNode")]
+        self._plot_views = [kept.get(node) or PlotView(node) for node in plots]
 
     def sliceViewNames(self) -> list[str]:
         return [name for name, view in self._views.items() if view.mrmlSliceNode().IsMappedInLayout()]
 
     def sliceWidget(self, name: str) -> SliceView | None:
         return self._views.get(name)
+
+    @property
+    def plotViewCount(self) -> int:
+        return len(self._plot_views)
+
+    def plotWidget(self, index: int) -> PlotView | None:
+        return self._plot_views[index] if 0 <= index < len(self._plot_views) else None
 
     def resetSliceViews(self) -> None:
         for name in self.sliceViewNames():

@@ -137,6 +137,44 @@ def test_charts_follow_scrolling(slicer, story, views):
     assert not section.inspection.comparison.active
 
 
+def test_a_click_on_an_organ_in_the_charts_shows_its_map(slicer, story, views, until):
+    """Through VTK's own chart: a bar, and a place where nothing is."""
+    section = story.sections["AttentionSection"]
+    overlay = section.inspection.overlay
+    story.choose(section.ui.mapSlicesComboBox, "Whole volume")
+    story.click(section.ui.computeMapsButton)
+    story.wait_idle()
+    story.click(section.ui.chartsCheckBox)
+    bars, _curves = (views.plotWidget(number).plotView() for number in range(views.plotViewCount))
+    bars.click(1, 0.1)  # in the order of probability: lungs 0.5, heart 0.3, liver 0.2
+    until(lambda: overlay.shown[1] == "heart")
+    assert section.ui.mapComboBox.currentText == "heart (30 %)"
+    bars.click(2, 0.1, double=True)
+    until(lambda: overlay.shown[1] == "liver")
+    story.click(section.ui.showOverlayCheckBox)
+    bars.click(2, 0.29)
+    story.settle()
+    assert overlay.shown is None, "above the bar there is nothing to choose"
+    bars.click(2, 0.1)
+    until(lambda: overlay.shown is not None and overlay.shown[1] == "liver")
+    story.click(section.ui.chartsCheckBox)
+    story.click(section.ui.chartsCheckBox)
+    calls = []
+    section.inspection.chart.onOrgan = calls.append
+    bars = views.plotWidget(0).plotView()
+    bars.click(0, 0.1)
+    until(lambda: calls)
+    story.settle()
+    assert calls == ["lungs"], "heard once, however often the charts were opened"
+
+
+def test_a_click_on_an_organ_without_a_map_says_so(story, views, until):
+    section = story.sections["AttentionSection"]
+    story.click(section.ui.chartsCheckBox)
+    views.plotWidget(0).plotView().click(0, 0.1)
+    until(lambda: "There is no map of «lungs» yet" in story.status)
+
+
 def test_the_prior_by_hand_previews_at_once(slicer, story, until):
     section = story.sections["AttentionSection"]
     section.ui.overrideGroupBox.checked = True

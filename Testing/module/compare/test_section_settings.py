@@ -1,4 +1,4 @@
-"""What the sections show and how is kept in the scene: saved, restored, and there again after a reload of the module."""
+"""What the sections show, and how, is kept in the scene: saved, restored, there again after a reload of the module."""
 
 from __future__ import annotations
 
