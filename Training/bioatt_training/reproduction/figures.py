@@ -35,7 +35,7 @@ def draw_comparisons(results: Results, folder: Path) -> list[str]:
     """figure5.png to figure7.png of the arms that have run; returns the names of those drawn.
 
     Above: test patches, each arm minus BioAtt, paired, with its interval over seeds and patients. Below: validation by
-    epoch, one thin line a seed, the thick one their mean.
+    epoch, one thin line for each seed that all of them ran, the thick one their mean.
     """
     drawn = []
     for name, arms in FIGURES.items():
@@ -47,6 +47,7 @@ def draw_comparisons(results: Results, folder: Path) -> list[str]:
 
 
 def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
+    common = sorted(set.intersection(*(set(results.seeds(arm)) for arm in arms)))
     figure, axes = _subplots(2, 3, (10, 6))
     for column, (metric, label) in enumerate(LABELS.items()):
         above, below = axes[:, column]
@@ -55,7 +56,7 @@ def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
             if test:
                 mean, low, high = test["difference"]
                 above.errorbar(place, mean, [[mean - low], [high - mean]], fmt="o", capsize=5, color=COLOURS[arm])
-            curves = results.curve(arm, f"val_{metric}")
+            curves = results.curve(arm, f"val_{metric}", common)
             epochs = np.arange(1, curves.shape[1] + 1)
             below.plot(epochs, curves.T, color=COLOURS[arm], linewidth=0.6, alpha=0.5)
             below.plot(epochs, curves.mean(axis=0), color=COLOURS[arm], linewidth=2, marker=".", label=arm)

@@ -103,9 +103,9 @@ class Results:
         """Mean and SD over the patches of all of an arm's runs: what the paper prints."""
         return pooled([self.runs[arm, seed].evaluation["protocol"][metric] for seed in self.seeds(arm)])
 
-    def curve(self, arm: str, column: str) -> NDArray[np.float64]:
+    def curve(self, arm: str, column: str, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
         """A column of metrics.csv (seeds, epochs), as far as all seeds went."""
-        curves = [[line[column] for line in self.runs[arm, seed].history] for seed in self.seeds(arm)]
+        curves = [[line[column] for line in self.runs[arm, seed].history] for seed in seeds or self.seeds(arm)]
         epochs = min(len(curve) for curve in curves)
         return np.array([curve[:epochs] for curve in curves], np.float64)
 
