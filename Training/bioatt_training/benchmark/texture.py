@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bioatt.physics import Spectrum, nps
+from bioatt.physics import nps
 from bioatt_training.simulate.texture import peak_frequency
 
 GRID = np.arange(0.02, 0.81, 0.02)
@@ -31,20 +31,19 @@ def repeated_noise(stack: NDArray, repeats: int) -> NDArray[np.float64]:
 
 
 def described(noise: NDArray, pixel_mm: float) -> dict[str, Any]:
-    """{"sigma_hu", "mean_per_mm", "peak_per_mm", "curve": NPS in HU² mm² on GRID, None beyond the pixels' limit}."""
+    """{"sigma_hu", "mean_per_mm", "peak_per_mm", "curve": NPS in HU² mm² on GRID, None beyond the pixels' limit}.
+
+    Noise that is not there has frequencies NaN.
+    """
     spectrum = nps(noise, pixel_mm)
+    there = bool(spectrum.value.any())
     curve = np.interp(GRID, spectrum.frequency, spectrum.value, left=spectrum.value[0], right=math.nan)
     return {
         "sigma_hu": float(noise.std(axis=(1, 2)).mean()),
-        "mean_per_mm": spectrum.mean,
-        "peak_per_mm": peak(spectrum),
+        "mean_per_mm": spectrum.mean if there else math.nan,
+        "peak_per_mm": peak_frequency(spectrum.frequency, spectrum.value) if there else math.nan,
         "curve": [None if math.isnan(value) else float(value) for value in curve],
     }
-
-
-def peak(spectrum: Spectrum) -> float:
-    """Frequency of the largest value between the samples."""
-    return peak_frequency(spectrum.frequency, spectrum.value)
 
 
 def texture(before: NDArray, after: NDArray, pixel_mm: float) -> dict[str, Any]:
