@@ -24,7 +24,7 @@ PAPER_GAIN = {"uniform": 0.0020, "random": 0.0014}
 
 @dataclass(frozen=True)
 class Claim:
-    """said: by the paper. verdict: by the 95 % intervals; open where they leave both, or of one seed. found: numbers."""
+    """said: by the paper. verdict: by the 95 % intervals, open where they leave both or of one seed. found: numbers"""
 
     said: str
     verdict: Verdict

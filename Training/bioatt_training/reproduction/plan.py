@@ -21,7 +21,8 @@ BATCH = 16
 PAPER_EPOCHS = (1, 5, 10, 20)
 """Epochs that the paper shows (figures 5–7 and 9)."""
 EPOCHS, MOST_EPOCHS = 10, 30
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
+"""Of 0.5, 1, 2 and 4 · 10⁻³ the largest that is safe: 300 steps at 16 filters validate 7 % better than at 1e-3."""
 EVALUATION_SHARE, VALIDATION_SHARE, RESERVE = 0.2, 0.1, 0.12
 """Of a budget: for evaluation; of the training for validation; for what was not measured."""
 
@@ -56,7 +57,7 @@ class Contents:
 class Size:
     """What all runs of a reproduction have in common.
 
-    recipe: "paper", as §3.1 says; or "budget": one cycle up to a learning rate of 1e-3, since the paper's 1e-5 hardly
+    recipe: "paper", as §3.1 says; or "budget": one cycle up to a learning rate of 2e-3, since the paper's 1e-5 hardly
     moves the weights in so few steps. epoch_patches: patches of an epoch, for all arms the same ones of a seed; 0: all,
     three times. epoch_slices: slices of an epoch of the arm "whole", with about as many pixels. per_patient: test
     slices of a patient at most; None: all.

@@ -189,8 +189,8 @@ def _claims(results: Results) -> list[str]:
     return [
         *lines,
         "",
-        "Verdicts follow from the 95 % intervals: open where they leave both, or of one seed. They are "
-        "bootstraps over patients and seeds together, widened for the few seeds by Student's t. Courses and attention have no interval.",
+        "Verdicts follow from the 95 % intervals: open where they leave both, or of one seed. They are bootstraps over "
+        "patients and seeds, widened for the few seeds by Student's t. Courses and attention have no interval.",
     ]
 
 
