@@ -1,53 +1,104 @@
-"""Patches a second from a bank of 200 slices of 512², one process. Run: python Testing/bench/bench_patches.py"""
+"""Patches a second that the loaders give, and that training steps take. Run: python Testing/bench/bench_patches.py
+
+One line for each way of sampling: the loader alone, with 0 and with --workers processes, over a bank of 200 slices of
+512² that fits into memory; the 96-filter network's forward, backward and optimiser step alone on this machine's GPU, or
+CPU; and their ratio. Above 1 the device never waits for data.
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from bioatt_training.bank import Bank
-from bioatt_training.data.grid import GridDataset
+from bioatt.device import tune_cpu
+from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
 from bioatt_training.data.writer import BankWriter
-from bioatt_training.patches import DataConfig, PatchDataset
+from bioatt_training.experiment import arm_network
+from bioatt_training.loaders import ResumableLoader, RunData, TrainingBatches
+from bioatt_training.objectives import mse
+from bioatt_training.schedule import build_optimiser
 
-SLICES, BATCH, BATCHES = 200, 64, 60
+SLICES = 200
 
 
 def main() -> None:
-    """Random places, and the paper's grid, both with augmentation, in batches as the training gets them."""
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
+    """The paper's patches at its batch, and random ones as the shipped model has them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    args = parser.parse_args()
+    tune_cpu()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bank"
-        with BankWriter(path, {"descriptors": ["a", "b"], "descriptor_set": "x", "prior": "uniform"}) as writer:
-            for number in range(SLICES):
-                about = {"source": "s", "patient": f"p{number % 20}", "part": "train", "pixel_mm": 0.8}
-                about |= {"thickness_mm": 3.0, "kernel": None, "noise_hu": 10.0, "slice_id": str(number)}
-                images = rng.normal(0, 30, (2, 512, 512))
-                writer.add(images[0], images[1], np.array([0.5, 0.5], np.float32), about)
-        bank = Bank(path)
-        random = PatchDataset(bank, DataConfig("", patch=55), "train", BATCH * (BATCHES + 1), 1)
-        grid = GridDataset(bank, "train", augment=True)
-        for name, loader in (
-            ("random places", DataLoader(random, BATCH)),
-            ("the paper's grid", DataLoader(grid, BATCH, shuffle=True)),
+        bank = _bank(Path(folder) / "bank")
+        for name, data, unshuffle in (
+            ("grid 55²", DataConfig(bank, sampling="grid", batch=16), 1),
+            ("random 160²", DataConfig(bank, sampling="random", patch=160, batch=6), 2),
         ):
-            batches = iter(loader)
-            next(batches)
-            start = _clocks()
-            for _ in range(BATCHES):
-                next(batches)
-            wall, cpu = (BATCH * BATCHES / (now - begin) for now, begin in zip(_clocks(), start, strict=True))
-            print(f"{name}: {wall:,.0f} patches of 55² a second, {cpu:,.0f} in a second of CPU time")
+            network = NetworkConfig(filters=96, unshuffle=unshuffle)
+            config = Config(RunConfig("bench", "0"), network, OptimiserConfig(steps=1_000_000), data)
+            alone, helped = (_loading(config, workers, args.seconds) for workers in (0, args.workers))
+            computed = _computing(config, device, args.seconds)
+            print(
+                f"{name}, batch {data.batch}: loader {alone:,.0f}/s, {helped:,.0f}/s with {args.workers} workers; "
+                f"training steps on {device.type} {computed:,.1f}/s; ratio {alone / computed:,.0f} alone, "
+                f"{helped / computed:,.0f} with workers"
+            )
 
 
-def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+def _bank(folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    header = {"descriptors": [f"d{n}" for n in range(17)], "descriptor_set": "x", "prior": "uniform"}
+    with BankWriter(folder, header) as writer:
+        for number in range(SLICES):
+            part = "train" if number % 20 else "validation"
+            about = {"source": "s", "patient": f"p{number % 20}", "part": part, "pixel_mm": 0.8}
+            about |= {"thickness_mm": 3.0, "kernel": None, "noise_hu": 10.0, "slice_id": str(number)}
+            images = rng.normal(0, 30, (2, 512, 512))
+            writer.add(images[0], images[1], np.full(17, 1 / 17, np.float32), about)
+    return str(folder)
+
+
+def _loading(config: Config, workers: int, seconds: float) -> float:
+    data = RunData(config)
+    batches = iter(ResumableLoader(data.train, TrainingBatches(data, 0, 1), workers))
+    for _ in range(10 * max(workers, 1)):
+        next(batches)
+    return config.data.batch * _rate(lambda: next(batches), seconds)
+
+
+def _computing(config: Config, device: torch.device, seconds: float) -> float:
+    data = RunData(config)
+    low, target, p = (part.to(device) for part in next(iter(ResumableLoader(data.train, TrainingBatches(data, 0, 1)))))
+    network = arm_network(config.network, 17).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = build_optimiser(config.optimiser, network.parameters())
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            output = network(low, p)
+        optimiser.zero_grad()
+        mse(output.float(), target, low).backward()
+        optimiser.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    step()
+    return config.data.batch * _rate(step, seconds)
+
+
+def _rate(work: Callable[[], object], seconds: float) -> float:
+    """Calls a second."""
+    start, calls = time.perf_counter(), 0
+    while calls < 3 or time.perf_counter() - start < seconds:
+        work()
+        calls += 1
+    return calls / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import time
 import pytest
 import torch
 
-from bioatt.models import read_model
+from bioatt.models import read_model, save_model
+from bioatt.network import build_network
 from bioatt_training.fit import fit
 from bioatt_training.history import COLUMNS, FILE, read_history
 
@@ -52,8 +54,6 @@ fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
 
 
 def run_until_killed(script, config, folder):
-    import pickle
-
     ended = subprocess.run(
         [sys.executable, "-c", script, str(folder)], input=pickle.dumps(config), capture_output=True, timeout=300
     )
@@ -78,15 +78,31 @@ def assert_same_end(config, whole, resumed):
     [
         ({"sampling": "random"}, 9),
         ({"sampling": "grid", "epochs": 3, "schedule": "plateau", "early_stop": 7, "monitor": "val_loss"}, 9),
-        ({"sampling": "grid", "epochs": 3, "schedule": "halving", "halve_every": 1, "arm": "random"}, 13),
     ],
-    ids=["random", "grid", "random arm"],
+    ids=["random", "grid"],
 )
 def test_killed_in_mid_epoch(tiny, tmp_path, options, step):
     """Killed one step after a checkpoint within the second or third epoch."""
     config = tiny(**options)
     run_until_killed(KILLED_AT_STEP.format(step=step), config, tmp_path / "killed")
     assert (tmp_path / "killed" / "last.ckpt").is_file()
+    assert_same_end(config, tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_the_random_arm_draws_as_if_it_had_not_been_killed(tiny, tmp_path):
+    """It begins with maps that differ much from each other, so that another draw is another output."""
+    network = build_network("bioatt", 4, 17, "random")
+    with torch.no_grad():
+        for block in network.attention.values():
+            block.conv.weight.mul_(100)
+    metadata = {"version": "1", "descriptor_set": "paper17", "descriptors": [f"d{n}" for n in range(17)]}
+    save_model(tmp_path / "begin.safetensors", network, {**metadata, "prior": "embedded", "training": {}})
+    config = tiny(
+        **{"arm": "random", "initial": str(tmp_path / "begin.safetensors"), "sampling": "grid", "epochs": 3},
+        **{"algorithm": "adam", "schedule": "halving", "halve_every": 1},
+    )
+    run_until_killed(KILLED_AT_STEP.format(step=9), config, tmp_path / "killed")
     assert_same_end(config, tmp_path / "whole", tmp_path / "killed")
 
 
@@ -103,8 +119,6 @@ def test_killed_while_a_checkpoint_is_written(tiny, tmp_path, step):
 
 @pytest.mark.slow
 def test_killed_from_outside_at_no_chosen_moment(tiny, tmp_path):
-    import pickle
-
     config = tiny(epochs=3, sampling="grid", repeats=5, save_every=7)
     script = KILLED_AT_STEP.format(step=-1)
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], stdin=subprocess.PIPE)
