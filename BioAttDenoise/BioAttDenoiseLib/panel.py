@@ -19,6 +19,7 @@ from bioatt.priors.simple import FixedPrior
 
 from . import catalogue, results, volumes
 from .advanced import AdvancedSection
+from .batch_section import BatchSection
 from .choices import Choice, FileChoice
 from .compare_section import CompareSection
 from .engine import EngineError
@@ -28,7 +29,7 @@ from .overlay_section import AttentionSection
 from .parameters import Region, options, takes_descriptors
 from .readiness import Readiness
 
-SECTIONS = (CompareSection, AttentionSection, NumbersSection, AdvancedSection)
+SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 PRIORS = (
@@ -282,9 +283,7 @@ class Panel(VTKObservationMixin):
         if problem:
             self.showStatus(problem)
             return
-        self._enterState(State.PREPARING, _("Checking the installation…"))
-        self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
-        self.readiness.ensure(self.parameters.prior, self._denoise, self._failed, install=True)
+        self._prepare(self._denoise)
 
     def _denoise(self) -> None:
         chosen, parameters = options(self.parameters), self.parameters
@@ -311,11 +310,45 @@ class Panel(VTKObservationMixin):
             return
         self._enterState(State.RUNNING, "")
 
+    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Any]], str]) -> None:
+        """Start a batch with the panel's settings: begin(callbacks and options) as `Batch.denoiseAllAsync`; Denoise is
+        Cancel meanwhile. done(outcomes) says how it went.
+        """
+        finished: list[Any] = []
+
+        def cancelled() -> None:
+            kept = _("Cancelled. What was done before stays: {count}.").format(count=len(finished))
+            self._enterState(State.IDLE, kept)
+
+        def start() -> None:
+            self._enterState(State.RUNNING, "")
+            try:
+                begin(
+                    onEach=finished.append,
+                    onDone=lambda outcomes: self._enterState(State.IDLE, done(outcomes)),
+                    onError=self._failed,
+                    onCancelled=cancelled,
+                    onProgress=self._showProgress,
+                    **vars(options(self.parameters)),
+                )
+            except (ValueError, EngineError) as error:
+                self._failed(error)
+
+        self.live.interrupt(lambda: self._prepare(start))
+
+    def _prepare(self, then: Callable[[], None]) -> None:
+        """See that everything is installed, then go on."""
+        self._enterState(State.PREPARING, _("Checking the installation…"))
+        self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
+        self.readiness.ensure(self.parameters.prior, then, self._failed, install=True)
+
     def _showProgress(self, progress: dict[str, Any]) -> None:
         bar = self.ui.progressBar
         bar.value = round(100 * progress["fraction"])
         left = results.time_left(progress["eta_s"])
         slices = _("slice {done} of {slices}").format(**progress) if progress["slices"] else _("starting")
+        if "volume" in progress:
+            slices = _("volume {volume}").format(**progress) + f" · {slices}"
         bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
 
     def _done(self, result: Any) -> None:

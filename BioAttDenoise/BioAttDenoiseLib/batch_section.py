@@ -1,0 +1,55 @@
+"""«Batch» in the panel: every CT volume of the scene, or a folder into another; the panel shows how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ctk
+from slicer.i18n import tr as _
+
+from . import volumes
+from .section import Section
+
+
+class BatchSection(Section):
+    """See the module's docstring. Model, source of anatomy, strength and device are the panel's; the volumes are
+    denoised whole.
+    """
+
+    uiFile = "BioAttDenoiseBatch.ui"
+
+    def setup(self) -> None:
+        ui = self.ui
+        for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
+            line.filters = ctk.ctkPathLineEdit.Dirs
+            line.connect("currentPathChanged(QString)", lambda path: self.update())
+        ui.allVolumesButton.connect("clicked(bool)", lambda checked: self.onAllVolumes())
+        ui.folderButton.connect("clicked(bool)", lambda checked: self.onFolder())
+        self.update()
+
+    def update(self) -> None:
+        idle = self.panel.parameters is not None and self.panel.state.value == "idle"
+        count = len(volumes.ct_volumes()) if self.panel.parameters is not None else 0
+        ui = self.ui
+        ui.allVolumesButton.text = _("Denoise all CT volumes ({count})").format(count=count)
+        ui.allVolumesButton.enabled = idle and count > 0
+        lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
+        ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
+        for line in lines:
+            line.enabled = idle
+
+    def onAllVolumes(self) -> None:
+        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone)
+
+    def onFolder(self) -> None:
+        ui, logic = self.ui, self.panel.logic
+        folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone)
+
+    def _volumesDone(self, nodes: list[Any]) -> str:
+        names = ", ".join(f"«{node.GetName()}»" for node in nodes)
+        return _("Done, {count} volumes: {names}.").format(count=len(nodes), names=names)
+
+    def _filesDone(self, written: list[Any]) -> str:
+        lines = [_("Done: {count} files or series written.").format(count=len(written))]
+        return "\n".join([*lines, *(f"⚠ {path.name}: {text}." for path, warnings in written for text in warnings)])
