@@ -1,8 +1,13 @@
 """Lightning, imported after torchvision's cure: it imports torchmetrics, which imports torchvision."""
 
+import warnings
+
 from bioatt.priors.torchvision_cure import import_torchvision
 
 import_torchvision()
+warnings.filterwarnings(
+    "ignore", message=r"`isinstance\(treespec", module="lightning"
+)
 
 import lightning  # noqa: E402
 import lightning.pytorch.callbacks as callbacks  # noqa: E402

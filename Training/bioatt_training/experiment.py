@@ -80,7 +80,7 @@ class Experiment(lightning.LightningModule):
 
         Lightning's own mean over processes rounds the number of patches.
         """
-        sums = torch.stack([torch.stack(parts).double().cpu().sum(dim=0) for parts in self._sums.values()])
+        sums = torch.stack([torch.stack(parts).cpu().double().sum(dim=0) for parts in self._sums.values()])
         sums = self.trainer.strategy.reduce(sums.float().to(self.device), reduce_op="sum")
         means = dict(zip(self._sums, (sums[:, 0] / sums[:, 1]).unbind(), strict=True))
         self._sums = {}

@@ -36,12 +36,13 @@ class History(callbacks.Callback):
     def __init__(self, folder: Path, epoch_steps: int) -> None:
         self.folder, self.epoch_steps = folder, epoch_steps
         self.rows: list[list[float]] = []
-        self.loss = torch.zeros((), dtype=torch.float64)
+        self.loss = torch.zeros(())
         self.batches = 0
 
     def on_train_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
         """Add a batch's loss, where it was computed: reading it would wait for the device."""
-        self.loss = self.loss.to(outputs["loss"].device) + outputs["loss"].detach()
+        loss = outputs["loss"].detach()
+        self.loss = self.loss.to(loss.device) + (loss if loss.device.type == "mps" else loss.double())
         self.batches += 1
 
     def on_validation_end(self, trainer: Any, _: Any) -> None:
