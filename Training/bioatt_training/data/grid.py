@@ -12,6 +12,7 @@ from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.bank import Bank
 from bioatt_training.config import GRID_PATCH
+from bioatt_training.patches import CLIP_HU
 
 PATCH, SIDE = GRID_PATCH, 9
 
@@ -48,7 +49,7 @@ class SliceDataset(Dataset):
         window = (slice(y, y + height), slice(x, x + width))
         images = (*self.bank.pair(index), self.bank.target(index))
         scan, noise, target = (image[window].astype(np.float32) for image in images)
-        low = scan + noise
+        low = np.clip(scan + noise, *CLIP_HU)
         if self.augment:
             rng = np.random.default_rng([self.seed, number])
             turn, vertical, horizontal = rng.random(3) < 0.5
