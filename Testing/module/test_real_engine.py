@@ -93,6 +93,48 @@ def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_
     np.testing.assert_array_equal(part[6], whole[6])
 
 
+@pytest.mark.parametrize("order", [(1, 0, 2), (1, 2, 0)], ids=["coronal", "sagittal"])
+def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, scene, order):
+    """Nor does one with the prior set by hand, which changes it."""
+    from BioAttDenoiseLib.options import DenoiseOptions
+    from BioAttDenoiseLib.preview import Preview
+
+    axial = torso(slicer, 10, 64)
+    slicer.util.updateVolumeFromArray(axial, slicer.util.arrayFromVolume(axial).astype(np.float32))  # small changes too
+    other = stored_as(slicer, axial, order)
+    found = {}
+    p = np.zeros(17, np.float32)
+    p[3] = 1
+    for node in (axial, other):
+        for by_hand in (None, tuple(p.tolist())):
+            preview, outcome = Preview(real), []
+            preview.p = by_hand
+            preview.request(
+                node, DenoiseOptions(model="bioatt-fast", device="cpu"), outcome.append, outcome.append, lambda: None
+            )
+            real.wait()
+            assert not isinstance(outcome[0], Exception), outcome
+            assert preview.shown.index == 5
+            shown = slicer.util.arrayFromVolume(preview.shown.node).shape
+            assert shown == tuple(1 if n == 10 else n for n in slicer.util.arrayFromVolume(node).shape)
+            found[node is axial, by_hand is None] = preview.shown.after
+            preview.clear()
+    assert not np.array_equal(found[True, True], found[True, False])
+    for source in (True, False):
+        np.testing.assert_array_equal(found[False, source], found[True, source].transpose(order))
+
+
+def stored_as(slicer, node, order):
+    """The same voxels in the same places with the array's axes in another order."""
+    from BioAttDenoiseLib import volumes
+
+    matrix = volumes.ijk_to_ras(node)
+    turned = matrix.copy()
+    turned[:, :3] = matrix[:, [2 - axis for axis in reversed(order)]]
+    array = np.ascontiguousarray(slicer.util.arrayFromVolume(node).transpose(order))
+    return slicer.util.addVolumeFromArray(array, ijkToRAS=turned, name="other")
+
+
 def test_cancel_within_a_second_on_the_processor(slicer, real, scene, until):
     node, outcome, progress = torso(slicer, 40, 512), [], []
     real.denoiseAsync(

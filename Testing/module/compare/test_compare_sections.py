@@ -188,6 +188,37 @@ def test_the_prior_by_hand_previews_at_once(slicer, story, until):
     assert story.panel.live.preview.shown is None
 
 
+def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views, monkeypatch):
+    """The slice that is sent is axial, whatever the stack; the preview lies over the view that shows the output."""
+    hu = np.random.default_rng(1).integers(-1000, 500, (12, 9, 10)).astype(np.int16)
+    matrix = np.array([[1.5, 0, 0, 0], [0, 0, 1.5, 0], [0, 1.5, 0, 0], [0, 0, 0, 1]])
+    node = slicer.util.addVolumeFromArray(hu, ijkToRAS=matrix, name="coronal")
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    driver = make_driver()
+    driver.behave("steady")
+    section = next(s for s in driver.panel.sections if type(s).__name__ == "AttentionSection")
+    driver.denoise()
+    sent, submit = [], driver.logic.engine.submit
+    monkeypatch.setattr(
+        driver.logic.engine,
+        "submit",
+        lambda kind, fields=None, **more: sent.append((kind, fields)) or submit(kind, fields, **more),
+    )
+    views.sliceWidget("Red").sliceLogic().SetSliceOffset(1.5 * 7)
+    section.ui.overrideGroupBox.checked = True
+    section.byHand.sliders[2].value = 100
+    driver.until(lambda: driver.panel.live.preview.shown is not None)
+    driver.wait_idle()
+    ((kind, fields),) = sent
+    assert (kind, fields["p"]) == ("preview", pytest.approx((50 / 180, 30 / 180, 100 / 180)))
+    shown = driver.panel.live.preview.shown
+    assert shown.index == 7
+    np.testing.assert_array_equal(shown.after[:, 0], hu[:, 7] - 10)
+    composite = views.sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == driver.parameters.outputVolume.GetID()
+    assert composite.GetForegroundVolumeID() == shown.node.GetID()
+
+
 def test_numbers_table_and_csv(slicer, story, tmp_path):
     section = story.sections["NumbersSection"]
     roi = section.ui.firstRoiSelector.addNode()
