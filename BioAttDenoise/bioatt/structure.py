@@ -33,7 +33,7 @@ SURROUND = 3.0
 EDGE_MM = 3.0
 """Standard deviation of the window over which the edge statistic sums."""
 LEAST_HU = 3.0
-"""Removed, as the wider of the two blob filters sees it: a fifth to a half of a lesion's contrast at 3 to 6 mm radius."""
+"""As the wider blob filter sees it, which shows a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
 FALSE_ALARMS = 0.01
 LUNG_HU = -400.0
 NEIGHBOURHOOD_MM = 20.0
