@@ -31,6 +31,10 @@ def said(found: Found, digits: int = 2, *, sign: bool = False) -> str:
     return f"{text} [{found['low']:{style}}, {found['high']:{style}}]"
 
 
+def _number(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
@@ -146,10 +150,9 @@ def _safety_rows(name: str, safety: Found) -> list[list[str]]:
         rows.append([f"{name}: largest shift of a disc, phantom, {tissue}", "< 1 HU", text, _met(found["largest"] < 1)])
     for contrast in ("100", "1000"):
         ratios = safety["edges"].get(contrast, {})
-        text = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in ratios.items())
-        rows.append(
-            [f"{name}: TTF f50 at {contrast} HU, output ÷ input", "≥ 0.95", text, _met(min(ratios.values()) >= 0.95)]
-        )
+        text = ", ".join(f"{kind} {_number(ratio, 3)}" for kind, ratio in ratios.items())
+        kept = all(ratio >= 0.95 for ratio in ratios.values())  # no ratio (NaN) is not met
+        rows.append([f"{name}: TTF f50 at {contrast} HU, output ÷ input", "≥ 0.95", text, _met(kept)])
     return rows
 
 
@@ -270,7 +273,7 @@ def _safety(safety: Found) -> list[str]:
     for name, found in safety.items():
         lines.append(f"{name}: change of the whole image ÷ the scan's own noise {said(found['change_of_noise'])}.")
     rows = [
-        [name, contrast, *(f"{ratios[kind]:.3f}" if kind in ratios else "–" for kind in SHARPNESS)]
+        [name, contrast, *(_number(ratios.get(kind, math.nan), 3) for kind in SHARPNESS)]
         for name, found in safety.items()
         for contrast, ratios in found["edges"].items()
     ]
@@ -299,7 +302,7 @@ def _texture(results: Found, models: Sequence[str]) -> list[str]:
                 for dose, found in doses.items():
                     if found:
                         a, b, r = found["input"], found["output"], found["removed"]
-                        pairs = [f"{a[key]:.2f} → {b[key]:.2f}" for key in ("mean_per_mm", "peak_per_mm")]
+                        pairs = [f"{_number(a[key])} → {_number(b[key])}" for key in ("mean_per_mm", "peak_per_mm")]
                         rows.append(
                             [
                                 name,
@@ -308,7 +311,7 @@ def _texture(results: Found, models: Sequence[str]) -> list[str]:
                                 dose,
                                 f"{a['sigma_hu']:.1f} → {b['sigma_hu']:.1f}",
                                 *pairs,
-                                f"{r['mean_per_mm']:.2f}",
+                                _number(r["mean_per_mm"]),
                             ]
                         )
     lines += [

@@ -31,19 +31,22 @@ log = logging.getLogger(__name__)
 def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[str, Any]:
     """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers."""
     judged: list[Judged] = [Untouched(), *models]
-    tuning = _tuning(runner) if peers else {}
     results: dict[str, Any] = {
         "pixels": runner.size.pixels,
         "models": {model.name: {"sha256": model.sha256} for model in models},
-        "tuned": {
-            truth: {kind: {name: asdict(peer) for name, peer in found.items()} for kind, found in each.items()}
-            for truth, each in tuning.items()
-        },
+        "tuned": {},
     }
-    log.info("patients")
-    results["patients"] = {f"{dose:g}": _patients(runner, judged, tuning.get("patients", {}), dose) for dose in DOSES}
-    log.info("phantoms")
-    results["phantoms"] = _phantoms(runner, judged, tuning.get("phantoms", {}))
+    tuning: dict[str, Tuned] = {"patients": {}, "phantoms": {}}
+    for truth in tuning:
+        if peers:
+            log.info("tuning the peers for %s", truth)
+            tuning[truth] = tuned(_tuning_cases(runner, truth), runner.store, runner.size.peers or tuple(FILTERS))
+            results["tuned"][truth] = _settings(tuning[truth])
+        log.info("%s", truth)
+        if truth == "patients":
+            results[truth] = {f"{dose:g}": _patients(runner, judged, tuning[truth], dose) for dose in DOSES}
+        else:
+            results[truth] = _phantoms(runner, judged, tuning[truth])
     results["safety"], results["texture"], results["seconds"] = {}, {}, {}
     for model in models:
         log.info("safety and texture of %s", model.name)
@@ -61,7 +64,7 @@ def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[st
             "water": {kind: _textures(one) for kind, one in inserts.items()},
             "strength": strengths(repeated),
         }
-    everyone: list[Judged] = [*models, *next(iter(tuning.get("patients", {}).values()), {}).values()]
+    everyone: list[Judged] = [*models, *next(iter(tuning["patients"].values()), {}).values()]
     results["seconds"] = {one.name: runner.seconds(one) for one in everyone}
     return results
 
@@ -70,14 +73,15 @@ def _textures(one: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("texture "): found for name, found in one.items() if name.startswith("texture ")}
 
 
-def _tuning(runner: Runner) -> dict[str, Tuned]:
-    """Settings by what they are judged against: scans of patients, or phantoms without noise."""
-    log.info("tuning the peers")
-    cases = {
-        "patients": tuning_cases(runner.bank, runner.size.tuning_slices),
-        "phantoms": runner.phantoms(TUNING_SEEDS),
-    }
-    return {truth: tuned(each, runner.store, runner.size.peers or tuple(FILTERS)) for truth, each in cases.items()}
+def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
+    """Slices that the peers' settings are chosen on: of other patients, or of another phantom."""
+    if truth == "patients":
+        return tuning_cases(runner.bank, runner.size.tuning_slices)
+    return runner.phantoms(TUNING_SEEDS)
+
+
+def _settings(tuning: Tuned) -> dict[str, Any]:
+    return {kind: {name: asdict(peer) for name, peer in found.items()} for kind, found in tuning.items()}
 
 
 def _peer_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
