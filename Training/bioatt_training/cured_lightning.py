@@ -5,9 +5,7 @@ import warnings
 from bioatt.priors.torchvision_cure import import_torchvision
 
 import_torchvision()
-warnings.filterwarnings(
-    "ignore", message=r"`isinstance\(treespec", module="lightning"
-)
+warnings.filterwarnings("ignore", message=r"`isinstance\(treespec", module="lightning")
 
 import lightning  # noqa: E402
 import lightning.pytorch.callbacks as callbacks  # noqa: E402

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from bioatt_training.history import History
 from bioatt_training.loaders import RunData
 from bioatt_training.progress import Progress
 
-__all__ = ["Config", "epoch_model", "export", "fit"]
+__all__ = ["Config", "epoch_model", "export", "fit", "fit_stages"]
 
 
 def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
@@ -77,6 +77,21 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
                 export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
         export(config, data, folder / BEST, _model(config, folder))
     return _model(config, folder)
+
+
+def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
+    """Train the stages of one model, each from the weights of the one before; returns the last one's model file.
+
+    A single stage trains into `folder`, several into its sub-folders stage-1, stage-2, … Raises InputError as `fit`,
+    and for a later stage that names other weights to start from.
+    """
+    if any(config.run.initial for config in configs[1:]):
+        raise InputError("[run] initial: only the first stage may name one, the others start from the one before")
+    path = fit(configs[0], folder / "stage-1" if configs[1:] else folder, devices=devices, nodes=nodes)
+    for number, config in enumerate(configs[1:], start=2):
+        stage = replace(config, run=replace(config.run, initial=str(path)))
+        path = fit(stage, folder / f"stage-{number}", devices=devices, nodes=nodes)
+    return path
 
 
 def _model(config: Config, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from bioatt.errors import InputError
 from bioatt.models import read_model
 from bioatt_training.arms import ARMS
 from bioatt_training.experiment import Experiment
-from bioatt_training.fit import epoch_model, fit
+from bioatt_training.fit import epoch_model, fit, fit_stages
 from bioatt_training.history import COLUMNS, read_history
 from bioatt_training.prior_perturbation import perturb
 
@@ -119,6 +119,17 @@ def test_a_folder_of_another_run_is_refused(tiny, tmp_path):
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="another configuration"):
         fit(tiny(), tmp_path / "run")
+
+
+def test_stages_start_from_the_stage_before(tiny, tmp_path):
+    still = tiny(steps=1, validate_every=1, learning_rate=1e-9)
+    last = fit_stages([tiny(), still], tmp_path)
+    assert last.parent == tmp_path / "stage-2"
+    begun = read_model(tmp_path / "stage-1" / last.name).network.state_dict()
+    for name, value in read_model(last).network.state_dict().items():
+        torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="only the first stage"):
+        fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
 
 
 def test_a_run_starts_from_given_weights(tiny, tmp_path):

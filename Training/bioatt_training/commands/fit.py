@@ -10,7 +10,9 @@ HELP = "train a model; run again after an interruption and it goes on"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train fit`."""
-    parser.add_argument("--config", required=True, metavar="FILE.toml", help="see Training/configs")
+    parser.add_argument(
+        "--config", required=True, nargs="+", metavar="FILE.toml", help="see Training/configs; several: stages"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints, logs and the exported model")
     parser.add_argument("--arm", help="train this arm of Table 1 instead of the configuration's")
     parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
@@ -25,16 +27,16 @@ def run(args: argparse.Namespace) -> None:
 
     from bioatt.errors import InputError
     from bioatt_training.cured_lightning import rank_zero_only
-    from bioatt_training.fit import Config, fit
+    from bioatt_training.fit import Config, fit_stages
 
     if args.devices < 1 or args.nodes < 1:
         raise InputError("--devices and --nodes are 1 or more")
-    config = Config.read(Path(args.config))
+    configs = [Config.read(Path(path)) for path in args.config]
     if args.arm:
-        config = config.of_arm(args.arm)
+        configs = [config.of_arm(args.arm) for config in configs]
     if args.seed is not None:
-        config = replace(config, run=replace(config.run, seed=args.seed))
+        configs = [replace(config, run=replace(config.run, seed=args.seed)) for config in configs]
     if args.bank:
-        config = replace(config, data=replace(config.data, bank=args.bank))
-    model = fit(config, Path(args.out), devices=args.devices, nodes=args.nodes)
+        configs = [replace(config, data=replace(config.data, bank=args.bank)) for config in configs]
+    model = fit_stages(configs, Path(args.out), devices=args.devices, nodes=args.nodes)
     rank_zero_only(print)(model)
