@@ -76,6 +76,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
             if (folder / epoch_checkpoint(epoch)).is_file():
                 export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
         export(config, data, folder / BEST, _model(config, folder))
+    trainer.strategy.barrier("exported")  # the other processes may read it at once
     return _model(config, folder)
 
 

@@ -95,7 +95,7 @@ def test_left_out_patients_never_train(folder):
 
 def test_ranges_of_the_training_are_described(folder):
     data = DataConfig(str(folder), patch=40, doses=(0.25, 0.5))
-    described = RunData(Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(), data)).description()
+    described = RunData(Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(margin=4), data)).description()
     assert described["noise_hu"] == [pytest.approx(12 / np.sqrt(0.5), abs=0.1), 24.0]
     assert described["pixel_mm"] == [0.8, 0.8]
     assert (described["patients"], described["phantoms"]) == (2, 1)
