@@ -26,35 +26,65 @@ DIFFERENCE_HU = 100.0
 
 @dataclass(frozen=True)
 class Site:
-    """A place worth looking at: which slice of which file of the collection, its centre (row, column) and windows."""
+    """A place worth looking at: which slice of which file, its centre (row, column), its windows, and what to cite."""
 
     name: str
     source: str
     number: int
     centre: tuple[float, float]
-    windows: tuple[Window, ...]
+    windows: tuple[Window, Window]
+    collection: str
     side: int = 144
 
 
+SOFT = WINDOWS["soft tissue"]
 SITES = (
-    Site("lung", "LIDC-0314_chest1mm.nrrd", 20, (215, 140), (WINDOWS["lung"], WINDOWS["soft tissue"])),
-    Site("liver", "CRLM-CT-1004_liver.nrrd", 24, (125, 110), (WINDOWS["soft tissue"], (20.0, 200.0))),
-    Site("bone", "TCGA-09-2043_abdpelvis.nrrd", 4, (245, 140), (WINDOWS["bone"], WINDOWS["soft tissue"])),
+    Site(
+        "lung",
+        "LIDC-0314_chest1mm.nrrd",
+        20,
+        (215, 140),
+        (WINDOWS["lung"], SOFT),
+        "LIDC-IDRI, 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0",
+    ),
+    Site(
+        "liver",
+        "CRLM-CT-1004_liver.nrrd",
+        24,
+        (125, 110),
+        (SOFT, (20.0, 200.0)),
+        "Colorectal-Liver-Metastases, 10.7937/QXK2-QG03, CC BY 4.0",
+    ),
+    Site(
+        "bone",
+        "TCGA-09-2043_abdpelvis.nrrd",
+        4,
+        (245, 140),
+        (WINDOWS["bone"], SOFT),
+        "TCGA-OV, 10.7937/K9/TCIA.2016.NDO1MDFQ, CC BY 3.0",
+    ),
 )
 
 
-def write_figures(results: Mapping[str, Any], folder: Path) -> None:
-    """spectra.png and strength.png."""
+def write_figures(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """spectra.png and strength.png; returns {file: what it shows}."""
     plot_spectra(results["texture"], folder / "spectra.png")
     plot_strength(results["texture"], folder / "strength.png")
+    return {
+        "spectra.png": "Noise power spectra in anatomy",
+        "strength.png": "What each strength takes, means over the three classes of kernels",
+    }
 
 
-def write_pictures(bank: Bank, judged: Sequence[Judged], folder: Path) -> None:
-    """One picture a site, SITE.png; sites whose slice the bank does not have are left out."""
+def write_pictures(bank: Bank, judged: Sequence[Judged], folder: Path) -> dict[str, str]:
+    """One picture a site, SITE.png; returns {file: what it shows}. Sites that the bank lacks are left out."""
+    shown = {}
     for site, case in present(bank):
         image = case.image(QUARTER)
         outputs = {one.name: np.asarray(one(image), np.float32) for one in judged}
         plot_site(site, case, image.hu, outputs, folder / f"{site.name}.png")
+        shown[f"{site.name}.png"] = f"{case.patient} ({site.collection}; part of a slice, noise inserted)"
+    return shown
 
 
 def present(bank: Bank) -> Iterator[tuple[Site, Case]]:
@@ -101,15 +131,17 @@ def plot_strength(textures: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_site(site: Site, case: Case, low: NDArray, outputs: Mapping[str, NDArray], path: Path) -> None:
-    """Rows: windows. Columns: quarter dose, outputs, full dose, and what each output changed."""
+    """A row a window: quarter dose, outputs, full dose; then what each output changed (above) and misses (below)."""
     part = around(site.centre, site.side, low.shape)
     shown = [("quarter dose", low), *outputs.items(), ("full dose", case.truth)]
-    changes = [(f"{name} − quarter dose", output - low) for name, output in outputs.items()]
-    columns = len(shown) + len(changes)
-    figure = Figure(figsize=(1.9 * columns, 2.05 * len(site.windows)), facecolor="black", layout="constrained")
-    for axes, window in zip(figure.subplots(len(site.windows), columns, squeeze=False), site.windows, strict=True):
-        windows = [window] * len(shown) + [(-DIFFERENCE_HU, DIFFERENCE_HU)] * len(changes)
-        for axis, (name, image), (lower, upper) in zip(axes, [*shown, *changes], windows, strict=True):
+    columns = len(shown) + len(outputs)
+    figure = Figure(figsize=(1.9 * columns, 2.05 * 2), facecolor="black", layout="constrained")
+    others = (("quarter dose", low), ("full dose", case.truth))
+    rows = zip(figure.subplots(2, columns, squeeze=False), site.windows, others, strict=True)
+    for axes, window, (other, subtracted) in rows:
+        differences = [(f"{name} − {other}", output - subtracted) for name, output in outputs.items()]
+        windows = [window] * len(shown) + [(-DIFFERENCE_HU, DIFFERENCE_HU)] * len(outputs)
+        for axis, (name, image), (lower, upper) in zip(axes, [*shown, *differences], windows, strict=True):
             axis.imshow(image[part], cmap="gray", vmin=lower, vmax=upper, interpolation="nearest")
             axis.set_title(f"{name} [{lower:g}, {upper:g}]", color="white", fontsize=6.5, pad=2)
             axis.set_axis_off()

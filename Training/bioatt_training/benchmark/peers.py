@@ -93,7 +93,7 @@ FILTERS: dict[str, Callable[..., NDArray[np.floating]]] = {
     "bilateral": bilateral,
 }
 GRIDS: dict[str, Grid] = {
-    "BM3D": {"scale": (1.0, 1.3, 1.6, 2.0, 2.5)},
+    "BM3D": {"scale": (1.3, 1.6, 2.0, 2.5, 3.0)},
     "BM3D, noise spectrum": {"scale": (0.8, 1.0, 1.2, 1.5)},
     "NLM": {"scale": (0.4, 0.6, 0.8, 1.0, 1.3), "patch_px": (5, 7, 9)},
     "ANTs NLM": {"patch_radius": (1, 2, 3), "search_radius": (2, 3, 4)},

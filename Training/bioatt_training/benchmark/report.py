@@ -41,12 +41,13 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def write_report(results: Found, folder: Path) -> None:
-    """Write results.json and README.md, each whole or not at all."""
+def write_report(results: Found, figures: Mapping[str, str], folder: Path) -> None:
+    """Write results.json and README.md, each whole or not at all; figures: {file in the folder: what it shows}."""
     with appearing_whole(folder / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
     with appearing_whole(folder / "README.md") as partial:
-        partial.write_text("\n".join(_text(results)) + "\n", encoding="utf-8")
+        shown = [line for name, text in figures.items() for line in (f"![{text}]({name})", "", f"{text}.", "")]
+        partial.write_text("\n".join([*_text(results), "## Figures", "", *shown]), encoding="utf-8")
 
 
 def _text(results: Found) -> list[str]:

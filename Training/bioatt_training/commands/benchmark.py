@@ -61,7 +61,6 @@ def run(args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
     results = measured(runner, models, peers=args.peers)
-    write_report(results, folder)
-    write_figures(results, folder)
-    write_pictures(bank, models, folder)
+    figures = {**write_figures(results, folder), **write_pictures(bank, models, folder)}
+    write_report(results, figures, folder)
     print(f"{folder.name}/: README.md, results.json and figures")
