@@ -29,16 +29,17 @@ class BatchSection(Section):
 
     def update(self) -> None:
         idle = self.panel.parameters is not None and self.panel.state.value == "idle"
-        count = len(volumes.ct_volumes()) if self.panel.parameters is not None else 0
         ui = self.ui
-        ui.allVolumesButton.text = _("Denoise all CT volumes ({count})").format(count=count)
-        ui.allVolumesButton.enabled = idle and count > 0
+        ui.allVolumesButton.enabled = idle
         lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
         ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
         for line in lines:
             line.enabled = idle
 
     def onAllVolumes(self) -> None:
+        if not volumes.ct_volumes():
+            self.panel.showStatus(_("There is no CT volume to denoise."))
+            return
         self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone)
 
     def onFolder(self) -> None:

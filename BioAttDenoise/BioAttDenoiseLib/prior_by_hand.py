@@ -66,8 +66,9 @@ class PriorByHand:
 
     def _make_sliders(self, descriptors: tuple[str, ...]) -> None:
         form = self.widget.layout()
-        while form.rowCount():
-            form.removeRow(0)
+        for old in self.sliders:
+            for widget in (form.labelForField(old), old):
+                widget.setParent(None)
         self.sliders = []
         for name in descriptors:
             slider = qt.QSlider(qt.Qt.Horizontal)
