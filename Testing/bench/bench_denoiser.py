@@ -15,6 +15,7 @@ import torch
 from bioatt.anatomy import load_descriptor_set
 from bioatt.denoiser import Denoiser
 from bioatt.device import choose, cpu_has_bf16, tune_cpu
+from bioatt.models import catalogue
 from bioatt.network import build_network
 from bioatt.priors import build_prior
 from bioatt.tiling import Box, pad, run
@@ -48,7 +49,7 @@ def halo() -> None:
 
     def engine(precision: str) -> None:
         with torch.inference_mode(), choose("cpu", precision).arithmetic():
-            run(network, torch.from_numpy(pad(image)), p, box)
+            run(network, torch.from_numpy(pad(image, network)), p, box)
 
     reference = seconds(bare)
     print(f"96 filters, one 512 x 512 slice: bare network fp32 {reference:.2f} s = 1.00")
@@ -56,8 +57,8 @@ def halo() -> None:
         print(f"  engine {precision}: {seconds(lambda p=precision: engine(p)) / reference:.2f}")
 
 
-def volume(slices: int = 300) -> None:
-    """A whole 512 × 512 × 300 volume with the default model: time and peak memory beyond input and output."""
+def volume(model: str, slices: int = 300) -> None:
+    """A whole 512 × 512 × 300 volume: time and peak memory beyond input and output."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:512j, -1:1:512j]
     body = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 40, -1000)
@@ -66,7 +67,7 @@ def volume(slices: int = 300) -> None:
         hu[k] = body + rng.normal(scale=30, size=body.shape)
     scan = Volume(hu, spacing=(0.75, 0.75, 1.0))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = Denoiser("auto", device="cpu").denoise(scan)
+    result = Denoiser(model, device="cpu").denoise(scan)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     extra = (peak - before) / 2**20 - result.volume.hu.nbytes / 2**30
     print(
@@ -87,5 +88,6 @@ if __name__ == "__main__":
     tune_cpu()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, bf16 {'yes' if cpu_has_bf16() else 'no'}")
     prior()
-    volume()
+    for entry in catalogue():
+        volume(entry.name)
     halo()
