@@ -26,7 +26,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(prog: str, description: str, package: str, commands: Sequence[str]) -> argparse.ArgumentParser:
-    """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`."""
+    """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`.
+
+    A module whose work is kept when it is interrupted says so in RESUMES.
+    """
     parser = _Parser(prog=prog, description=description)
     parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -34,7 +37,7 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
         module = importlib.import_module(f"{package}.{name}")
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+        subparser.set_defaults(run=module.run, resumes=getattr(module, "RESUMES", False))
     return parser
 
 
@@ -48,7 +51,8 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args.run(args)
         return 0
     except (KeyboardInterrupt, Cancelled):
-        print(f"{parser.prog}: cancelled, nothing written", file=sys.stderr)
+        left = "the same command goes on from here" if args.resumes else "nothing written"
+        print(f"{parser.prog}: cancelled, {left}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

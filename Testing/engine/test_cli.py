@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from bioatt.anatomy import load_descriptor_set
-from bioatt.cli import COMMANDS, main
+from bioatt.cli import COMMANDS, build_parser, execute, main
 from bioatt.priors import build_prior
 from bioatt.volume import read_volume, write_volume
 
@@ -284,3 +285,17 @@ def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):
     assert main(["demo", str(tmp_path / "out"), *engine]) == 2
     assert "metrics.json is a folder" in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing written"), (True, "the same command goes on")])
+def test_a_cancelled_command_says_what_is_left(monkeypatch, capsys, resumes, said):
+    def interrupted(_) -> None:
+        raise KeyboardInterrupt
+
+    parts = {"HELP": "help", "add_arguments": lambda parser: None, "run": interrupted}
+    module = SimpleNamespace(**parts, **({"RESUMES": True} if resumes else {}))
+    monkeypatch.setitem(sys.modules, "made_up.work", module)
+    monkeypatch.setitem(sys.modules, "made_up", SimpleNamespace(__path__=[]))
+    parser = build_parser("made-up", "", "made_up", ["work"])
+    assert execute(parser, ["work"]) == 130
+    assert said in capsys.readouterr().err

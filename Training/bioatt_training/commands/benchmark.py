@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 HELP = "judge models beside tuned classical filters: quality, full-dose safety, noise texture, default strength"
+RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train benchmark`."""
-    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train bank`")
+    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare`")
     parser.add_argument("--out", required=True, metavar="DIR", help="where results.json, README.md and figures go")
     parser.add_argument(
         "--models",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "judge models on the left-out patients of a bank, and test them against each other"
+RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "train a model; run again after an interruption and it goes on"
+RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

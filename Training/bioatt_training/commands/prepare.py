@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bioatt.tomography import Kernel
 
 HELP = "make a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
+RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "run the paper's experiments again: all arms and seeds, Table 1, curves, attention maps, a report"
+RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
