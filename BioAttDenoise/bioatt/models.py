@@ -1,7 +1,7 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, unshuffle (1 where absent), descriptors, padding, normalisation, prior, training
-(ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, unshuffle (1 where absent), descriptors, padding,
+normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
 """
 
 from __future__ import annotations
