@@ -48,9 +48,9 @@ def test_a_filter_takes_noise_away(name, truth, noisy):
 
 
 def test_a_strength_blends(noisy):
-    peer = Peer("bilateral", {"domain_px": 1.5, "scale": 2.0}, 0.5)
+    peer = Peer("bilateral", (("domain_px", 1.5), ("scale", 2.0)), 0.5)
     image = Image(noisy, 0.8, known=Noise(SIGMA))
-    whole = Peer("bilateral", {"domain_px": 1.5, "scale": 2.0})(image)
+    whole = Peer("bilateral", peer.setting)(image)
     assert peer(image) == pytest.approx((noisy + whole) / 2, abs=1e-3)
     assert peer.identity != Peer("bilateral", peer.setting).identity
 
@@ -88,10 +88,21 @@ def test_tuning_finds_the_best_setting_and_remembers_what_was_tried(truth, noisy
     case = Case("a", "a", "chest", "soft", 0.8, 5.0, truth, lambda dose: noisy)
     for _ in range(2):
         (found,) = tuned([case], Store(tmp_path / "kept.jsonl"), ["toy"])["soft"].values()
-        assert (found.setting, found.strength) == ({"scale": 1.0}, 1.0)
+        assert (found.setting, found.strength) == ((("scale", 1.0),), 1.0)
     assert tried == [0.2, 1.0, 0.6]
 
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert filters.missing() == ["bm3d", "ants", "skimage"]
+
+
+def test_a_strength_is_tuned_only_where_it_says_blended(truth, noisy, tmp_path, monkeypatch):
+    def toy(image: Image, *, scale: float) -> np.ndarray:
+        return blended(image.hu, truth, scale)
+
+    monkeypatch.setitem(FILTERS, "BM3D", toy)
+    monkeypatch.setitem(GRIDS, "BM3D", {"scale": (1.25,)})
+    case = Case("a", "a", "chest", "soft", 0.8, 5.0, truth, lambda dose: noisy)
+    found = tuned([case], Store(tmp_path / "kept.jsonl"), ["BM3D"])["soft"]
+    assert (found["BM3D"].strength, found["BM3D, blended"].strength) == (1.0, 0.8)

@@ -9,7 +9,6 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,8 +18,11 @@ from numpy.typing import NDArray
 from bioatt_training.benchmark.images import Image
 
 Grid = Mapping[str, Sequence[float]]
+Setting = tuple[tuple[str, float], ...]
 STRENGTHS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-"""Share of a filter's change that is applied: tuned too, as our models have it as an option."""
+"""Share of a filter's change that is applied, where that is tuned too."""
+BLENDED = "BM3D"
+"""The filter that is also judged with its strength tuned: against a truth that has noise, leaving some of it scores."""
 
 
 def bm3d(image: Image, *, scale: float) -> NDArray[np.float64]:
@@ -102,10 +104,10 @@ GRIDS: dict[str, Grid] = {
 }
 
 
-def settings(name: str) -> list[dict[str, float]]:
+def settings(name: str) -> list[Setting]:
     """All settings of a filter's grid."""
     grid = GRIDS[name]
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [tuple(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Peer:
     """A filter at one setting."""
 
     filter: str
-    setting: Mapping[str, Any]
+    setting: Setting
     strength: float = 1.0
 
     @property
@@ -130,7 +132,7 @@ class Peer:
         """Filter the slice; `strength` of the change is applied."""
         if self.strength != 1:
             return blended(image.hu, replace(self, strength=1.0)(image), self.strength)
-        return np.asarray(FILTERS[self.filter](image, **self.setting), np.float32)
+        return np.asarray(FILTERS[self.filter](image, **dict(self.setting)), np.float32)
 
 
 def blended(before: NDArray, after: NDArray, strength: float) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from bioatt_training.benchmark.denoisers import Judged, Model, Untouched
@@ -64,8 +63,9 @@ def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[st
             "water": {kind: _textures(one) for kind, one in inserts.items()},
             "strength": strengths(repeated),
         }
-    everyone: list[Judged] = [*models, *next(iter(tuning["patients"].values()), {}).values()]
-    results["seconds"] = {one.name: runner.seconds(one) for one in everyone}
+    everyone: dict[str, Judged] = {model.name: model for model in models}
+    everyone |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
+    results["seconds"] = {name: runner.seconds(one) for name, one in everyone.items()}
     return results
 
 
@@ -81,7 +81,10 @@ def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
 
 
 def _settings(tuning: Tuned) -> dict[str, Any]:
-    return {kind: {name: asdict(peer) for name, peer in found.items()} for kind, found in tuning.items()}
+    return {
+        kind: {name: {**dict(peer.setting), "strength": peer.strength} for name, peer in found.items()}
+        for kind, found in tuning.items()
+    }
 
 
 def _peer_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
@@ -165,19 +168,23 @@ def _compared(
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
     table = _table({**same, **peers})
-    found: dict[str, Any] = {"table": table, "slices": len(keys), "best peer": {}, "gain": {}}
-    best = max(peers, key=lambda name: table[name]["psnr_db"]["mean"])
-    best_ssim = max(peers, key=lambda name: table[name]["ssim"]["mean"])
-    found["best peer"] = {"psnr_db": best, "ssim": best_ssim}
+    plain = [name for name in peers if not name.endswith("blended")]
+    found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
+    for metric in ("psnr_db", "ssim"):
+        found[f"best {metric}"] = max(plain, key=lambda name: table[name][metric]["mean"])
+    best, best_ssim = peers[found["best psnr_db"]], peers[found["best ssim"]]
     for name, each in same.items():
         if name != Untouched.name:
             found["gain"][name] = {
-                "psnr_db": difference(each, peers[best], "psnr_db"),
-                "ssim": difference(each, peers[best_ssim], "ssim"),
-                "size of bias_hu soft tissue": difference(each, peers[best], "bias_hu soft tissue", abs),
-                "psnr_db by kernel": {
-                    kind: difference(where(each, sharpness=kind), where(peers[best], sharpness=kind), "psnr_db")
+                "psnr_db": difference(each, best, "psnr_db"),
+                "ssim": difference(each, best_ssim, "ssim"),
+                "size of bias_hu soft tissue": difference(each, best, "bias_hu soft tissue", abs),
+                "by kernel": {
+                    kind: difference(where(each, sharpness=kind), where(best, sharpness=kind), "psnr_db")
                     for kind in SHARPNESS
+                },
+                "over blended": {
+                    other: difference(each, peers[other], "psnr_db") for other in peers if other not in plain
                 },
             }
     return found

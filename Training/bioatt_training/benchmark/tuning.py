@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bioatt.metrics import psnr
 from bioatt_training.bank import Bank
 from bioatt_training.benchmark.images import Image
-from bioatt_training.benchmark.peers import FILTERS, STRENGTHS, Peer, blended, settings
+from bioatt_training.benchmark.peers import BLENDED, FILTERS, STRENGTHS, Peer, blended, settings
 from bioatt_training.benchmark.quality import WINDOW
 from bioatt_training.benchmark.store import Store
 from bioatt_training.benchmark.truth import SHARPNESS, Case, bank_case, patients, spread
@@ -41,12 +41,21 @@ def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
 
 
 def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Peer]]:
-    """{class of kernels: {filter: the peer at its best setting}}; classes without cases are left out."""
+    """{class of kernels: {name: the peer at its best setting}}; classes without cases are left out.
+
+    Names are the filters', and of `BLENDED` also "…, blended", whose strength is tuned with the rest.
+    """
     chosen: dict[str, dict[str, Peer]] = {}
     for kind in SHARPNESS:
         crops = [_crop(case) for case in cases if case.sharpness == kind]
-        if crops:
-            chosen[kind] = {name: _best(name, crops, store) for name in names}
+        if not crops:
+            continue
+        chosen[kind] = {}
+        for name in names:
+            scores = _scores(name, crops, store)
+            chosen[kind][name] = max((peer for peer in scores if peer.strength == 1), key=lambda peer: scores[peer])
+            if name == BLENDED:
+                chosen[kind][f"{name}, blended"] = max(scores, key=lambda peer: scores[peer])
     return chosen
 
 
@@ -64,15 +73,16 @@ def _crop(case: Case) -> _Crop:
     return _Crop(f"{SIDE} {case.key}", image, case.truth[part])
 
 
-def _best(name: str, crops: Sequence[_Crop], store: Store) -> Peer:
-    candidates: list[tuple[float, Peer]] = []
+def _scores(name: str, crops: Sequence[_Crop], store: Store) -> dict[Peer, float]:
+    """Mean PSNR (dB) of every setting at every strength."""
+    scores: dict[Peer, float] = {}
     for setting in settings(name):
         peer = Peer(name, setting)
         rows = [store.get(f"tune {peer.identity} {one.key}", partial(_tried, peer, one)) for one in crops]
-        means = {strength: float(np.mean([row[f"{strength:g}"] for row in rows])) for strength in STRENGTHS}
-        candidates += [(mean, replace(peer, strength=strength)) for strength, mean in means.items()]
-        log.info("%s %s: %.2f dB", name, setting, max(means.values()))
-    return max(candidates, key=lambda candidate: candidate[0])[1]
+        for strength in STRENGTHS:
+            scores[replace(peer, strength=strength)] = float(np.mean([row[f"{strength:g}"] for row in rows]))
+        log.info("%s %s: %.2f dB", name, dict(setting), scores[peer])
+    return scores
 
 
 def _tried(peer: Peer, crop: _Crop) -> dict[str, float]:
