@@ -59,6 +59,8 @@ class OptimiserConfig:
 
     steps or epochs: the run's length; one of them (10,000 steps where neither is given).
     floor_hu: input error below which `relative_mse` and `faithful` no longer weigh a patch higher.
+    teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
+    scan (distillation, Hinton 2015); validation keeps the scan.
     margin: border pixels left out of the loss, which lack context that a whole slice has.
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
@@ -82,6 +84,7 @@ class OptimiserConfig:
     gradient_clip: float = 1.0
     loss: LossName = "mse"
     floor_hu: float = 20.0
+    teacher: str | None = None
     margin: int = 20
 
 

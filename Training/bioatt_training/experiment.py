@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from bioatt.models import SCALE_HU
+from bioatt.models import SCALE_HU, load_model
 from bioatt.network import BioAttNetwork, build_network
 from bioatt_training.arms import ARMS
 from bioatt_training.config import Config, NetworkConfig
@@ -28,6 +29,12 @@ def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
     return build_network(arm.network, config.filters, descriptors, arm.weighting, config.unshuffle)
 
 
+def _teachers(config: Config) -> Iterator[BioAttNetwork]:
+    if config.optimiser.teacher:
+        network = load_model(config.optimiser.teacher).network.requires_grad_(False)
+        yield network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 class Experiment(lightning.LightningModule):
     """Trains `network` to turn low into target, and measures it on left-out patients.
 
@@ -44,6 +51,8 @@ class Experiment(lightning.LightningModule):
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.run.compile:
             self.network.compile()
+        # in a tuple, since a module's attributes would be trained, averaged and saved with it
+        self.teachers = tuple(_teachers(config))
         self.loss = build_loss(config.optimiser.loss, config.optimiser.floor_hu)
         self._sums: dict[str, list[Tensor]] = {}
 
@@ -54,7 +63,7 @@ class Experiment(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss on the interior of one batch."""
         self._draw_by_number(0, self.global_step)
-        loss = self.loss(*self._interiors(batch))
+        loss = self.loss(*self._interiors(self._taught(batch)))
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
@@ -100,6 +109,14 @@ class Experiment(lightning.LightningModule):
         plateau = self.config.optimiser.schedule == "plateau"
         course = {"scheduler": schedule, "interval": "epoch" if plateau else "step", "monitor": "val_loss"}
         return {"optimizer": optimiser, "lr_scheduler": course}
+
+    def _taught(self, batch: Batch) -> Batch:
+        """The batch with the teacher's answer as target, where there is one."""
+        low, target, p = batch
+        with torch.no_grad():
+            for teacher in self.teachers:
+                target = teacher.to(low.device)(low, p).float()
+        return low, target, p
 
     def _interiors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Output, target and low dose without the margin."""

@@ -132,6 +132,17 @@ def test_stages_start_from_the_stage_before(tiny, tmp_path):
         fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
 
 
+def test_a_teacher_gives_the_targets_of_training_alone(tiny, tmp_path):
+    teacher = fit(tiny(), tmp_path / "teacher")
+    experiment = Experiment(tiny(teacher=str(teacher)), 17, steps=2, epoch_steps=2)
+    assert not any("teacher" in name for name in experiment.state_dict())
+    low, target, p = torch.randn(2, 1, 40, 40), torch.randn(2, 1, 40, 40), torch.full((2, 17), 1 / 17)
+    with torch.no_grad():
+        expected = read_model(teacher).network(low, p)
+    torch.testing.assert_close(experiment._taught((low, target, p))[1], expected)
+    assert torch.equal(Experiment(tiny(), 17, steps=2, epoch_steps=2)._taught((low, target, p))[1], target)
+
+
 def test_a_run_starts_from_given_weights(tiny, tmp_path):
     first = fit(tiny(), tmp_path / "first")
     started = tiny(initial=str(first), steps=1, validate_every=1, learning_rate=1e-9)
