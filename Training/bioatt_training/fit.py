@@ -25,7 +25,7 @@ from bioatt_training.history import History
 from bioatt_training.loaders import RunData
 from bioatt_training.progress import Progress
 
-__all__ = ["Config", "epoch_model", "export", "fit", "fit_stages"]
+__all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
 
 
 def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
@@ -52,7 +52,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         use_distributed_sampler=False,  # the batches know their share
         plugins=[WholeFiles()],
         max_steps=data.steps,
-        precision=_precision(config),
+        precision=precision(config),
         logger=loggers.TensorBoardLogger(folder, name="logs", version=""),
         callbacks=_callbacks(config, folder, data.epoch_steps),
         val_check_interval=data.epoch_steps,
@@ -117,10 +117,13 @@ def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
     return [*chosen, Checkpoints(config, folder, epoch_steps)]
 
 
-def _precision(config: Config) -> Any:
+def precision(config: Config) -> Any:
+    """Lightning's name of the arithmetic; "auto" is bf16 only where the hardware multiplies it."""
     if config.run.precision != "auto":
         return config.run.precision
-    return "bf16-mixed" if torch.cuda.is_available() or cpu_has_bf16() else "32-true"
+    on_gpu = torch.cuda.is_available()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+    return "bf16-mixed" if native else "32-true"
 
 
 def _claim(folder: Path, config: Config) -> None:

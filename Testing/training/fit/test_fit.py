@@ -12,7 +12,7 @@ from bioatt.errors import InputError
 from bioatt.models import read_model
 from bioatt_training.arms import ARMS
 from bioatt_training.experiment import Experiment
-from bioatt_training.fit import epoch_model, fit, fit_stages
+from bioatt_training.fit import epoch_model, fit, fit_stages, precision
 from bioatt_training.history import COLUMNS, read_history
 from bioatt_training.prior_perturbation import perturb
 
@@ -164,3 +164,11 @@ def test_perturbed_priors_stay_distributions():
     np.testing.assert_allclose([one.sum() for one in changed], 1, rtol=1e-5)
     assert np.mean([(one != p).any() for one in changed]) == pytest.approx(0.3, abs=0.06)
     assert perturb(p, 0.0, rng) is p
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bf16_only_where_the_gpu_multiplies_it(tiny, monkeypatch, native):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert precision(tiny(precision="auto")) == ("bf16-mixed" if native else "32-true")
+    assert precision(tiny()) == "32-true"

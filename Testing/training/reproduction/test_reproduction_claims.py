@@ -15,7 +15,7 @@ PATIENTS = [f"p{n}" for n in range(12)]
 LEVEL = {"rmse": 0.04, "psnr": 29.0, "ssim": 0.7}
 
 
-def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0.1, spread=0.1):
+def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0.1, spread=0.1, epoch=3):
     """A run whose SSIM is `gain` above, RMSE gain/10 below and PSNR 10·gain above those of every other arm."""
     patient = np.random.default_rng(7).normal(0, 0.02, len(PATIENTS))  # the same patients in every run
     noise = np.random.default_rng([seed, len(arm), ord(arm[0])]).normal(0, 1e-4, (3, len(PATIENTS)))
@@ -30,7 +30,7 @@ def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0
         }
         rows.append({"patient": name, "slices": 1, "values": values, "protocol": {}})
     history = [{"epoch": n + 1, "val_ssim": value} for n, value in enumerate(ssim)]
-    attention = [{"epoch": 3, "stage": "middle", "saturated": saturated, "organ_spread": spread}]
+    attention = [{"epoch": epoch, "stage": "middle", "saturated": saturated, "organ_spread": spread}]
     return Run({"patients": rows, "protocol": {}}, history, {"attention": attention})
 
 
@@ -108,6 +108,14 @@ def test_courses_and_attention_follow_the_numbers():
     otherwise = {**as_paper, "bioatt": {"ssim": falling, "saturated": 0.9, "spread": 0.05}, "spatial": {"ssim": rising}}
     runs = {(arm, seed): run(arm, seed, **how) for arm, how in otherwise.items() for seed in (1, 2)}
     assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["does not agree"] * 4
+
+
+def test_maps_of_the_first_epoch_are_not_of_trained_models():
+    how = {"bioatt": {"spread": 0.2}, "uniform": {"saturated": 0.9}, "random": {"saturated": 0.8}}
+    runs = {(arm, seed): run(arm, seed, epoch=1, **said) for arm, said in how.items() for seed in (1, 2)}
+    assert [claim.verdict for claim in claims(Results(runs))[8:]] == ["open"] * 2
+    del runs["random", 1], runs["random", 2]
+    assert [claim.verdict for claim in claims(Results(runs))[8:]] == ["not run"] * 2
 
 
 def test_differences_are_paired_by_seed_and_patient():

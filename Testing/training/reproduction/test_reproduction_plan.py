@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bioatt.errors import InputError
+from bioatt.models import read_model
+from bioatt.priors import build_prior
 from bioatt_training.arms import ARMS
 from bioatt_training.bank import Bank
+from bioatt_training.evaluation.judge import Judge
 from bioatt_training.reproduction.cost import Costs
 from bioatt_training.reproduction.plan import BATCH, Contents, Size, budget_size, paper_size, read_plan, write_plan
 
@@ -65,6 +69,17 @@ def test_without_a_budget_it_is_the_papers_recipe(tmp_path):
     assert (optimiser.halve_every, optimiser.minimum_learning_rate, optimiser.early_stop) == (5, 1e-10, 7)
     assert (optimiser.loss, optimiser.margin, config.data.batch, config.run.ema_decay) == ("mse", 0, 16, 0)
     assert config.run.keep_epochs == (1, 5, 10, 20, 30)
+    assert config.run.precision == "32-true"
+
+
+def test_models_are_judged_with_a_prior_of_what_they_are_given(made_up_bank, shifting_model):
+    """The bank's own prior is of the full-dose scan, which nobody has who denoises."""
+    bank = Bank(made_up_bank(test=1))
+    judge = Judge(read_model(shifting_model(arm="bioatt")), bank, paper_size(4).judgement)
+    index = bank.indices("test")[0]
+    volume = judge._images(index)[2]
+    expected = build_prior("embedded", descriptors=judge.denoiser.descriptors).probabilities(volume).p[0]
+    np.testing.assert_array_equal(judge._prior(index, volume), expected)
 
 
 def test_a_plan_is_kept(tmp_path):

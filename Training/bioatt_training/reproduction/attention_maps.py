@@ -48,6 +48,16 @@ def maps_of(model: TrainedModel, bank: Bank, index: int) -> dict[Stage, NDArray[
     return {stage: maps.numpy() for stage, maps in record.items()}
 
 
+def maps_file(folder: Path, epoch: int) -> Path:
+    """Where a run's maps of an epoch are."""
+    return folder / f"attention-{epoch:03d}.npz"
+
+
+def kept_maps(folder: Path) -> dict[int, Path]:
+    """The maps that a run has kept, by epoch."""
+    return {int(path.stem.partition("-")[2]): path for path in sorted(folder.glob("attention-*.npz"))}
+
+
 def keep_maps(model: TrainedModel, bank: Bank, index: int, path: Path, epoch: int) -> list[dict[str, Any]]:
     """Write the pictures' maps to an .npz file and return each stage's figures over the body.
 

@@ -201,17 +201,23 @@ def _saturation(results: Results) -> Claim:
     )
     shares = {arm: results.attention(arm, "middle", "saturated") for arm in ("random", "uniform", "bioatt")}
     if not all(shares.values()):
-        return Claim(said, "not run", "")
+        return _without_maps(results, said)
     agrees = min(map(min, (shares["random"], shares["uniform"]))) > 0.5 > max(shares["bioatt"])
     found = ", ".join(f"{arm} {np.mean(values):.0%}" for arm, values in shares.items())
     return Claim(said, "agrees" if agrees else "does not agree", f"share of A above 0.95 in the body: {found}")
+
+
+def _without_maps(results: Results, said: str) -> Claim:
+    if {"random", "uniform", "bioatt"} <= set(results.arms):
+        return Claim(said, "open", "no maps were kept of an epoch after the first")
+    return Claim(said, "not run", "")
 
 
 def _variation(results: Results) -> Claim:
     said = "BioAtt's middle attention varies more between organs than that of random and uniform weights (§4)."
     spread = {arm: results.attention(arm, "middle", "organ_spread") for arm in ("random", "uniform", "bioatt")}
     if not all(spread.values()):
-        return Claim(said, "not run", "")
+        return _without_maps(results, said)
     others = [*spread["random"], *spread["uniform"]]
     verdict: Verdict = "open"
     if min(map(len, spread.values())) < 2:

@@ -20,7 +20,7 @@ from bioatt_training.bank import Bank
 from bioatt_training.config import Config
 from bioatt_training.evaluation.judge import Judge, Judgement
 from bioatt_training.experiment import arm_network
-from bioatt_training.fit import fit
+from bioatt_training.fit import fit, precision
 from bioatt_training.loaders import RunData
 
 REPETITIONS = 3
@@ -37,12 +37,16 @@ class Costs:
 
 
 def measure(configs: Sequence[Config]) -> Costs:
-    """Costs of one configuration per arm; those that hardly depend on the arm are the first one's."""
+    """Costs of one configuration per arm; those that hardly depend on the arm are the first one's.
+
+    Slices are judged by an arm that is shown a prior, where there is one.
+    """
     tune_cpu()
     first = configs[0]
+    shown = next((config for config in configs if ARMS[config.network.arm].uses_prior), first)
     start_s = start_seconds(first)
     steps = {config.network.arm: step_seconds(config) for config in configs}
-    return Costs(steps, validation_seconds(first), slice_seconds(first), start_s)
+    return Costs(steps, validation_seconds(first), slice_seconds(shown), start_s)
 
 
 def step_seconds(config: Config) -> float:
@@ -59,7 +63,7 @@ def step_seconds(config: Config) -> float:
         if batch is None:
             break
         low, target, p = (part.to(compute.device) for part in batch)
-        with _mixed(compute.device.type, compute.dtype):
+        with _arithmetic(config, compute.device):
             output = network(low, p)
         optimiser.zero_grad()
         functional.mse_loss(output.float(), target).backward()
@@ -75,7 +79,7 @@ def validation_seconds(config: Config) -> float:
     data, compute = RunData(config), choose()
     network = arm_network(config.network, len(data.descriptors)).to(compute.device)
     start, count = 0.0, 0
-    with torch.inference_mode(), _mixed(compute.device.type, compute.dtype):
+    with torch.inference_mode(), _arithmetic(config, compute.device):
         for number, (low, _, p) in enumerate(data.val_dataloader()):
             if number == 1 or not start:  # the first batch warms up, where there are more
                 start, count = time.perf_counter(), 0
@@ -93,7 +97,7 @@ def slice_seconds(config: Config) -> float:
     names = tuple(bank.header["descriptors"])
     described = {"descriptors": names, "descriptor_set": bank.header["descriptor_set"]}
     model = TrainedModel(arm_network(config.network, len(names)).eval(), described, "untrained", "")
-    judge, indices = Judge(model, bank, Judgement(prior="bank")), bank.indices("test")
+    judge, indices = Judge(model, bank, Judgement()), bank.indices("test")
     chosen = [indices[int(k * len(indices) / (REPETITIONS + 1))] for k in range(REPETITIONS + 1)]
     judge.patient(chosen[:1])
     start = time.perf_counter()
@@ -115,8 +119,9 @@ def start_seconds(config: Config) -> float:
         return time.perf_counter() - start
 
 
-def _mixed(device: str, dtype: torch.dtype | None) -> AbstractContextManager:
-    return torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+def _arithmetic(config: Config, device: torch.device) -> AbstractContextManager:
+    """That of the training."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision(config) == "bf16-mixed")
 
 
 def _finish(device: torch.device) -> None:

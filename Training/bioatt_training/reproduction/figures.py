@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bioatt.files import appearing_whole
+from bioatt_training.reproduction.attention_maps import kept_maps
 from bioatt_training.reproduction.results import Results
 
 FIGURES = {
@@ -71,23 +72,19 @@ def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_attention(folders: dict[str, Path], organs: Sequence[str], epochs: Sequence[int], folder: Path) -> list[str]:
+def draw_attention(folders: dict[str, Path], organs: Sequence[str], folder: Path) -> list[str]:
     """attention-middle.png and attention-last.png: what each organ's map has and the others' have not, −1 to 1.
 
-    folders: of one finished run by arm. Columns Random, Uniform and BioAtt at each epoch; the last row is the mean of A
-    over the organs, 0 to 1. Nothing is drawn before all three have run.
+    folders: of one finished run by arm. Columns Random, Uniform and BioAtt at each epoch that they kept; the last row
+    is the mean of A over the organs, 0 to 1. Nothing is drawn before all three have run.
     """
-    files = {
-        (arm, epoch): folders[arm] / f"attention-{epoch:03d}.npz"
-        for epoch in epochs
-        for arm in ATTENTION_ARMS
-        if arm in folders
-    }
-    if len(files) < len(ATTENTION_ARMS) * len(epochs) or not all(path.is_file() for path in files.values()):
+    kept = {arm: kept_maps(folders[arm]) for arm in ATTENTION_ARMS if arm in folders}
+    if len(kept) < len(ATTENTION_ARMS) or not all(kept.values()):
         return []
-    held = {key: np.load(path) for key, path in files.items()}
+    epochs = sorted({epoch for files in kept.values() for epoch in files})
+    held = {(arm, epoch): np.load(kept[arm][epoch]) for epoch in epochs for arm in kept if epoch in kept[arm]}
     for stage in ("middle", "last"):
-        figure, axes = _subplots(len(organs) + 1, len(files), (1.7 * len(files), 1.35 * (len(organs) + 1)))
+        figure, axes = _subplots(len(organs) + 1, len(held), (1.7 * len(held), 1.35 * (len(organs) + 1)))
         for column, ((arm, epoch), maps) in enumerate(held.items()):
             views = maps[f"{stage}/contrast"] / 127
             for row, view in enumerate(views):

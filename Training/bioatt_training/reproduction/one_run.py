@@ -21,7 +21,7 @@ from bioatt_training.evaluation.compare import evaluate_all
 from bioatt_training.evaluation.judge import Judgement
 from bioatt_training.fit import epoch_model, fit
 from bioatt_training.history import read_history
-from bioatt_training.reproduction.attention_maps import keep_maps, shown_slice
+from bioatt_training.reproduction.attention_maps import keep_maps, maps_file, shown_slice
 
 RECORD, EVALUATION = "run.json", "evaluation.json"
 
@@ -41,11 +41,10 @@ def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any
     evaluate_all([read_model(path)], bank, judgement, folder / EVALUATION)
     attention = []
     if ARMS[config.network.arm].uses_prior:
-        for epoch in (1, config.optimiser.epochs):
-            model = epoch_model(config, folder, epoch)
-            if model.is_file():  # an early stop leaves the last one out
-                index = shown_slice(bank)
-                attention += keep_maps(read_model(model), bank, index, folder / f"attention-{epoch:03d}.npz", epoch)
+        index = shown_slice(bank)
+        for epoch in _shown_epochs(config, folder):
+            model = read_model(epoch_model(config, folder, epoch))
+            attention += keep_maps(model, bank, index, maps_file(folder, epoch), epoch)
     record = {
         "arm": config.network.arm,
         "seed": config.run.seed,
@@ -59,6 +58,12 @@ def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any
     with appearing_whole(folder / RECORD) as partial:
         partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def _shown_epochs(config: Config, folder: Path) -> list[int]:
+    """The first, the paper's twentieth and the last, of the epochs that were kept: an early stop leaves some out."""
+    kept = [epoch for epoch in config.run.keep_epochs if epoch_model(config, folder, epoch).is_file()]
+    return [epoch for epoch in kept if epoch in (1, 20, max(kept))]
 
 
 def peak_mb() -> float | None:

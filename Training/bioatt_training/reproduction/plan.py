@@ -73,8 +73,8 @@ class Size:
 
     @property
     def judgement(self) -> Judgement:
-        """How the runs' models are judged."""
-        return Judgement(part="test", per_patient=self.per_patient, prior="bank")
+        """How the runs' models are judged: with a prior of the low dose, since nobody has another."""
+        return Judgement(part="test", per_patient=self.per_patient, prior="embedded")
 
     @property
     def kept_epochs(self) -> tuple[int, ...]:
@@ -86,7 +86,15 @@ class Size:
         paper = self.recipe == "paper"
         whole = ARMS[arm].whole
         return Config(
-            RunConfig(arm, "0", seed=seed, keep_epochs=self.kept_epochs, ema_decay=0.0, save_every=200),
+            RunConfig(
+                arm,
+                "0",
+                seed=seed,
+                keep_epochs=self.kept_epochs,
+                ema_decay=0.0,
+                save_every=200,
+                precision="32-true" if paper else "auto",
+            ),
             NetworkConfig(arm, self.filters),
             OptimiserConfig(
                 epochs=self.epochs,

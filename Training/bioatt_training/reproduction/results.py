@@ -110,13 +110,16 @@ class Results:
         return np.array([curve[:epochs] for curve in curves], np.float64)
 
     def attention(self, arm: str, stage: str, figure: str, *, last: bool = True) -> list[float]:
-        """A figure of `attention_maps.keep_maps` at the last kept epoch, or the first, one a seed that has it."""
+        """A figure of `attention_maps.keep_maps` at the last kept epoch, or at epoch 1, one a seed that has it.
+
+        Maps of epoch 1 are not of a trained model: they are no last ones.
+        """
         values = []
         for seed in self.seeds(arm):
             rows = [row for row in self.runs[arm, seed].record["attention"] if row["stage"] == stage]
+            rows = [row for row in rows if (row["epoch"] > 1) == last]
             if rows:
-                chosen = (max if last else min)(rows, key=lambda row: row["epoch"])
-                values.append(float(chosen[figure]))
+                values.append(float(max(rows, key=lambda row: row["epoch"])[figure]))
         return values
 
     def plain(self) -> dict[str, Any]:
