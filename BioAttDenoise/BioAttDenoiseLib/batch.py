@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from . import volumes
-from .engine import EngineError
+from .engine import EngineError, as_engine_error
 from .options import DenoiseOptions
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -17,61 +19,80 @@ ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 """What the engine writes instead of a header with the voxels in a file of their own."""
 
 Start = Callable[..., Any]
-"""start(onDone, onError, onCancelled, onProgress) begins one volume; onDone gets what came out."""
+"""start(onDone, onError, onCancelled, onProgress) begins one volume; onDone gets its result and the warnings."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one volume of a batch.
+
+    result: the output node, or the path of what was written; None where it failed (`error` says why). skipped: the
+    output was there already and stays as it was.
+    """
+
+    name: str
+    result: Any = None
+    warnings: tuple[str, ...] = ()
+    error: Exception | None = None
+    skipped: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person should know of it, a line each."""
+        texts = self.warnings if self.error is None else str(self.error).splitlines()[:1]
+        return [f"⚠ {self.name}: {text.rstrip('.')}." for text in texts]
 
 
 class BatchRun:
-    """Volumes one after another, each begun when the one before is done; the first that fails ends it.
+    """Volumes one after another, each begun when the one before has ended, whether well or not.
 
-    steps: (name, start) of each. onEach(outcome) after every volume, onDone(outcomes) at the end; onError(error) names
-    the volume; onCancelled(). onProgress gets a volume's progress as a part of the whole, with «volume»: "2 of 5".
-    `outcomes` has what is done so far.
+    steps: (name, start) of each. onEach(outcome) after every volume, onDone(outcomes) at the end; onCancelled().
+    onProgress gets a volume's progress as a part of the whole, with «volume»: "2 of 5". `outcomes` has what was
+    `skipped`, then what is done so far.
     """
 
     def __init__(
         self,
         steps: list[tuple[str, Start]],
         *,
-        onEach: Callable[[Any], None] = lambda outcome: None,
-        onDone: Callable[[list[Any]], None] = lambda outcomes: None,
-        onError: Callable[[Exception], None] = lambda error: None,
+        skipped: list[Outcome] | None = None,
+        onEach: Callable[[Outcome], None] = lambda outcome: None,
+        onDone: Callable[[list[Outcome]], None] = lambda outcomes: None,
         onCancelled: Callable[[], None] = lambda: None,
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
     ) -> None:
-        self.steps, self.outcomes = steps, []
-        self._each, self._done, self._error = onEach, onDone, onError
-        self._cancelled, self._progress = onCancelled, onProgress
+        self.steps, self.outcomes, self.number = steps, list(skipped or ()), 0
+        self._each, self._done, self._cancelled, self._progress = onEach, onDone, onCancelled, onProgress
 
     def next(self) -> None:
-        """Begin the next volume, or end."""
-        number = len(self.outcomes)
-        if number == len(self.steps):
-            self._done(self.outcomes)
-            return
-        name, start = self.steps[number]
-        try:
-            start(
-                onDone=self._finished,
-                onError=lambda error: self._failed(name, error),
-                onCancelled=self._cancelled,
-                onProgress=self._told,
-            )
-        except (ValueError, EngineError) as error:
-            self._failed(name, error)
+        """Begin the next volume that can be begun, or end."""
+        while self.number < len(self.steps):
+            name, start = self.steps[self.number]
+            try:
+                start(
+                    onDone=lambda result, warnings, name=name: self._ended(Outcome(name, result, tuple(warnings))),
+                    onError=lambda error, name=name: self._ended(Outcome(name, error=as_engine_error(error))),
+                    onCancelled=self._cancelled,
+                    onProgress=self._told,
+                )
+                return
+            except Exception as error:  # of one volume; memory for the next may be there
+                self._add(Outcome(name, error=as_engine_error(error)))
+        self._done(self.outcomes)
 
-    def _finished(self, outcome: Any) -> None:
-        self.outcomes.append(outcome)
-        self._each(outcome)
+    def _ended(self, outcome: Outcome) -> None:
+        self._add(outcome)
         self.next()
 
-    def _failed(self, name: str, error: Exception) -> None:
-        text = f"{name}: {error}"
-        self._error(EngineError(error.kind, text) if isinstance(error, EngineError) else type(error)(text))
+    def _add(self, outcome: Outcome) -> None:
+        self.number += 1
+        self.outcomes.append(outcome)
+        self._each(outcome)
 
     def _told(self, progress: dict[str, Any]) -> None:
-        number, count = len(self.outcomes), len(self.steps)
-        fraction = (number + progress["fraction"]) / count
-        place = _("{number} of {count}").format(number=number + 1, count=count)
+        count = len(self.steps)
+        fraction = (self.number + progress["fraction"]) / count
+        place = _("{number} of {count}").format(number=self.number + 1, count=count)
         self._progress({**progress, "fraction": fraction, "eta_s": None, "volume": place})
 
 
@@ -79,12 +100,10 @@ class Batch:
     """Mixed into the logic: runs its requests one after another."""
 
     def denoiseAll(
-        self, volumeNodes: list[Any] | None = None, onDone: Callable[[Any], None] = lambda node: None, **options
-    ) -> list[Any]:
-        """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns the
-        output nodes. onDone(node) after each.
-
-        Raises what `denoise` raises; the outputs made before stay.
+        self, volumeNodes: list[Any] | None = None, onDone: Callable[[Outcome], None] = lambda outcome: None, **options
+    ) -> list[Outcome]:
+        """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
+        became of each. onDone(outcome) after each. Raises EngineError where it was cancelled.
         """
         return self._wait_for(
             lambda **callbacks: self.denoiseAllAsync(volumeNodes, onEach=onDone, **callbacks, **options)
@@ -96,8 +115,8 @@ class Batch:
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
 
         def start(node: Any) -> Start:
-            def begin(onDone: Callable[[Any], None], **rest: Any) -> None:
-                self.denoiseAsync(node, onDone=lambda result: onDone(result.volume), **rest, **chosen)
+            def begin(onDone: Callable[[Any, Any], None], **rest: Any) -> None:
+                self.denoiseAsync(node, onDone=lambda result: onDone(result.volume, result.warnings), **rest, **chosen)
 
             return begin
 
@@ -107,48 +126,43 @@ class Batch:
         self,
         inputFolder: str | Path,
         outputFolder: str | Path,
-        onDone: Callable[[Path], None] = lambda path: None,
+        onDone: Callable[[Outcome], None] = lambda outcome: None,
         **options,
-    ) -> list[Path]:
+    ) -> list[Outcome]:
         """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names
-        (.nhdr as .nrrd, .mhd as .mha), and wait; the scene is not touched. onDone(path) after each.
+        (.nhdr as .nrrd, .mhd as .mha), and wait; the scene is not touched. onDone(outcome) after each.
 
-        Returns what was written. Raises EngineError for the first one that cannot be denoised.
+        Names that begin with a dot are left out. An output that is there already is skipped, so that a batch that was
+        interrupted goes on. Returns what became of each. Raises EngineError for folders that cannot be used, for inputs
+        whose outputs would have one name, and where it was cancelled.
         """
-        written = self._wait_for(
+        return self._wait_for(
             lambda **callbacks: self.denoiseFolderAsync(
-                inputFolder, outputFolder, onEach=lambda outcome: onDone(outcome[0]), **callbacks, **options
+                inputFolder, outputFolder, onEach=onDone, **callbacks, **options
             )
         )
-        return [path for path, _warnings in written]
 
     def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun`, whose outcomes are (path, warnings), and
-        the members of DenoiseOptions. Raises EngineError for folders that cannot be used.
+        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of DenoiseOptions. Raises
+        EngineError for folders that cannot be used and for inputs whose outputs would have one name.
         """
         callbacks, chosen = _sorted(more)
         source, target = Path(inputFolder), Path(outputFolder)
-        if not source.is_dir():
-            raise EngineError("input", _("There is no folder {name}.").format(name=source.name))
-        if target.resolve() == source.resolve():
-            raise EngineError("input", _("The output folder is the input folder. Choose another one."))
-        entries = [p for p in sorted(source.iterdir()) if p.is_dir() or p.name.lower().endswith(SUFFIXES)]
-        entries = [path for path in entries if path.resolve() != target.resolve()]
-        if not entries:
-            raise EngineError("input", _("There is no volume file or DICOM folder in {name}.").format(name=source.name))
+        outputs = _outputs(source, target)
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineError("input", f"{target.name}: {error.strerror}") from None
         fields = DenoiseOptions(**chosen).request()
 
-        def start(path: Path) -> Start:
+        def start(path: Path, output: Path) -> Start:
+            place = {"path": str(output), "series": path.is_dir()}
+
             def begin(onDone, onError, onCancelled, onProgress) -> None:
-                output = target / _output_name(path)
                 self.request(
                     "denoise",
-                    {**fields, "volume": {"path": str(path)}, "output": {"path": str(output)}},
-                    on_result=lambda reply: onDone((output, tuple(reply["warnings"]))),
+                    {**fields, "volume": {"path": str(path)}, "output": place},
+                    on_result=lambda reply: onDone(output, reply["warnings"]),
                     on_error=onError,
                     on_cancelled=onCancelled,
                     on_progress=onProgress,
@@ -156,22 +170,68 @@ class Batch:
 
             return begin
 
-        return self._begin([(path.name, start(path)) for path in entries], callbacks)
+        there = {path for path, output in outputs.items() if _is_there(output)}
+        skipped = [Outcome(path.name, outputs[path], skipped=True) for path in outputs if path in there]
+        steps = [(path.name, start(path, output)) for path, output in outputs.items() if path not in there]
+        return self._begin(steps, callbacks, skipped)
 
     @staticmethod
-    def _begin(steps: list[tuple[str, Start]], callbacks: dict[str, Any]) -> BatchRun:
-        run = BatchRun(steps, **callbacks)
+    def _begin(
+        steps: list[tuple[str, Start]], callbacks: dict[str, Any], skipped: list[Outcome] | None = None
+    ) -> BatchRun:
+        run = BatchRun(steps, skipped=skipped, **callbacks)
         run.next()
         return run
 
-    def _wait_for(self, begin: Callable[..., BatchRun]) -> list[Any]:
-        errors: list[Exception] = []
-        stopped = EngineError("cancelled", _("The batch was cancelled."))
-        run = begin(onError=errors.append, onCancelled=lambda: errors.append(stopped))
+    def _wait_for(self, begin: Callable[..., BatchRun]) -> list[Outcome]:
+        cancelled: list[bool] = []
+        run = begin(onCancelled=lambda: cancelled.append(True))
         self.wait()
-        if errors:
-            raise errors[0]
+        if cancelled:
+            raise EngineError("cancelled", _("The batch was cancelled."))
         return run.outcomes
+
+
+def report(outcomes: list[Outcome], done: str) -> str:
+    """How a batch went: `done`, then how many were skipped and failed, then a line for each warning and failure."""
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    lines = [done]
+    if skipped:
+        lines.append(_("Skipped, since the output is there already: {count}.").format(count=skipped))
+    if failed:
+        lines.append(_("Failed: {count}.").format(count=failed))
+    return "\n".join([*lines, *(line for outcome in outcomes for line in outcome.lines)])
+
+
+def finished(outcomes: list[Outcome]) -> list[Outcome]:
+    """Those that were denoised."""
+    return [outcome for outcome in outcomes if outcome.error is None and not outcome.skipped]
+
+
+def _outputs(source: Path, target: Path) -> dict[Path, Path]:
+    """Of every input in a folder its output. Raises EngineError as `denoiseFolder`."""
+    if not source.is_dir():
+        raise EngineError("input", _("There is no folder {name}.").format(name=source.name))
+    if target.resolve() == source.resolve():
+        raise EngineError("input", _("The output folder is the input folder. Choose another one."))
+    entries = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
+    entries = [path for path in entries if path.is_dir() or path.name.lower().endswith(SUFFIXES)]
+    entries = [path for path in entries if path.resolve() != target.resolve()]
+    if not entries:
+        raise EngineError("input", _("There is no volume file or DICOM folder in {name}.").format(name=source.name))
+    first: dict[str, Path] = {}
+    for path in entries:
+        other = first.setdefault(_output_name(path).lower(), path)
+        if other is not path:
+            problem = _("«{first}» and «{second}» would both be written as «{output}». Rename one of them.")
+            raise EngineError("input", problem.format(first=other.name, second=path.name, output=_output_name(path)))
+    return {path: target / _output_name(path) for path in entries}
+
+
+def _is_there(output: Path) -> bool:
+    """Whether something would be overwritten; an empty folder is nothing."""
+    return any(output.iterdir()) if output.is_dir() else os.path.lexists(output)
 
 
 def _output_name(path: Path) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ctk
 from slicer.i18n import tr as _
 
 from . import volumes
+from .batch import Outcome, finished, report
 from .section import Section
 
 
@@ -47,10 +46,12 @@ class BatchSection(Section):
         folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
         self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone)
 
-    def _volumesDone(self, nodes: list[Any]) -> str:
-        names = ", ".join(f"«{node.GetName()}»" for node in nodes)
-        return _("Done, {count} volumes: {names}.").format(count=len(nodes), names=names)
+    def _volumesDone(self, outcomes: list[Outcome]) -> str:
+        done = finished(outcomes)
+        names = ", ".join(f"«{outcome.result.GetName()}»" for outcome in done)
+        text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(count=len(done), names=names))
 
-    def _filesDone(self, written: list[Any]) -> str:
-        lines = [_("Done: {count} files or series written.").format(count=len(written))]
-        return "\n".join([*lines, *(f"⚠ {path.name}: {text}." for path, warnings in written for text in warnings)])
+    def _filesDone(self, outcomes: list[Outcome]) -> str:
+        text = _("Done: {count} files or series written.").format(count=len(finished(outcomes)))
+        return report(outcomes, text)

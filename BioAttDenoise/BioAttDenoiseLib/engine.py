@@ -41,6 +41,15 @@ class EngineError(Exception):
         super().__init__(message)
 
 
+def as_engine_error(error: BaseException) -> EngineError | ValueError:
+    """Any exception as one that the panel can tell: ValueError and EngineError as they are."""
+    if isinstance(error, (EngineError, ValueError)):
+        return error
+    if isinstance(error, MemoryError):
+        return EngineError("memory", HINTS["memory"])
+    return EngineError("internal", f"{type(error).__name__}: {error}\n{HINTS['internal']}")
+
+
 @dataclass
 class Job:
     """A request on its way. Exactly one of on_result, on_error and on_cancelled is called, once, on the main thread."""

@@ -3,7 +3,7 @@
 logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic()
 output = logic.denoise(volume, strength=0.8)                                  # waits
 logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
-outputs = logic.denoiseAll()                                                  # every CT volume of the scene
+outcomes = logic.denoiseAll()                                                 # every CT volume of the scene
 """
 
 from __future__ import annotations

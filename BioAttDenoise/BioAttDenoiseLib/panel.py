@@ -19,10 +19,11 @@ from bioatt.priors.simple import FixedPrior
 
 from . import catalogue, results, volumes
 from .advanced import AdvancedSection
+from .batch import Outcome, finished
 from .batch_section import BatchSection
 from .choices import Choice, FileChoice
 from .compare_section import CompareSection
-from .engine import EngineError
+from .engine import HINTS, EngineError, as_engine_error
 from .live import LivePreview
 from .numbers_section import NumbersSection
 from .overlay_section import AttentionSection
@@ -305,39 +306,40 @@ class Panel(VTKObservationMixin):
                 onCancelled=self._cancelled,
                 onProgress=self._showProgress,
             )
-        except (ValueError, EngineError) as error:
+        except Exception as error:  # memory for the snapshot too
             self._failed(error)
             return
         self._enterState(State.RUNNING, "")
 
-    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Any]], str]) -> None:
+    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str]) -> None:
         """Start a batch with the panel's settings: begin(callbacks and options) as `Batch.denoiseAllAsync`; Denoise is
         Cancel meanwhile. done(outcomes) says how it went.
         """
-        finished: list[Any] = []
+        ended: list[Outcome] = []
 
         def cancelled() -> None:
-            kept = _("Cancelled. What was done before stays: {count}.").format(count=len(finished))
+            kept = _("Cancelled. What was done before stays: {count}.").format(count=len(finished(ended)))
             self._enterState(State.IDLE, kept)
 
         def start() -> None:
             self._enterState(State.RUNNING, "")
             try:
                 begin(
-                    onEach=finished.append,
+                    onEach=ended.append,
                     onDone=lambda outcomes: self._enterState(State.IDLE, done(outcomes)),
-                    onError=self._failed,
                     onCancelled=cancelled,
                     onProgress=self._showProgress,
                     **vars(options(self.parameters)),
                 )
-            except (ValueError, EngineError) as error:
+            except Exception as error:
                 self._failed(error)
 
         self.live.interrupt(lambda: self._prepare(start))
 
     def _prepare(self, then: Callable[[], None]) -> None:
         """See that everything is installed, then go on."""
+        if self.parameters is None:  # the scene closes
+            return
         self._enterState(State.PREPARING, _("Checking the installation…"))
         self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
         self.readiness.ensure(self.parameters.prior, then, self._failed, install=True)
@@ -367,13 +369,15 @@ class Panel(VTKObservationMixin):
         self._enterState(State.IDLE, _("Cancelled. The scene is as it was."))
 
     def _failed(self, error: Exception) -> None:
+        error = as_engine_error(error)
         self._enterState(State.IDLE, f"⚠ {error}")
         if isinstance(error, EngineError) and error.kind != "input":
+            # Slicer logs the text of a message, not its details: names of files and patients belong there
             slicer.util.errorDisplay(
-                str(error), windowTitle="BioAttDenoise", detailedText=self.logic.engine.log or None
+                HINTS.get(error.kind, HINTS["internal"]),
+                windowTitle="BioAttDenoise",
+                detailedText=f"{error}\n\n{self.logic.engine.log}".strip(),
             )
-        elif not isinstance(error, (EngineError, ValueError)):
-            raise error
 
     def _enterState(self, state: State, text: str) -> None:
         self.state = state

@@ -18,21 +18,27 @@ __all__ = ["appearing_whole", "check_file_place", "check_result_output", "is_ser
 
 
 def is_series(output: Path) -> bool:
-    """True where an output without suffix names a folder for a DICOM series, False where it names a file."""
-    return output.is_dir() or not output.suffix
+    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
+
+    What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
+    """
+    return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
-def check_result_output(volume: Volume, output: Path) -> None:
+def check_result_output(volume: Volume, output: Path, series: bool | None = None) -> None:
     """Raise InputError, before the long run, where `write_result` would refuse."""
-    if is_series(output):
+    if is_series(output) if series is None else series:
         check_series_output(volume, output)
     else:
         check_output(volume, output)
 
 
-def write_result(result: Result, output: Path) -> tuple[str, ...]:
-    """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each."""
-    if is_series(output):
+def write_result(result: Result, output: Path, series: bool | None = None) -> tuple[str, ...]:
+    """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each.
+
+    series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
+    """
+    if is_series(output) if series is None else series:
         model = result.model
         return write_derived_series(
             result.volume, output, model_name=model.name, model_version=model.version, strength=result.strength

@@ -192,10 +192,11 @@ class Worker:
         start = time.monotonic()
         volume = self._volume(request["volume"])
         output = Path(request["output"]["path"]) if "output" in request else None
+        series = request["output"].get("series") if "output" in request else None
         if output is not None:
             from bioatt.outputs import check_result_output, write_result
 
-            check_result_output(volume, output)
+            check_result_output(volume, output, series)
         slices, attention = request.get("slices"), request.get("attention")
         options: dict[str, Any] = {
             "strength": float(request.get("strength", 1.0)),
@@ -210,7 +211,7 @@ class Worker:
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
-        written = write_result(result, output) if output is not None else ()
+        written = write_result(result, output, series) if output is not None else ()
         reply = self._describe(result, identity, arrays=output is None)
         return {**reply, "warnings": [*result.warnings, *written], "seconds": time.monotonic() - start}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,21 @@ def batch(make_driver, slicer):
         slicer.app.processEvents()
         driver.behave("steady")
         return driver
+
+    return make
+
+
+@pytest.fixture
+def make_series():
+    """make_series(folder) writes a DICOM series of 3 slices there."""
+    path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("series_writer", path)
+    writer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(writer)
+
+    def make(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        writer.write_series(folder, writer.ct_like(slices=3))
 
     return make
 
@@ -81,7 +98,7 @@ def test_progress_is_of_the_whole_and_cancel_keeps_what_is_done(batch, make_ct, 
     assert "Done" in driver.status, "and the panel works as before"
 
 
-def test_the_first_that_fails_ends_it_and_is_named(batch, make_ct, slicer):
+def test_one_that_fails_is_named_and_the_others_are_done(batch, make_ct, slicer):
     make_ct(name="a")
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "broken")
     slicer.util.updateVolumeFromArray(empty, np.random.default_rng(0).random((4, 8, 8)).astype(np.float32))  # no HU
@@ -89,8 +106,96 @@ def test_the_first_that_fails_ends_it_and_is_named(batch, make_ct, slicer):
     driver = batch()
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert driver.status.startswith("⚠ broken: ")
-    assert names(slicer) == ["a", "broken", "c", "a denoised"]
+    lines = driver.status.splitlines()
+    assert lines[:2] == ["Done, 2 volumes: «a denoised», «c denoised».", "Failed: 1."]
+    assert lines[2].startswith("⚠ broken: ")
+    assert len(lines) == 3
+    assert names(slicer) == ["a", "broken", "c", "a denoised", "c denoised"]
+    assert driver.errors == [], "names stay out of Slicer's log"
+
+
+def test_memory_that_runs_out_at_a_start_is_told(batch, make_ct, slicer, monkeypatch):
+    from BioAttDenoiseLib import regions
+
+    make_ct(name="a")
+    make_ct(name="b")
+    driver = batch()
+    fields, calls = regions.Region.fields, []
+
+    def once_too_large(self, *args):
+        calls.append(self)
+        if len(calls) == 1:
+            raise MemoryError
+        return fields(self, *args)
+
+    monkeypatch.setattr(regions.Region, "fields", once_too_large)
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    assert "⚠ a: The computer ran out of memory" in driver.status
+    assert names(slicer) == ["a", "b", "b denoised"]
+
+
+def test_warnings_of_a_scene_are_told(batch, make_ct, slicer):
+    make_ct(name="a")
+    node = make_ct(name="b")
+    turned = np.deg2rad(30)
+    node.SetIJKToRASDirections(1, 0, 0, 0, np.cos(turned), -np.sin(turned), 0, np.sin(turned), np.cos(turned))
+    driver = batch()
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    lines = driver.status.splitlines()
+    assert lines[0].startswith("Done, 2 volumes")
+    assert [line[:5] for line in lines[1:]] == ["⚠ b: "]
+
+
+def open_folders(driver, source, target):
+    driver.batch.inputFolderLineEdit.currentPath = str(source)
+    driver.batch.outputFolderLineEdit.currentPath = str(target)
+    driver.click(driver.batch.folderButton)
+    driver.wait_idle()
+
+
+def test_inputs_with_one_output_name_are_refused(batch, tmp_path):
+    write(tmp_path / "in", "scan.nrrd")
+    (tmp_path / "in" / "scan.nhdr").write_text("NRRD0004")
+    driver = batch()
+    open_folders(driver, tmp_path / "in", tmp_path / "out")
+    assert driver.status == "⚠ «scan.nhdr» and «scan.nrrd» would both be written as «scan.nrrd». Rename one of them."
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_there_stays_and_a_batch_goes_on(batch, tmp_path):
+    for name in ("a.nrrd", "b.nrrd", ".hidden.nrrd"):
+        write(tmp_path / "in", name)
+    (tmp_path / "in" / "c.nrrd").write_bytes(b"no volume")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nrrd").write_bytes(b"somebody's")
+    driver = batch()
+    open_folders(driver, tmp_path / "in", tmp_path / "out")
+    lines = driver.status.splitlines()
+    assert lines[:3] == [
+        "Done: 1 files or series written.",
+        "Skipped, since the output is there already: 1.",
+        "Failed: 1.",
+    ]
+    assert lines[3].startswith("⚠ c.nrrd: ")
+    assert (tmp_path / "out" / "a.nrrd").read_bytes() == b"somebody's"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nrrd", "b.nrrd"]
+    write(tmp_path / "in", "c.nrrd")
+    open_folders(driver, tmp_path / "in", tmp_path / "out")
+    assert driver.status.splitlines() == [
+        "Done: 1 files or series written.",
+        "Skipped, since the output is there already: 2.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["1.2.840.113619.2.55", "CT_1.5mm", "Doe.John"])
+def test_a_series_in_a_folder_with_a_dot_in_its_name(batch, tmp_path, make_series, name):
+    make_series(tmp_path / "in" / name)
+    driver = batch()
+    open_folders(driver, tmp_path / "in", tmp_path / "out")
+    assert driver.status.splitlines()[0] == "Done: 1 files or series written."
+    assert len(list((tmp_path / "out" / name).iterdir())) == 3
 
 
 def test_a_folder_into_another(batch, make_ct, slicer, tmp_path):
@@ -139,12 +244,14 @@ def test_headers_with_data_of_their_own_become_one_file(logic, tmp_path):
     image = sitk.GetImageFromArray(np.random.default_rng(0).integers(-900, 900, (3, 16, 16)).astype(np.int16))
     sitk.WriteImage(image, str(tmp_path / "in" / "scan.mhd"))
     written = logic.denoiseFolder(tmp_path / "in", tmp_path / "out", model="steady")
-    assert [path.name for path in written] == ["scan.mha"]
-    assert written[0].is_file()
+    assert [outcome.result.name for outcome in written] == ["scan.mha"]
+    assert written[0].result.is_file()
 
 
-def test_what_a_series_could_not_store_is_told(batch, tmp_path, monkeypatch):
+def test_what_a_series_could_not_store_is_told(batch, tmp_path):
+    from BioAttDenoiseLib.batch import Outcome
+
     driver = batch()
     section = next(s for s in driver.panel.sections if type(s).__name__ == "BatchSection")
-    text = section._filesDone([(tmp_path / "series", ("3 voxels clipped by up to 10 HU",))])
+    text = section._filesDone([Outcome("series", tmp_path / "series", ("3 voxels clipped by up to 10 HU",))])
     assert text.splitlines()[1] == "⚠ series: 3 voxels clipped by up to 10 HU."
