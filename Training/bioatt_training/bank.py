@@ -8,6 +8,7 @@ writes banks.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,16 @@ class Bank:
         self.slices = [Slice(**{**line, "shape": tuple(line["shape"])}) for line in header["slices"]]
         self.prior: NDArray[np.float32] = np.load(folder / "prior.npy")
         self._folder = folder
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells banks apart: by what they say of themselves, their priors, and the middle row of every image."""
+        digest = hashlib.sha256(json.dumps(self.header, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(self.prior))
+        for index in range(len(self.slices)):
+            for image in (*self.pair(index), self.target(index)):
+                digest.update(np.ascontiguousarray(image[len(image) // 2]))
+        return digest.hexdigest()[:16]
 
     @cached_property
     def _scan(self) -> NDArray[np.int16]:

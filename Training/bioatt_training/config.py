@@ -23,7 +23,8 @@ class RunConfig:
     """What a run is called, how it is kept and how it computes.
 
     initial: trained-model file to start from (fine-tuning).
-    validate_every: steps of an epoch where patches are drawn at random; otherwise an epoch is one pass over the data.
+    validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
+    an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
     keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
     ema_decay: of the averaged weights that are validated and exported; 0: the weights themselves.

@@ -33,14 +33,16 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
 
     The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
     node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
-    Raises InputError where configuration and data do not fit, and where the losses are no numbers.
+    Raises InputError where configuration and data do not fit, where the folder holds a run of another configuration or
+    of other data, and where the losses are no numbers.
     """
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    _claim(folder, config)
-    lightning.seed_everything(config.run.seed, workers=True)
+    _claim(folder / "config.json", json.dumps(asdict(config), indent=1), "another configuration")
     data = RunData(config)
+    _claim(folder / "bank.txt", data.bank.identity, "other data")
+    lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
         experiment.network.load_state_dict(load_model(config.run.initial).network.state_dict())
@@ -126,15 +128,15 @@ def precision(config: Config) -> Any:
     return "bf16-mixed" if native else "32-true"
 
 
-def _claim(folder: Path, config: Config) -> None:
-    """Note whose run a folder holds. Raises InputError where it is another configuration's."""
-    note, said = folder / "config.json", json.dumps(asdict(config), indent=1)
+def _claim(note: Path, said: str, other: str) -> None:
+    """Note whose run a folder holds. Raises InputError where it says otherwise already."""
+    folder = note.parent
     if note.is_file():
         if note.read_text(encoding="utf-8") != said:
-            raise InputError(f"{folder.name} holds a run of another configuration: choose another folder, or remove it")
+            raise InputError(f"{folder.name} holds a run of {other}: choose another folder, or remove it")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = note.with_name(f"config.{os.getpid()}.partial")  # several processes may begin at once
+    partial = note.with_name(f"{note.stem}.{os.getpid()}.partial")  # several processes may begin at once
     partial.write_text(said, encoding="utf-8")
     partial.replace(note)
 

@@ -26,7 +26,8 @@ STEPS = 10_000
 class RunData(lightning.LightningDataModule):
     """The batches of a configuration's run, and what its model file will say about the data.
 
-    steps: of the run; epoch_steps: after each of which the run is validated.
+    steps: of the run; epoch_steps: after each of which the run is validated. Raises InputError where the last steps
+    would not be.
     """
 
     def __init__(self, config: Config) -> None:
@@ -45,6 +46,12 @@ class RunData(lightning.LightningDataModule):
                 raise InputError(f"an epoch has {self.epoch_patches} patches: choose a batch no larger than that")
         epochs = config.optimiser.epochs
         self.steps = epochs * self.epoch_steps if epochs else config.optimiser.steps or STEPS
+        if self.steps % self.epoch_steps:
+            what = "[run] validate_every" if config.data.sampling == "random" else "the steps of an epoch,"
+            raise InputError(
+                f"[optimiser] steps {self.steps} is no multiple of {what} {self.epoch_steps}: "
+                f"the last {self.steps % self.epoch_steps} would not be validated"
+            )
 
     @property
     def descriptors(self) -> tuple[str, ...]:

@@ -31,7 +31,10 @@ def read(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.toml")))
 def test_every_configuration_of_the_project_is_one(name):
-    assert Config.read(CONFIGS / name).run.name
+    config = Config.read(CONFIGS / name)
+    assert config.run.name
+    if config.data.sampling == "random":
+        assert config.optimiser.steps % config.run.validate_every == 0
 
 
 def test_the_paper_s_recipe():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,18 @@ def test_a_folder_of_another_run_is_refused(tiny, tmp_path):
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="another configuration"):
         fit(tiny(), tmp_path / "run")
+
+
+def test_a_folder_of_other_data_is_refused(tiny, tmp_path, bank_folder):
+    """A bank made anew, as by another version's noise, says the same of itself."""
+    bank = tmp_path / "bank"
+    shutil.copytree(bank_folder, bank)
+    config = tiny(bank=str(bank), steps=6)
+    fit(config, tmp_path / "run")
+    noise = np.fromfile(bank / "noise.bin", np.int16)
+    (noise[::-1]).tofile(bank / "noise.bin")
+    with pytest.raises(InputError, match="other data"):
+        fit(config, tmp_path / "run")
 
 
 def test_stages_start_from_the_stage_before(tiny, tmp_path):

@@ -40,6 +40,12 @@ def test_processes_share_each_batch(tiny, options):
     assert [one + other for one, other in zip(*shares, strict=True)] == taken(data)
 
 
+@pytest.mark.parametrize("options", [{"steps": 20}, {"steps": 4}, {"steps": 20, "sampling": "grid"}])
+def test_steps_that_no_validation_would_see_are_refused(tiny, options):
+    with pytest.raises(InputError, match="would not be validated"):
+        RunData(tiny(**options))
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(tiny):
     with pytest.raises(InputError, match="3 processes"):
         TrainingBatches(RunData(tiny()), 0, 3)

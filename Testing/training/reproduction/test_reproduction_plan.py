@@ -82,13 +82,17 @@ def test_models_are_judged_with_a_prior_of_what_they_are_given(made_up_bank, shi
     np.testing.assert_array_equal(judge._prior(index, volume), expected)
 
 
-def test_a_plan_is_kept(tmp_path):
-    assert read_plan(tmp_path, 32) is None
+def test_a_plan_is_kept(made_up_bank, tmp_path):
+    bank = Bank(made_up_bank())
+    assert read_plan(tmp_path, bank, 32) is None
     size = Size("budget", 32, 10, 160, 3, 64, 2)
-    write_plan(tmp_path, size, 60.0, COSTS)
-    assert read_plan(tmp_path, 32) == (size, 60.0)
+    write_plan(tmp_path, bank, size, 60.0, COSTS)
+    assert read_plan(tmp_path, bank, 32) == (size, 60.0)
     with pytest.raises(InputError, match="32 filters"):
-        read_plan(tmp_path, 96)
+        read_plan(tmp_path, bank, 96)
+    np.save(tmp_path / "bank" / "prior.npy", bank.prior[::-1])
+    with pytest.raises(InputError, match="other data"):
+        read_plan(tmp_path, Bank(tmp_path / "bank"), 32)
 
 
 def test_contents_are_counted(made_up_bank):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -39,7 +38,7 @@ def evaluate_all(
     With a path all is written there as JSON {"results", "differences"} after every patient, and rows that are there
     from an interrupted call on the same weights, bank and judgement are taken over.
     """
-    said = {"judgement": asdict(judgement), "bank": identity(bank)}
+    said = {"judgement": asdict(judgement), "bank": bank.identity}
     rows_of = {one["sha256"]: one["patients"] for one in _earlier(path) if said.items() <= one.items()}
     results: list[Result] = []
     for model in models:
@@ -68,11 +67,6 @@ def differences(results: Sequence[Result]) -> list[dict[str, Any]]:
         figures = {name: paired(here[name], there[name]) for name in HEADLINE if name in here and name in there}
         found.append({"model": other["model"], "against": first["model"], "figures": figures})
     return found
-
-
-def identity(bank: Bank) -> str:
-    """Tells banks apart by what they say of themselves and of their slices."""
-    return hashlib.sha256(json.dumps(bank.header, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _earlier(path: Path | None) -> list[Result]:

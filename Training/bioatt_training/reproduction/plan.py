@@ -163,19 +163,26 @@ def _slices(bank: Contents, per_patient: int) -> int:
     return sum(min(count, per_patient) for count in bank.test_slices)
 
 
-def write_plan(folder: Path, size: Size, minutes: float | None, costs: Costs | None) -> None:
+def write_plan(folder: Path, bank: Bank, size: Size, minutes: float | None, costs: Costs | None) -> None:
     """Keep the size, and what it was chosen by, for the calls after an interruption."""
-    said = {"size": asdict(size), "minutes": minutes, "costs": asdict(costs) if costs else None}
+    said = {
+        "bank": bank.identity,
+        "size": asdict(size),
+        "minutes": minutes,
+        "costs": asdict(costs) if costs else None,
+    }
     with appearing_whole(folder / "plan.json") as partial:
         partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
-def read_plan(folder: Path, filters: int) -> tuple[Size, float | None] | None:
-    """Size and minutes of an earlier call, None where there was none. Raises InputError for another width."""
+def read_plan(folder: Path, bank: Bank, filters: int) -> tuple[Size, float | None] | None:
+    """Size and minutes of an earlier call, None where there was none. InputError for other data or another width."""
     path = folder / "plan.json"
     if not path.is_file():
         return None
     said: Mapping = json.loads(path.read_text(encoding="utf-8"))
+    if said.get("bank", bank.identity) != bank.identity:
+        raise InputError(f"{folder.name} holds runs of other data: go on with these, or name a new folder")
     size = Size(**{field.name: said["size"][field.name] for field in fields(Size)})
     if size.filters != filters:
         raise InputError(f"{folder.name} holds runs of {size.filters} filters: go on with these, or name a new folder")

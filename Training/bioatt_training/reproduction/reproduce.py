@@ -46,13 +46,14 @@ def reproduce(
     """Run what is missing in `folder`, seed by seed, and write the report after every run.
 
     A failing run is reported and the others go on; a later call tries it again. Sizes are chosen at the first call and
-    kept. Raises InputError for a bank without patients to test, and for a folder of runs of another width.
+    kept. Raises InputError for a bank without patients to test, and for a folder of runs of other data or of another
+    width.
     """
     bank = Bank(bank_folder)
     contents = Contents.of(bank)
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = read_plan(folder, wish.filters)
-    size, minutes = earlier or _plan(bank_folder, contents, folder, wish, say)
+    earlier = read_plan(folder, bank, wish.filters)
+    size, minutes = earlier or _plan(bank_folder, bank, contents, folder, wish, say)
     say(
         f"{size.filters} filters; {size.epochs} epochs of {size.epoch_patches or 'all'} patches; "
         f"{size.per_patient or 'all'} test slices a patient"
@@ -100,7 +101,7 @@ def _said(run: Run) -> str:
 
 
 def _plan(
-    bank_folder: Path, contents: Contents, folder: Path, wish: Wish, say: Callable[[str], None]
+    bank_folder: Path, bank: Bank, contents: Contents, folder: Path, wish: Wish, say: Callable[[str], None]
 ) -> tuple[Size, float | None]:
     """Choose the size of the runs, by measuring where there is a budget, and keep it."""
     if wish.minutes is None:
@@ -114,5 +115,5 @@ def _plan(
         costs = apart(cost.measure, [trial.config(bank_folder, arm, 1) for arm in wish.arms], log=folder / LOG)
         left = wish.minutes - (time.monotonic() - start) / 60
         size = budget_size(left, costs, wish.arms, wish.seeds, contents, wish.filters)
-    write_plan(folder, size, wish.minutes, costs)
+    write_plan(folder, bank, size, wish.minutes, costs)
     return size, wish.minutes
