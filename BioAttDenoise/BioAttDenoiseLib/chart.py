@@ -42,6 +42,7 @@ class PriorChart:
     def __init__(self, onOrgan: Callable[[str], None] = lambda name: None) -> None:
         self.onOrgan = onOrgan
         self._heard: list[Any] = []
+        self.source: Any = None
         self.prior: SlicePrior | None = None
         self.along_z: Any = None
         self._nodes: dict[str, Any] = {}
@@ -50,7 +51,7 @@ class PriorChart:
     def setPrior(self, source: Any, output: Any, prior: SlicePrior) -> None:
         """Take a prior: `source` gives the slices' places, `output` (or None) is what the table is kept with."""
         self.clear()
-        self.prior = prior
+        self.source, self.prior = source, prior
         self.along_z = table_along_z(source, prior)
         if output is None:
             self.along_z.SetHideFromEditors(True)
@@ -63,11 +64,12 @@ class PriorChart:
             output.SetNodeReferenceID(PRIOR_ROLE, self.along_z.GetID())
 
     def restore(self, output: Any) -> bool:
-        """Take the prior that was saved with an output volume; whether there was one."""
+        """Take the prior that was saved with an output volume, as its input's; whether there was one."""
         table = output.GetNodeReference(PRIOR_ROLE) if output is not None else None
         if table is None:
             return False
         self.clear()
+        self.source = output.GetNodeReference(volumes.INPUT_ROLE)
         self.along_z, self.prior = table, prior_of_table(table)
         return True
 
@@ -115,7 +117,7 @@ class PriorChart:
         for node in reversed(self._nodes.values()):
             if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
-        self._nodes, self.prior, self.along_z, self.index = {}, None, None, None
+        self._nodes, self.source, self.prior, self.along_z, self.index = {}, None, None, None, None
 
     def deafen(self) -> None:
         """Listen to clicks no more: the views may go away."""

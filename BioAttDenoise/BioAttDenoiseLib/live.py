@@ -103,6 +103,8 @@ class LivePreview(VTKObservationMixin):
 
     def _key(self) -> Any:
         parameters = self.panel.parameters
+        if parameters is None:
+            return None
         chosen = vars(options(parameters))
         return (
             parameters.inputVolume,
@@ -125,13 +127,27 @@ class LivePreview(VTKObservationMixin):
 
         self.preview.set_strength(parameters.strength / 100)
         try:
-            self.preview.request(parameters.inputVolume, options(parameters), done, self._failed, self._finish)
+            self.preview.request(
+                parameters.inputVolume,
+                options(parameters),
+                done,
+                self._failed,
+                self._cancelled,
+                wanted=lambda: self._key() == key,
+            )
         except (ValueError, EngineError) as error:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
         self._wanted = False
+        self._finish()
+
+    def _cancelled(self) -> None:
+        """By the user, or because the settings are others now: then «Live» asks anew."""
+        self.panel.showStatus("")
+        parameters = self.panel.parameters
+        self._wanted = self._wanted or (parameters is not None and parameters.livePreview)
         self._finish()
 
     def _finish(self) -> None:

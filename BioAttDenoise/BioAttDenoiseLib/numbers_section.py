@@ -131,6 +131,7 @@ class NumbersSection(Section):
 def _map_volume(name: str, like: Any, voxels: np.ndarray, kind: str) -> Any:
     """A new volume of the scene with `like`'s geometry and a color table of ours."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetAttribute(f"{volumes.ATTRIBUTE}Map", kind)
     node.CopyOrientation(like)
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(voxels))
     node.CreateDefaultDisplayNodes()

@@ -36,6 +36,7 @@ class AttentionSection(Section):
         self.computing = False
         self.index = -1
         self._binding = False
+        self._input: Any = None
         self._names: list[str] = []
         ui = self.ui
         ui.organTable.setHorizontalHeaderLabels([_("Structure"), _("Probability")])
@@ -62,10 +63,12 @@ class AttentionSection(Section):
         parameters = self.panel.parameters
         node = parameters.inputVolume if parameters is not None else None
         overlay = self.inspection.overlay
+        if node is not self._input:
+            self._input = node
+            self.byHand.reset()
         if overlay.source is not None and overlay.source is not node:
             overlay.setMaps(node, None)
-        if self.inspection.chart.prior is None and parameters is not None:
-            self.inspection.chart.restore(parameters.outputVolume)
+        self._follow(node)
         maps = overlay.maps
         ui = self.ui
         busy = self.panel.logic.engine.busy and not self.computing
@@ -79,6 +82,19 @@ class AttentionSection(Section):
         self.scrolling.refresh()
         self.index = -1
         self.scrolled()
+
+    def _follow(self, node: Any) -> None:
+        """Of another input, its own prior: the one that is kept with an output of it, the newest first."""
+        chart = self.inspection.chart
+        if chart.prior is not None and chart.source is not node:
+            chart.clear()
+        if chart.prior is not None or node is None:
+            return
+        chosen = self.panel.parameters.outputVolume
+        outputs = slice_views.outputs_of(node)
+        outputs = [*([chosen] if chosen in outputs else []), *reversed(outputs)]
+        if any(chart.restore(output) for output in outputs) and self.ui.chartsCheckBox.checked:
+            chart.show()
 
     def scrolled(self) -> None:
         """Another slice is on screen, perhaps: its organs are listed."""
@@ -113,6 +129,7 @@ class AttentionSection(Section):
         self._binding = False
         if parameters is None:  # the scene closes
             self.inspection.clear()
+            self.byHand.reset()
             self.ui.showOverlayCheckBox.checked = False
         elif self.inspection.overlay.shown is not None:
             self.onShow()

@@ -40,7 +40,7 @@ class Preview:
         self.logic = logic
         self.shown: Shown | None = None
         self.strength = 1.0
-        self.p: tuple[float, ...] | None = None  # overrides the prior of a slice
+        self.p: dict[str, float] | None = None  # overrides the prior of a slice: probabilities by descriptor
 
     def request(
         self,
@@ -49,8 +49,10 @@ class Preview:
         onDone: Callable[[dict[str, Any]], None],
         onError: Callable[[Exception], None],
         onCancelled: Callable[[], None],
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Denoise the slice of `node` that is on screen; onDone gets the engine's reply when it is shown.
+        """Denoise the slice of `node` that is on screen; onDone gets the engine's reply when it is shown. Where it is
+        not `wanted` any more when it arrives, it is dropped and onCancelled called.
 
         Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
         """
@@ -72,7 +74,7 @@ class Preview:
         fields.pop("slices", None)
         fields["slice"] = index - first
         if self.p is not None:
-            fields["p"] = list(self.p)
+            fields["p"] = {"descriptors": list(self.p), "probabilities": list(self.p.values())}
 
         def prepare(process: EngineProcess) -> dict[str, Any]:
             process.save(name, sent)
@@ -81,6 +83,9 @@ class Preview:
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
                 onError(EngineError("input", _("The input volume was removed meanwhile.")))
+                return
+            if not wanted():
+                onCancelled()
                 return
             self._show(node, region, before, np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
             onDone(reply)

@@ -22,6 +22,7 @@ class PriorByHand:
     def __init__(self, groupBox: Any, widget: Any, live: Any) -> None:
         self.groupBox, self.widget, self.live = groupBox, widget, live
         self.sliders: list[Any] = []
+        self.descriptors: tuple[str, ...] = ()
         self._shown: tuple[SlicePrior | None, int] = (None, 0)
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
@@ -34,6 +35,13 @@ class PriorByHand:
         self._shown = prior, index
         if not self.groupBox.checked:
             self._fill()
+
+    def reset(self) -> None:
+        """Another volume: what was set for the former one is not its."""
+        self._shown = None, 0
+        self._settle.stop()
+        self.groupBox.checked = False
+        self.live.preview.p = None
 
     def onToggled(self, checked: bool) -> None:
         """Off: the source's own prior again."""
@@ -49,7 +57,7 @@ class PriorByHand:
         values = np.array([slider.value for slider in self.sliders], float)
         if not self.groupBox.checked or not values.sum():
             return
-        self.live.preview.p = tuple((values / values.sum()).tolist())
+        self.live.preview.p = dict(zip(self.descriptors, (values / values.sum()).tolist(), strict=True))
         self.live.request()
 
     def _fill(self) -> None:
@@ -57,7 +65,7 @@ class PriorByHand:
         p = prior.at(max(index, 0)) if prior is not None else None
         if prior is None or p is None:
             return
-        if len(self.sliders) != len(prior.descriptors):
+        if self.descriptors != tuple(prior.descriptors):
             self._make_sliders(prior.descriptors)
         for slider, value in zip(self.sliders, p, strict=True):
             slider.blockSignals(True)
@@ -69,7 +77,7 @@ class PriorByHand:
         for old in self.sliders:
             for widget in (form.labelForField(old), old):
                 widget.setParent(None)
-        self.sliders = []
+        self.sliders, self.descriptors = [], tuple(descriptors)
         for name in descriptors:
             slider = qt.QSlider(qt.Qt.Horizontal)
             slider.setRange(0, 100)

@@ -71,6 +71,26 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     assert len(names(slicer)) == 9, "again, of the scans and not of what was made here"
 
 
+def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
+    make_ct(name="a")
+    driver = batch()
+    sections = {type(section).__name__: section for section in driver.panel.sections}
+    for section in driver.panel.sections:
+        for child in section.widget.children():
+            if child.className() == "ctkCollapsibleButton":
+                child.collapsed = False
+    driver.denoise()
+    sections["NumbersSection"].onNoiseMaps()
+    driver.choose(sections["AttentionSection"].ui.mapSlicesComboBox, "Whole volume")
+    driver.click(sections["AttentionSection"].ui.computeMapsButton)
+    driver.wait_idle()
+    driver.click(sections["AttentionSection"].ui.keepMapButton)
+    assert len(names(slicer)) == 5, "scan, output, two noise maps, an attention map"
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    assert driver.status.splitlines()[0].startswith("Done, 1 volumes: ")
+
+
 def test_a_scene_without_a_ct(batch):
     driver = batch()
     driver.click(driver.batch.allVolumesButton)

@@ -181,11 +181,66 @@ def test_the_prior_by_hand_previews_at_once(slicer, story, until):
     assert [slider.value for slider in section.byHand.sliders] == [50, 30, 20]
     section.byHand.sliders[2].value = 100
     until(lambda: story.panel.live.preview.shown is not None)
-    assert story.panel.live.preview.p == pytest.approx((50 / 180, 30 / 180, 100 / 180))
+    assert story.panel.live.preview.p == pytest.approx({"lungs": 50 / 180, "heart": 30 / 180, "liver": 100 / 180})
     story.wait_idle()
     section.ui.overrideGroupBox.checked = False
     assert story.panel.live.preview.p is None
     assert story.panel.live.preview.shown is None
+
+
+@pytest.mark.parametrize("what", ["another input", "the scene closes"])
+def test_the_prior_by_hand_is_of_one_volume(slicer, story, make_ct, until, what):
+    section = story.sections["AttentionSection"]
+    section.ui.overrideGroupBox.checked = True
+    section.byHand.sliders[2].value = 100
+    until(lambda: story.panel.live.preview.shown is not None)
+    if what == "another input":
+        story.ui.inputSelector.setCurrentNode(make_ct(slices=5, name="next patient"))
+    else:
+        slicer.mrmlScene.Clear(0)
+    story.settle()
+    assert not section.ui.overrideGroupBox.checked
+    assert story.panel.live.preview.p is None
+
+
+def test_a_preview_of_a_former_input_is_dropped(slicer, story, make_ct, until):
+    node = make_ct(slices=9, size=48, name="next patient")
+    story.behave("slow")
+    story.click(story.ui.previewButton)
+    until(lambda: story.logic.engine.job is not None and story.logic.engine.job.kind == "preview")
+    story.ui.inputSelector.setCurrentNode(node)
+    story.wait_idle()
+    assert story.panel.live.preview.shown is None
+    assert not story.ui.previewButton.checked
+
+
+def test_sliders_follow_the_order_of_the_descriptors(story):
+    from BioAttDenoiseLib.attention_maps import SlicePrior
+
+    by_hand = story.sections["AttentionSection"].byHand
+    names = [by_hand.widget.layout().labelForField(s).text for s in by_hand.sliders]
+    assert names == ["lungs", "heart", "liver"]
+    other = SlicePrior(("liver", "lungs", "heart"), np.array([[0.7, 0.2, 0.1]], np.float32), 0, "file")
+    by_hand.show(other, 0)
+    names = [by_hand.widget.layout().labelForField(s).text for s in by_hand.sliders]
+    assert names == ["liver", "lungs", "heart"]
+    assert [slider.value for slider in by_hand.sliders] == [70, 20, 10]
+
+
+def test_organs_are_those_of_the_present_input(slicer, story, make_ct):
+    section = story.sections["AttentionSection"]
+    ui, first = section.ui, story.parameters.inputVolume
+    assert ui.organTable.rowCount == 3
+    story.click(ui.chartsCheckBox)
+    story.ui.inputSelector.setCurrentNode(make_ct(slices=5, name="other"))
+    story.settle()
+    assert ui.organTable.rowCount == 0
+    assert section.inspection.prior() is None
+    assert not ui.overrideGroupBox.enabled
+    story.ui.inputSelector.setCurrentNode(first)
+    story.settle()
+    assert ui.organTable.rowCount == 3, "restored from its output"
+    assert section.inspection.chart.source is first
 
 
 def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views, monkeypatch):
@@ -210,7 +265,8 @@ def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views
     driver.until(lambda: driver.panel.live.preview.shown is not None)
     driver.wait_idle()
     ((kind, fields),) = sent
-    assert (kind, fields["p"]) == ("preview", pytest.approx((50 / 180, 30 / 180, 100 / 180)))
+    assert (kind, fields["p"]["descriptors"]) == ("preview", ["lungs", "heart", "liver"])
+    assert fields["p"]["probabilities"] == pytest.approx([50 / 180, 30 / 180, 100 / 180])
     shown = driver.panel.live.preview.shown
     assert shown.index == 7
     np.testing.assert_array_equal(shown.after[:, 0], hu[:, 7] - 10)
