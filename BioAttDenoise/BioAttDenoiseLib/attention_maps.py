@@ -85,5 +85,5 @@ def maps_of_reply(
 ) -> AttentionMaps:
     """The maps that came with an engine's reply to `denoise` with `attention`."""
     prior = slice_prior(reply["prior"], region, ijk_to_ras) if reply["prior"] else None
-    maps = {(entry["stage"], entry["name"]): entry["array"] for entry in reply["attention"]}
+    maps = {(entry["stage"], entry["name"]): region.received(entry["array"]) for entry in reply["attention"]}
     return AttentionMaps(region, shape, prior, maps)

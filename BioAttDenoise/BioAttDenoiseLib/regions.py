@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 PRIOR_CONTEXT = 4
-"""Slices on either side that the prior looks at (as `bioatt.denoiser.PRIOR_CONTEXT`), so that a slice alone gets the
-prior it has in its volume.
+"""Slices on either side that the prior looks at (as `bioatt.priors.smoothing.CONTEXT_SLICES`), so that a slice alone
+gets the prior it has in its volume.
 """
 
 
@@ -44,9 +44,7 @@ class Region:
 
     @property
     def context(self) -> tuple[int, int]:
-        """The slices that are sent: with neighbours where the slices are stacked along k, as the engine takes them."""
-        if self.axis != 0:
-            return self.start, self.stop
+        """The slices that are sent: those asked for and their neighbours."""
         return max(self.start - PRIOR_CONTEXT, 0), min(self.stop + PRIOR_CONTEXT, self.count)
 
     def part(self, first: int, last: int) -> tuple[slice, slice, slice]:
@@ -58,15 +56,30 @@ class Region:
     def fields(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
         """The voxels to send (a copy), and the geometry and slices of the request that go with them."""
         first, last = self.context
-        sent = np.array(array[self.part(first, last)])
-        matrix = ijk_to_ras.copy()
-        offset = np.zeros(3)
-        offset[2 - self.axis] = first
+        axis = self.axis
+        if self.turned:
+            axis, (array, ijk_to_ras) = 0, self.axial_first(array, ijk_to_ras)
+        index: list[Any] = [slice(None)] * 3
+        index[axis] = slice(first, last)
+        sent = np.array(array[tuple(index)], order="C")
+        matrix, offset = ijk_to_ras.copy(), np.zeros(3)
+        offset[2 - axis] = first
         matrix[:3, 3] += ijk_to_ras[:3, :3] @ offset
         fields: dict[str, Any] = {"volume": geometry(matrix)}
         if (first, last) != (self.start, self.stop):
             fields["slices"] = [self.start - first, self.stop - first]
         return sent, fields
+
+    @property
+    def turned(self) -> bool:
+        """Whether the slices are sent along k though they are stacked along another axis: the engine takes axial slices
+        and their neighbours out of a stack of them alone.
+        """
+        return self.axis != 0 and (self.start, self.stop) != (0, self.count)
+
+    def received(self, array: np.ndarray) -> np.ndarray:
+        """What the engine made of `fields`, with the axes of the whole array."""
+        return np.moveaxis(array, 0, self.axis) if self.turned else array
 
     def axial_first(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same voxels in the same places, axial slices along k: the array and its matrix."""
