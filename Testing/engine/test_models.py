@@ -30,7 +30,7 @@ def test_shipped_models_load_and_match_their_catalogue():
     for entry in entries:
         model = load_model(entry.name)
         assert model.sha256 == entry.sha256
-        assert (resources_folder() / "Models" / f"{entry.name}.md").is_file()
+        assert (resources_folder() / "Models" / entry.file).with_suffix(".md").is_file()
         assert {"noise_hu", "pixel_mm", "slice_thickness_mm", "kernels"} <= set(model.metadata["training"])
 
 
