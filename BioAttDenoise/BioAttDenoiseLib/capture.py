@@ -42,11 +42,17 @@ def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
 
 
 def settings_line(output: Any) -> str:
-    """Model, prior and strength, as the output volume records them."""
+    """Model, prior with what it was made of, and strength, as the output volume records them."""
     if output is None or output.GetAttribute("BioAttDenoise.Model") is None:
         return ""
     names = ("Model", "ModelSHA256", "Prior", "Strength")
     model, digest, prior, strength = (output.GetAttribute(f"BioAttDenoise.{name}") or "?" for name in names)
+    files = output.GetAttribute("BioAttDenoise.PriorFilesSHA256")
+    if files:
+        prior += f" ({', '.join(file[:8] for file in files.split())})"
+    words = output.GetAttribute("BioAttDenoise.DescriptorSet")
+    if words:
+        prior += f" over {words} ({(output.GetAttribute('BioAttDenoise.DescriptorSetSHA256') or '?')[:8]})"
     return f"BioAttDenoise, model {model} ({digest[:8]}), prior {prior}, strength {strength}"
 
 

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from bioatt.files import remove_partials
+
 LOG_LINES = 2000
 START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
 
@@ -52,6 +54,7 @@ class EngineProcess:
         self.finished = False
         self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
         self._last_id = 0
+        self._outputs: set[Path] = set()
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="BioAttDenoise-", dir=temporary))
             self._process = subprocess.Popen(
@@ -67,7 +70,8 @@ class EngineProcess:
             raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
-        threading.Thread(target=self._read_replies, daemon=True).start()
+        self._reply_reader = threading.Thread(target=self._read_replies, daemon=True)
+        self._reply_reader.start()
 
     @property
     def running(self) -> bool:
@@ -77,6 +81,8 @@ class EngineProcess:
     def request(self, kind: str, **fields: Any) -> int:
         """Send a request; returns its id. Raises EngineGoneError when the process has ended."""
         self._last_id += 1
+        if "output" in fields:
+            self._outputs.add(Path(fields["output"]["path"]).parent)
         self._send({"type": kind, "id": self._last_id, **fields})
         return self._last_id
 
@@ -124,7 +130,7 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait(5)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._clean_up()
 
     def kill(self) -> None:
         """End the process and everything it started (PythonSlicer is a launcher: the interpreter is its child). Does
@@ -139,13 +145,17 @@ class EngineProcess:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the private folder of a process that has ended or is about to. Does not wait."""
+        """Remove what a process leaves that has ended or is about to. Does not wait."""
+        threading.Thread(target=self._clean_up).start()
 
-        def clean_up() -> None:
-            self._process.wait()
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-        threading.Thread(target=clean_up).start()
+    def _clean_up(self) -> None:
+        """Wait for the end, then remove the private folder and what is half written beside the outputs."""
+        self._process.wait()
+        self._reply_reader.join(2)  # of a launcher's child too: its stdout ends with it
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.pid is not None:
+            for folder in self._outputs:
+                remove_partials(folder, self.pid)
 
     def _send(self, message: dict[str, Any]) -> None:
         try:

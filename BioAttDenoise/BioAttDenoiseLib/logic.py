@@ -220,7 +220,7 @@ class DenoiseLogic(Batch):
             voxels = regions.cast(reply["array"], before.dtype)
         else:
             voxels = before.copy()
-            region.insert(voxels, reply["array"])
+            region.insert(voxels, region.received(reply["array"]))
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # it was removed meanwhile
         node = volumes.make_output(source, target, _("{name} denoised").format(name=source.GetName()))
@@ -234,6 +234,7 @@ class DenoiseLogic(Batch):
                 "ModelVersion": reply["model"]["version"],
                 "ModelSHA256": reply["model"]["sha256"],
                 "Prior": prior["source"] if prior else "none",
+                **_provenance(reply["provenance"]),
                 "Strength": f"{options.strength:g}",
                 "Device": reply["device"],
                 "Note": "Denoised by BioAttDenoise. Research use only.",
@@ -252,6 +253,16 @@ class DenoiseLogic(Batch):
             region=region,
             attention=tuple(reply["attention"]),
         )
+
+
+def _provenance(made_of: dict[str, Any] | None) -> dict[str, str | None]:
+    """Attributes that say which words and files a prior came from; None takes a former output's away."""
+    words = made_of["descriptor_set"] if made_of else None
+    return {
+        "DescriptorSet": words["name"] if words else None,
+        "DescriptorSetSHA256": words["sha256"] if words else None,
+        "PriorFilesSHA256": " ".join(made_of["prior_files_sha256"]) or None if made_of else None,
+    }
 
 
 def _lost(node: Any, stamp: int) -> str:

@@ -10,6 +10,8 @@ import vtk
 from slicer.i18n import tr as _
 
 ATTRIBUTE = "BioAttDenoise."
+MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
+"""Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
@@ -47,7 +49,7 @@ def ct_volumes() -> list[Any]:
     """The scene's volumes that look like CT scans and were not made here."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
-    return [n for n in scans if not problem(n) and n.GetAttribute(f"{ATTRIBUTE}Model") is None]
+    return [n for n in scans if not problem(n) and not any(n.GetAttribute(name) for name in MADE_HERE)]
 
 
 def ijk_to_ras(node: Any) -> np.ndarray:
@@ -138,7 +140,7 @@ def copy_look(source: Any, target: Any) -> None:
     target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
 
 
-def describe_output(node: Any, source: Any, attributes: dict[str, str]) -> None:
+def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -> None:
     """Record on the output what made it: attributes with our prefix, and its input by reference."""
     for key, value in attributes.items():
         node.SetAttribute(f"{ATTRIBUTE}{key}", value)

@@ -21,7 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 import bioatt
 from bioatt.dicom_series import lenient, read_series
 from bioatt.errors import BioAttError, InputError
-from bioatt.files import check_folder, not_written
+from bioatt.files import check_folder, not_written, partial_prefix
 from bioatt.volume import Volume
 
 _SERIES_NUMBER_OFFSET = 1000
@@ -230,7 +230,7 @@ def _position(path: Path) -> Any:
 def _appearing_whole(folder: Path) -> Iterator[Path]:
     """A folder beside the wanted one, which takes its name when all went well and disappears otherwise."""
     folder = folder.absolute()
-    partial = Path(tempfile.mkdtemp(prefix=".bioatt-", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder.parent))
     try:
         yield partial
         partial.chmod(0o755)

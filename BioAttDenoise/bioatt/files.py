@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def appearing_whole(path: Path) -> Iterator[Path]:
     """
     partial = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".bioatt-", suffix=suffix_of(path), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=partial_prefix(os.getpid()), suffix=suffix_of(path), dir=path.parent)
         os.close(handle)
         partial = Path(name)
         yield partial
@@ -38,6 +39,21 @@ def appearing_whole(path: Path) -> Iterator[Path]:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def partial_prefix(process: int) -> str:
+    """How the names of what a process has not written whole yet begin."""
+    return f".bioatt-{process}-"
+
+
+def remove_partials(folder: Path, process: int) -> None:
+    """Remove what a process that was ended by force left half written in a folder."""
+    for path in folder.glob(f"{partial_prefix(process)}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def not_written(path: Path, error: OSError) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -9,22 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bioatt
+from bioatt.anatomy import load_descriptor_set
+from bioatt.errors import InputError
 from bioatt.files import appearing_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bioatt.denoiser import Result
+    from bioatt.denoiser import Denoiser, Result
 
 
-def report(result: Result) -> dict[str, Any]:
-    """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings."""
+def report(result: Result, made_of: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings.
+
+    made_of: the prior's `provenance`.
+    """
     return {
         "bioatt": bioatt.__version__,
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
         "prior": None if result.prior is None else result.prior.as_table(),
+        "prior_provenance": made_of,
         "strength": result.strength,
         "device": result.device,
         "precision": result.precision,
@@ -42,7 +49,25 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
     return [float(value) if value == value else None for value in values]
 
 
-def write_report(result: Result, path: Path) -> None:
-    """Write `report(result)` as JSON, whole or not at all."""
+def write_report(result: Result, path: Path, made_of: dict[str, Any] | None = None) -> None:
+    """Write `report(result, made_of)` as JSON, whole or not at all."""
     with appearing_whole(path) as partial:
-        partial.write_text(json.dumps(report(result), indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(report(result, made_of), indent=1), encoding="utf-8")
+
+
+def provenance(denoiser: Denoiser, *, prior: str = "embedded", descriptors: str | None = None) -> dict[str, Any] | None:
+    """What a prior with these options is made of; None where the model has none.
+
+    descriptor_set: name and SHA-256 of its words; prior_files_sha256: of the files that `prior` names, in that order.
+    The files' names are left out: they may name a patient. Raises InputError where a file is gone.
+    """
+    from bioatt.commands.denoise import files_named
+
+    if not denoiser.model.metadata.get("descriptor_set"):
+        return None
+    words = denoiser.descriptors if descriptors is None else load_descriptor_set(descriptors)
+    try:
+        files = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files_named(prior)]
+    except OSError as error:
+        raise InputError(f"a file of the prior cannot be read ({error.strerror}): check the path") from None
+    return {"descriptor_set": {"name": words.name, "sha256": words.text_hash}, "prior_files_sha256": files}

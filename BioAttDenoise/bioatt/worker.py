@@ -29,6 +29,7 @@ import numpy as np
 
 import bioatt
 from bioatt.errors import BioAttError, Cancelled, InputError
+from bioatt.files import remove_partials
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Denoiser, Result
@@ -81,7 +82,8 @@ class Worker:
         self.find_devices = find_devices or _find_devices
         self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.cancelled: set[int] = set()
-        self.loaded: tuple[str, Denoiser] | None = None
+        self.loaded: tuple[str, Denoiser, dict[str, Any] | None] | None = None
+        self.writing: Path | None = None
         self.handlers = {
             "hello": self.hello,
             "check": self.check,
@@ -111,6 +113,8 @@ class Worker:
             else:
                 self.requests.put(request)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.writing is not None:
+            remove_partials(self.writing.parent, os.getpid())
         os._exit(0)  # the main thread may be deep in a computation that nobody waits for
 
     def serve(self) -> None:
@@ -128,7 +132,7 @@ class Worker:
             self.channel.send("result", id=identity, **self.handlers[request["type"]](request))
         except BaseException as error:  # a worker outlives every failure that leaves Python running
             if not isinstance(error, (BioAttError, MemoryError)):
-                log.error("request %s failed\n%s", request["type"], traceback.format_exc())
+                log.error("request %s failed\n%s", request["type"], outline(error))
             self.channel.send("error", id=identity, **describe(error))
         self.cancelled.discard(identity)
 
@@ -168,12 +172,21 @@ class Worker:
         return self._run(request, lambda denoiser, volume, options: denoiser.denoise(volume, **options))
 
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Denoise one slice; `p` overrides its prior."""
+        """Denoise one slice; `p`, a table as in a prior file of one row, overrides its prior."""
         index = int(request["slice"])
         if request.get("p") is None:
             return self.denoise({**request, "slices": [index, index + 1]})
-        p, strength = np.asarray(request["p"], np.float32), float(request.get("strength", 1.0))
-        return self._run(request, lambda denoiser, volume, _: denoiser.preview(volume, index, strength=strength, p=p))
+        from bioatt.priors import Prior
+
+        table, strength = request["p"], float(request.get("strength", 1.0))
+        row = np.asarray([table["probabilities"]], np.float32)
+        given = Prior(row, tuple(table["descriptors"]), "override", ("",))
+
+        def work(denoiser: Denoiser, volume: Volume, _: dict[str, Any]) -> Result:
+            p = np.asarray(given.aligned_to(denoiser.model.descriptors).p)[0]
+            return denoiser.preview(volume, index, strength=strength, p=p)
+
+        return self._run(request, work)
 
     def models(self, request: dict[str, Any]) -> dict[str, Any]:
         """Download, import or remove BiomedCLIP; the caller has asked the user."""
@@ -211,7 +224,9 @@ class Worker:
             options["attention"] = AttentionRequest(**wanted)
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
+        self.writing = output
         written = write_result(result, output, series) if output is not None else ()
+        self.writing = None
         reply = self._describe(result, identity, arrays=output is None)
         return {**reply, "warnings": [*result.warnings, *written], "seconds": time.monotonic() - start}
 
@@ -220,6 +235,7 @@ class Worker:
         reply: dict[str, Any] = {
             "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
             "prior": None if result.prior is None else _prior_table(result.prior.as_table()),
+            "provenance": self.loaded[2] if self.loaded is not None and result.prior is not None else None,
             "device": result.device,
             "precision": result.precision,
             "strength": result.strength,
@@ -240,10 +256,15 @@ class Worker:
         options = {name: request[name] for name in names if request.get(name) is not None}
         if options.get("device") == "gpu":
             options["device"] = self._graphics_card()
-        key = json.dumps([request.get("model", "auto"), options], sort_keys=True)
+        model = request.get("model", "auto")
+        key = json.dumps([model, options, _stamps([model, *options.values()])], sort_keys=True)
         if self.loaded is None or self.loaded[0] != key:
+            from bioatt.report import provenance
+
             self.loaded = None  # give the memory back first
-            self.loaded = key, self.make_denoiser(request.get("model", "auto"), **options)
+            denoiser = self.make_denoiser(model, **options)
+            chosen = {name: options[name] for name in ("prior", "descriptors") if name in options}
+            self.loaded = key, denoiser, provenance(denoiser, **chosen)
         return self.loaded[1]
 
     def _graphics_card(self) -> str:
@@ -298,9 +319,34 @@ class Worker:
             raise Cancelled("cancelled")
 
 
+def outline(error: BaseException) -> str:
+    """A traceback without paths and source lines: both can hold names of patients."""
+    frames = [
+        f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return "\n".join([*frames, f"{type(error).__name__}: {_message(error)}"])
+
+
+def _message(error: BaseException) -> str:
+    """One line; of an OSError its reason alone, for the rest is a path."""
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return " ".join((text or "").split()) or type(error).__name__
+
+
+def _stamps(options: list[Any]) -> list[tuple[int, int]]:
+    """(mtime in ns, bytes) of the files that options name: an edited file is another one."""
+    from bioatt.commands.denoise import files_named
+    from bioatt.file_check import data_files
+
+    named = [file for option in options if isinstance(option, str) for file in files_named(option)]
+    found = [each.stat() for file in named for each in (file, *data_files(file)) if each.is_file()]
+    return [(state.st_mtime_ns, state.st_size) for state in found]
+
+
 def describe(error: BaseException) -> dict[str, str]:
     """What an `error` reply says: kind, message (one line), and where known a hint how to mend it."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = _message(error)
     if isinstance(error, Cancelled):
         return {"kind": "cancelled", "message": message}
     if isinstance(error, InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ import SimpleITK as sitk
 
 from bioatt.anatomy import load_descriptor_set
 from bioatt.cli import COMMANDS, build_parser, execute, main
+from bioatt.errors import InputError
+from bioatt.outputs import is_series
 from bioatt.priors import build_prior
 from bioatt.volume import read_volume, write_volume
 
@@ -64,8 +67,11 @@ def test_slices_are_written_where_they_were(denoise, scan, tmp_path):
 def test_a_prior_written_by_the_command_is_read_by_the_command(denoise, scan, tmp_path):
     table = tmp_path / "prior.json"
     assert main(["prior", str(scan), "--source", "random:3", "--json", str(table)]) == 0
-    first, second = tmp_path / "a.nrrd", tmp_path / "b.nrrd"
-    assert denoise(scan, first, "--prior", str(table))[0] == 0
+    first, second, report = tmp_path / "a.nrrd", tmp_path / "b.nrrd", tmp_path / "report.json"
+    assert denoise(scan, first, "--prior", str(table), "--report", str(report))[0] == 0
+    made_of = json.loads(report.read_text())["prior_provenance"]
+    assert made_of["descriptor_set"]["name"] == "paper17"
+    assert made_of["prior_files_sha256"] == [hashlib.sha256(table.read_bytes()).hexdigest()]
     assert denoise(scan, second, "--prior", "random:3")[0] == 0
     assert np.abs(read_volume(first).hu.astype(int) - read_volume(second).hu).max() <= 1
 
@@ -86,6 +92,9 @@ def test_a_descriptor_set_of_the_users_own(denoise, scan, tmp_path):
     drawn = build_prior("random:3", descriptors=load_descriptor_set(own)).probabilities(read_volume(scan))
     np.testing.assert_allclose(said["probabilities"], drawn.aligned_to(names).p, atol=1e-5)
     np.testing.assert_allclose(np.sum(said["probabilities"], axis=1), 1, atol=1e-4)
+    made_of = json.loads(report.read_text())["prior_provenance"]
+    assert made_of["descriptor_set"] == {"name": "mine", "sha256": load_descriptor_set(own).text_hash}
+    assert made_of["prior_files_sha256"] == []
 
 
 def test_a_set_that_lacks_the_models_descriptors_is_refused_with_the_list(denoise, scan, tmp_path):
@@ -191,6 +200,32 @@ def test_wrong_options_are_refused_in_one_line(denoise, scan, tmp_path, options,
     assert (status, len(lines)) == (2, 1), lines
     assert word in lines[0]
     assert not output.exists()
+
+
+def test_the_result_is_there_when_the_maps_cannot_be_written(denoise, scan, tmp_path, monkeypatch):
+    from bioatt.commands import attention
+
+    def full(*_):
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr(attention, "write_maps", full)
+    assert denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "maps"))[0] == 2
+    assert (tmp_path / "out.nrrd").is_file()
+
+
+def test_maps_do_not_go_into_the_output(denoise, scan, tmp_path):
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "out.nrrd"))
+    assert (status, len(lines)) == (2, 1), lines
+    assert "another folder" in lines[0]
+    assert not (tmp_path / "out.nrrd").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [("out.nrrd", False), ("out.foo", False), ("series", True), ("1.2.840.113619", True), ("CT_1.5mm", True)],
+)
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path, name, series):
+    assert is_series(tmp_path / name) is series
 
 
 @pytest.mark.parametrize("name", ["scan.nrrd", "out.jpg", "nowhere/out.nrrd", "series"])

@@ -5,6 +5,7 @@ steady    subtracts 10 HU · strength, at once              slow       the same,
 stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
 killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
 full      the disk is full                                 chatty     prints on stdout, from Python and from C
+lost      a file is gone: an OSError                    half      hangs when the output file is half written
 missing   a library is missing                             refused    the input is refused
 """
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BioAttDenoise"))
 
 import numpy as np
 
+from bioatt import volume_io
 from bioatt.anatomy import load_descriptor_set
 from bioatt.errors import BioAttError, Cancelled, InputError
 from bioatt.priors import FixedPrior
@@ -36,13 +38,18 @@ class StandInDenoiser:
             raise InputError("unknown model 'unknown': use steady")
         if descriptors is not None:
             load_descriptor_set(descriptors).check_covers(DESCRIPTORS)
-        if prior.endswith(".json"):
-            FixedPrior.from_file(Path(prior))
         self.behaviour, self.prior, self.device = model, prior, device
-        self.model = SimpleNamespace(name=model, version="1", sha256="f" * 64, descriptors=DESCRIPTORS)
+        self.model = SimpleNamespace(
+            name=model, version="1", sha256="f" * 64, descriptors=DESCRIPTORS, metadata={"descriptor_set": "three"}
+        )
+        self.descriptors = SimpleNamespace(name="three", text_hash="d" * 64)
+        if prior.endswith(".json"):
+            self.p = FixedPrior.from_file(Path(prior)).prior.p[0]
+        else:
+            self.p = np.array([0.5, 0.3, 0.2], np.float32)
         self.compute = SimpleNamespace(device="cpu", precision="fp32")
 
-    def denoise(self, volume, *, strength=1.0, slices=None, attention=None, progress=None, cancelled=None):
+    def denoise(self, volume, strength=1.0, *, slices=None, attention=None, progress=None, cancelled=None, p=None):
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -53,7 +60,7 @@ class StandInDenoiser:
             if self.behaviour != "stubborn" and cancelled():
                 raise Cancelled("cancelled")
             progress((k + 1) / count, k + 1, count, 0.05 * (count - k - 1))
-        p = np.tile(np.array([0.5, 0.3, 0.2], np.float32), (count, 1))
+        p = np.tile(np.array(self.p if p is None else p, np.float32), (count, 1))
         table = {
             "descriptors": DESCRIPTORS,
             "slices": part.slice_ids,
@@ -80,7 +87,7 @@ class StandInDenoiser:
 
     def preview(self, volume, slice_index, *, strength=1.0, p=None):
         part = range(slice_index, slice_index + 1)
-        return self.denoise(volume, strength=strength, slices=part, progress=lambda *_: None, cancelled=lambda: False)
+        return self.denoise(volume, strength, slices=part, progress=lambda *_: None, cancelled=lambda: False, p=p)
 
     def _misbehave(self):
         if self.behaviour == "crash":
@@ -95,6 +102,10 @@ class StandInDenoiser:
             raise ModuleNotFoundError("No module named 'safetensors'")
         if self.behaviour == "refused":
             raise InputError("every voxel is 0 HU: the volume is empty")
+        if self.behaviour == "lost":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/Doe^John/scan.nrrd")
+        if self.behaviour == "half":
+            volume_io._verify = lambda *_: time.sleep(60)  # the file is there, under its first name
         if self.behaviour == "fault":
             raise BioAttError("something that should not happen")
         if self.behaviour == "chatty":

@@ -209,6 +209,23 @@ def test_an_output_that_is_there_stays_and_a_batch_goes_on(batch, tmp_path):
     ]
 
 
+def test_cancel_leaves_nothing_half_written(batch, tmp_path, until):
+    write(tmp_path / "in", "a.nrrd")
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / ".bioatt-1-abc.nrrd").write_bytes(b"another process at work")
+    driver = batch()
+    driver.behave("half")
+    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
+    driver.batch.outputFolderLineEdit.currentPath = str(target)
+    driver.click(driver.batch.folderButton)
+    until(lambda: len(list(target.iterdir())) == 2)
+    driver.click(driver.ui.denoiseButton)
+    driver.wait_idle()
+    assert "Cancelled" in driver.status
+    until(lambda: [path.name for path in target.iterdir()] == [".bioatt-1-abc.nrrd"], seconds=5)
+
+
 @pytest.mark.parametrize("name", ["1.2.840.113619.2.55", "CT_1.5mm", "Doe.John"])
 def test_a_series_in_a_folder_with_a_dot_in_its_name(batch, tmp_path, make_series, name):
     make_series(tmp_path / "in" / name)

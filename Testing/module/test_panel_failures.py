@@ -107,6 +107,45 @@ def test_a_failure_is_told_and_the_next_run_works(make_driver, make_ct, slicer, 
     assert "Done" in driver.status
 
 
+def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, make_ct, slicer, monkeypatch):
+    from BioAttDenoiseLib import regions
+
+    def too_large(*args):
+        raise MemoryError
+
+    make_ct()
+    driver = make_driver()
+    driver.behave("steady")
+    with monkeypatch.context() as patch:
+        patch.setattr(regions.Region, "fields", too_large)
+        driver.denoise()
+    assert "ran out of memory" in driver.status
+    assert driver.ui.denoiseButton.text == "Denoise"
+    driver.denoise()
+    assert "Done" in driver.status
+
+
+def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, slicer):
+    make_ct()
+    driver = make_driver()
+    driver.panel.setParameters(None)
+    driver.panel.runBatch(driver.logic.denoiseAllAsync, str)
+    assert driver.panel.state.value == "idle"
+
+
+@pytest.mark.parametrize("behaviour", ["fault", "lost"])
+def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer, behaviour):
+    """Slicer logs the text of a pop-up: file names in a message can be names of patients."""
+    make_ct()
+    driver = make_driver()
+    driver.behave(behaviour)
+    driver.denoise()
+    (text,) = driver.errors
+    assert "fault of BioAttDenoise" in text
+    assert "should not happen" not in text
+    assert "Doe" not in text + driver.status + driver.logic.engine.log
+
+
 def test_the_disk_is_full_when_the_input_is_written(make_driver, make_ct, slicer, monkeypatch):
     from BioAttDenoiseLib.engine_process import EngineProcess
 

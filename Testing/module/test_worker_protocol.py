@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -103,9 +104,17 @@ def test_preview_is_one_slice(pipe):
     pipe.send(type="preview", id=2, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady")
     result, _ = pipe.answer(2)
     assert np.load(pipe.folder / result["array"]).shape == (1, 8, 8)
-    pipe.send(type="preview", id=3, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady", p=[1, 0, 0])
+    given = {"descriptors": ["spleen", "liver", "heart", "lungs"], "probabilities": [0.5, 0.2, 0.2, 0.1]}
+    pipe.send(type="preview", id=3, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady", p=given)
     result, _ = pipe.answer(3)
     assert np.load(pipe.folder / result["array"]).shape == (1, 8, 8)
+    (row,) = result["prior"]["probabilities"]
+    assert row == pytest.approx([0.2, 0.4, 0.4]), "by name, in the model's order: lungs, heart, liver"
+    given = {"descriptors": ["lungs", "liver"], "probabilities": [0.5, 0.5]}
+    pipe.send(type="preview", id=4, volume={"array": "in.npy", **GEOMETRY}, slice=3, model="steady", p=given)
+    error, _ = pipe.answer(4)
+    assert (error["type"], error["kind"]) == ("error", "input")
+    assert "heart" in error["message"]
 
 
 def test_a_file_is_denoised_without_the_scene(pipe, tmp_path):
@@ -155,6 +164,45 @@ def test_a_descriptor_set_of_the_users_own(pipe, tmp_path):
     answer = pipe.denoise(2, "steady", descriptors=str(own), prior="uniform")
     assert (answer["type"], answer["kind"]) == ("error", "input")
     assert "descriptor set mine lacks heart, liver" in answer["message"]
+
+
+def test_an_edited_file_is_read_again(pipe, tmp_path):
+    file = tmp_path / "prior.json"
+    for number, row in enumerate(([0.1, 0.2, 0.7], [0.6, 0.3, 0.1]), 1):
+        file.write_text(json.dumps({"descriptors": ["lungs", "heart", "liver"], "probabilities": row}))
+        result = pipe.denoise(number, "steady", prior=str(file))
+        assert result["prior"]["probabilities"][0] == pytest.approx(row)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert result["provenance"] == {
+            "descriptor_set": {"name": "three", "sha256": "d" * 64},
+            "prior_files_sha256": [digest],
+        }
+
+
+def test_what_is_half_written_goes_with_its_parent(pipe, tmp_path):
+    from bioatt.volume import Volume, write_volume
+
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
+    write_volume(Volume(hu), tmp_path / "in.nrrd")
+    places = {"volume": {"path": str(tmp_path / "in.nrrd")}, "output": {"path": str(tmp_path / "out.nrrd")}}
+    pipe.send(type="denoise", id=1, model="half", **places)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".bioatt-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    pipe.process.stdin.close()
+    assert pipe.process.wait(20) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.nrrd"]
+
+
+def test_logs_and_messages_name_no_file(pipe):
+    result = pipe.denoise(1, "lost")
+    assert (result["kind"], result["message"]) == ("internal", "FileNotFoundError: No such file or directory")
+    pipe.process.stdin.close()
+    log = pipe.process.stderr.read().decode()
+    assert "stand_in_worker.py:" in log
+    assert "Doe" not in log
+    assert str(STAND_IN.parent) not in log
 
 
 def test_cancel_is_answered_within_a_second(pipe):

@@ -68,10 +68,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {len(maps)} maps, {stored}")
 
 
-def check_maps_folder(folder: Path) -> None:
-    """Raise InputError, before any work, where maps could not be written to `folder`."""
+def check_maps_folder(folder: Path, output: Path | None = None) -> None:
+    """Raise InputError, before any work, where maps could not be written to `folder`, or it is the output itself."""
     from bioatt.errors import InputError
-    from bioatt.volume_io import check_folder
+    from bioatt.files import check_folder, same_file
+
+    if output is not None and same_file(folder, output):
+        raise InputError(f"{folder.name} is the output itself: name another folder for the attention maps")
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a folder for the attention maps")

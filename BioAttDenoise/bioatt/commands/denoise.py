@@ -72,7 +72,8 @@ def engine_files(args: argparse.Namespace) -> list[Path]:
 
 def files_named(option: str) -> list[Path]:
     """The files that an option names, alone or as `KIND:FILE,FILE`."""
-    return [path for path in map(Path, (option, *re.split("[:,]", option))) if path.is_file()]
+    parts = dict.fromkeys((option, *re.split("[:,]", option)))
+    return [path for path in map(Path, parts) if path.is_file()]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.device import tune_cpu
     from bioatt.outputs import check_file_place, check_result_output, write_result
-    from bioatt.report import write_report
+    from bioatt.report import provenance, write_report
     from bioatt.volume import read_volume
 
     tune_cpu()
@@ -89,10 +90,11 @@ def run(args: argparse.Namespace) -> None:
     slices = parse_slices(args.slices, volume)
     check_result_output(volume, Path(args.output))
     if args.attention:
-        check_maps_folder(Path(args.attention))
+        check_maps_folder(Path(args.attention), Path(args.output))
     if args.report:
         check_file_place(Path(args.report), *volume.sources, Path(args.output), *engine_files(args))
     denoiser = chosen_denoiser(args)
+    made_of = provenance(denoiser, prior=args.prior, descriptors=args.descriptors) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
@@ -100,11 +102,11 @@ def run(args: argparse.Namespace) -> None:
         ),
         "denoising",
     )
+    warnings = (*result.warnings, *write_result(result, Path(args.output)))  # first: maps can be made again
     if args.attention:
         write_maps(result.attention, Path(args.attention))
     if args.report:
-        write_report(result, Path(args.report))
-    warnings = (*result.warnings, *write_result(result, Path(args.output)))
+        write_report(result, Path(args.report), made_of)
     print_summary(result, args.output, warnings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import zlib
 
@@ -53,6 +55,27 @@ def test_captions_and_notice_are_written(figure):
     assert image[-2 * capture.LINE :].max() == 255
     empty = capture.figure(rows, "")
     assert (image != empty).any()
+
+
+def test_the_figure_says_what_the_prior_was_made_of(make_driver, make_ct, tmp_path):
+    from BioAttDenoiseLib.capture import settings_line
+
+    file = tmp_path / "prior.json"
+    file.write_text(json.dumps({"descriptors": ["lungs", "heart", "liver"], "probabilities": [0.1, 0.2, 0.7]}))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    make_ct()
+    driver = make_driver()
+    driver.behave("steady")
+    driver.parameters.prior = str(file)
+    driver.denoise()
+    output = driver.parameters.outputVolume
+    assert output.GetAttribute("BioAttDenoise.PriorFilesSHA256") == digest
+    assert output.GetAttribute("BioAttDenoise.DescriptorSetSHA256") == "d" * 64
+    assert f"({digest[:8]}) over three (dddddddd)" in settings_line(output)
+    driver.parameters.prior = "embedded"
+    driver.denoise()
+    assert driver.parameters.outputVolume.GetAttribute("BioAttDenoise.PriorFilesSHA256") is None
+    assert "prior embedded over three (dddddddd), strength 1" in settings_line(driver.parameters.outputVolume)
 
 
 def test_png_and_pdf_hold_the_same_picture(figure, tmp_path):
