@@ -82,7 +82,11 @@ def test_slice_order_warns_and_tests_on_the_feet(caplog):
 def test_split_files(tmp_path):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"test": ["a"], "validation": ["b"]}))
-    assert split.from_file(path, ["a", "b", "c"]) == {"a": "test", "b": "validation", "c": "train"}
+    assert split.from_file(path, ["a", "b", "c"]) == ({"a": "test", "b": "validation", "c": "train"}, 0)
+    path.write_text(json.dumps({"test": ["a", "d"], "validation": ["b", "B"]}))
+    assert split.from_file(path, ["a", "b", "c"]) == ({"a": "test", "b": "validation", "c": "train"}, 2)
+    with pytest.raises(InputError, match="none of its 2 validation patients"):
+        split.from_file(path, ["a", "c"])
     path.write_text(json.dumps({"test": ["a"], "validation": ["a"]}))
     with pytest.raises(InputError, match="two parts"):
         split.from_file(path, ["a"])

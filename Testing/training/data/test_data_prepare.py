@@ -69,6 +69,15 @@ def test_what_is_no_pair_is_left_out_and_said(pairs, tmp_path, pair):
     assert bank.header["left_out"] == [list(one) for one in listing.left_out]
 
 
+def test_patients_of_a_split_file_without_a_scan_are_said(pairs, tmp_path):
+    """A misspelt test patient would be trained on in silence."""
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"test": ["case0", "Case1"], "validation": []}))
+    bank, listing = made(pairs, tmp_path, split=path)
+    assert listing.left_out == [("split.json", "1 of the patients that it names have no scan here")]
+    assert bank.header["left_out"] == [list(one) for one in listing.left_out]
+
+
 def test_the_same_scan_twice_counts_once(pairs, tmp_path):
     for side in ("low", "full"):
         (pairs / side / "copy.nrrd").write_bytes((pairs / side / "case0.nrrd").read_bytes())

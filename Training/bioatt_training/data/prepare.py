@@ -65,7 +65,9 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
     patients = [scan.patient for scan in listing.scans]
     part_of: dict[str, str] = {}
     if isinstance(plan.split, Path):
-        part_of = splits.from_file(plan.split, patients)
+        part_of, unknown = splits.from_file(plan.split, patients)
+        if unknown:
+            listing.leave_out(plan.split.name, f"{unknown} of the patients that it names have no scan here")
     elif plan.split == "patients":
         part_of = splits.by_patient(patients, seed=plan.seed)
     header = {

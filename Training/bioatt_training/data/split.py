@@ -32,8 +32,11 @@ def by_patient(patients: Sequence[str], *, seed: int = 0) -> dict[str, str]:
     return dict(zip((str(name) for name in drawn), parts, strict=True))
 
 
-def from_file(path: Path, patients: Sequence[str]) -> dict[str, str]:
-    """Part of each patient from JSON {"test": […], "validation": […]}; the others train. Or InputError."""
+def from_file(path: Path, patients: Sequence[str]) -> tuple[dict[str, str], int]:
+    """Part of each patient from JSON {"test": […], "validation": […]}, and how many named in it have no scan.
+
+    The others train. Raises InputError for a file of another form, and where a part's patients all have no scan.
+    """
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
         test, validation = set(lists["test"]), set(lists["validation"])
@@ -43,7 +46,14 @@ def from_file(path: Path, patients: Sequence[str]) -> dict[str, str]:
         raise InputError(f'split {path.name} is not {{"test": [...], "validation": [...]}}: correct it') from None
     if both := sorted(test & validation):
         raise InputError(f"split {path.name} puts {both[0]} into two parts: name each patient once")
-    return {name: "test" if name in test else "validation" if name in validation else "train" for name in patients}
+    for part, named in (("test", test), ("validation", validation)):
+        if named and not named & set(patients):
+            raise InputError(
+                f"split {path.name}: none of its {len(named)} {part} patients has a scan here: "
+                "name patients as `bioatt-train prepare DIR --list` shows them"
+            )
+    parts = {name: "test" if name in test else "validation" if name in validation else "train" for name in patients}
+    return parts, len((test | validation) - set(patients))
 
 
 def by_slice_order(slices: int) -> list[str]:
