@@ -57,10 +57,10 @@ class Bank:
     def identity(self) -> str:
         """Tells banks apart: by what they say of themselves, their priors, and the middle row of every image."""
         digest = hashlib.sha256(json.dumps(self.header, sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(self.prior))
+        digest.update(self.prior.tobytes())
         for index in range(len(self.slices)):
             for image in (*self.pair(index), self.target(index)):
-                digest.update(np.ascontiguousarray(image[len(image) // 2]))
+                digest.update(image[len(image) // 2].tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property

@@ -15,17 +15,17 @@ LEVEL = 95.0
 """Per cent of the resamples that lie inside an interval."""
 
 
-def interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
-    """Mean and its percentile bootstrap 95 % interval (Efron 1979): [mean, low, high] of values (n,).
+def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
+    """Mean and its bootstrap 95 % interval (Efron 1979): [mean, low, high] of values (n,).
 
-    One value gives itself three times; none gives NaN.
+    `crossed_interval` of one row: with few values as wide as Student's t asks for. One value has no bounds (None), no
+    value no mean either (NaN).
     """
     kept = np.asarray(values, np.float64).ravel()
     kept = kept[np.isfinite(kept)]
-    if not kept.size:
-        return [float("nan")] * 3
-    drawn = np.random.default_rng(seed).integers(kept.size, size=(RESAMPLES, kept.size))
-    return _summary(float(kept.mean()), kept[drawn].mean(axis=1))
+    if kept.size == 1:
+        return [float(kept[0]), None, None]
+    return [*crossed_interval(kept, seed=seed)]
 
 
 def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
@@ -34,7 +34,7 @@ def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
     Few rows tell little of their own spread, and a plain bootstrap of three seeds would call one chance in four an
     effect. The resampled means are therefore spread as far as Student's t asks for, with the degrees of freedom of rows
     and columns together (Satterthwaite 1946). NaN cells are left out. One row cannot tell its spread: the interval is
-    then over columns alone.
+    then over columns alone. One cell has no bounds (NaN).
     """
     table = np.atleast_2d(np.asarray(values, np.float64))
     known = np.isfinite(table)
@@ -42,6 +42,8 @@ def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
     known = np.isfinite(table)
     if not table.size:
         return [float("nan")] * 3
+    if table.size == 1:
+        return [table.item(), float("nan"), float("nan")]
     rng = np.random.default_rng(seed)
     rows, columns = (rng.multinomial(n, [1 / n] * n, size=RESAMPLES).astype(np.float64) for n in table.shape)
     sums = np.einsum("br,rc,bc->b", rows, np.where(known, table, 0), columns, optimize=True)

@@ -114,6 +114,30 @@ def test_the_report_s_numbers(made_up_bank, tmp_path, pretended):
 
 
 @pytest.mark.parametrize(
+    ("layout", "shared", "said"),
+    [
+        (
+            "single scans",
+            False,
+            ("single scans with quarter-dose noise inserted. The split is", "that no run trained on"),
+        ),
+        ("Mayo 2016", True, ("pairs of low and full dose. The same patients", "other slices all runs trained on")),
+        (None, False, ("does not say how its low dose was made. The split is", "that no run trained on")),
+    ],
+)
+def test_the_report_says_what_the_bank_is(made_up_bank, tmp_path, pretended, layout, shared, said):
+    bank = made_up_bank(train=1, validation=1, test=1)
+    header = json.loads((bank / "bank.json").read_text())
+    header |= {"layout": layout} if layout else {}
+    for one in header["slices"] if shared else []:
+        one["patient"] = "p"
+    (bank / "bank.json").write_text(json.dumps(header))
+    reproduce(bank, tmp_path / "out", Wish(("base",), 1, 4, 1.0), tmp_path / "report")
+    report = (tmp_path / "report" / "README.md").read_text()
+    assert all(words in report for words in said)
+
+
+@pytest.mark.parametrize(
     ("wish", "message"),
     [
         ({"arms": ("base", "best")}, "best"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,12 @@ def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0
     history = [{"epoch": n + 1, "val_ssim": value} for n, value in enumerate(ssim)]
     attention = [{"epoch": epoch, "stage": "middle", "saturated": saturated, "organ_spread": spread}]
     return Run({"patients": rows, "protocol": {}}, history, {"attention": attention})
+
+
+def of_one_patient(found):
+    """The same runs, judged on the first patient alone."""
+    runs = {key: replace(one, evaluation={"patients": one.evaluation["patients"][:1]}) for key, one in found.items()}
+    return Results(runs)
 
 
 def results(seeds=3, **gains):
@@ -71,6 +78,16 @@ def test_one_seed_and_too_short_runs_prove_nothing():
     assert {claim.verdict for claim in claims(Results(short))[:6]} <= {"open", "not run"}
 
 
+def test_one_patient_proves_nothing():
+    every = {"base": -0.005, "channel": 0.004, "spatial": 0.001, "whole": -0.01, "uniform": 0, "random": 0}
+    one = of_one_patient(results(bioatt=0.003, **every).runs)
+    assert "cannot be told from one patient" in prior_sentence(one)
+    assert "3 seeds, 1 patient)" in prior_sentence(one)
+    assert {claim.verdict for claim in claims(one)[:6]} == {"open"}
+    both = of_one_patient(results(1, bioatt=0.003, uniform=0, random=0).runs)
+    assert "nan" not in prior_sentence(both) + "".join(claim.found for claim in claims(both))
+
+
 def test_what_has_not_run_is_said():
     assert "cannot be said yet" in prior_sentence(results(bioatt=0.1))
     assert "only uniform weights have run" in prior_sentence(results(bioatt=0.003, uniform=0))
@@ -108,6 +125,24 @@ def test_courses_and_attention_follow_the_numbers():
     otherwise = {**as_paper, "bioatt": {"ssim": falling, "saturated": 0.9, "spread": 0.05}, "spatial": {"ssim": rising}}
     runs = {(arm, seed): run(arm, seed, **how) for arm, how in otherwise.items() for seed in (1, 2)}
     assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["does not agree"] * 4
+
+
+def test_courses_and_attention_need_seeds_that_agree_and_models_that_learned():
+    how = {
+        "bioatt": {"ssim": (0.5, 0.6, 0.7), "saturated": 0.1, "spread": 0.2},
+        "spatial": {"ssim": (0.5, 0.7, 0.6)},
+        "uniform": {"saturated": 0.9},
+        "random": {"saturated": 0.8},
+    }
+    one = {(arm, 1): run(arm, 1, **said) for arm, said in how.items()}
+    assert {claim.verdict for claim in claims(Results(one))[6:]} == {"open"}
+    short = {(arm, seed): run(arm, seed, low_rmse=0.01, **said) for arm, said in how.items() for seed in (1, 2)}
+    assert {claim.verdict for claim in claims(Results(short))[6:]} == {"open"}
+    how["spatial"]["ssim"] = (0.5, 0.6, 0.7)
+    how["uniform"]["saturated"], how["bioatt"]["spread"] = 0.2, 0.05
+    other = {(arm, 2): run(arm, 2, **said) for arm, said in how.items()}
+    other["bioatt", 2] = run("bioatt", 2, ssim=(0.5, 0.7, 0.6), spread=0.05)
+    assert {claim.verdict for claim in claims(Results(one | other))[6:]} == {"open"}
 
 
 def test_maps_of_the_first_epoch_are_not_of_trained_models():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bioatt.metrics import TISSUES, WINDOWS
 from bioatt_training.evaluation.compare import Result, differences
 from bioatt_training.evaluation.judge import columns
@@ -58,10 +60,11 @@ def comparison(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def bounds(values: Sequence[float], digits: int, *, sign: bool = False) -> str:
-    """mean [low, high]."""
-    mean, low, high = (f"{value:{'+' if sign else ''}.{digits}f}" for value in values)
-    return f"{mean} [{low}, {high}]"
+def bounds(values: Sequence[float | None], digits: int, *, sign: bool = False, unit: str = "") -> str:
+    """mean unit [low, high], or the mean of one value."""
+    mean, low, high = (f"{np.nan if value is None else value:{'+' if sign else ''}.{digits}f}" for value in values)
+    known = all(value is not None and np.isfinite(value) for value in values[1:])
+    return f"{mean}{unit} [{low}, {high}]" if known else f"{mean}{unit} (n = 1)"
 
 
 def _patients(result: Result) -> list[str]:
@@ -134,9 +137,7 @@ def _protocol(result: Result) -> list[str]:
 def _mean_sd(result: Result, name: str, digits: int) -> str:
     if name not in result["mean"]:
         return ""
-    mean, low, high = result["mean"][name]
-    spread = result["sd"][name]
-    return f"{mean:.{digits}f} ± {_number(spread, digits)} [{low:.{digits}f}, {high:.{digits}f}]"
+    return bounds(result["mean"][name], digits, unit=f" ± {_number(result['sd'][name], digits)}")
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from bioatt_training.evaluation.table import bounds
 from bioatt_training.reproduction.results import Results
-from bioatt_training.statistics import excludes_zero
+from bioatt_training.statistics import crossed_interval, excludes_zero
 
 Verdict = Literal["agrees", "does not agree", "open", "not run"]
 SIGN = {"rmse": -1, "psnr": 1, "ssim": 1}
@@ -24,7 +25,7 @@ PAPER_GAIN = {"uniform": 0.0020, "random": 0.0014}
 
 @dataclass(frozen=True)
 class Claim:
-    """said: by the paper. verdict: by the 95 % intervals, open where they leave both or of one seed. found: numbers"""
+    """said: by the paper. verdict: by the 95 % intervals, open where they leave both or are of one. found: numbers."""
 
     said: str
     verdict: Verdict
@@ -79,7 +80,7 @@ def prior_sentence(results: Results) -> str:
     """Whether the anatomical prior helps: BioAtt against the same network with uniform and with random weights.
 
     The paper's own measure is SSIM; the other two are named where their intervals leave zero. Runs that have not
-    learned to denoise, and one seed alone, prove nothing.
+    learned to denoise, and one seed or patient alone, prove nothing.
     """
     found = {arm: results.difference("bioatt", arm, "protocol/ssim") for arm in ("uniform", "random")}
     known = {arm: test for arm, test in found.items() if test}
@@ -90,7 +91,7 @@ def prior_sentence(results: Results) -> str:
         for arm, test in known.items()
     )
     low, high = (np.array([test["difference"][k] for test in known.values()]) for k in (1, 2))
-    seeds = min(test["seeds"] for test in known.values())
+    seeds, patients = (min(test[count] for test in known.values()) for count in ("seeds", "pairs"))
     notes = [_aside(results, metric, list(known)) for metric in ("rmse", "psnr")]
     if not all(results.learned(arm) for arm in ("bioatt", *known)):
         start = (
@@ -98,6 +99,8 @@ def prior_sentence(results: Results) -> str:
         )
     elif seeds < 2:
         start = "Whether the anatomical prior helps cannot be told from one seed, whose own luck is as large. SSIM:"
+    elif patients < 2:
+        start = "Whether the anatomical prior helps cannot be told from one patient. SSIM:"
     elif (low > 0).all():
         start = "The anatomical prior helps here, by this much SSIM:"
     elif (high < 0).all():
@@ -112,7 +115,7 @@ def prior_sentence(results: Results) -> str:
     for arm, test in known.items():
         if seeds > 1:
             notes.append(f"seed by seed against {arm}: {', '.join(f'{mean:+.4f}' for mean in test['by_seed'])}")
-    notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, {min(t['pairs'] for t in known.values())} patients")
+    notes.append(f"{seeds} seed{'s' * (seeds > 1)}, {patients} patient{'s' * (patients > 1)}")
     return f"{start} {said} ({'; '.join(note for note in notes if note)})."
 
 
@@ -133,11 +136,10 @@ def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) 
         test = results.difference(first, second, f"protocol/{metric}")
         if test is None:
             continue
-        bounds = test["difference"]
-        low, high = sorted(SIGN[metric] * bound for bound in bounds[1:])
+        low, high = sorted(SIGN[metric] * bound for bound in test["difference"][1:])
         verdict = "agrees" if low > 0 else "does not agree" if high < 0 else "open"
         verdicts.append(verdict if _can_tell(results, first, second, test) else "open")
-        found.append(f"{first} − {second}: {metric.upper()} {_shown(bounds, metric)}")
+        found.append(f"{first} − {second}: {metric.upper()} {_shown(test['difference'], metric)}")
     return Claim(said, _joined(verdicts, len(pairs)), "; ".join(found))
 
 
@@ -146,8 +148,8 @@ def _with_whole_slices(results: Results, claim: Claim) -> Claim:
     test = results.difference("bioatt", "whole", "full/rmse_hu")
     if test is None:
         return claim
-    mean, low, high = (f"{bound:+.2f}" for bound in test["difference"])
-    return replace(claim, found=f"{claim.found}; on whole test slices RMSE {mean} HU [{low}, {high}]")
+    shown = bounds(test["difference"], 2, sign=True, unit=" HU")
+    return replace(claim, found=f"{claim.found}; on whole test slices RMSE {shown}")
 
 
 def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Claim:
@@ -168,8 +170,8 @@ def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) ->
 
 
 def _can_tell(results: Results, first: str, second: str, test: dict[str, Any]) -> bool:
-    """Not from one seed, whose own luck its interval does not hold, nor from models that have not learned."""
-    return bool(test["seeds"] > 1 and results.learned(first) and results.learned(second))
+    """Not from one seed or patient, whose own luck no interval holds, nor from models that have not learned."""
+    return bool(test["seeds"] > 1 and test["pairs"] > 1 and results.learned(first) and results.learned(second))
 
 
 def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
@@ -182,16 +184,20 @@ def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
 
 
 def _course(results: Results, arm: str, said: str, *, rising: bool) -> Claim:
-    """Whether the mean validation SSIM is highest in the last epoch."""
+    """Whether validation SSIM is above that of the best epoch before it in the last epoch, by its seeds' interval."""
     if arm not in results.arms:
         return Claim(said, "not run", "")
-    curve = results.curve(arm, "val_ssim").mean(axis=0)
-    if len(curve) < 2:
+    curve = results.curve(arm, "val_ssim")
+    if curve.shape[1] < 2:
         return Claim(said, "open", "one epoch only")
-    best = int(np.argmax(curve))
-    agrees = (best == len(curve) - 1) == rising
-    found = f"validation SSIM, mean of seeds: {curve[0]:.4f} in epoch 1, best {curve[best]:.4f} in epoch {best + 1}, "
-    return Claim(said, "agrees" if agrees else "does not agree", found + f"{curve[-1]:.4f} in the last ({len(curve)})")
+    best = int(np.argmax(curve[:, :-1].mean(axis=0)))
+    gain = crossed_interval((curve[:, -1] - curve[:, best])[:, None])
+    verdict: Verdict = "open"
+    if len(curve) > 1 and results.learned(arm) and excludes_zero(gain):
+        verdict = "agrees" if (gain[0] > 0) == rising else "does not agree"
+    first, before, last = curve.mean(axis=0)[[0, best, -1]]
+    found = f"validation SSIM, mean of seeds: {first:.4f} in epoch 1, best before the last {before:.4f} in epoch "
+    return Claim(said, verdict, f"{found}{best + 1}, {last:.4f} in the last ({curve.shape[1]}): {_shown(gain, 'ssim')}")
 
 
 def _saturation(results: Results) -> Claim:
@@ -202,9 +208,21 @@ def _saturation(results: Results) -> Claim:
     shares = {arm: results.attention(arm, "middle", "saturated") for arm in ("random", "uniform", "bioatt")}
     if not all(shares.values()):
         return _without_maps(results, said)
-    agrees = min(map(min, (shares["random"], shares["uniform"]))) > 0.5 > max(shares["bioatt"])
+    verdict: Verdict = "open"
+    controls = [shares["random"], shares["uniform"]]
+    if not _seeds_can_tell(results, shares):
+        pass
+    elif min(map(min, controls)) > 0.5 > max(shares["bioatt"]):
+        verdict = "agrees"
+    elif min(map(max, controls)) < 0.5 or min(shares["bioatt"]) > 0.5:
+        verdict = "does not agree"
     found = ", ".join(f"{arm} {np.mean(values):.0%}" for arm, values in shares.items())
-    return Claim(said, "agrees" if agrees else "does not agree", f"share of A above 0.95 in the body: {found}")
+    return Claim(said, verdict, f"share of A above 0.95 in the body: {found}")
+
+
+def _seeds_can_tell(results: Results, values: Mapping[str, Sequence[float]]) -> bool:
+    """Figures of one slice have no interval: several seeds must say the same, of models that have learned."""
+    return min(map(len, values.values())) > 1 and all(map(results.learned, values))
 
 
 def _without_maps(results: Results, said: str) -> Claim:
@@ -220,7 +238,7 @@ def _variation(results: Results) -> Claim:
         return _without_maps(results, said)
     others = [*spread["random"], *spread["uniform"]]
     verdict: Verdict = "open"
-    if min(map(len, spread.values())) < 2:
+    if not _seeds_can_tell(results, spread):
         pass
     elif min(spread["bioatt"]) > max(others):
         verdict = "agrees"
@@ -230,6 +248,5 @@ def _variation(results: Results) -> Claim:
     return Claim(said, verdict, f"standard deviation of A between organs, mean over the body: {found}")
 
 
-def _shown(bounds: Sequence[float], metric: str) -> str:
-    mean, low, high = (f"{bound:+.{DIGITS[metric]}f}" for bound in bounds)
-    return f"{mean}{UNIT[metric]} [{low}, {high}]"
+def _shown(values: Sequence[float], metric: str) -> str:
+    return bounds(values, DIGITS[metric], sign=True, unit=UNIT[metric])
