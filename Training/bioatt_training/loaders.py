@@ -93,7 +93,8 @@ class RunData(lightning.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """Ranges of the training slices: what `bioatt.suitability` holds a scan against."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
-        noise = [one.noise_hu for one in slices if one.noise_hu]
+        phantoms = {one.patient for one in slices if one.patient.startswith("phantom-")}
+        noise = [one.noise_hu for one in slices if one.noise_hu and one.patient not in phantoms]
         thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
         pixel = [one.pixel_mm for one in slices]
         random = self.config.sampling == "random"
@@ -105,9 +106,9 @@ class RunData(lightning.LightningDataModule):
             "slice_thickness_mm": [min(thickness), max(thickness)] if thickness else None,
             "kernels": sorted({one.kernel for one in slices if one.kernel}),
             "doses": list(doses),
-            "patients": len({one.patient for one in slices if not one.patient.startswith("phantom-")}),
+            "patients": len({one.patient for one in slices} - phantoms),
             "slices": len(slices),
-            "phantoms": len({one.patient for one in slices if one.patient.startswith("phantom-")}),
+            "phantoms": len(phantoms),
             "sampling": self.config.sampling,
             "patch": {"random": self.config.patch, "grid": PATCH, "whole": None}[self.config.sampling],
         }

@@ -35,8 +35,8 @@ def folder(tmp_path):
         target[20:80, 20:80] = 40 + number
         targets.append(target.ravel())
         noises.append(rng.normal(scale=30, size=target.size).astype(np.int16))
-        place = number * target.size
-        slices.append(Slice(f"{number}.nrrd", patient, part, 0.8, 3.0, "B30", 12.0, place, target.shape))
+        place, noise = number * target.size, 1.0 if patient.startswith("phantom") else 12.0
+        slices.append(Slice(f"{number}.nrrd", patient, part, 0.8, 3.0, "B30", noise, place, target.shape))
     np.concatenate(targets).tofile(tmp_path / "target.bin")
     np.concatenate(noises).tofile(tmp_path / "noise.bin")
     np.save(tmp_path / "prior.npy", np.eye(6, dtype=np.float32))
