@@ -8,8 +8,9 @@ edge   R times the structure of the denoised image, summed locally: contrast or 
        correlation of what was removed with what was left).
 
 A voxel is marked where the larger of them passes the level that pure noise reaches in 1 % of scans (expected Euler
-characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127), and where near it something of lesion size
-has lost LEAST_HU: a scan with little noise makes the finest wear of an edge significant, which is no loss to a reader.
+characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). A scan with little noise makes the finest
+wear of an edge significant, which is no loss to a reader: where the denoised image has edges, something of lesion size
+near the mark must have lost LEAST_HU. Where it is flat, there was no edge to wear, and every significant blob counts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter, maximum_filter, uniform_filter
+from scipy.ndimage import binary_erosion, gaussian_filter, maximum_filter, minimum_filter, uniform_filter
 from scipy.optimize import brentq
 
 from bioatt.body import body_mask
@@ -34,6 +35,10 @@ EDGE_MM = 3.0
 """Standard deviation of the window over which the edge statistic sums."""
 LEAST_HU = 3.0
 """As the wider blob filter sees it, which shows a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
+FLAT_HU = 40.0
+"""Range of the denoised image within EDGE_MM below which it has no edge there. Vessels and fat planes span more, the
+noise that is left in an organ spans less.
+"""
 FALSE_ALARMS = 0.01
 LUNG_HU = -400.0
 NEIGHBOURHOOD_MM = 20.0
@@ -46,8 +51,8 @@ STRUCTURE_SD = 4.0
 
 @dataclass(frozen=True)
 class StructureMap:
-    """significance (z, y, x) in standard deviations, 0 outside the body and where less than the least HU was removed;
-    `threshold` is the alarm's level.
+    """significance (z, y, x) in standard deviations, 0 outside the body and where less than the least HU was removed
+    from an edge; `threshold` is the alarm's level.
     """
 
     significance: Array
@@ -138,16 +143,19 @@ class StructureSearch:
             self._measure(sigma, z, inner)
             np.maximum(best, np.abs(z), out=best)
             yield
-        # an edge loses most on either side of it
-        removed = maximum_filter(np.abs(response), 2 * max(round(EDGE_MM / self.pixel), 1) + 1)
         for n, _weight in self._neighbours(k, EDGE_MM):
             if n not in self._products:
                 self._products[n] = self._product(n)
                 yield
         z = self._edges(k)
         self._measure("edge", z, inner)
-        np.maximum(best, np.abs(z), out=best)
-        best *= inner & (removed >= self.least_hu)
+        # an edge loses most on either side of it; `response` is the wider blob filter's
+        near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
+        enough = maximum_filter(np.abs(response), near) >= self.least_hu
+        flat = maximum_filter(after, near) - minimum_filter(after, near) < FLAT_HU
+        best *= enough | flat
+        np.maximum(best, np.abs(z) * enough, out=best)
+        best *= inner
 
     def _edges(self, k: int) -> Array:
         """Sum of w·R·D over its standard deviation; D is the structure of the denoised image."""

@@ -34,16 +34,17 @@ def remaining(made):
     return 0.3 * gaussian_filter(made, (0, 1, 1))
 
 
-def lesion(rng, volume, where):
-    """A soft sphere of 3 to 6 mm radius and ±20 to ±40 HU somewhere in `where`."""
+def lesion(rng, volume, where, radius=None, contrast=None):
+    """A soft sphere, of 3 to 6 mm radius and ±20 to ±40 HU unless told, somewhere in `where`."""
     places = np.argwhere(where[:, 16:-16, 16:-16]) + np.array([0, 16, 16])
     centre = places[rng.integers(len(places))]
     spacing = np.array(volume.spacing)[::-1]
     distance = np.sqrt(
         sum(((g - c) * s) ** 2 for g, c, s in zip(np.indices(volume.shape), centre, spacing, strict=True))
     )
-    depth = np.clip((distance - rng.uniform(3, 6)) / 0.5, -50, 50)
-    return (rng.choice([-1, 1]) * rng.uniform(20, 40) / (1 + np.exp(depth))).astype(np.float32), centre
+    depth = np.clip((distance - (radius or rng.uniform(3, 6))) / 0.5, -50, 50)
+    contrast = contrast or rng.choice([-1, 1]) * rng.uniform(20, 40)
+    return (contrast / (1 + np.exp(depth))).astype(np.float32), centre
 
 
 @pytest.mark.slow
@@ -94,6 +95,19 @@ def test_a_little_wear_of_edges_in_a_quiet_scan_is_none_yet_an_erased_lesion_is(
     loud = removed_structure(volume.hu + made + blob, worn, volume.spacing)
     assert loud.alarm
     assert np.hypot(*(np.argwhere(loud.marks)[:, 1:] - centre[1:]).T).max() < 16
+
+
+def test_a_small_faint_lesion_that_was_erased_is_marked(liver_slab):
+    """2.5 mm radius, -20 HU: less than 3 HU of it pass the wider blob filter, but the narrower one finds it."""
+    volume, liver = liver_slab
+    rng = np.random.default_rng(6)
+    made = noise(rng, volume, 5.0)
+    worn = gaussian_filter(volume.hu, (0, 0.5, 0.5)) + remaining(made)
+    blob, centre = lesion(rng, volume, liver, radius=2.5, contrast=-20.0)
+    found = removed_structure(volume.hu + made + blob, worn, volume.spacing)
+    assert found.alarm
+    assert not removed_structure(volume.hu + made, worn, volume.spacing).alarm
+    assert np.hypot(*(np.argwhere(found.marks)[:, 1:] - centre[1:]).T).max() < 10
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
