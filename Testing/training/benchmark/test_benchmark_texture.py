@@ -54,11 +54,15 @@ def test_a_denoiser_that_smooths_coarsens_it_the_more_the_stronger(white):
     assert default_strength([found], largest=0) == STRENGTHS[0]
 
 
-def test_strengths_say_what_each_takes_at_both_doses(white):
+def test_strengths_say_what_each_takes_at_both_doses_and_of_edges(white):
     found = texture(white, 0.5 * white, PIXEL_MM)
-    curve = strengths({"soft": {"texture full": found, "texture quarter": found}})["curve"]
+    blur = {f"{strength:g}": {"100": 0.4 * (1 - strength / 2), "1000": 0.4} for strength in STRENGTHS}
+    inserts = {kind: {"edges": {"input": {"100": 0.4, "1000": 0.4}, **blur}} for kind in ("soft", "sharp")}
+    curve = strengths({"soft": {"texture full": found, "texture quarter": found}}, inserts)["curve"]
     assert [row["strength"] for row in curve] == list(STRENGTHS)
     assert [row["noise_full"] for row in curve] == pytest.approx([0.5 * strength for strength in STRENGTHS])
+    assert [row["edge_100"] for row in curve] == pytest.approx([1 - strength / 2 for strength in STRENGTHS])
+    assert {row["edge_1000"] for row in curve} == {1.0}
 
 
 def test_the_spread_of_repeats_is_the_noise_without_the_anatomy():

@@ -12,7 +12,7 @@ from bioatt.metrics import psnr
 from bioatt_training.bank import Bank
 from bioatt_training.benchmark.quality import WINDOW, limits, quality
 from bioatt_training.benchmark.tables import difference, over_patients, summary
-from bioatt_training.benchmark.truth import Case, bank_case, patients, phantom_cases, region, sharpness, spread
+from bioatt_training.benchmark.truth import Case, bank_case, patients, phantom_cases, region, sharpness
 
 
 @pytest.fixture
@@ -63,11 +63,6 @@ def test_kernels_and_regions_are_told():
     words = ["lungs", "pelvis", "liver", "spine"]
     assert region(words, np.array([0.1, 0.2, 0.3, 0.4], np.float32)) == "abdomen"
     assert region(words, np.array([0.1, 0.3, 0.2, 0.4], np.float32)) == "pelvis"
-
-
-def test_items_are_spread_over_the_whole():
-    assert spread(range(40), 4) == [5, 15, 25, 35]
-    assert spread([3, 4], 5) == [3, 4]
 
 
 def test_phantoms_of_training_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.denoiser import Denoiser
+from bioatt.priors.embedded import FILE
+from bioatt.resources import resources_folder
 from bioatt.volume import Volume
 from bioatt_training.benchmark.images import Image
 
@@ -46,6 +49,9 @@ class Model:
         self._denoiser = Denoiser(model)
         self.name = self._denoiser.model.name
         self.identity = f"model {self._denoiser.model.sha256[:16]} {self._denoiser.compute.precision}"
+        if self._denoiser.model.network.uses_prior:
+            prior = (resources_folder() / "Models" / FILE).read_bytes()
+            self.identity += f" prior {hashlib.sha256(prior).hexdigest()[:16]}"
         self.sha256 = self._denoiser.model.sha256
 
     def __call__(self, image: Image) -> NDArray[np.int16]:

@@ -61,7 +61,7 @@ def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[st
         results["texture"][model.name] = {
             "anatomy": {kind: _textures(one) for kind, one in repeated.items()},
             "water": {kind: _textures(one) for kind, one in inserts.items()},
-            "strength": strengths(repeated),
+            "strength": strengths(repeated, inserts),
         }
     everyone: dict[str, Judged] = {model.name: model for model in models}
     everyone |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}

@@ -144,17 +144,11 @@ def against_truth(
     return found
 
 
-def edges(
-    truth: NDArray, before: NDArray, after: NDArray, inserts: Sequence[Insert], pixel_mm: float
-) -> dict[str, dict[str, float]]:
-    """f50 (1/mm) of the task transfer function of each insert, {contrast: {"truth", "input", "output"}}.
+def edges(images: NDArray, inserts: Sequence[Insert], pixel_mm: float) -> dict[str, float]:
+    """f50 (1/mm) of the task transfer function of each insert, by contrast in HU.
 
-    Stacks (n, y, x) of one slice scanned n times: the edge is the mean of the n, in which a denoiser's own blur stays.
+    images (n, y, x): one slice scanned n times. The edge is that of their mean, in which a denoiser's own blur stays.
     """
-    stacks = {"truth": truth[:1], "input": before, "output": after}
     return {
-        f"{one.contrast_hu:g}": {
-            name: ttf(stack, one.centre_yx, one.radius_mm, pixel_mm).falls_to(0.5) for name, stack in stacks.items()
-        }
-        for one in inserts
+        f"{one.contrast_hu:g}": ttf(images, one.centre_yx, one.radius_mm, pixel_mm).falls_to(0.5) for one in inserts
     }

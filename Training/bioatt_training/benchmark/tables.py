@@ -104,19 +104,20 @@ def truth_discs(repeated: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
     return found
 
 
-def edge_ratios(inserts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def edge_ratios(inserts: Mapping[str, Mapping[str, Any]], strength: float = 1.0) -> dict[str, dict[str, float]]:
     """{contrast: {class of kernels: f50 of the output ÷ f50 of the input}}."""
     found: dict[str, dict[str, float]] = {}
     for sharpness, one in inserts.items():
-        for contrast, f50 in one["edges"].items():
-            found.setdefault(contrast, {})[sharpness] = f50["output"] / f50["input"]
+        for contrast, f50 in one["edges"][f"{strength:g}"].items():
+            found.setdefault(contrast, {})[sharpness] = f50 / one["edges"]["input"][contrast]
     return found
 
 
-def strengths(repeated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """{"default": by the rule, "curve": [{"strength", "noise_full", "noise_quarter", "shift_full", "shift_quarter"}]}.
+def strengths(repeated: Mapping[str, Mapping[str, Any]], inserts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """{"default": by the rule, "curve": [{"strength", "noise_full", "shift_full", …, "edge_100", "edge_1000"}]}.
 
-    noise: share of the noise that goes. shift: share by which its mean frequency falls. Means over classes of kernels.
+    noise: share of the noise that goes. shift: share by which its mean frequency falls; means over classes of kernels.
+    edge: the least ratio of f50, output to input, at that contrast and full dose.
     """
     curve = []
     for strength in STRENGTHS:
@@ -126,6 +127,8 @@ def strengths(repeated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             left = [(one["input"], one["strengths"][f"{strength:g}"]) for one in known]
             row[f"noise_{dose}"] = float(np.mean([1 - b["sigma_hu"] / a["sigma_hu"] for a, b in left]))
             row[f"shift_{dose}"] = float(np.mean([shift(a, b) for a, b in left]))
+        ratios = edge_ratios(inserts, strength)
+        row |= {f"edge_{contrast}": float(np.min(list(ratios[contrast].values()))) for contrast in ("100", "1000")}
         curve.append(row)
     known = [one["texture full"] for one in repeated.values() if one["texture full"]]
     return {"default": default_strength(known), "curve": curve}

@@ -23,7 +23,7 @@ from bioatt.tomography import Geometry
 from bioatt.volume import Volume
 from bioatt_training.bank import Bank
 from bioatt_training.benchmark.images import Image
-from bioatt_training.patches import noise_scale
+from bioatt_training.patches import CLIP_HU, noise_scale
 from bioatt_training.simulate.texture import radial_nps
 
 Slice = NDArray[np.int16]
@@ -69,14 +69,6 @@ class Case:
         return Image(self.at(dose), self.pixel_mm, self.thickness_mm)
 
 
-def spread(items: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the items, evenly from first to last."""
-    if len(items) <= count:
-        return list(items)
-    places = (np.arange(count) + 0.5) * len(items) / count  # the middle of each share: ends are seldom typical
-    return [items[int(place)] for place in places]
-
-
 def patients(bank: Bank, part: str) -> dict[str, list[int]]:
     """Slices of a bank's part by patient, without phantoms; of a slice's several noise realisations the first."""
     found: dict[str, dict[int, int]] = {}
@@ -93,7 +85,7 @@ def bank_case(bank: Bank, index: int, *, seen: bool = False) -> Case:
 
     def at(dose: float) -> Slice:
         target, noise = bank.pair(index)
-        return np.clip(np.rint(target + noise * noise_scale(dose)), -1024, 3071).astype(np.int16)
+        return np.clip(np.rint(target + noise * noise_scale(dose)), *CLIP_HU).astype(np.int16)
 
     return Case(
         key=f"{one.source}/{one.offset}",

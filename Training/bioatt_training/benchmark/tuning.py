@@ -16,7 +16,8 @@ from bioatt_training.benchmark.images import Image
 from bioatt_training.benchmark.peers import BLENDED, FILTERS, STRENGTHS, Peer, blended, settings
 from bioatt_training.benchmark.quality import WINDOW
 from bioatt_training.benchmark.store import Store
-from bioatt_training.benchmark.truth import SHARPNESS, Case, bank_case, patients, spread
+from bioatt_training.benchmark.truth import SHARPNESS, Case, bank_case, patients
+from bioatt_training.evaluation.judge import spread
 
 DOSE = 0.25
 SIDE = 256
