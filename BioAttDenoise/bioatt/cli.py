@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import signal
@@ -43,6 +44,8 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
 
 def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse and run; turn every outcome into the contract's exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # a pipe on Windows has the system's code page, without ≤ or Å
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     if hasattr(signal, "SIGTERM"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -334,3 +335,14 @@ def test_a_cancelled_command_says_what_is_left(monkeypatch, capsys, resumes, sai
     parser = build_parser("made-up", "", "made_up", ["work"])
     assert execute(parser, ["work"]) == 130
     assert said in capsys.readouterr().err
+
+
+def test_what_is_printed_is_utf_8_whatever_the_system_s_code_page(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    parser = SimpleNamespace(
+        prog="bioatt", parse_args=lambda _: SimpleNamespace(verbose=False, resumes=False, run=lambda _: print("≤ 3 Å…"))
+    )
+    assert execute(parser, []) == 0
+    sys.stdout.flush()
+    assert written.getvalue().decode("utf-8").split("\n")[0].strip() == "≤ 3 Å…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -49,6 +50,14 @@ def test_the_target_is_the_scan_or_its_softened_form(made):
 def test_voxels_are_mapped_not_read(made):
     bank, *_ = made
     assert isinstance(bank.target(0), np.memmap)
+
+
+def test_a_process_of_its_own_maps_the_files_itself(made):
+    bank, slices, _ = made
+    bank.pair(0), bank.target(0)
+    pickled = pickle.dumps(bank)
+    assert b"memmap" not in pickled
+    np.testing.assert_array_equal(pickle.loads(pickled).pair(1)[0], slices[1][0])
 
 
 def test_softened_targets_come_for_every_slice_or_none(tmp_path):

@@ -53,6 +53,10 @@ class Bank:
         self.prior: NDArray[np.float32] = np.load(folder / "prior.npy")
         self._folder = folder
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mapped files, which each process maps for itself: a pickled map is a copy of all voxels."""
+        return {name: value for name, value in self.__dict__.items() if not isinstance(value, np.memmap)}
+
     @cached_property
     def identity(self) -> str:
         """Tells banks apart: by what they say of themselves, their priors, and the middle row of every image."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from bioatt.files import appearing_whole
 from bioatt.models import load_model, save_model
 from bioatt_training.arms import ARMS
 from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
+from bioatt_training.claim import claim
 from bioatt_training.config import Config
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
 from bioatt_training.experiment import Experiment, arm_network
@@ -39,9 +39,9 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    _claim(folder / "config.json", json.dumps(asdict(config), indent=1), "another configuration")
+    claim(folder / "config.json", _noted(config), "another configuration")
     data = RunData(config)
-    _claim(folder / "bank.txt", data.bank.identity, "other data")
+    claim(folder / "bank.txt", data.bank.identity, "other data")
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
@@ -128,17 +128,13 @@ def precision(config: Config) -> Any:
     return "bf16-mixed" if native else "32-true"
 
 
-def _claim(note: Path, said: str, other: str) -> None:
-    """Note whose run a folder holds. Raises InputError where it says otherwise already."""
-    folder = note.parent
-    if note.is_file():
-        if note.read_text(encoding="utf-8") != said:
-            raise InputError(f"{folder.name} holds a run of {other}: choose another folder, or remove it")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = note.with_name(f"{note.stem}.{os.getpid()}.partial")  # several processes may begin at once
-    partial.write_text(said, encoding="utf-8")
-    partial.replace(note)
+def _noted(config: Config) -> str:
+    """The configuration, with the models that it starts from and learns from by their weights, wherever they are."""
+    said = asdict(config)
+    for table, key in (("run", "initial"), ("optimiser", "teacher")):
+        if said[table][key]:
+            said[table][key] = load_model(said[table][key]).sha256
+    return json.dumps(said, indent=1)
 
 
 def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:

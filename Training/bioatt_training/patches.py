@@ -81,7 +81,7 @@ class PatchDataset(Dataset):
             full, extra, target = (_turned(image, turns, flip) for image in (full, extra, target))
             p = perturb(p, self.config.prior_perturbation, rng)
         low = np.clip(full + extra, *CLIP_HU)
-        return _standard(low), _standard(target), torch.from_numpy(p)
+        return standardised(low), standardised(target), torch.from_numpy(p)
 
 
 def noise_scale(dose: float) -> np.float32:
@@ -94,5 +94,6 @@ def _turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.fl
     return turned[::-1] if flip else turned
 
 
-def _standard(hu: NDArray[np.float32]) -> Tensor:
+def standardised(hu: NDArray[np.float32]) -> Tensor:
+    """A slice or patch (y, x) in HU as the network's (1, y, x)."""
     return torch.from_numpy((np.ascontiguousarray(hu) - np.float32(OFFSET_HU)) / np.float32(SCALE_HU))[None]

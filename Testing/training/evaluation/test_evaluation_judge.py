@@ -13,7 +13,7 @@ from bioatt_training.bank import Bank
 from bioatt_training.cli import main
 from bioatt_training.evaluation import judge
 from bioatt_training.evaluation.compare import evaluate_all
-from bioatt_training.evaluation.judge import Judgement, evaluate, slices_by_patient
+from bioatt_training.evaluation.judge import Judgement, evaluate, slices_by_patient, spread
 from bioatt_training.evaluation.table import comparison, report
 
 BANK = Judgement(prior="bank")
@@ -73,6 +73,11 @@ def test_slices_are_taken_evenly(made_up_bank):
     assert slices_by_patient(bank, Judgement(per_patient=3)) == {"test-0": [first + 1, first + 3, first + 5]}
     with pytest.raises(InputError, match="no test slices"):
         evaluate("none", _without_test(bank), BANK)
+
+
+def test_items_are_spread_over_the_whole():
+    assert spread(range(40), 4) == [5, 15, 25, 35]
+    assert spread([3, 4], 5) == [3, 4]
 
 
 def _without_test(bank):

@@ -134,6 +134,16 @@ def test_a_folder_of_other_data_is_refused(tiny, tmp_path, bank_folder):
         fit(config, tmp_path / "run")
 
 
+def test_weights_to_start_from_are_known_wherever_they_are(tiny, tmp_path):
+    first, other = (fit(tiny(steps=6, seed=seed), tmp_path / f"seed-{seed}") for seed in (1, 2))
+    fit(tiny(steps=6, initial=str(first)), tmp_path / "run")
+    moved = shutil.copy(first, tmp_path / "moved.safetensors")
+    fit(tiny(steps=6, initial=str(moved)), tmp_path / "run")
+    shutil.copy(other, first)
+    with pytest.raises(InputError, match="another configuration"):
+        fit(tiny(steps=6, initial=str(first)), tmp_path / "run")
+
+
 def test_stages_start_from_the_stage_before(tiny, tmp_path):
     still = tiny(steps=1, validate_every=1, learning_rate=1e-9)
     last = fit_stages([tiny(), still], tmp_path)

@@ -84,15 +84,18 @@ def test_models_are_judged_with_a_prior_of_what_they_are_given(made_up_bank, shi
 
 def test_a_plan_is_kept(made_up_bank, tmp_path):
     bank = Bank(made_up_bank())
-    assert read_plan(tmp_path, bank, 32) is None
+    assert read_plan(tmp_path, bank, 32, 60.0) is None
     size = Size("budget", 32, 10, 160, 3, 64, 2)
     write_plan(tmp_path, bank, size, 60.0, COSTS)
-    assert read_plan(tmp_path, bank, 32) == (size, 60.0)
+    assert read_plan(tmp_path, bank, 32, 60.0) == size
     with pytest.raises(InputError, match="32 filters"):
-        read_plan(tmp_path, bank, 96)
+        read_plan(tmp_path, bank, 96, 60.0)
+    for minutes in (None, 90.0):
+        with pytest.raises(InputError, match="planned for 60 minutes"):
+            read_plan(tmp_path, bank, 32, minutes)
     np.save(tmp_path / "bank" / "prior.npy", bank.prior[::-1])
     with pytest.raises(InputError, match="other data"):
-        read_plan(tmp_path, Bank(tmp_path / "bank"), 32)
+        read_plan(tmp_path, Bank(tmp_path / "bank"), 32, 60.0)
 
 
 def test_contents_are_counted(made_up_bank):

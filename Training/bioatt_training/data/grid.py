@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bioatt.errors import InputError
-from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.bank import Bank
 from bioatt_training.config import GRID_PATCH
-from bioatt_training.patches import CLIP_HU
+from bioatt_training.patches import CLIP_HU, standardised
 
 PATCH, SIDE = GRID_PATCH, 9
 
@@ -58,7 +57,7 @@ class SliceDataset(Dataset):
                 np.rot90(image, quarter)[:: -1 if vertical else 1, :: -1 if horizontal else 1]
                 for image in (low, target)
             )
-        return _standard(low), _standard(target), torch.from_numpy(self.bank.prior[self.prior_row[index]])
+        return standardised(low), standardised(target), torch.from_numpy(self.bank.prior[self.prior_row[index]])
 
 
 class GridDataset(SliceDataset):
@@ -84,7 +83,3 @@ def cells(images: Tensor) -> Tensor:
     """Slices (B, 1, y, x) cut into the grid: (B · cells, 1, 55, 55)."""
     corners = grid_corners((images.shape[-2], images.shape[-1]))
     return torch.cat([images[..., y : y + PATCH, x : x + PATCH] for y, x in corners])
-
-
-def _standard(hu: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray((hu - np.float32(OFFSET_HU)) / np.float32(SCALE_HU)))[None]

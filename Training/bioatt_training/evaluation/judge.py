@@ -100,14 +100,14 @@ def slices_by_patient(bank: Bank, judgement: Judgement) -> dict[str, list[int]]:
     if not found:
         raise InputError(f"the bank has no {judgement.part} slices: choose another part, or make it with more patients")
     most = judgement.per_patient
-    return {patient: _evenly(indices, most) if most else indices for patient, indices in sorted(found.items())}
+    return {patient: spread(indices, most) if most else indices for patient, indices in sorted(found.items())}
 
 
-def _evenly(indices: list[int], most: int) -> list[int]:
-    """Middles of `most` equal parts: one slice is the middle one, not the first."""
-    if len(indices) <= most:
-        return indices
-    return [indices[int((k + 0.5) * len(indices) / most)] for k in range(most)]
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """Up to `count` of the items, the middles of as many equal parts: ends are seldom typical."""
+    if len(items) <= count:
+        return list(items)
+    return [items[int((k + 0.5) * len(items) / count)] for k in range(count)]
 
 
 def columns(rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:

@@ -175,8 +175,8 @@ def write_plan(folder: Path, bank: Bank, size: Size, minutes: float | None, cost
         partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 
-def read_plan(folder: Path, bank: Bank, filters: int) -> tuple[Size, float | None] | None:
-    """Size and minutes of an earlier call, None where there was none. InputError for other data or another width."""
+def read_plan(folder: Path, bank: Bank, filters: int, minutes: float | None) -> Size | None:
+    """Size of an earlier call, None where there was none. Raises InputError for other data, width or minutes."""
     path = folder / "plan.json"
     if not path.is_file():
         return None
@@ -186,4 +186,7 @@ def read_plan(folder: Path, bank: Bank, filters: int) -> tuple[Size, float | Non
     size = Size(**{field.name: said["size"][field.name] for field in fields(Size)})
     if size.filters != filters:
         raise InputError(f"{folder.name} holds runs of {size.filters} filters: go on with these, or name a new folder")
-    return size, said["minutes"]
+    if said["minutes"] != minutes:
+        planned = f"planned for {said['minutes']:g} minutes" if said["minutes"] else "of the paper's size"
+        raise InputError(f"{folder.name} holds runs {planned}: go on with that, or name a new folder")
+    return size

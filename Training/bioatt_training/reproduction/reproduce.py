@@ -46,19 +46,19 @@ def reproduce(
     """Run what is missing in `folder`, seed by seed, and write the report after every run.
 
     A failing run is reported and the others go on; a later call tries it again. Sizes are chosen at the first call and
-    kept. Raises InputError for a bank without patients to test, and for a folder of runs of other data or of another
-    width.
+    kept. Raises InputError for a bank without patients to test, and for a folder of runs of other data, of another
+    width or of another budget.
     """
     bank = Bank(bank_folder)
     contents = Contents.of(bank)
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = read_plan(folder, bank, wish.filters)
-    size, minutes = earlier or _plan(bank_folder, bank, contents, folder, wish, say)
+    size = read_plan(folder, bank, wish.filters, wish.minutes)
+    size = size or _plan(bank_folder, bank, contents, folder, wish, say)
     say(
         f"{size.filters} filters; {size.epochs} epochs of {size.epoch_patches or 'all'} patches; "
         f"{size.per_patient or 'all'} test slices a patient"
     )
-    setting = Setting(size, minutes, len(wish.arms) * wish.seeds, wish.command, bank, wish.machine)
+    setting = Setting(size, wish.minutes, len(wish.arms) * wish.seeds, wish.command, bank, wish.machine)
     runs: dict[Key, Run] = {}
     failures: dict[Key, str] = {}
     for seed, arm in [(seed, arm) for seed in range(1, wish.seeds + 1) for arm in wish.arms]:
@@ -102,7 +102,7 @@ def _said(run: Run) -> str:
 
 def _plan(
     bank_folder: Path, bank: Bank, contents: Contents, folder: Path, wish: Wish, say: Callable[[str], None]
-) -> tuple[Size, float | None]:
+) -> Size:
     """Choose the size of the runs, by measuring where there is a budget, and keep it."""
     if wish.minutes is None:
         size, costs = paper_size(wish.filters), None
@@ -116,4 +116,4 @@ def _plan(
         left = wish.minutes - (time.monotonic() - start) / 60
         size = budget_size(left, costs, wish.arms, wish.seeds, contents, wish.filters)
     write_plan(folder, bank, size, wish.minutes, costs)
-    return size, wish.minutes
+    return size
