@@ -293,7 +293,7 @@ def _safety(safety: Found) -> list[str]:
     return [
         *lines,
         "",
-        "TTF f50, output ÷ input, full dose:",
+        "TTF f50, output ÷ input, full dose (the mean of several scans; the input's without noise):",
         "",
         *table(["model", "contrast HU", *SHARPNESS], rows),
         "",
@@ -348,21 +348,22 @@ def _texture(results: Found, models: Sequence[str]) -> list[str]:
         "routine use have peaks 30 to 48 % lower than without (ASIR 30 and 50 %, chest and abdomen; SFPM 2017).",
         "",
     ]
+    columns = {
+        "noise_full": "noise −%, full",
+        "shift_full": "mean frequency −%, full",
+        "noise_quarter": "noise −%, quarter",
+        "shift_quarter": "mean frequency −%, quarter",
+    }
+    headings = ["strength", *columns.values(), "least f50 ratio, 100 HU", "1000 HU"]
     for name in models:
         found = results["texture"][name]["strength"]
         rows = [
             [
                 f"{row['strength']:g}",
-                *(f"{100 * row[key]:.0f}" for key in ("noise_full", "shift_full", "noise_quarter", "shift_quarter")),
+                *(f"{100 * row[key]:.0f}" for key in columns),
+                *(_number(row[key], 3) for key in ("edge_100", "edge_1000")),
             ]
             for row in found["curve"]
-        ]
-        headings = [
-            "strength",
-            "noise −%, full",
-            "mean frequency −%, full",
-            "noise −%, quarter",
-            "mean frequency −%, quarter",
         ]
         lines += [f"{name}: **{found['default']:g}**", "", *table(headings, rows), ""]
     return lines

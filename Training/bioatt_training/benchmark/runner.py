@@ -20,7 +20,7 @@ from bioatt_training.benchmark.images import Image
 from bioatt_training.benchmark.quality import limits, quality
 from bioatt_training.benchmark.safety import against_truth, edges, full_dose, soft_patches
 from bioatt_training.benchmark.store import Store
-from bioatt_training.benchmark.texture import described, repeated_noise, texture
+from bioatt_training.benchmark.texture import STRENGTHS, described, repeated_noise, texture
 from bioatt_training.benchmark.truth import (
     KERNELS,
     Case,
@@ -189,10 +189,14 @@ class Runner:
         return found
 
     def inserts(self, judged: Judged) -> dict[str, dict[str, Any]]:
-        """{class of kernels: {"edges": at full dose, "texture full", "texture quarter"}} of a water cylinder."""
+        """{class of kernels: {"edges", "texture full", "texture quarter"}} of a water cylinder with inserts.
+
+        edges, at full dose: {"input", strength: `edges`}; the input's edges are those of the scan without noise, which
+        is what the mean of many scans tends to.
+        """
         found = {}
         for sharpness, kernel in KERNELS.items():
-            key = f"inserts {judged.identity} {kernel} {self.size.pixels} {self.size.repeats}"
+            key = f"cylinder {judged.identity} {kernel} {self.size.pixels} {self.size.repeats}"
             found[sharpness] = self.store.get(key, partial(self._inserts, judged, kernel))
         return found
 
@@ -211,7 +215,11 @@ class Runner:
             ]
             found[f"texture {name}"] = texture(noise[0], noise[1], pixel_mm) if len(noise[0]) else None
             if dose == "1":
-                found["edges"] = edges(scans["truth"], before, after, inserts, pixel_mm)
+                mean = scans["truth"][:1].astype(np.float32)
+                images = {f"{s:g}": mean + s * (after.mean(0, keepdims=True) - mean) for s in STRENGTHS}
+                found["edges"] = {
+                    name: edges(image, inserts, pixel_mm) for name, image in {"input": mean, **images}.items()
+                }
         return found
 
     def seconds(self, judged: Judged) -> float:
