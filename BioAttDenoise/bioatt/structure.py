@@ -35,7 +35,7 @@ EDGE_MM = 3.0
 """Standard deviation of the window over which the edge statistic sums."""
 LEAST_HU = 3.0
 """As the wider blob filter sees it, which shows a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
-FLAT_HU = 40.0
+FLAT_HU = 20.0
 """Range of the denoised image within EDGE_MM below which it has no edge there. Vessels and fat planes span more, the
 noise that is left in an organ spans less.
 """
