@@ -93,8 +93,7 @@ class AttentionSection(Section):
         chosen = self.panel.parameters.outputVolume
         outputs = slice_views.outputs_of(node)
         outputs = [*([chosen] if chosen in outputs else []), *reversed(outputs)]
-        if any(chart.restore(output) for output in outputs) and self.ui.chartsCheckBox.checked:
-            chart.show()
+        next((output for output in outputs if chart.restore(output)), None)
 
     def scrolled(self) -> None:
         """Another slice is on screen, perhaps: its organs are listed."""
