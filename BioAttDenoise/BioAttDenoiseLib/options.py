@@ -10,7 +10,7 @@ from typing import Any
 class DenoiseOptions:
     """How to denoise.
 
-    model: "auto" (the fast model on a CPU, the full one on a GPU), a catalogue name, or a .safetensors file. prior:
+    model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
     embedded, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
     prior (.json), empty for the model's. strength: 0 (nothing) to 1. device: auto, gpu, cpu. precision: auto, fp32,
     bf16, fp16. tile: pixels, 0 for whole slices.

@@ -260,8 +260,6 @@ class Panel(VTKObservationMixin):
     def _showDevices(self) -> None:
         found = [device["label"] for device in self.readiness.devices]
         text = _("Found: {devices}.").format(devices="; ".join(found)) if found else ""
-        if found and self.readiness.devices[0]["name"] == "cpu":
-            text = _("{found} Automatic takes the fast model.").format(found=text)
         self.ui.deviceFoundLabel.text = text
         self.ui.deviceFoundLabel.visible = bool(text)
 

@@ -151,7 +151,7 @@ def test_denoise_stops_a_preview_that_is_computed(make_driver, make_ct, slicer, 
 
 def test_what_was_found_is_said(make_driver):
     driver = make_driver()
-    assert driver.ui.deviceFoundLabel.text == "Found: CPU, 4 threads. Automatic takes the fast model."
+    assert driver.ui.deviceFoundLabel.text == "Found: CPU, 4 threads."
 
 
 def test_every_widget_has_a_tooltip(make_driver):
