@@ -90,14 +90,18 @@ def ssim(reference: np.ndarray, test: np.ndarray, window: Window = WINDOWS["soft
         )
     span = _width(window)
     pairs = zip(reference, test, strict=True)
-    return float(np.mean([_plane_ssim(_clipped(a, window), _clipped(b, window), span) for a, b in pairs]))
-
-
-def _plane_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
-    """Mean over the places where the window fits the slice; sample (co)variances, K1 = 0.01, K2 = 0.03."""
-    mean_a, mean_b, squares_a, squares_b, products = (
-        uniform_filter(x, SSIM_WINDOW) for x in (a, b, a * a, b * b, a * b)
+    return float(
+        np.mean([planes_ssim(_clipped(a, window)[None], _clipped(b, window)[None], span)[0] for a, b in pairs])
     )
+
+
+def planes_ssim(a: np.ndarray, b: np.ndarray, span: float) -> np.ndarray:
+    """Structural similarity of each pair of images (n, y, x) → (n,), as `ssim`, of unclipped values of range `span`.
+
+    Mean over the places where the window fits the image; sample (co)variances, K1 = 0.01, K2 = 0.03.
+    """
+    size = (1, SSIM_WINDOW, SSIM_WINDOW)
+    mean_a, mean_b, squares_a, squares_b, products = (uniform_filter(x, size) for x in (a, b, a * a, b * b, a * b))
     sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
     variances = sample * (squares_a - mean_a**2 + squares_b - mean_b**2)
     covariance = sample * (products - mean_a * mean_b)
@@ -105,7 +109,8 @@ def _plane_ssim(a: np.ndarray, b: np.ndarray, span: float) -> float:
     similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     similarity /= (mean_a**2 + mean_b**2 + c1) * (variances + c2)
     edge = SSIM_WINDOW // 2
-    return float(similarity[edge : a.shape[0] - edge, edge : a.shape[1] - edge].mean())
+    inner: np.ndarray = similarity[:, edge : a.shape[1] - edge, edge : a.shape[2] - edge].mean(axis=(1, 2))
+    return inner
 
 
 def noise_sd(hu: np.ndarray) -> float:

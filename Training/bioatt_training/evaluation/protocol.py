@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.nn import functional
 
-from bioatt.metrics import SSIM_WINDOW
+from bioatt.metrics import planes_ssim
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt.network import BioAttNetwork
 from bioatt_training.data.grid import PATCH, SIDE
@@ -55,25 +54,7 @@ def patch_metrics(reference: NDArray, test: NDArray) -> dict[str, Array]:
     squared = ((a - b) ** 2).mean(axis=(1, 2))
     with np.errstate(divide="ignore"):
         psnr = 10 * np.log10(DATA_RANGE**2 / squared)
-    return {"rmse": np.sqrt(squared), "psnr": psnr, "ssim": _ssim(a, b)}
-
-
-def _ssim(a: Array, b: Array) -> Array:
-    """Structural similarity of each pair of patches (Wang 2004): sample (co)variances, K1 = 0.01, K2 = 0.03.
-
-    As `bioatt.metrics.ssim`, but of unclipped values and of many small images at once.
-    """
-    size = (1, SSIM_WINDOW, SSIM_WINDOW)
-    mean_a, mean_b, squares_a, squares_b, products = (uniform_filter(x, size) for x in (a, b, a * a, b * b, a * b))
-    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
-    variances = sample * (squares_a - mean_a**2 + squares_b - mean_b**2)
-    covariance = sample * (products - mean_a * mean_b)
-    c1, c2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity /= (mean_a**2 + mean_b**2 + c1) * (variances + c2)
-    edge = SSIM_WINDOW // 2
-    inner: Array = similarity[:, edge:-edge, edge:-edge].mean(axis=(1, 2))
-    return inner
+    return {"rmse": np.sqrt(squared), "psnr": psnr, "ssim": planes_ssim(a, b, DATA_RANGE)}
 
 
 def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
