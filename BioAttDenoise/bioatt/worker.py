@@ -10,7 +10,6 @@ FOLDER. Standard output belongs to the protocol alone: whatever a library prints
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -20,7 +19,6 @@ import shutil
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 import bioatt
+from bioatt.error_reply import describe, outline
 from bioatt.errors import BioAttError, Cancelled, InputError
 from bioatt.files import remove_partials
 
@@ -319,21 +318,6 @@ class Worker:
             raise Cancelled("cancelled")
 
 
-def outline(error: BaseException) -> str:
-    """A traceback without paths and source lines: both can hold names of patients."""
-    frames = [
-        f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    return "\n".join([*frames, f"{type(error).__name__}: {_message(error)}"])
-
-
-def _message(error: BaseException) -> str:
-    """One line; of an OSError its reason alone, for the rest is a path."""
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return " ".join((text or "").split()) or type(error).__name__
-
-
 def _stamps(options: list[Any]) -> list[tuple[int, int]]:
     """(mtime in ns, bytes) of the files that options name: an edited file is another one."""
     from bioatt.commands.denoise import files_named
@@ -342,24 +326,6 @@ def _stamps(options: list[Any]) -> list[tuple[int, int]]:
     named = [file for option in options if isinstance(option, str) for file in files_named(option)]
     found = [each.stat() for file in named for each in (file, *data_files(file)) if each.is_file()]
     return [(state.st_mtime_ns, state.st_size) for state in found]
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """What an `error` reply says: kind, message (one line), and where known a hint how to mend it."""
-    message = _message(error)
-    if isinstance(error, Cancelled):
-        return {"kind": "cancelled", "message": message}
-    if isinstance(error, InputError):
-        return {"kind": "input", "message": message}
-    if isinstance(error, MemoryError) or "memory ran out" in message or "out of memory" in message.lower():
-        return {"kind": "memory", "message": message}
-    if isinstance(error, BioAttError):
-        return {"kind": "engine", "message": message}
-    if isinstance(error, ImportError):
-        return {"kind": "install", "message": message}
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return {"kind": "disk", "message": "no space left in the folder for temporary files"}
-    return {"kind": "internal", "message": f"{type(error).__name__}: {message}"}
 
 
 def _make_denoiser(model: str, **options: Any) -> Denoiser:
