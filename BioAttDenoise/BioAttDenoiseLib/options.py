@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bioatt.strength import DEFAULT_STRENGTH
+
 
 @dataclass(frozen=True)
 class DenoiseOptions:
@@ -19,7 +21,7 @@ class DenoiseOptions:
     model: str = "auto"
     prior: str = "embedded"
     descriptors: str = ""
-    strength: float = 1.0
+    strength: float = DEFAULT_STRENGTH
     device: str = "auto"
     precision: str = "auto"
     tile: int = 0

@@ -7,6 +7,8 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapper
 
+from bioatt.strength import DEFAULT_STRENGTH
+
 from .options import DenoiseOptions
 
 
@@ -120,7 +122,7 @@ class BioAttDenoiseParameterNode:
     model: str = "auto"
     prior: str = "embedded"
     descriptors: str = ""
-    strength: Annotated[float, WithinRange(0, 100)] = 100.0
+    strength: Annotated[float, WithinRange(0, 100)] = 100 * DEFAULT_STRENGTH
     livePreview: bool = False
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO

@@ -24,6 +24,7 @@ from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
 from bioatt.run import Run, asking, out_of_memory, placed
+from bioatt.strength import DEFAULT_STRENGTH
 from bioatt.suitability import training_range_warnings
 from bioatt.volume import Canonical, Volume, canonical
 
@@ -91,7 +92,7 @@ class Denoiser:
         self,
         volume: Volume,
         *,
-        strength: float = 1.0,
+        strength: float = DEFAULT_STRENGTH,
         slices: range | None = None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -106,7 +107,12 @@ class Denoiser:
         return self._denoise(volume, None, strength, slices, attention, progress, cancelled)
 
     def preview(
-        self, volume: Volume, slice_index: int, *, strength: float = 1.0, p: NDArray[np.float32] | None = None
+        self,
+        volume: Volume,
+        slice_index: int,
+        *,
+        strength: float = DEFAULT_STRENGTH,
+        p: NDArray[np.float32] | None = None,
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result. p (N,) overrides the prior."""
         return self._denoise(volume, p, strength, range(slice_index, slice_index + 1))

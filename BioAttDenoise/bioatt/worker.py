@@ -29,6 +29,7 @@ import bioatt
 from bioatt.error_reply import describe, outline
 from bioatt.errors import BioAttError, Cancelled, InputError
 from bioatt.files import remove_partials
+from bioatt.strength import DEFAULT_STRENGTH
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Denoiser, Result
@@ -177,7 +178,7 @@ class Worker:
             return self.denoise({**request, "slices": [index, index + 1]})
         from bioatt.priors import Prior
 
-        table, strength = request["p"], float(request.get("strength", 1.0))
+        table, strength = request["p"], float(request.get("strength", DEFAULT_STRENGTH))
         row = np.asarray([table["probabilities"]], np.float32)
         given = Prior(row, tuple(table["descriptors"]), "override", ("",))
 
@@ -211,7 +212,7 @@ class Worker:
             check_result_output(volume, output, series)
         slices, attention = request.get("slices"), request.get("attention")
         options: dict[str, Any] = {
-            "strength": float(request.get("strength", 1.0)),
+            "strength": float(request.get("strength", DEFAULT_STRENGTH)),
             "slices": None if slices is None else range(*slices),
             "progress": self._reporter(identity),
             "cancelled": self._asker(identity),

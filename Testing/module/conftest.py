@@ -172,6 +172,14 @@ class Driver:
 
 
 @pytest.fixture
+def change_hu() -> int:
+    """What the stand-in engine subtracts at the default strength."""
+    from bioatt.strength import DEFAULT_STRENGTH
+
+    return round(20 * DEFAULT_STRENGTH)
+
+
+@pytest.fixture
 def make_driver(
     module: Any, views: Any, slicer: Any, until: Callable[..., None], monkeypatch: Any
 ) -> Iterator[Callable[[], Driver]]:

@@ -1,7 +1,7 @@
 """The worker with a stand-in for the denoiser, for tests of everything around it. The model's name chooses its
 behaviour.
 
-steady    subtracts 10 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
+steady    subtracts 20 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
 stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
 killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
 full      the disk is full                                 chatty     prints on stdout, from Python and from C
@@ -73,7 +73,7 @@ class StandInDenoiser:
             keys = [(stage, name) for stage in attention.stages for name in names]
             maps = {key: SimpleNamespace(hu=np.full(part.shape, 128 + n, np.uint8)) for n, key in enumerate(keys)}
         return SimpleNamespace(
-            volume=part.with_hu(part.hu - 10.0 * strength),
+            volume=part.with_hu(part.hu - 20.0 * strength),
             prior=SimpleNamespace(as_table=lambda: table),
             model=self.model,
             device="cpu",

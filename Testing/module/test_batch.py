@@ -65,7 +65,7 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     assert driver.status == "Done, 3 volumes: «a denoised», «b denoised», «c denoised»."
     assert names(slicer) == ["a", "b", "c", "a denoised", "b denoised", "c denoised"]
     before, after = (slicer.util.arrayFromVolume(slicer.util.getNode(name)) for name in ("c", "c denoised"))
-    np.testing.assert_array_equal(after, before - 5)
+    np.testing.assert_array_equal(after, before - 10)
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
     assert len(names(slicer)) == 9, "again, of the scans and not of what was made here"
@@ -235,7 +235,7 @@ def test_a_series_in_a_folder_with_a_dot_in_its_name(batch, tmp_path, make_serie
     assert len(list((tmp_path / "out" / name).iterdir())) == 3
 
 
-def test_a_folder_into_another(batch, make_ct, slicer, tmp_path):
+def test_a_folder_into_another(batch, make_ct, slicer, tmp_path, change_hu):
     from bioatt.volume import read_volume
 
     make_ct()
@@ -249,7 +249,7 @@ def test_a_folder_into_another(batch, make_ct, slicer, tmp_path):
     driver.wait_idle()
     assert driver.status == "Done: 2 files or series written."
     for name, before in hu.items():
-        np.testing.assert_array_equal(read_volume(tmp_path / "out" / name).hu, before - 10)
+        np.testing.assert_array_equal(read_volume(tmp_path / "out" / name).hu, before - change_hu)
     assert names(slicer) == ["CT"], "the scene is not touched"
 
 

@@ -7,12 +7,14 @@ import time
 import numpy as np
 import pytest
 
+from bioatt.strength import DEFAULT_STRENGTH
+
 
 def volumes(slicer):
     return [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if not n.GetHideFromEditors()]
 
 
-def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path):
+def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path, change_hu):
     node = make_ct(slices=40, size=48)
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     red = views.sliceWidget("Red")
@@ -30,11 +32,11 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path):
     shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
     assert composite.GetForegroundOpacity() == 1
     original = slicer.util.arrayFromVolume(node)
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown)[0], original[17] - 10)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown)[0], original[17] - change_hu)
     assert not np.array_equal(red.image(), plain), "the slice view shows it"
 
     ui.strengthSlider.value = 50
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown)[0], original[17] - 5)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown)[0], original[17] - 10)
     assert "Preview of one slice" in driver.status
 
     driver.click(ui.denoiseButton)
@@ -51,7 +53,7 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path):
 
     driver.denoise()
     output = driver.parameters.outputVolume
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), original - 5)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), original - 10)
     assert output.GetName() == "CT denoised"
     assert composite.GetBackgroundVolumeID() == output.GetID(), "the views show the result"
     assert composite.GetForegroundVolumeID() is None, "the preview is gone"
@@ -69,7 +71,7 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path):
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     assert driver.parameters.inputVolume is None
-    assert driver.parameters.strength == 100
+    assert driver.parameters.strength == 100 * DEFAULT_STRENGTH
     assert not ui.resultCollapsibleButton.visible
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     assert driver.parameters.inputVolume.GetName() == "CT"

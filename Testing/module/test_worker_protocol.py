@@ -80,7 +80,7 @@ def test_denoise_answers_with_progress_and_an_array(pipe):
     assert result["type"] == "result"
     array = np.load(pipe.folder / result["array"])
     assert array.dtype == np.int16
-    np.testing.assert_array_equal(array, hu[1:5] - 5)
+    np.testing.assert_array_equal(array, hu[1:5] - 10)
     assert [message["done"] for message in progress] == sorted(message["done"] for message in progress)
     assert progress[-1]["fraction"] == 1.0
     assert progress[-1]["slices"] == 4
@@ -117,7 +117,7 @@ def test_preview_is_one_slice(pipe):
     assert "heart" in error["message"]
 
 
-def test_a_file_is_denoised_without_the_scene(pipe, tmp_path):
+def test_a_file_is_denoised_without_the_scene(pipe, tmp_path, change_hu):
     from bioatt.volume import Volume, read_volume, write_volume
 
     hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
@@ -131,11 +131,11 @@ def test_a_file_is_denoised_without_the_scene(pipe, tmp_path):
     )
     result, _ = pipe.answer(1)
     assert result["type"] == "result", result
-    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, hu - 10)
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, hu - change_hu)
 
 
-def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path):
-    """12 unsigned bits from -1024 HU on: the 10 HU that the stand-in takes off are lost at the lower end."""
+def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
+    """12 unsigned bits from -1024 HU on: what the stand-in takes off is lost at the lower end."""
     path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
@@ -150,7 +150,7 @@ def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path):
     pipe.send(type="denoise", id=1, model="steady", **places)
     result, _ = pipe.answer(1)
     assert result["type"] == "result", result
-    assert result["warnings"] == ["3 voxels clipped by up to 10 HU to the series' range, -1024 to 3071 HU"]
+    assert result["warnings"] == [f"3 voxels clipped by up to {change_hu} HU to the series' range, -1024 to 3071 HU"]
     assert len(list((tmp_path / "out").iterdir())) == 5
 
 

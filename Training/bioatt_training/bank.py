@@ -39,6 +39,11 @@ class Slice:
     slice_id: str = ""
     spacing_mm: float | None = None
 
+    @property
+    def is_phantom(self) -> bool:
+        """Whether it was simulated, so that its target has no noise."""
+        return self.patient.startswith("phantom-")
+
 
 class Bank:
     """A bank on disk: `slices`, `prior` (slices, N), and voxels by slice."""

@@ -101,7 +101,9 @@ class DataConfig:
     Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the other
     samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets are
     noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
-    `prior_perturbation`).
+    `prior_perturbation`). own_noise: the scan's, which is in input and target alike: kept, or removed too
+    (Noisier2Noise, see `simulate.targets`). insert_share, kernel_share: parts of the training patches that get small
+    things in the tissue, or another kernel (see `variation`).
 
     Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
     often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
@@ -118,6 +120,9 @@ class DataConfig:
     doses: tuple[float, ...] = (0.1, 0.6)
     phantom_share: float = 0.2
     prior_perturbation: float = 0.3
+    own_noise: Literal["kept", "removed"] = "kept"
+    insert_share: float = 0.0
+    kernel_share: float = 0.0
     epoch_patches: int = 0
     repeats: int = 1
     prior_alignment: Literal["slice", "position"] = "slice"

@@ -93,7 +93,7 @@ class RunData(lightning.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """Ranges of the training slices: what `bioatt.suitability` holds a scan against."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
-        phantoms = {one.patient for one in slices if one.patient.startswith("phantom-")}
+        phantoms = {one.patient for one in slices if one.is_phantom}
         noise = [one.noise_hu for one in slices if one.noise_hu and one.patient not in phantoms]
         thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
         pixel = [one.pixel_mm for one in slices]

@@ -12,9 +12,11 @@ from torch.utils.data import Dataset
 
 from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
-from bioatt_training.bank import DOSE, Bank
+from bioatt_training import variation
+from bioatt_training.bank import DOSE, Bank, Slice
 from bioatt_training.config import DataConfig
 from bioatt_training.prior_perturbation import perturb
+from bioatt_training.variation import Patch
 
 BODY_HU = -600
 CLIP_HU = (-1024, 3071)
@@ -43,7 +45,7 @@ class PatchDataset(Dataset):
         patients = [self.bank.slices[index].patient for index in self.indices]
         counts = Counter(patients)
         weights = np.array([1 / np.sqrt(counts[patient]) for patient in patients])
-        phantom = np.array([patient.startswith("phantom-") for patient in patients])
+        phantom = np.array([self.bank.slices[index].is_phantom for index in self.indices])
         share = self.config.phantom_share if phantom.any() else 0.0
         for members, part in ((phantom, share), (~phantom, 1 - share)):
             if members.any():
@@ -74,14 +76,30 @@ class PatchDataset(Dataset):
         window = (slice(y, y + size), slice(x, x + size))
         images = (scan, noise, self.bank.target(index))
         full, extra, target = (image[window].astype(np.float32) for image in images)
-        p = self.bank.prior[index]
+        p, dose = self.bank.prior[index], DOSE
         if self.training:
-            extra *= noise_scale(float(np.exp(rng.uniform(*np.log(self.config.doses)))))
-            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            full, extra, target = (_turned(image, turns, flip) for image in (full, extra, target))
+            dose = float(np.exp(rng.uniform(*np.log(self.config.doses))))
+            extra *= noise_scale(dose)
+            full, extra, target = self._varied(full, extra, target, self.bank.slices[index], rng)
             p = perturb(p, self.config.prior_perturbation, rng)
         low = np.clip(full + extra, *CLIP_HU)
+        if self.config.own_noise == "removed" and not self.bank.slices[index].is_phantom:
+            target = target - extra * np.float32(dose / (1 - dose))
         return standardised(low), standardised(target), torch.from_numpy(p)
+
+    def _varied(
+        self, full: Patch, extra: Patch, target: Patch, about: Slice, rng: np.random.Generator
+    ) -> tuple[Patch, Patch, Patch]:
+        """The three images turned alike, and in the configured shares of patches with inserts and of another kernel."""
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        full, extra, target = (_turned(image, turns, flip) for image in (full, extra, target))
+        if self.config.insert_share and rng.random() < self.config.insert_share:
+            added = variation.inserts(full, about.pixel_mm, about.kernel, rng)
+            full, target = full + added, target + added
+        if self.config.kernel_share and rng.random() < self.config.kernel_share:
+            factor = variation.kernel_change(full.shape, about.pixel_mm, rng)
+            full, extra, target = (variation.filtered(image, factor) for image in (full, extra, target))
+        return full, extra, target
 
 
 def noise_scale(dose: float) -> np.float32:

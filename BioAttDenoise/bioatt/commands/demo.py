@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.commands.denoise import add_engine_arguments, chosen_denoiser, engine_files
+from bioatt.strength import DEFAULT_STRENGTH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", default="B30", help="reconstruction kernel, B10 (smooth) to B70 (sharp)")
     parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice (default 512)")
-    parser.add_argument("--strength", type=float, default=1.0, help="share of the change to apply, 0 to 1 (default 1)")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=DEFAULT_STRENGTH,
+        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
+    )
     add_engine_arguments(parser)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bioatt.strength import DEFAULT_STRENGTH
+
 if TYPE_CHECKING:
     from bioatt.denoiser import Denoiser, Progress, Result
     from bioatt.volume import Volume
@@ -20,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
-    parser.add_argument("--strength", type=float, default=1.0, help="share of the change to apply, 0 to 1 (default 1)")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=DEFAULT_STRENGTH,
+        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
+    )
     parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")

@@ -10,6 +10,8 @@ import zlib
 import numpy as np
 import pytest
 
+from bioatt.strength import DEFAULT_STRENGTH
+
 
 @pytest.fixture
 def figure(slicer, pair):
@@ -75,7 +77,9 @@ def test_the_figure_says_what_the_prior_was_made_of(make_driver, make_ct, tmp_pa
     driver.parameters.prior = "embedded"
     driver.denoise()
     assert driver.parameters.outputVolume.GetAttribute("BioAttDenoise.PriorFilesSHA256") is None
-    assert "prior embedded over three (dddddddd), strength 1" in settings_line(driver.parameters.outputVolume)
+    assert f"prior embedded over three (dddddddd), strength {DEFAULT_STRENGTH:g}" in settings_line(
+        driver.parameters.outputVolume
+    )
 
 
 def test_png_and_pdf_hold_the_same_picture(figure, tmp_path):

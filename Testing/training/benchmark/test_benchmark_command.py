@@ -6,28 +6,32 @@ import json
 
 import pytest
 
+from bioatt.strength import DEFAULT_STRENGTH
 from bioatt_training.cli import main
 
 
 @pytest.mark.slow
 def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, shifting_model, tmp_path, capsys):
     bank, out = made_up_bank(slices=1), tmp_path / "out"
-    model = shifting_model("shift", 3.0)
+    model = shifting_model("shift", 4.0)
     command = ["benchmark", str(bank), "--out", str(out), "--models", str(model), "--quick"]
     assert main(command) == 0
     results = json.loads((out / "results.json").read_text())
     (name,) = results["models"]
     quarter = results["patients"]["0.25"]
     assert quarter["all"]["low dose"]["psnr_db"]["patients"] == 3
-    assert set(quarter["with peers"]["table"]) == {"low dose", name, "curvature diffusion", "bilateral"}
+    whole = results["whole"][name]
+    assert set(quarter["with peers"]["table"]) == {"low dose", name, whole, "curvature diffusion", "bilateral"}
     assert quarter["limits"]["oracle_db"]["mean"] > quarter["all"]["low dose"]["psnr_db"]["mean"]
-    before, after = (quarter["all"][one]["bias_hu soft tissue"]["mean"] for one in ("low dose", name))
-    assert after - before == pytest.approx(3, abs=0.1)
-    assert results["safety"][name]["discs"]["soft tissue"]["mean"] == pytest.approx(3, abs=0.2)
-    assert 0.3 <= results["texture"][name]["strength"]["default"] <= 1
+    before, after, all_of_it = (quarter["all"][one]["bias_hu soft tissue"]["mean"] for one in ("low dose", name, whole))
+    assert after - before == pytest.approx(round(4 * DEFAULT_STRENGTH), abs=0.1)
+    assert all_of_it - before == pytest.approx(4, abs=0.1)
+    assert results["safety"][whole]["discs"]["soft tissue"]["mean"] == pytest.approx(4, abs=0.2)
+    assert 0.3 <= results["strengths"][whole]["default"] <= 1
     text = (out / "README.md").read_text()
     assert "Research use only" in text
-    assert "| shift: mean shift, soft tissue, full dose | < 0.5 HU | +3.00 HU" in text
+    shift = f"{round(4 * DEFAULT_STRENGTH):+.2f} HU"  # the output is whole HU
+    assert f"| shift: mean shift, soft tissue, full dose | < 0.5 HU | {shift}" in text
     assert "| curvature diffusion |" in text
     assert (out / "spectra.png").stat().st_size > 1000
     kept = (out / "work" / "measured.jsonl").read_bytes()

@@ -38,15 +38,14 @@ def test_the_low_dose_has_the_dose_s_noise(made_up_bank, shifting_model):
         assert rmse == pytest.approx(sigma, rel=0.15)  # air is cut off at −1024
 
 
-def test_noisier2noise_is_applied_to_both(made_up_bank, shifting_model):
-    """(low + c − a·low)/(1 − a) = low + c/(1 − a)."""
+def test_a_strength_scales_the_change_of_slices_and_patches(made_up_bank, shifting_model):
     bank, model = Bank(made_up_bank()), str(shifting_model(shift_hu=6))
     plain = evaluate(model, bank, BANK)["mean"]
-    cleaned = evaluate(model, bank, Judgement(prior="bank", noisier2noise=0.25))["mean"]
+    more = evaluate(model, bank, Judgement(prior="bank", strength=1 / (1 - 0.25)))["mean"]
     before = evaluate(str(shifting_model("none")), bank, BANK)["mean"]["bias_hu/soft tissue"][0]
     assert plain["bias_hu/soft tissue"][0] - before == pytest.approx(6, abs=0.05)
-    assert cleaned["bias_hu/soft tissue"][0] - before == pytest.approx(8, abs=0.05)
-    squares = [found["protocol/rmse"][0] ** 2 for found in (plain, cleaned)]
+    assert more["bias_hu/soft tissue"][0] - before == pytest.approx(8, abs=0.05)
+    squares = [found["protocol/rmse"][0] ** 2 for found in (plain, more)]
     assert squares[1] > squares[0]
 
 

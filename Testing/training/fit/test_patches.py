@@ -81,6 +81,34 @@ def test_validation_is_quarter_dose_and_upright(folder):
     assert (low - target).numpy().std() * 500 == pytest.approx(30, rel=0.1)
 
 
+def test_a_target_without_own_noise_is_free_of_it_in_the_mean(folder):
+    """t + n1 − n2·a/(1 − a): uncorrelated with the input's noise n1 + n2, where n2's variance is (1/a − 1) of n1's."""
+    pairs = [dataset(folder, "validation", own_noise=kept)[0] for kept in ("kept", "removed")]
+    (low, scan, _), (same, target, _) = pairs
+    assert (low == same).all()
+    tissue = scan.numpy() * 500 - 500 > -900  # where the scanner's lower end clips nothing
+    np.testing.assert_allclose(target.numpy()[tissue], (scan - (low - scan) / 3).numpy()[tissue], atol=1e-6)
+
+
+def test_a_phantom_s_target_is_free_of_noise_already(folder):
+    data = dataset(folder, phantom_share=1.0, own_noise="removed")
+    _, target, p = data[0]
+    assert p.argmax() == 5
+    assert set(np.unique(np.rint(target.numpy() * 500 - 500))) <= {-1000.0, 45.0}
+
+
+@pytest.mark.parametrize("option", ["insert_share", "kernel_share"])
+def test_scan_and_target_are_varied_alike(folder, option):
+    plain, varied = (dataset(folder, doses=(0.25, 0.25), **given) for given in ({}, {option: 1.0}))
+    changed = 0
+    for number in range(12):
+        low, target, _ = varied[number]
+        changed += bool((target != plain[number][1]).any())
+        soft_tissue = target.numpy() * 500 - 500 > -900  # where the scanner's lower end clips nothing
+        assert abs((low - target).numpy()[soft_tissue].mean()) * 500 < 10
+    assert changed > 8
+
+
 def test_patients_and_phantoms_are_balanced(folder):
     data = dataset(folder, phantom_share=0.25)
     drawn = np.array([int(data[number][2].argmax()) for number in range(400)])

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from bioatt.denoiser import Denoiser
 from bioatt.priors.embedded import FILE
 from bioatt.resources import resources_folder
+from bioatt.strength import DEFAULT_STRENGTH
 from bioatt.volume import Volume
 from bioatt_training.benchmark.images import Image
+
+WHOLE = 1.0
+"""The strength that applies all of a network's change."""
 
 
 class Judged(Protocol):
@@ -43,12 +47,14 @@ class Untouched:
 
 
 class Model:
-    """A trained model as users run it: embedded prior of the noisy slice, strength 1."""
+    """A trained model as users run it: embedded prior of the noisy slice, default strength or another."""
 
-    def __init__(self, model: str | Path) -> None:
-        self._denoiser = Denoiser(model)
+    def __init__(self, model: str | Path, strength: float = DEFAULT_STRENGTH) -> None:
+        self._denoiser, self.strength = Denoiser(model), strength
         self.name = self._denoiser.model.name
-        self.identity = f"model {self._denoiser.model.sha256[:16]} {self._denoiser.compute.precision}"
+        if strength != DEFAULT_STRENGTH:
+            self.name += f", strength {strength:g}"
+        self.identity = f"model {self._denoiser.model.sha256[:16]} {self._denoiser.compute.precision} {strength:g}"
         if self._denoiser.model.network.uses_prior:
             prior = (resources_folder() / "Models" / FILE).read_bytes()
             self.identity += f" prior {hashlib.sha256(prior).hexdigest()[:16]}"
@@ -57,4 +63,4 @@ class Model:
     def __call__(self, image: Image) -> NDArray[np.int16]:
         """Denoise a slice alone."""
         volume = Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm))
-        return self._denoiser.denoise(volume).volume.hu[0]
+        return self._denoiser.denoise(volume, strength=self.strength).volume.hu[0]

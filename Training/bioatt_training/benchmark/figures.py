@@ -69,7 +69,7 @@ SITES = (
 def write_figures(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """spectra.png and strength.png; returns {file: what it shows}."""
     plot_spectra(results["texture"], folder / "spectra.png")
-    plot_strength(results["texture"], folder / "strength.png")
+    plot_strength(results["strengths"], folder / "strength.png")
     return {
         "spectra.png": "Noise power spectra in anatomy",
         "strength.png": "What each strength takes, means over the three classes of kernels",
@@ -114,16 +114,22 @@ def plot_spectra(textures: Mapping[str, Any], path: Path) -> None:
     save(figure, path)
 
 
-def plot_strength(textures: Mapping[str, Any], path: Path) -> None:
+def plot_strength(strengths: Mapping[str, Any], path: Path) -> None:
     """Noise that goes and fall of the mean frequency against strength, at full and at quarter dose."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axis, what, label in zip(figure.subplots(1, 2), ("noise", "shift"), ("noise", "mean frequency"), strict=True):
-        for number, (name, found) in enumerate(textures.items()):
-            curve = found["strength"]["curve"]
+        for number, (name, found) in enumerate(strengths.items()):
+            curve = found["curve"]
             for dose, style in (("full", "-"), ("quarter", "--")):
                 values = [100 * row[f"{what}_{dose}"] for row in curve]
-                strengths = [row["strength"] for row in curve]
-                axis.plot(strengths, values, f"C{number}{style}o", ms=3, lw=1.2, label=f"{name}, {dose} dose")
+                axis.plot(
+                    [row["strength"] for row in curve],
+                    values,
+                    f"C{number}{style}o",
+                    ms=3,
+                    lw=1.2,
+                    label=f"{name}, {dose} dose",
+                )
         axis.set(xlabel="strength", ylabel=f"fall of the {label}, %")
         axis.legend(fontsize=7)
     axis.axhline(100 * LARGEST_SHIFT, color="0.6", lw=1)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bioatt_training.benchmark.denoisers import Judged, Model, Untouched
+from bioatt_training.benchmark.denoisers import WHOLE, Judged, Model, Untouched
 from bioatt_training.benchmark.peers import FILTERS, Peer
 from bioatt_training.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
 from bioatt_training.benchmark.tables import (
@@ -27,12 +27,17 @@ Tuned = Mapping[str, Mapping[str, Peer]]
 log = logging.getLogger(__name__)
 
 
-def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[str, Any]:
-    """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers."""
-    judged: list[Judged] = [Untouched(), *models]
+def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *, peers: bool) -> dict[str, Any]:
+    """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers.
+
+    whole: the same models, applying all of their change.
+    """
+    everyone = [*models, *(model for model in whole if model.name not in {one.name for one in models})]
+    judged: list[Judged] = [Untouched(), *everyone]
     results: dict[str, Any] = {
         "pixels": runner.size.pixels,
-        "models": {model.name: {"sha256": model.sha256} for model in models},
+        "models": {model.name: {"sha256": model.sha256, "strength": model.strength} for model in models},
+        "whole": {model.name: whole[k].name for k, model in enumerate(models)},
         "tuned": {},
     }
     tuning: dict[str, Tuned] = {"patients": {}, "phantoms": {}}
@@ -46,8 +51,8 @@ def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[st
             results[truth] = {f"{dose:g}": _patients(runner, judged, tuning[truth], dose) for dose in DOSES}
         else:
             results[truth] = _phantoms(runner, judged, tuning[truth])
-    results["safety"], results["texture"], results["seconds"] = {}, {}, {}
-    for model in models:
+    results["safety"], results["texture"], results["strengths"], results["seconds"] = {}, {}, {}, {}
+    for model in everyone:
         log.info("safety and texture of %s", model.name)
         rows = runner.safety_on_patients(model)
         repeated, inserts = runner.repeated(model), runner.inserts(model)
@@ -61,11 +66,12 @@ def measured(runner: Runner, models: Sequence[Model], *, peers: bool) -> dict[st
         results["texture"][model.name] = {
             "anatomy": {kind: _textures(one) for kind, one in repeated.items()},
             "water": {kind: _textures(one) for kind, one in inserts.items()},
-            "strength": strengths(repeated, inserts),
         }
-    everyone: dict[str, Judged] = {model.name: model for model in models}
-    everyone |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
-    results["seconds"] = {name: runner.seconds(one) for name, one in everyone.items()}
+        if model.strength == WHOLE:
+            results["strengths"][model.name] = strengths(repeated, inserts)
+    timed: dict[str, Judged] = {model.name: model for model in models}
+    timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
+    results["seconds"] = {name: runner.seconds(one) for name, one in timed.items()}
     return results
 
 

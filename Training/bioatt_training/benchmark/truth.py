@@ -74,7 +74,7 @@ def patients(bank: Bank, part: str) -> dict[str, list[int]]:
     found: dict[str, dict[int, int]] = {}
     for index in bank.indices(part):
         one = bank.slices[index]
-        if not one.patient.startswith("phantom-"):
+        if not one.is_phantom:
             found.setdefault(one.patient, {}).setdefault(zlib.crc32(bank.pair(index)[0].tobytes()), index)
     return {patient: list(slices.values()) for patient, slices in sorted(found.items())}
 

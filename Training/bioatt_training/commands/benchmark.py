@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.device import tune_cpu
     from bioatt.errors import InputError
     from bioatt_training.bank import Bank
-    from bioatt_training.benchmark.denoisers import Model
+    from bioatt_training.benchmark.denoisers import WHOLE, Model
     from bioatt_training.benchmark.figures import write_figures, write_pictures
     from bioatt_training.benchmark.peers import missing
     from bioatt_training.benchmark.report import write_report
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("the bank has no test slices: make it with a split that leaves patients out")
     folder.mkdir(parents=True, exist_ok=True)
     runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
-    results = measured(runner, models, peers=args.peers)
+    whole = [Model(name, WHOLE) for name in args.models]
+    results = measured(runner, models, whole, peers=args.peers)
     figures = {**write_figures(results, folder), **write_pictures(bank, models, folder)}
     write_report(results, figures, folder)
     print(f"{folder.name}/: README.md, results.json and figures")

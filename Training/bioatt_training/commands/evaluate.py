@@ -11,7 +11,7 @@ RESUMES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train evaluate`."""
-    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare` or `bank`")
+    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare`")
     parser.add_argument(
         "--model",
         nargs="+",
@@ -26,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prior", default="embedded", help="source seen on the low-dose slice (default embedded), or bank: the bank's"
     )
     parser.add_argument(
-        "--noisier2noise",
+        "--strength",
         type=float,
-        metavar="DOSE",
-        help="take out the noise that a model trained on this dose fraction has to keep, before judging",
+        default=1.0,
+        help="share of the network's change to apply (default 1, all of it; `bioatt denoise` applies less). A model "
+        "trained with scans as targets keeps a share of the noise, the dose: 1 / (1 - dose) takes that out too",
     )
     parser.add_argument(
         "--json", metavar="FILE.json", help="write all numbers as they come; an interrupted call goes on there"
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.json) if args.json else None
     if path:
         check_file_place(path)
-    judgement = Judgement(args.part, args.dose, args.per_patient, args.prior, args.noisier2noise)
+    judgement = Judgement(args.part, args.dose, args.per_patient, args.prior, args.strength)
     bank = Bank(Path(args.bank))
     models = [load_model(default_model(choose().device.type) if name == "auto" else name) for name in args.model]
     with tqdm(desc="patients", leave=False, disable=None) as bar:

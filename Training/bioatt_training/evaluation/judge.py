@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -22,7 +23,6 @@ from bioatt_training.bank import Bank
 from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
 from bioatt_training.patches import CLIP_HU, noise_scale
-from bioatt_training.simulate.targets import noisier2noise
 from bioatt_training.statistics import interval
 
 Values = dict[str, float | None]
@@ -36,22 +36,23 @@ class Judgement:
 
     dose: fraction of the scan's dose that the input has. per_patient: at most so many slices of a patient, evenly
     taken; None means all. prior: "bank" for the bank's own (of the full-dose scan in its volume), or a source for
-    `build_prior`, which then sees the low-dose slice alone. noisier2noise: dose the model was trained on, to take the
-    noise out of its output that such a model keeps (`simulate.targets`). whole: whole slices too, not only patches.
+    `build_prior`, which then sees the low-dose slice alone. strength: share of the network's change that is applied;
+    1 / (1 − dose) takes the noise out that a model trained on that dose keeps (Noisier2Noise, `simulate.targets`).
+    whole: whole slices too, not only patches.
     """
 
     part: str = "test"
     dose: float = 0.25
     per_patient: int | None = None
     prior: str = "embedded"
-    noisier2noise: float | None = None
+    strength: float = 1.0
     whole: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("dose", "noisier2noise"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                raise InputError(f"{name} {value:g}: give a fraction between 0 and 1")
+        if not 0 < self.dose < 1:
+            raise InputError(f"dose {self.dose:g}: give a fraction between 0 and 1")
+        if not 0 <= self.strength < math.inf:
+            raise InputError(f"strength {self.strength:g}: give 0 (no change), 1 (the network's) or more")
         if self.per_patient is not None and self.per_patient < 1:
             raise InputError("at least one slice of a patient must be judged")
 
@@ -148,7 +149,8 @@ class Judge:
                 for name, found in self._protocol(target, low, p).items():
                     patches.setdefault(name, []).append(found)
                 if self.judgement.whole:
-                    output = self._cleaned(self.denoiser.preview(volume, 0, p=p).volume.hu[0], low)
+                    result = self.denoiser.preview(volume, 0, strength=1.0, p=p)
+                    output = self._blended(result.volume.hu[0].astype(np.float32), low)
                     slices.append(slice_values(target, low, output))
                     noise.setdefault(volume.pixel_mm, []).append(noise_patches(target, low, output))
         joined = {name: np.concatenate(parts) for name, parts in patches.items()}
@@ -176,16 +178,15 @@ class Judge:
             prior = self._source().probabilities(volume)
         return np.asarray(prior.aligned_to(self.model.descriptors).p[0])
 
-    def _cleaned(self, output: NDArray, low: NDArray) -> NDArray:
-        kept = self.judgement.noisier2noise
-        return output if kept is None else noisier2noise(output.astype(np.float32), low, kept)
+    def _blended(self, output: NDArray[np.float32], low: NDArray) -> NDArray[np.float32]:
+        return low + np.float32(self.judgement.strength) * (output - low)
 
     def _protocol(self, target: NDArray, low: NDArray, p: NDArray[np.float32]) -> dict[str, NDArray]:
         """Metrics by patch, of the input ("…_low") and of the output; nothing for a slice without a whole patch."""
         reference, before = grid_patches(target), grid_patches(low)
         if not len(before):
             return {}
-        after = self._cleaned(denoised_patches(self.network, before, p), before)
+        after = self._blended(denoised_patches(self.network, before, p), before)
         lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
         return lows | patch_metrics(reference, after)
 

@@ -33,7 +33,7 @@ def report(result: Result) -> str:
         "",
         f"{len(result['patients'])} left-out patients ({said['part']}), {sum(r['slices'] for r in result['patients'])} "
         f"slices, dose {said['dose']:g}, against the scan itself. Prior: {said['prior']}."
-        + (f" Noisier2Noise at dose {said['noisier2noise']:g} applied." if said["noisier2noise"] else ""),
+        f" Strength {said['strength']:g}.",
         "Intervals: bootstrap, 95 %, over patients.",
     ]
     if said["whole"]:

@@ -1,0 +1,11 @@
+"""How much of a network's change is applied where nobody says.
+
+The shipped models are asked for the tissue without any noise. What is best for a reader keeps some: a scan without
+noise looks waxy, and its faint detail cannot be told from what the network made of noise. The default is chosen by
+the noise spectrum (`Training/results/benchmark`, "Default strength").
+"""
+
+from __future__ import annotations
+
+DEFAULT_STRENGTH = 0.75
+"""Share of the change, 0 (none) to 1."""
