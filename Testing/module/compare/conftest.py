@@ -44,3 +44,19 @@ def maps(slicer, pair):
     return AttentionMaps(
         region, shape, prior, {("last", "lungs"): lungs, ("last", "liver"): liver, ("last", "unified"): unified}
     )
+
+
+@pytest.fixture
+def story(slicer, make_ct, make_driver, views):
+    """A driver whose volume has been denoised, with the sections open."""
+    node = make_ct(slices=9, size=48)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    driver = make_driver()
+    driver.behave("steady")
+    driver.sections = {type(section).__name__: section for section in driver.panel.sections}
+    for section in driver.panel.sections:
+        for child in section.widget.children():
+            if child.className() == "ctkCollapsibleButton":
+                child.collapsed = False
+    driver.denoise()
+    return driver

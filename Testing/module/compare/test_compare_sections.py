@@ -6,22 +6,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def story(slicer, make_ct, make_driver, views):
-    """A driver whose volume has been denoised, with the sections open."""
-    node = make_ct(slices=9, size=48)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    driver = make_driver()
-    driver.behave("steady")
-    driver.sections = {type(section).__name__: section for section in driver.panel.sections}
-    for section in driver.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
-    driver.denoise()
-    return driver
-
-
 def test_side_by_side_and_back(slicer, story, views):
     former = views.layout
     ui = story.sections["CompareSection"].ui

@@ -9,22 +9,12 @@ import pytest
 
 
 @pytest.fixture
-def busy(slicer, make_ct, make_driver, views):
-    """A driver that compares in the grid with the difference, marks, a map over it and charts beside it."""
-    node = make_ct(slices=9, size=48)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    driver = make_driver()
-    driver.behave("steady")
-    driver.sections = {type(section).__name__: section for section in driver.panel.sections}
-    for section in driver.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
-    driver.denoise()
-    driver.choose(driver.sections["AttentionSection"].ui.mapSlicesComboBox, "Whole volume")
-    driver.click(driver.sections["AttentionSection"].ui.computeMapsButton)
-    driver.wait_idle()
-    return driver
+def busy(story):
+    """A driver whose volume has been denoised, with attention maps of all slices."""
+    story.choose(story.sections["AttentionSection"].ui.mapSlicesComboBox, "Whole volume")
+    story.click(story.sections["AttentionSection"].ui.computeMapsButton)
+    story.wait_idle()
+    return story
 
 
 def compare(driver, mode="gridButton"):
