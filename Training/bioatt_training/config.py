@@ -22,7 +22,7 @@ LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
 class RunConfig:
     """What a run is called, how it is kept and how it computes.
 
-    initial: trained-model file to start from (fine-tuning).
+    initial: trained-model file to start from (fine-tuning); one of fewer filters is widened.
     validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
     an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.

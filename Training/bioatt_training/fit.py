@@ -24,6 +24,7 @@ from bioatt_training.experiment import Experiment, arm_network
 from bioatt_training.history import History
 from bioatt_training.loaders import RunData
 from bioatt_training.progress import Progress
+from bioatt_training.widening import widen
 
 __all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
 
@@ -45,7 +46,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
-        experiment.network.load_state_dict(load_model(config.run.initial).network.state_dict())
+        widen(load_model(config.run.initial).network, experiment.network)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
