@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from bioatt_training.benchmark.tables import strengths
 from bioatt_training.benchmark.texture import (
     GRID,
+    LARGEST_SHIFT,
     STRENGTHS,
     default_strength,
     described,
@@ -46,11 +47,11 @@ def test_a_denoiser_that_smooths_coarsens_it_the_more_the_stronger(white):
     found = texture(white, gaussian_filter(white, (0, 1.5, 1.5)), PIXEL_MM)
     shifts = [shift(found["input"], found["strengths"][f"{strength:g}"]) for strength in STRENGTHS]
     assert shifts == sorted(shifts)
-    assert shifts[-1] > 0.3
+    assert shifts[-1] > LARGEST_SHIFT
     assert found["removed"]["mean_per_mm"] > found["input"]["mean_per_mm"]
     chosen = default_strength([found])
     assert STRENGTHS[0] < chosen < 1
-    assert shifts[STRENGTHS.index(chosen)] <= 0.2
+    assert shifts[STRENGTHS.index(chosen)] <= LARGEST_SHIFT
     assert default_strength([found], largest=0) == STRENGTHS[0]
 
 

@@ -170,7 +170,7 @@ class Runner:
         """
         found = {}
         for sharpness, kernel in KERNELS.items():
-            key = f"repeated {judged.identity} {kernel} {self.size.pixels} {self.size.repeats}"
+            key = f"repeated {judged.identity} {kernel} {self.size.pixels} {self.size.repeats} {len(STRENGTHS)}"
             found[sharpness] = self.store.get(key, partial(self._repeated, judged, kernel))
         return found
 
@@ -196,7 +196,7 @@ class Runner:
         """
         found = {}
         for sharpness, kernel in KERNELS.items():
-            key = f"cylinder {judged.identity} {kernel} {self.size.pixels} {self.size.repeats}"
+            key = f"cylinder {judged.identity} {kernel} {self.size.pixels} {self.size.repeats} {len(STRENGTHS)}"
             found[sharpness] = self.store.get(key, partial(self._inserts, judged, kernel))
         return found
 
