@@ -95,7 +95,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
         """Defaults, and what is stored in the scene."""
         logic = BioAttDenoiseLogic()
         parameters = logic.getParameterNode()
-        self.assertEqual(parameters.strength, 75)
+        self.assertEqual(parameters.strength, 70)
         parameters.strength = 40
         self.assertEqual(logic.getParameterNode().strength, 40)
         self.assertRaises(ValueError, setattr, parameters, "strength", 101)
