@@ -47,7 +47,8 @@ class SpatialAttention(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """A = σ(conv([mean, max])), (B, C, H, W) → (B, N, H, W), values 0…1."""
-        highest = x.float().amax(dim=1, keepdim=True).to(x.dtype)  # PyTorch's of bf16 takes 7 times as long on CPUs
+        at_least_float = torch.promote_types(x.dtype, torch.float32)  # CPUs take seven times as long for bf16's maximum
+        highest = x.to(at_least_float).amax(dim=1, keepdim=True).to(x.dtype)
         pooled = torch.cat([x.mean(dim=1, keepdim=True), highest], dim=1)
         return torch.sigmoid(self.conv(pooled))
 

@@ -12,6 +12,7 @@ from bioatt.body import body_mask, body_weight
 from bioatt.denoiser import Denoiser
 from bioatt.errors import BioAttError, Cancelled, InputError
 from bioatt.priors import Prior
+from bioatt.strength import DEFAULT_STRENGTH
 from bioatt.volume import canonical
 
 
@@ -33,9 +34,11 @@ def test_geometry_type_and_identity_are_the_inputs(tiny, make_volume):
 
 def test_strength_scales_the_change(tiny, make_volume):
     volume = make_volume(dtype=np.float32)
-    full = tiny.denoise(volume).volume.hu - volume.hu
+    full = tiny.denoise(volume, strength=1).volume.hu - volume.hu
     half = tiny.denoise(volume, strength=0.5).volume.hu - volume.hu
+    usual = tiny.denoise(volume).volume.hu - volume.hu
     np.testing.assert_allclose(half, full / 2, atol=1e-3)
+    np.testing.assert_allclose(usual, full * DEFAULT_STRENGTH, atol=1e-3)
     np.testing.assert_array_equal(tiny.denoise(volume, strength=0).volume.hu, volume.hu)
 
 
@@ -258,7 +261,7 @@ def test_a_network_that_pools_globally_sees_the_whole_slice(make_model, make_vol
     padded = torch.from_numpy(tiling.pad((np.clip(volume.hu[0], -1024, 3071) + 500) / 500, model.network))
     with torch.inference_mode():
         whole = model.network(padded[None, None])[0, 0, 26:-26, 26:-26].numpy() * 500 - 500
-    result = Denoiser(model, device="cpu", precision="fp32").denoise(volume).volume.hu[0]
+    result = Denoiser(model, device="cpu", precision="fp32").denoise(volume, strength=1).volume.hu[0]
     inside = (body_weight(volume.hu[0].astype(np.float32)) == 1) & (volume.hu[0] > -1024)
     np.testing.assert_allclose(result[inside], whole[inside], atol=0.05)
 

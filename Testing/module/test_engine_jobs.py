@@ -73,7 +73,7 @@ def test_the_process_stays_for_the_next_job(recorder, tmp_path):
     for _ in range(3):
         recorder.denoise("steady")
         result = recorder.outcome()
-        np.testing.assert_array_equal(result["array"], np.full((6, 8, 8), -910))
+        np.testing.assert_array_equal(result["array"], np.full((6, 8, 8), -920))
     assert len(recorder.started) == 1
     assert [path.name for path in recorder.started[0].folder.iterdir()] == ["in.npy"]
 
