@@ -27,7 +27,7 @@ def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, s
     assert after - before == pytest.approx(round(4 * DEFAULT_STRENGTH), abs=0.1)
     assert all_of_it - before == pytest.approx(4, abs=0.1)
     assert results["safety"][whole]["discs"]["soft tissue"]["mean"] == pytest.approx(4, abs=0.2)
-    assert 0.3 <= results["strengths"][whole]["default"] <= 1
+    assert 0.3 <= results["strengths"][name]["default"] <= 1
     text = (out / "README.md").read_text()
     assert "Research use only" in text
     shift = f"{round(4 * DEFAULT_STRENGTH):+.2f} HU"  # the output is whole HU

@@ -33,11 +33,12 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
     whole: the same models, applying all of their change.
     """
     everyone = [*models, *(model for model in whole if model.name not in {one.name for one in models})]
+    plain = {one.name: model.name for model, one in zip(models, whole, strict=True)}
     judged: list[Judged] = [Untouched(), *everyone]
     results: dict[str, Any] = {
         "pixels": runner.size.pixels,
         "models": {model.name: {"sha256": model.sha256, "strength": model.strength} for model in models},
-        "whole": {model.name: whole[k].name for k, model in enumerate(models)},
+        "whole": {model.name: one.name for model, one in zip(models, whole, strict=True)},
         "tuned": {},
     }
     tuning: dict[str, Tuned] = {"patients": {}, "phantoms": {}}
@@ -68,7 +69,7 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
             "water": {kind: _textures(one) for kind, one in inserts.items()},
         }
         if model.strength == WHOLE:
-            results["strengths"][model.name] = strengths(repeated, inserts)
+            results["strengths"][plain[model.name]] = strengths(repeated, inserts)
     timed: dict[str, Judged] = {model.name: model for model in models}
     timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
     results["seconds"] = {name: runner.seconds(one) for name, one in timed.items()}
