@@ -155,6 +155,16 @@ def test_stages_start_from_the_stage_before(tiny, tmp_path):
         fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
 
 
+def test_a_stage_with_more_filters_begins_with_what_the_one_before_did(tiny, tmp_path):
+    last = fit_stages([tiny(), tiny(filters=6, steps=1, validate_every=1, learning_rate=1e-9)], tmp_path)
+    slim, wide = (read_model(path).network for path in (tmp_path / "stage-1" / last.name, last))
+    assert (slim.filters, wide.filters) == (4, 6)
+    low, p = torch.randn(2, 1, 80, 80), torch.full((2, 17), 1 / 17)
+    with torch.no_grad():
+        change = slim(low, p) - low
+        assert (wide(low, p) - low - change).abs().max() < 0.05 * change.abs().max()
+
+
 def test_a_teacher_gives_the_targets_of_training_alone(tiny, tmp_path):
     teacher = fit(tiny(), tmp_path / "teacher")
     experiment = Experiment(tiny(teacher=str(teacher)), 17, steps=2, epoch_steps=2)
