@@ -264,7 +264,7 @@ def median(noise_hu: NDArray[np.float32]) -> float:
 def _surroundings(slices: range, network: BioAttNetwork, count: int) -> range:
     """What the network must see of a non-axial stack: whole blocks from either end, since axes may be turned round."""
     wide = widened(slices, network.halo, count)
-    block = network.unshuffle
+    block = network.block
     return range(wide.start - wide.start % block, wide.stop + (count - wide.stop) % block)
 
 

@@ -1,7 +1,8 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, unshuffle (1 where absent), descriptors, padding,
-normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), depth (1 where absent),
+descriptors, padding, normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence),
+version, metrics.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import safetensors
 import safetensors.torch
 
 from bioatt.errors import InputError
-from bioatt.network import ARMS, WEIGHTINGS, BioAttNetwork, build_network
+from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, build_network
 from bioatt.resources import resources_folder
 
 FORMAT = 1
@@ -128,10 +129,13 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             metadata["filters"],
             max(len(metadata["descriptors"]), 1),
             metadata["weighting"],
-            metadata.get("unshuffle", 1),
+            metadata.get("layout", "red_cnn"),
+            metadata.get("depth", 1),
         )
         network.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
@@ -144,9 +148,10 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key, value in expected.items():
         if metadata[key] != value:
             raise InputError(f"{name} has {key} {metadata[key]}, this program reads {value}: update it, or the model")
-    for key, known in (("arm", ARMS), ("weighting", WEIGHTINGS)):
-        if metadata[key] not in known:
-            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(known)}")
+    for key, known in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
+        value = metadata.get(key, "red_cnn") if key == "layout" else metadata[key]
+        if value not in known:
+            raise InputError(f"{name} has an unknown {key} {value!r}: this program knows {', '.join(known)}")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
@@ -167,7 +172,8 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
         "arm": network.arm,
         "filters": network.filters,
         "weighting": network.weighting,
-        "unshuffle": network.unshuffle,
+        "layout": network.layout,
+        "depth": network.depth,
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bioatt import device as devices
 from bioatt import tiling
@@ -95,7 +95,7 @@ def asking(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iter
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled")
 
-    layers = (*network.encoder, *network.decoder, *network.attention.values())
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
     hooks = [layer.register_forward_pre_hook(ask) for layer in layers]
     try:
         ask()

@@ -2,7 +2,7 @@
 
 A slice is reflect-padded by the network's receptive-field radius, its halo. What the network gives for a box of the
 slice, from the box with its halo, then equals what it gives for the whole padded slice: tiles leave no seam. A network
-that sees blocks of pixels (`unshuffle`) is given boxes that begin and end with a block of the slice.
+that sees blocks of pixels is given boxes that begin and end with a block of the slice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bioatt.network import CROP, HALO, BioAttNetwork, Stage
+from bioatt.network import BioAttNetwork, Stage
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def bounding_box(weight: NDArray[np.float32]) -> Box | None:
 
 def pad(image: NDArray[np.float32], network: BioAttNetwork) -> NDArray[np.float32]:
     """Reflect the last two axes by the network's halo, and to whole blocks; narrow images are reflected repeatedly."""
-    sides = [(network.halo, network.halo + -length % network.unshuffle) for length in image.shape[-2:]]
+    sides = [(network.halo, network.halo + -length % network.block) for length in image.shape[-2:]]
     return np.pad(image, [(0, 0)] * (image.ndim - 2) + sides, mode="reflect")
 
 
@@ -85,7 +85,7 @@ def run(
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
     """
-    halo, block = network.halo, network.unshuffle
+    halo, block = network.halo, network.block
     whole = box.aligned(block)
     output = padded.new_empty(
         (whole.y1 - whole.y0, whole.x1 - whole.x0), dtype=torch.promote_types(padded.dtype, torch.float32)
@@ -102,16 +102,9 @@ def run(
             assert record is not None
             if stage not in record:
                 record[stage] = output.new_empty((stage_maps.shape[1], *output.shape))
-            record[stage][(slice(None), *target)] = _on_pixels(stage_maps[0], stage, network).to(output.dtype)
+            record[stage][(slice(None), *target)] = network.pixel_maps(stage, stage_maps[0]).to(output.dtype)
     inside = box.within(whole)
     for stage in record or {}:
         assert record is not None
         record[stage] = record[stage][(slice(None), *inside)]
     return output[inside]
-
-
-def _on_pixels(maps: Tensor, stage: Stage, network: BioAttNetwork) -> Tensor:
-    """A stage's maps (N, …) without halo, each block's value repeated on its pixels."""
-    crop = HALO - CROP[stage]
-    inner = maps[:, crop:-crop, crop:-crop]
-    return inner.repeat_interleave(network.unshuffle, dim=1).repeat_interleave(network.unshuffle, dim=2)

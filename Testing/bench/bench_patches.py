@@ -37,11 +37,14 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:
         bank = _bank(Path(folder) / "bank")
-        for name, data, unshuffle in (
-            ("grid 55²", DataConfig(bank, sampling="grid", batch=16), 1),
-            ("random 160²", DataConfig(bank, sampling="random", patch=160, batch=6), 2),
+        for name, data, network in (
+            ("grid 55²", DataConfig(bank, sampling="grid", batch=16), NetworkConfig()),
+            (
+                "random 128²",
+                DataConfig(bank, sampling="random", patch=128, batch=8),
+                NetworkConfig(layout="unet", filters=32),
+            ),
         ):
-            network = NetworkConfig(filters=96, unshuffle=unshuffle)
             config = Config(RunConfig("bench", "0"), network, OptimiserConfig(steps=1_000_000), data)
             alone, helped = (_loading(config, workers, args.seconds) for workers in (0, args.workers))
             computed = _computing(config, device, args.seconds)

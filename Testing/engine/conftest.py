@@ -23,10 +23,12 @@ TRAINING = {
 def make_model(tmp_path):
     """Write and read back a model with random weights, large enough that it changes the image."""
 
-    def make(arm="bioatt", filters=4, name="tiny", unshuffle=1, **metadata) -> TrainedModel:
+    def make(arm="bioatt", filters=4, name="tiny", layout="red_cnn", **metadata) -> TrainedModel:
         torch.manual_seed(0)
         names = load_descriptor_set("paper17").descriptors if arm == "bioatt" else ()
-        network = build_network(arm, filters=filters, descriptors=max(len(names), 1), unshuffle=unshuffle)
+        network = build_network(arm, filters=filters, descriptors=max(len(names), 1), layout=layout)
+        for parameter in network.parameters() if layout == "unet" else ():  # a fresh one leaves the image as it is
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
         path = tmp_path / f"{name}.safetensors"
         described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": TRAINING}
         save_model(path, network, {**described, **metadata})

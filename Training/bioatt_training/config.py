@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from bioatt.errors import InputError
+from bioatt.network import LAYOUTS, Layout
 from bioatt_training.arms import ARMS, ArmName
 
 GRID_PATCH = 55
@@ -22,7 +23,7 @@ LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
 class RunConfig:
     """What a run is called, how it is kept and how it computes.
 
-    initial: trained-model file to start from (fine-tuning); one of fewer filters is widened.
+    initial: trained-model file to start from (fine-tuning); one of less depth is deepened.
     validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
     an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
@@ -47,11 +48,17 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, how wide, and in what blocks of pixels."""
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), how wide, and a U-net how deep."""
 
     arm: ArmName = "bioatt"
+    layout: Layout = "red_cnn"
     filters: int = 96
-    unshuffle: int = 1
+    depth: int = 1
+
+    @property
+    def block(self) -> int:
+        """Pixels of which a patch's side is a multiple."""
+        return LAYOUTS[self.layout].block
 
 
 @dataclass(frozen=True)
@@ -149,8 +156,13 @@ class Config:
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
         if 2 * optimiser.margin >= side:
             raise InputError(f"[optimiser] margin leaves nothing of patches of {side} px: make it smaller")
-        if data.sampling == "grid" and self.network.unshuffle > 1:
-            raise InputError("[network] unshuffle needs patches of an even side, the grid's have 55: use 1")
+        if data.sampling != "whole" and side % self.network.block:
+            raise InputError(
+                f"[network] layout {self.network.layout} needs patches whose side is a multiple of "
+                f"{self.network.block}, not {side}: change [data] patch, or the sampling"
+            )
+        if self.network.layout == "red_cnn" and self.network.depth != 1:
+            raise InputError('[network] depth is a U-net\'s: use layout = "unet"')
         if ARMS[self.network.arm].whole != (data.sampling == "whole"):
             raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
 

@@ -20,11 +20,11 @@ from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, Whole
 from bioatt_training.claim import claim
 from bioatt_training.config import Config
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
+from bioatt_training.deepening import deepen
 from bioatt_training.experiment import Experiment, arm_network
 from bioatt_training.history import History
 from bioatt_training.loaders import RunData
 from bioatt_training.progress import Progress
-from bioatt_training.widening import widen
 
 __all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
 
@@ -46,7 +46,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
-        widen(load_model(config.run.initial).network, experiment.network)
+        deepen(load_model(config.run.initial).network, experiment.network)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,

@@ -56,7 +56,7 @@ def test_patches_go_through_the_network_alone():
 
 
 def test_networks_on_blocks_take_the_odd_patch_too():
-    network = build_network("base", 4, 1, unshuffle=2).eval()
+    network = build_network("base", 4, 1, layout="unet").eval()
     assert denoised_patches(network, np.zeros((2, 55, 55), np.float32), np.ones(1, np.float32)).shape == (2, 55, 55)
 
 

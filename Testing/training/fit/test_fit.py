@@ -155,14 +155,16 @@ def test_stages_start_from_the_stage_before(tiny, tmp_path):
         fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
 
 
-def test_a_stage_with_more_filters_begins_with_what_the_one_before_did(tiny, tmp_path):
-    last = fit_stages([tiny(), tiny(filters=6, steps=1, validate_every=1, learning_rate=1e-9)], tmp_path)
-    slim, wide = (read_model(path).network for path in (tmp_path / "stage-1" / last.name, last))
-    assert (slim.filters, wide.filters) == (4, 6)
+def test_a_stage_of_more_depth_begins_with_what_the_one_before_did(tiny, tmp_path):
+    deeper = tiny(layout="unet", depth=2, steps=1, validate_every=1, learning_rate=1e-9)
+    last = fit_stages([tiny(layout="unet", learning_rate=1e-2), deeper], tmp_path)
+    shallow, deep = (read_model(path).network for path in (tmp_path / "stage-1" / last.name, last))
+    assert (shallow.depth, deep.depth) == (1, 2)
     low, p = torch.randn(2, 1, 80, 80), torch.full((2, 17), 1 / 17)
     with torch.no_grad():
-        change = slim(low, p) - low
-        assert (wide(low, p) - low - change).abs().max() < 0.05 * change.abs().max()
+        change = shallow(low, p) - low
+        assert change.abs().max() > 1e-4
+        assert (deep(low, p) - low - change).abs().max() < 0.05 * change.abs().max()
 
 
 def test_a_teacher_gives_the_targets_of_training_alone(tiny, tmp_path):

@@ -37,7 +37,7 @@ def denoised_patches(network: BioAttNetwork, low: NDArray[np.float32], p: NDArra
     A network on blocks of pixels sees patches reflected by the pixel that 55 lacks to the next multiple.
     """
     device = next(network.parameters()).device
-    lacking = -PATCH % network.unshuffle
+    lacking = -PATCH % network.block
     outputs = []
     with torch.inference_mode():
         for first in range(0, len(low), BATCH):

@@ -95,7 +95,7 @@ class Size:
                 save_every=200,
                 precision="32-true" if paper else "auto",
             ),
-            NetworkConfig(arm, self.filters),
+            NetworkConfig(arm, filters=self.filters),
             OptimiserConfig(
                 epochs=self.epochs,
                 algorithm="adam",

@@ -1,0 +1,43 @@
+"""The networks: organ-aware attention in the paper's RED-CNN and in a U-net. Only torch."""
+
+from __future__ import annotations
+
+from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
+from bioatt.network.red_cnn import RedCnn
+from bioatt.network.unet import UNet
+
+__all__ = [
+    "ARMS",
+    "LAYOUTS",
+    "STAGES",
+    "WEIGHTINGS",
+    "Arm",
+    "BioAttNetwork",
+    "Layout",
+    "Stage",
+    "Weighting",
+    "build_network",
+]
+
+LAYOUTS: dict[Layout, type[RedCnn] | type[UNet]] = {"red_cnn": RedCnn, "unet": UNet}
+
+
+def build_network(
+    arm: Arm = "bioatt",
+    filters: int = 96,
+    descriptors: int = 17,
+    weighting: Weighting = "anatomical",
+    layout: Layout = "red_cnn",
+    depth: int = 1,
+) -> BioAttNetwork:
+    """A network of Table 1 with fresh weights.
+
+    filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
+    layout: the paper's, or the shipped models'. depth: of a U-net.
+    Raises ValueError for an unknown arm or layout, and for a depth that the layout does not have.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
+    if layout not in LAYOUTS:
+        raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[layout](arm, filters, descriptors, weighting, depth)

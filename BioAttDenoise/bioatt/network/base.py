@@ -1,0 +1,114 @@
+"""What every network of ours has: an arm of Table 1, two stages of attention, the prior, a halo (BioAtt, §2.2–2.3)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bioatt.network.attention import ChannelAttention, OrganAttention, SpatialAttention
+
+Arm = Literal["base", "channel", "spatial", "bioatt"]
+Weighting = Literal["anatomical", "uniform", "random"]
+Stage = Literal["middle", "last"]
+Layout = Literal["red_cnn", "unet"]
+ARMS: tuple[Arm, ...] = ("base", "channel", "spatial", "bioatt")
+WEIGHTINGS: tuple[Weighting, ...] = ("anatomical", "uniform", "random")
+STAGES: tuple[Stage, ...] = ("middle", "last")
+Record = dict[Stage, list[Tensor]]
+
+
+class BioAttNetwork(nn.Module, ABC):
+    """Adds to its input what an encoder with attention at two stages, and a decoder, find to be noise.
+
+    forward: x (B, 1, H, W) standardised HU, p (B, N) or (B, N, H, W) → (B, 1, H, W). No ReLU follows the last layer,
+    since standardised data are negative. Only pixels `halo` or more from the border have seen their whole receptive
+    field: callers pad by the halo and crop.
+    """
+
+    layout: ClassVar[Layout]
+    block: ClassVar[int] = 1
+    """Pixels of the slice's side that the coarsest layer sees as one: H and W are multiples of it."""
+
+    attention: nn.ModuleDict
+
+    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting, depth: int) -> None:
+        super().__init__()
+        self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
+        self.depth = depth
+
+    @property
+    @abstractmethod
+    def halo(self) -> int:
+        """Receptive-field radius in pixels, a multiple of `block`."""
+
+    @abstractmethod
+    def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
+        """A stage's recorded maps (N, …) on the pixels of the input without its halo: (N, H − 2·halo, W − 2·halo)."""
+
+    @abstractmethod
+    def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
+        """What the network adds to its input."""
+
+    @abstractmethod
+    def _at(self, stage: Stage, weights: Tensor) -> Tensor:
+        """A spatial prior (B, N, H, W) on the grid of the stage's features."""
+
+    def _attention_blocks(self, channels: dict[Stage, int]) -> nn.ModuleDict:
+        if self.arm == "base":
+            return nn.ModuleDict()
+        return nn.ModuleDict({stage: self._attention_block(width) for stage, width in channels.items()})
+
+    def _attention_block(self, channels: int) -> nn.Module:
+        if self.arm == "channel":
+            return ChannelAttention(channels)
+        return SpatialAttention() if self.arm == "spatial" else OrganAttention(self.descriptors)
+
+    @property
+    def tileable(self) -> bool:
+        """False where the result depends on the whole image: global pooling, or weights drawn at every call."""
+        return self.arm != "channel" and not (self.arm == "bioatt" and self.weighting == "random")
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether forward needs p."""
+        return self.arm == "bioatt" and self.weighting == "anatomical"
+
+    def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
+        """Denoise. `record`, where given, receives each stage's maps A (B, N, …), see `pixel_maps`.
+
+        Raises ValueError where x or p has another shape than the class says.
+        """
+        if x.shape[-2] % self.block or x.shape[-1] % self.block:
+            raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
+        return self._residual(x, self._weights(x, p), record) + x
+
+    def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
+        if self.arm == "base":
+            return x
+        if self.arm != "bioatt":
+            attended: Tensor = self.attention[stage](x)
+            return attended
+        assert weights is not None
+        here = weights if weights.shape[-1] == 1 else self._at(stage, weights)
+        kept = None if record is None else record.setdefault(stage, [])
+        weighted: Tensor = self.attention[stage](x, here, kept)
+        return weighted
+
+    def _weights(self, x: Tensor, p: Tensor | None) -> Tensor | None:
+        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random arm draws anew at every call, as the paper's ablation did."""
+        if self.arm != "bioatt":
+            return None
+        shape = (x.shape[0], self.descriptors)
+        if self.weighting == "uniform":
+            return x.new_full((*shape, 1, 1), 1 / self.descriptors)
+        if self.weighting == "random":
+            drawn = torch.rand(shape, device=x.device, dtype=x.dtype)
+            return (drawn / drawn.sum(dim=1, keepdim=True))[:, :, None, None]
+        if p is None:
+            raise ValueError("the bioatt arm needs the prior p of shape (B, N) or (B, N, H, W)")
+        if p.shape[:2] != shape or (p.ndim == 4 and p.shape[2:] != x.shape[2:]) or p.ndim not in (2, 4):
+            raise ValueError(f"prior of shape {tuple(p.shape)} does not fit {shape} or {(*shape, *x.shape[2:])}")
+        return p[:, :, None, None] if p.ndim == 2 else p

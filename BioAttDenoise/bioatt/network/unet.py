@@ -1,0 +1,95 @@
+"""The shipped network: a U-net with the paper's organ-aware attention (Ronneberger 2015, arXiv 1505.04597).
+
+Noise of CT is coarse and streaks run far: at a quarter of the resolution a layer sees four times as far for a sixteenth
+of the work. Nothing else of the paper is changed: two stages of the encoder attend, by equations 3 to 6.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
+
+BLOCKS = (1, 1, 2)
+"""Residual blocks at full, half and quarter resolution, for each unit of depth; the decoder has the first two."""
+SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
+"""Pixels of the slice's side that a pixel of the stage's features covers."""
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), 3×3 (He 2016). A fresh one is the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        _silence(self.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+class UNet(BioAttNetwork):
+    """U-net of three levels whose encoder attends at half resolution, "middle", and at a quarter, "last".
+
+    filters, twice and four times as many at the lower levels. depth: a deeper network has `depth` times the blocks.
+    Recorded maps are (B, N, H/2, W/2) and (B, N, H/4, W/4). A fresh network leaves its input as it is.
+    """
+
+    layout = "unet"
+    block = 4
+
+    def __init__(
+        self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical", depth: int = 1
+    ) -> None:
+        super().__init__(arm, filters, descriptors, weighting, depth)
+        widths = (filters, 2 * filters, 4 * filters)
+        self.head = nn.Conv2d(1, filters, 5, padding=2)
+        self.encoder = nn.ModuleList(_level(width, depth * n) for width, n in zip(widths, BLOCKS, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
+        self.decoder = nn.ModuleList(_level(width, depth * n) for width, n in zip(widths[:2], BLOCKS[:2], strict=True))
+        self.tail = nn.Conv2d(filters, 1, 3, padding=1)
+        _silence(self.tail)
+        self.attention = self._attention_blocks({"middle": widths[1], "last": widths[2]})
+
+    @property
+    def halo(self) -> int:
+        """Each convolution's radius times its scale, and what a pixel's block may lie off its own place."""
+        full = 2 + 1 + 2 * 2 * self.depth * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
+        half = 2 * 2 * self.depth * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
+        quarter = 2 * self.depth * BLOCKS[2] + 3
+        radius = full + 2 * half + 4 * quarter + self.block - 1
+        return radius + -radius % self.block
+
+    def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
+        crop = self.halo // SCALE[stage] - 1
+        ring = maps[None, :, crop:-crop, crop:-crop]  # one more on each side, for what lies between them
+        fine = functional.interpolate(ring, scale_factor=SCALE[stage], mode="bilinear", align_corners=False)[0]
+        return fine[:, SCALE[stage] : -SCALE[stage], SCALE[stage] : -SCALE[stage]]
+
+    def _at(self, stage: Stage, weights: Tensor) -> Tensor:
+        return functional.avg_pool2d(weights, SCALE[stage])
+
+    def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
+        full = self.encoder[0](self.head(x))
+        half = self._attend("middle", self.encoder[1](self.down[0](full)), weights, record)
+        y = self._attend("last", self.encoder[2](self.down[1](half)), weights, record)
+        y = self.decoder[1](self.up[1](y) + half)
+        y = self.decoder[0](self.up[0](y) + full)
+        output: Tensor = self.tail(y)
+        return output
+
+
+def _level(channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+
+
+def _silence(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
