@@ -151,6 +151,9 @@ class Config:
         for table, key, least in (("run", "validate_every", 1), ("data", "batch", 1), ("data", "repeats", 1)):
             if getattr(getattr(self, table), key) < least:
                 raise InputError(f"[{table}] {key} must be {least} or more")
+        for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
+            if not 0 <= getattr(data, share) <= 1:
+                raise InputError(f"[data] {share} must lie between 0 and 1")
         if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
             raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
