@@ -16,7 +16,7 @@ GRID_PATCH = 55
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
-LossName = Literal["mse", "relative_mse", "faithful", "charbonnier", "ssim_mix"]
+LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class OptimiserConfig:
     """How the loss is brought down.
 
     steps or epochs: the run's length; one of them (10,000 steps where neither is given).
-    floor_hu: input error below which `relative_mse` and `faithful` no longer weigh a patch higher.
+    floor_hu: input error below which `relative_mse` and `unbiased` no longer weigh a patch higher.
+    bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
     teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
     scan (distillation, Hinton 2015); validation keeps the scan.
     margin: border pixels left out of the loss, which lack context that a whole slice has.
@@ -92,6 +93,7 @@ class OptimiserConfig:
     gradient_clip: float = 1.0
     loss: LossName = "mse"
     floor_hu: float = 20.0
+    bias_weight: float = 4.0
     teacher: str | None = None
     margin: int = 20
 
@@ -110,7 +112,8 @@ class DataConfig:
     noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
     `prior_perturbation`). own_noise: the scan's, which is in input and target alike: kept, or removed too
     (Noisier2Noise, see `simulate.targets`). insert_share, kernel_share: parts of the training patches that get small
-    things in the tissue, or another kernel (see `variation`).
+    things in the tissue, or another kernel (see `variation`). opposite_noise: patches of phantoms come in twos, which
+    differ in the sign of their noise (see `objectives.unbiased`); the batch must be even.
 
     Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
     often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
@@ -130,6 +133,7 @@ class DataConfig:
     own_noise: Literal["kept", "removed"] = "kept"
     insert_share: float = 0.0
     kernel_share: float = 0.0
+    opposite_noise: bool = False
     epoch_patches: int = 0
     repeats: int = 1
     prior_alignment: Literal["slice", "position"] = "slice"
@@ -151,6 +155,8 @@ class Config:
         for table, key, least in (("run", "validate_every", 1), ("data", "batch", 1), ("data", "repeats", 1)):
             if getattr(getattr(self, table), key) < least:
                 raise InputError(f"[{table}] {key} must be {least} or more")
+        if data.opposite_noise and data.batch % 2:
+            raise InputError("[data] opposite_noise brings patches in twos: make batch even")
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")

@@ -53,7 +53,7 @@ class Experiment(lightning.LightningModule):
             self.network.compile()
         # in a tuple, since a module's attributes would be trained, averaged and saved with it
         self.teachers = tuple(_teachers(config))
-        self.loss = build_loss(config.optimiser.loss, config.optimiser.floor_hu)
+        self.loss = build_loss(config.optimiser)
         self._sums: dict[str, list[Tensor]] = {}
 
     def forward(self, low: Tensor, p: Tensor) -> Tensor:

@@ -66,8 +66,7 @@ class PatchDataset(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, number])
-        index = int(rng.choice(self.indices, p=self.weights))
+        index, rng, sign = self._drawn(number)
         scan, noise = self.bank.pair(index)
         corners = self.corners[index]
         size = self.config.patch
@@ -79,13 +78,25 @@ class PatchDataset(Dataset):
         p, dose = self.bank.prior[index], DOSE
         if self.training:
             dose = float(np.exp(rng.uniform(*np.log(self.config.doses))))
-            extra *= noise_scale(dose)
+            extra *= sign * noise_scale(dose)
             full, extra, target = self._varied(full, extra, target, self.bank.slices[index], rng)
             p = perturb(p, self.config.prior_perturbation, rng)
         low = np.clip(full + extra, *CLIP_HU)
         if self.config.own_noise == "removed" and not self.bank.slices[index].is_phantom:
             target = target - extra * np.float32(dose / (1 - dose))
         return standardised(low), standardised(target), torch.from_numpy(p)
+
+    def _drawn(self, number: int) -> tuple[int, np.random.Generator, int]:
+        """The slice of a patch, what draws the rest of it, and the sign of its noise.
+
+        With `opposite_noise`, numbers 2k and 2k + 1 have one slice, and on a phantom all but the sign in common.
+        """
+        rng = np.random.default_rng([self.seed, number])
+        if not (self.training and self.config.opposite_noise):
+            return int(rng.choice(self.indices, p=self.weights)), rng, 1
+        shared = np.random.default_rng([self.seed, number // 2, 1])
+        index = int(shared.choice(self.indices, p=self.weights))
+        return (index, shared, 1 - 2 * (number % 2)) if self.bank.slices[index].is_phantom else (index, rng, 1)
 
     def _varied(
         self, full: Patch, extra: Patch, target: Patch, about: Slice, rng: np.random.Generator

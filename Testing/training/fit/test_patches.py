@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
 from bioatt.errors import InputError
 from bioatt_training.bank import Bank, Slice
@@ -95,6 +96,23 @@ def test_a_phantom_s_target_is_free_of_noise_already(folder):
     _, target, p = data[0]
     assert p.argmax() == 5
     assert set(np.unique(np.rint(target.numpy() * 500 - 500))) <= {-1000.0, 45.0}
+
+
+def test_phantoms_come_in_twos_under_opposite_noise(folder):
+    data = dataset(folder, phantom_share=1.0, opposite_noise=True, own_noise="removed")
+    for number in (0, 6):
+        (low, target, p), (opposite, same, q) = data[number], data[number + 1]
+        assert torch.equal(target, same)
+        assert torch.equal(p, q)
+        assert (low != opposite).any()
+        tissue = target > -0.9  # where the scanner's lower end clips nothing
+        torch.testing.assert_close(((low + opposite) / 2)[tissue], target[tissue])
+
+
+def test_scans_have_no_twins(folder):
+    data = dataset(folder, phantom_share=0.0, opposite_noise=True)
+    (_, target, _), (_, other, _) = data[0], data[1]
+    assert not torch.equal(target, other)
 
 
 @pytest.mark.parametrize("option", ["insert_share", "kernel_share"])
