@@ -1,13 +1,13 @@
 """Run a network with a finite receptive field on part of a slice, whole or in tiles, with the same result.
 
-A slice is reflect-padded by the network's receptive-field radius, its halo. What the network gives for a box of the
-slice, from the box with its halo, then equals what it gives for the whole padded slice: tiles leave no seam. A network
+A slice is reflected at its border. What the network gives for a box of it, from the box and a halo as wide as the
+receptive field around it, then equals what it gives for the whole padded slice: tiles leave no seam. A network
 that sees blocks of pixels is given boxes that begin and end with a block of the slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +32,17 @@ class Box:
         """Index of the box in a (y, x) array."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
-    def with_halo(self, halo: int) -> tuple[slice, slice]:
-        """Index of the box and its halo in the padded slice."""
-        return slice(self.y0, self.y1 + 2 * halo), slice(self.x0, self.x1 + 2 * halo)
+    def grown(self, by: int) -> Box:
+        """The box and `by` pixels on each side."""
+        return Box(self.y0 - by, self.y1 + by, self.x0 - by, self.x1 + by)
+
+    def moved(self, by: int) -> Box:
+        """The box `by` rows and columns on."""
+        return Box(self.y0 + by, self.y1 + by, self.x0 + by, self.x1 + by)
+
+    def clipped(self, shape: Sequence[int]) -> Box:
+        """What of the box lies in an array whose last two axes have these lengths."""
+        return Box(max(self.y0, 0), min(self.y1, shape[-2]), max(self.x0, 0), min(self.x1, shape[-1]))
 
     def aligned(self, block: int) -> Box:
         """The smallest box around this one that begins and ends at multiples of `block`."""
@@ -65,8 +73,8 @@ def bounding_box(weight: NDArray[np.float32]) -> Box | None:
 
 
 def pad(image: NDArray[np.float32], network: BioAttNetwork) -> NDArray[np.float32]:
-    """Reflect the last two axes by the network's halo, and to whole blocks; narrow images are reflected repeatedly."""
-    sides = [(network.halo, network.halo + -length % network.block) for length in image.shape[-2:]]
+    """Reflect the last two axes by the network's border, and to whole blocks; narrow images repeatedly."""
+    sides = [(network.border, network.border + -length % network.block) for length in image.shape[-2:]]
     return np.pad(image, [(0, 0)] * (image.ndim - 2) + sides, mode="reflect")
 
 
@@ -85,24 +93,27 @@ def run(
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
     """
-    halo, block = network.halo, network.block
+    block = network.block
     whole = box.aligned(block)
     output = padded.new_empty(
         (whole.y1 - whole.y0, whole.x1 - whole.x0), dtype=torch.promote_types(padded.dtype, torch.float32)
     )
     size = None if tile is None or not network.tileable else max(tile - tile % block, block)
     for part in whole.tiles(size):
-        rows, columns = part.with_halo(halo)
+        shown = part.moved(network.border).grown(network.halo).clipped(padded.shape)
+        rows, columns = shown.slices
         p_part = None if p is None else p[None] if p.ndim == 1 else p[None, :, rows, columns]
         maps: dict[Stage, list[Tensor]] | None = None if record is None else {}
-        result = network(padded[None, None, rows, columns], p_part, maps)[0, 0, halo:-halo, halo:-halo]
-        target = part.within(whole)
-        output[target] = result.to(output.dtype)
+        result = network(padded[None, None, rows, columns], p_part, maps)[0, 0]
+        target, inner = part.within(whole), part.moved(network.border).within(shown)
+        output[target] = result[inner].to(output.dtype)
         for stage, (stage_maps,) in (maps or {}).items():
             assert record is not None
             if stage not in record:
                 record[stage] = output.new_empty((stage_maps.shape[1], *output.shape))
-            record[stage][(slice(None), *target)] = network.pixel_maps(stage, stage_maps[0]).to(output.dtype)
+            record[stage][(slice(None), *target)] = network.pixel_maps(stage, stage_maps[0])[(slice(None), *inner)].to(
+                output.dtype
+            )
     inside = box.within(whole)
     for stage in record or {}:
         assert record is not None

@@ -24,8 +24,8 @@ class BioAttNetwork(nn.Module, ABC):
     """Adds to its input what an encoder with attention at two stages, and a decoder, find to be noise.
 
     forward: x (B, 1, H, W) standardised HU, p (B, N) or (B, N, H, W) → (B, 1, H, W). No ReLU follows the last layer,
-    since standardised data are negative. Only pixels `halo` or more from the border have seen their whole receptive
-    field: callers pad by the halo and crop.
+    since standardised data are negative. Near the border of what it is given a network lacks context: callers reflect a
+    slice by `border` pixels, and show a part of it with `halo` pixels more on each side, as far as the slice has them.
     """
 
     layout: ClassVar[Layout]
@@ -44,9 +44,14 @@ class BioAttNetwork(nn.Module, ABC):
     def halo(self) -> int:
         """Receptive-field radius in pixels, a multiple of `block`."""
 
+    @property
+    @abstractmethod
+    def border(self) -> int:
+        """Pixels by which a slice is reflected, a multiple of `block`, at most the halo."""
+
     @abstractmethod
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
-        """A stage's recorded maps (N, …) on the pixels of the input without its halo: (N, H − 2·halo, W − 2·halo)."""
+        """A stage's recorded maps (N, …) on the pixels of the input, (N, H, W); RED-CNN has none at the very border."""
 
     @abstractmethod
     def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 
@@ -41,9 +42,13 @@ class RedCnn(BioAttNetwork):
     def halo(self) -> int:
         return HALO
 
+    @property
+    def border(self) -> int:
+        """The halo: an unpadded convolution's first pixels, undone by its transpose, are no denoised pixels."""
+        return HALO
+
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
-        crop = HALO - CROP[stage]
-        return maps[:, crop:-crop, crop:-crop]
+        return functional.pad(maps, [CROP[stage]] * 4)
 
     def _at(self, stage: Stage, weights: Tensor) -> Tensor:
         crop = CROP[stage]

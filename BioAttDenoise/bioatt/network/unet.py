@@ -66,11 +66,13 @@ class UNet(BioAttNetwork):
         radius = full + 2 * half + 4 * quarter + self.block - 1
         return radius + -radius % self.block
 
+    @property
+    def border(self) -> int:
+        """Patches had zeros around them in training too, but their outermost 14 pixels did not count."""
+        return 16
+
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
-        crop = self.halo // SCALE[stage] - 1
-        ring = maps[None, :, crop:-crop, crop:-crop]  # one more on each side, for what lies between them
-        fine = functional.interpolate(ring, scale_factor=SCALE[stage], mode="bilinear", align_corners=False)[0]
-        return fine[:, SCALE[stage] : -SCALE[stage], SCALE[stage] : -SCALE[stage]]
+        return functional.interpolate(maps[None], scale_factor=SCALE[stage], mode="bilinear", align_corners=False)[0]
 
     def _at(self, stage: Stage, weights: Tensor) -> Tensor:
         return functional.avg_pool2d(weights, SCALE[stage])

@@ -104,15 +104,12 @@ def test_a_spatial_prior_of_equal_rows_is_the_slice_prior(equations):
 
 @pytest.mark.parametrize(("stage", "scale"), [("middle", 2), ("last", 4)])
 def test_maps_lie_where_their_pixels_do(stage, scale):
-    """A ramp over the features is the same ramp over the pixels that they cover, without the halo."""
-    network = awake()
-    side = 2 * network.halo + 24
-    centres = (torch.arange(side // scale) + 0.5) * scale - 0.5
-    maps = centres[None, :, None].expand(2, side // scale, side // scale)
-    on_pixels = network.pixel_maps(stage, maps)
-    assert on_pixels.shape == (2, 24, 24)
-    expected = torch.arange(network.halo, network.halo + 24.0)
-    torch.testing.assert_close(on_pixels, expected[None, :, None].expand(2, 24, 24))
+    """A ramp over the features is the same ramp over the pixels that they cover."""
+    centres = (torch.arange(40 // scale) + 0.5) * scale - 0.5
+    maps = centres[None, :, None].expand(2, 40 // scale, 40 // scale)
+    on_pixels = awake().pixel_maps(stage, maps)
+    assert on_pixels.shape == (2, 40, 40)
+    torch.testing.assert_close(on_pixels[0, 4:-4, 7], torch.arange(4.0, 36.0))
 
 
 def test_slices_that_are_no_whole_blocks_are_refused():
