@@ -57,17 +57,8 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
         log.info("safety and texture of %s", model.name)
         rows = runner.safety_on_patients(model)
         repeated, inserts = runner.repeated(model), runner.inserts(model)
-        results["safety"][model.name] = {
-            "discs": discs(rows),
-            "truth_discs": truth_discs(repeated),
-            "edges": edge_ratios(inserts),
-            "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
-            "slices": len(rows),
-        }
-        results["texture"][model.name] = {
-            "anatomy": {kind: _textures(one) for kind, one in repeated.items()},
-            "water": {kind: _textures(one) for kind, one in inserts.items()},
-        }
+        results["safety"][model.name] = _safety(rows, repeated, inserts)
+        results["texture"][model.name] = {"anatomy": _textures(repeated), "water": _textures(inserts)}
         if model.strength == WHOLE:
             results["strengths"][plain[model.name]] = strengths(repeated, inserts)
     timed: dict[str, Judged] = {model.name: model for model in models}
@@ -76,8 +67,24 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
     return results
 
 
-def _textures(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("texture "): found for name, found in one.items() if name.startswith("texture ")}
+def _safety(rows: list[dict[str, Any]], repeated: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model does to full-dose scans: of patients (rows), and of phantoms, by class of kernels."""
+    return {
+        "discs": discs(rows),
+        "truth_discs": truth_discs(repeated),
+        "edges": edge_ratios(inserts),
+        "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
+        "slices": len(rows),
+    }
+
+
+def _textures(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The textures among the measurements of each class of kernels, by dose."""
+    start = "texture "
+    return {
+        kind: {name.removeprefix(start): found for name, found in one.items() if name.startswith(start)}
+        for kind, one in by_kind.items()
+    }
 
 
 def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
