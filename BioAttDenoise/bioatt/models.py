@@ -1,8 +1,7 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), depth (1 where absent),
-descriptors, padding, normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence),
-version, metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), descriptors, padding,
+normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
 """
 
 from __future__ import annotations
@@ -130,12 +129,9 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             max(len(metadata["descriptors"]), 1),
             metadata["weighting"],
             metadata.get("layout", "red_cnn"),
-            metadata.get("depth", 1),
         )
         network.load_state_dict(weights)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
@@ -173,7 +169,6 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
         "filters": network.filters,
         "weighting": network.weighting,
         "layout": network.layout,
-        "depth": network.depth,
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }

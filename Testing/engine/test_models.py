@@ -73,7 +73,6 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
         ("arm", "transformer", "transformer"),
         ("weighting", "astral", "astral"),
         ("layout", "transformer", "transformer"),
-        ("depth", 2, "not a BioAtt model"),
         ("training", {"noise_hu": None}, "not a BioAtt model"),
         ("training", {"pixel_mm": [2.0, 1.0]}, "pixel_mm"),
         ("descriptor_set", None, "not a BioAtt model"),

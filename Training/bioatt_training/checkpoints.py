@@ -39,7 +39,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Checkpoints(callbacks.Checkpoint):
-    """The lowest validation's checkpoint, those of the epochs to keep, and the last, in that order.
+    """The checkpoint to export, those of the epochs to keep, and the last, in that order.
 
     The last is written after it all, and knows it all: a run killed in between repeats the validation and comes to the
     same. Where both are due, it is written after the validation, not before, so that none is left out on resuming.
@@ -48,6 +48,7 @@ class Checkpoints(callbacks.Checkpoint):
     def __init__(self, config: Config, folder: Path, epoch_steps: int) -> None:
         self.monitor, self.kept = config.optimiser.monitor, config.run.keep_epochs
         self.folder, self.epoch_steps, self.save_every = folder, epoch_steps, config.run.save_every
+        self.always = config.run.export == "last"
         self.best = math.inf
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
@@ -60,7 +61,7 @@ class Checkpoints(callbacks.Checkpoint):
         """Checkpoints of an epoch."""
         epoch = trainer.global_step // self.epoch_steps
         score = float(trainer.callback_metrics[self.monitor])
-        if score < self.best:
+        if score < self.best or (self.always and math.isfinite(score)):
             self.best = score
             trainer.save_checkpoint(self.folder / BEST)
         if epoch in self.kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,10 +24,12 @@ LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
 class RunConfig:
     """What a run is called, how it is kept and how it computes.
 
-    initial: trained-model file to start from (fine-tuning); one of less depth is deepened.
+    initial: trained-model file to start from (fine-tuning); one of the same kind.
     validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
     an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
+    export: best: the weights of the lowest `monitor`; last: the final ones, where validation does not see what is
+    trained for (`unbiased`).
     keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
     ema_decay: of the averaged weights that are validated and exported; 0: the weights themselves.
     precision: Lightning's; auto: bf16-mixed where the hardware multiplies it.
@@ -38,6 +41,7 @@ class RunConfig:
     initial: str | None = None
     validate_every: int = 500
     save_every: int = 500
+    export: Literal["best", "last"] = "best"
     keep_epochs: tuple[int, ...] = ()
     ema_decay: float = 0.999
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
@@ -48,12 +52,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), how wide, and a U-net how deep."""
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide."""
 
     arm: ArmName = "bioatt"
     layout: Layout = "red_cnn"
     filters: int = 96
-    depth: int = 1
 
     @property
     def block(self) -> int:
@@ -68,6 +71,7 @@ class OptimiserConfig:
     steps or epochs: the run's length; one of them (10,000 steps where neither is given).
     floor_hu: input error below which `relative_mse` and `unbiased` no longer weigh a patch higher.
     bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
+    bias_noise_hu: noise at which a quarter of that weight is left.
     teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
     scan (distillation, Hinton 2015); validation keeps the scan.
     margin: border pixels left out of the loss, which lack context that a whole slice has.
@@ -94,6 +98,7 @@ class OptimiserConfig:
     loss: LossName = "mse"
     floor_hu: float = 20.0
     bias_weight: float = 4.0
+    bias_noise_hu: float = math.inf
     teacher: str | None = None
     margin: int = 20
 
@@ -170,8 +175,6 @@ class Config:
                 f"[network] layout {self.network.layout} needs patches whose side is a multiple of "
                 f"{self.network.block}, not {side}: change [data] patch, or the sampling"
             )
-        if self.network.layout == "red_cnn" and self.network.depth != 1:
-            raise InputError('[network] depth is a U-net\'s: use layout = "unet"')
         if ARMS[self.network.arm].whole != (data.sampling == "whole"):
             raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
 

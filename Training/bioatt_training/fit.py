@@ -15,12 +15,12 @@ from bioatt.device import cpu_has_bf16, tune_cpu
 from bioatt.errors import InputError
 from bioatt.files import appearing_whole
 from bioatt.models import load_model, save_model
+from bioatt.network import BioAttNetwork
 from bioatt_training.arms import ARMS
 from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.claim import claim
 from bioatt_training.config import Config
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
-from bioatt_training.deepening import deepen
 from bioatt_training.experiment import Experiment, arm_network
 from bioatt_training.history import History
 from bioatt_training.loaders import RunData
@@ -46,7 +46,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
-        deepen(load_model(config.run.initial).network, experiment.network)
+        _begin(load_model(config.run.initial).network, experiment.network)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -96,6 +96,12 @@ def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nod
         stage = replace(config, run=replace(config.run, initial=str(path)))
         path = fit(stage, folder / f"stage-{number}", devices=devices, nodes=nodes)
     return path
+
+
+def _begin(given: BioAttNetwork, network: BioAttNetwork) -> None:
+    if given.kind != network.kind:
+        raise InputError(f"[run] initial is a {given.kind}, the configuration's network a {network.kind}: use its like")
+    network.load_state_dict(given.state_dict())
 
 
 def _model(config: Config, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
@@ -39,18 +40,27 @@ def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 
     return torch.mean(error / (before + (floor_hu / SCALE_HU) ** 2))
 
 
-def unbiased(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0, bias_weight: float = 4.0) -> Tensor:
+def unbiased(
+    output: Tensor,
+    target: Tensor,
+    low: Tensor,
+    floor_hu: float = 2.0,
+    bias_weight: float = 4.0,
+    bias_noise_hu: float = math.inf,
+) -> Tensor:
     """`relative_mse`, and `bias_weight` times the same of what the errors of two neighbours in a batch have in common.
 
     Neighbours that are a phantom's patch under a noise and under its opposite (`[data] opposite_noise`) share what the
     network does to the anatomy itself, softer edges and fainter lesions, which least squares trade for less noise.
-    Other neighbours share nothing; there the term is another half of `relative_mse`.
+    Other neighbours share nothing; there the term is another half of `relative_mse`. The weight falls with the pair's
+    noise σ as 1 / (1 + (σ / bias_noise_hu)²)²: a good scan must keep its edges, a bad one first of all be seen.
     """
-    errors, inputs = output - target, low - target
-    pairs = len(errors) // 2 * 2
-    common = (errors[0:pairs:2] + errors[1:pairs:2]) / 2
-    before = torch.mean((inputs[0:pairs:2] ** 2 + inputs[1:pairs:2] ** 2) / 2, dim=(1, 2, 3))
-    bias = torch.mean(common**2, dim=(1, 2, 3)) / (before + (floor_hu / SCALE_HU) ** 2)
+    pairs = len(output) // 2 * 2
+    error, noise = ((image - target)[:pairs].unflatten(0, (-1, 2)) for image in (output, low))
+    common = torch.mean(error.mean(dim=1) ** 2, dim=(1, 2, 3))
+    before = torch.mean(noise**2, dim=(1, 2, 3, 4))
+    fading = (1 + before / (bias_noise_hu / SCALE_HU) ** 2) ** -2
+    bias = fading * common / (before + (floor_hu / SCALE_HU) ** 2)
     return relative_mse(output, target, low, floor_hu) + bias_weight * bias.sum() / max(pairs // 2, 1)
 
 
@@ -92,7 +102,11 @@ LOSSES: Mapping[LossName, Callable[..., Tensor]] = {
 def build_loss(config: OptimiserConfig) -> Loss:
     """The loss of a configuration, with those of its numbers that it knows."""
     loss = LOSSES[config.loss]
-    known = {name: getattr(config, name) for name in ("floor_hu", "bias_weight") if name in signature(loss).parameters}
+    known = {
+        name: getattr(config, name)
+        for name in ("floor_hu", "bias_weight", "bias_noise_hu")
+        if name in signature(loss).parameters
+    }
     return partial(loss, **known)
 
 

@@ -28,16 +28,15 @@ def build_network(
     descriptors: int = 17,
     weighting: Weighting = "anatomical",
     layout: Layout = "red_cnn",
-    depth: int = 1,
 ) -> BioAttNetwork:
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's, or the shipped models'. depth: of a U-net.
-    Raises ValueError for an unknown arm or layout, and for a depth that the layout does not have.
+    layout: the paper's, or the shipped models'.
+    Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout](arm, filters, descriptors, weighting, depth)
+    return LAYOUTS[layout](arm, filters, descriptors, weighting)

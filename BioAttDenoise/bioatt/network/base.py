@@ -34,10 +34,14 @@ class BioAttNetwork(nn.Module, ABC):
 
     attention: nn.ModuleDict
 
-    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting, depth: int) -> None:
+    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__()
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
-        self.depth = depth
+
+    @property
+    def kind(self) -> str:
+        """What networks that can exchange weights have in common."""
+        return f"{self.layout} of arm {self.arm} with {self.filters} filters and {self.descriptors} descriptors"
 
     @property
     @abstractmethod

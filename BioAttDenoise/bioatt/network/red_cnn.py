@@ -22,17 +22,13 @@ HALO = 26
 class RedCnn(BioAttNetwork):
     """RED-CNN (Chen 2017) whose encoder attends after relu(conv3), "middle", and relu(conv5), "last".
 
-    Recorded maps are (B, N, H − 2·CROP, W − 2·CROP). It has one depth, 1.
+    Recorded maps are (B, N, H − 2·CROP, W − 2·CROP).
     """
 
     layout = "red_cnn"
 
-    def __init__(
-        self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical", depth: int = 1
-    ) -> None:
-        if depth != 1:
-            raise ValueError(f"RED-CNN has depth 1, not {depth}")
-        super().__init__(arm, filters, descriptors, weighting, depth)
+    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
+        super().__init__(arm, filters, descriptors, weighting)
         widths = [1] + [filters] * 5
         self.encoder = nn.ModuleList(nn.Conv2d(a, b, 5) for a, b in pairwise(widths))
         self.decoder = nn.ModuleList(nn.ConvTranspose2d(a, b, 5) for a, b in pairwise(widths[::-1]))

@@ -15,7 +15,7 @@ from torch.nn import functional
 from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 
 BLOCKS = (1, 1, 2)
-"""Residual blocks at full, half and quarter resolution, for each unit of depth; the decoder has the first two."""
+"""Residual blocks at full, half and quarter resolution; the decoder has the first two."""
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 """Pixels of the slice's side that a pixel of the stage's features covers."""
 
@@ -36,23 +36,21 @@ class ResidualBlock(nn.Module):
 class UNet(BioAttNetwork):
     """U-net of three levels whose encoder attends at half resolution, "middle", and at a quarter, "last".
 
-    filters, twice and four times as many at the lower levels. depth: a deeper network has `depth` times the blocks.
+    filters, twice and four times as many at the lower levels.
     Recorded maps are (B, N, H/2, W/2) and (B, N, H/4, W/4). A fresh network leaves its input as it is.
     """
 
     layout = "unet"
     block = 4
 
-    def __init__(
-        self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical", depth: int = 1
-    ) -> None:
-        super().__init__(arm, filters, descriptors, weighting, depth)
+    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
+        super().__init__(arm, filters, descriptors, weighting)
         widths = (filters, 2 * filters, 4 * filters)
         self.head = nn.Conv2d(1, filters, 5, padding=2)
-        self.encoder = nn.ModuleList(_level(width, depth * n) for width, n in zip(widths, BLOCKS, strict=True))
+        self.encoder = nn.ModuleList(_level(width, n) for width, n in zip(widths, BLOCKS, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
-        self.decoder = nn.ModuleList(_level(width, depth * n) for width, n in zip(widths[:2], BLOCKS[:2], strict=True))
+        self.decoder = nn.ModuleList(_level(width, n) for width, n in zip(widths[:2], BLOCKS[:2], strict=True))
         self.tail = nn.Conv2d(filters, 1, 3, padding=1)
         _silence(self.tail)
         self.attention = self._attention_blocks({"middle": widths[1], "last": widths[2]})
@@ -60,9 +58,9 @@ class UNet(BioAttNetwork):
     @property
     def halo(self) -> int:
         """Each convolution's radius times its scale, and what a pixel's block may lie off its own place."""
-        full = 2 + 1 + 2 * 2 * self.depth * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
-        half = 2 * 2 * self.depth * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
-        quarter = 2 * self.depth * BLOCKS[2] + 3
+        full = 2 + 1 + 2 * 2 * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
+        half = 2 * 2 * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
+        quarter = 2 * BLOCKS[2] + 3
         radius = full + 2 * half + 4 * quarter + self.block - 1
         return radius + -radius % self.block
 

@@ -65,7 +65,6 @@ def test_the_paper_s_recipe():
         (RUN + DATA + "[network]\narm = 'bio'", "use 'base'"),
         (RUN + DATA + "[optimiser]\nsteps = 5\nepochs = 5", "name one"),
         (RUN + DATA + "sampling = 'grid'\n[network]\nlayout = 'unet'", "multiple of 4"),
-        (RUN + DATA + "[network]\ndepth = 2", "depth is a U-net's"),
         (RUN + DATA + "patch = 130\n[network]\nlayout = 'unet'", "multiple of 4"),
         (RUN + DATA + "sampling = 'grid'\n[optimiser]\nmargin = 28", "margin"),
         (RUN + DATA + "sampling = 'whole'", "whole"),

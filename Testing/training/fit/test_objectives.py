@@ -104,6 +104,15 @@ def test_what_two_neighbours_lose_alike_costs_more_than_their_noise():
     assert bias / spread == pytest.approx(1 + 3.0, rel=1e-5)
 
 
+def test_a_noisy_pair_may_lose_more():
+    """Under as much noise as bias_noise_hu a quarter of the weight is left, under little all of it."""
+    target = torch.cat([TARGET, TARGET])
+    for hu, share in ((20.0, 1 / 4), (0.2, 1.0)):
+        low, same = torch.cat([noise(hu), -noise(hu)]), torch.cat([noise(hu / 2), noise(hu / 2)])
+        loss = loss_of("unbiased", floor_hu=0.01, bias_weight=4.0, bias_noise_hu=20.0)
+        assert loss(same, target, low) == pytest.approx((1 + 4 * share) / 4, rel=1e-2)
+
+
 def test_a_patch_without_a_neighbour_is_weighed_as_relative_mse_does():
     low = noise(30)
     assert loss_of("unbiased", floor_hu=30.0)(low, TARGET, low) == pytest.approx(0.5, rel=1e-4)
