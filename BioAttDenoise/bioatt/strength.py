@@ -7,5 +7,5 @@ the noise spectrum (`Training/results/benchmark`, "Default strength").
 
 from __future__ import annotations
 
-DEFAULT_STRENGTH = 0.7
+DEFAULT_STRENGTH = 0.75
 """Share of the change, 0 (none) to 1."""
