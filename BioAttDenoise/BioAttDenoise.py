@@ -93,9 +93,11 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def test_parameters(self):
         """Defaults, and what is stored in the scene."""
+        from bioatt.strength import DEFAULT_STRENGTH
+
         logic = BioAttDenoiseLogic()
         parameters = logic.getParameterNode()
-        self.assertEqual(parameters.strength, 70)
+        self.assertEqual(parameters.strength, 100 * DEFAULT_STRENGTH)
         parameters.strength = 40
         self.assertEqual(logic.getParameterNode().strength, 40)
         self.assertRaises(ValueError, setattr, parameters, "strength", 101)
