@@ -121,14 +121,14 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
     try:
-        metadata = json.loads(header["bioatt"])
+        metadata = {"layout": "red_cnn", **json.loads(header["bioatt"])}
         _check(metadata, path.name)
         network = build_network(
             metadata["arm"],
             metadata["filters"],
             max(len(metadata["descriptors"]), 1),
             metadata["weighting"],
-            metadata.get("layout", "red_cnn"),
+            metadata["layout"],
         )
         network.load_state_dict(weights)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
@@ -145,9 +145,8 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
         if metadata[key] != value:
             raise InputError(f"{name} has {key} {metadata[key]}, this program reads {value}: update it, or the model")
     for key, known in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
-        value = metadata.get(key, "red_cnn") if key == "layout" else metadata[key]
-        if value not in known:
-            raise InputError(f"{name} has an unknown {key} {value!r}: this program knows {', '.join(known)}")
+        if metadata[key] not in known:
+            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(known)}")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):

@@ -1,7 +1,7 @@
 """The shipped network: a U-net with the paper's organ-aware attention (Ronneberger 2015, arXiv 1505.04597).
 
 Noise of CT is coarse and streaks run far: at a quarter of the resolution a layer sees four times as far for a sixteenth
-of the work. Nothing else of the paper is changed: two stages of the encoder attend, by equations 3 to 6.
+of the work. The attention is the paper's: two stages of the encoder attend, by its equations 3 to 6.
 """
 
 from __future__ import annotations
