@@ -162,6 +162,8 @@ class Config:
                 raise InputError(f"[{table}] {key} must be {least} or more")
         if data.opposite_noise and data.batch % 2:
             raise InputError("[data] opposite_noise brings patches in twos: make batch even")
+        if optimiser.loss == "unbiased" and (optimiser.teacher or not data.opposite_noise):
+            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true, and no teacher')
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")

@@ -48,16 +48,17 @@ def unbiased(
     bias_weight: float = 4.0,
     bias_noise_hu: float = math.inf,
 ) -> Tensor:
-    """`relative_mse`, and `bias_weight` times the same of what the errors of two neighbours in a batch have in common.
+    """`relative_mse`, and `bias_weight` times the same of what the errors of one anatomy's two scans have in common.
 
-    Neighbours that are a phantom's patch under a noise and under its opposite (`[data] opposite_noise`) share what the
-    network does to the anatomy itself, softer edges and fainter lesions, which least squares trade for less noise.
-    Other neighbours share nothing; there the term is another half of `relative_mse`. The weight falls with the pair's
+    Neighbours in a batch that are a phantom's patch under a noise and under its opposite (`[data] opposite_noise`)
+    share what the network does to the anatomy itself, softer edges and fainter lesions, which least squares trade for
+    less noise. Neighbours with different targets share nothing and do not count. The weight falls with the pair's
     noise σ as 1 / (1 + (σ / bias_noise_hu)²)²: a good scan must keep its edges, a bad one first of all be seen.
     """
     pairs = len(output) // 2 * 2
     error, noise = ((image - target)[:pairs].unflatten(0, (-1, 2)) for image in (output, low))
-    common = torch.mean(error.mean(dim=1) ** 2, dim=(1, 2, 3))
+    first, second = target[:pairs].unflatten(0, (-1, 2)).flatten(2).unbind(1)
+    common = (first == second).all(dim=1) * torch.mean(error.mean(dim=1) ** 2, dim=(1, 2, 3))
     before = torch.mean(noise**2, dim=(1, 2, 3, 4))
     fading = (1 + before / (bias_noise_hu / SCALE_HU) ** 2) ** -2
     bias = fading * common / (before + (floor_hu / SCALE_HU) ** 2)

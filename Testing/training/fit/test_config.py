@@ -60,6 +60,7 @@ def test_the_paper_s_recipe():
         (RUN + DATA + "doses = [0.5]", "two dose fractions"),
         (RUN + DATA + "batch = 0", "1 or more"),
         (RUN + DATA + "batch = 3\nopposite_noise = true", "batch even"),
+        (RUN + DATA + "[optimiser]\nloss = 'unbiased'", "opposite_noise = true"),
         (RUN + DATA + "insert_share = 1.5", "insert_share must lie between"),
         (RUN + DATA + "prior_perturbation = -0.1", "prior_perturbation must lie between"),
         (RUN + DATA + "[network]\narm = 'bio'", "use 'base'"),

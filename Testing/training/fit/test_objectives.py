@@ -113,6 +113,12 @@ def test_a_noisy_pair_may_lose_more():
         assert loss(same, target, low) == pytest.approx((1 + 4 * share) / 4, rel=1e-2)
 
 
+def test_neighbours_of_different_anatomy_have_nothing_to_lose_alike():
+    error, target, low = noise(10), torch.cat([TARGET, TARGET + noise(5)]), torch.cat([noise(50), noise(50)])
+    images = torch.cat([error, error]) + target, target, low + target
+    assert loss_of("unbiased", floor_hu=2.0, bias_weight=3.0)(*images) == relative_mse(*images)
+
+
 def test_a_patch_without_a_neighbour_is_weighed_as_relative_mse_does():
     low = noise(30)
     assert loss_of("unbiased", floor_hu=30.0)(low, TARGET, low) == pytest.approx(0.5, rel=1e-4)

@@ -57,7 +57,7 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
         log.info("safety and texture of %s", model.name)
         rows = runner.safety_on_patients(model)
         repeated, inserts = runner.repeated(model), runner.inserts(model)
-        results["safety"][model.name] = _safety(rows, repeated, inserts)
+        results["safety"][model.name] = _safety(rows, runner.discs(model), inserts)
         results["texture"][model.name] = {"anatomy": _textures(repeated), "water": _textures(inserts)}
         if model.strength == WHOLE:
             results["strengths"][plain[model.name]] = strengths(repeated, inserts)
@@ -67,11 +67,11 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
     return results
 
 
-def _safety(rows: list[dict[str, Any]], repeated: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
+def _safety(rows: list[dict[str, Any]], by_kind: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
     """What a model does to full-dose scans: of patients (rows), and of phantoms, by class of kernels."""
     return {
         "discs": discs(rows),
-        "truth_discs": truth_discs(repeated),
+        "truth_discs": truth_discs(by_kind),
         "edges": edge_ratios(inserts),
         "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
         "slices": len(rows),

@@ -48,7 +48,8 @@ class Size:
     """How much is measured.
 
     slices: of a patient, by dose; the fewer are among the more. peer_slices: likewise for peers. repeats: scans of one
-    slice, for noise and edges. pixels: side of the phantoms' slices.
+    slice, for noise and edges; disc_repeats: for discs, of whose shifts the largest is asked, so that the noise of each
+    must be small. pixels: side of the phantoms' slices.
     """
 
     slices: dict[float, int] = field(default_factory=lambda: {0.25: 6, 0.5: 3, 0.1: 3, 1.0: 4})
@@ -58,6 +59,7 @@ class Size:
     peers: tuple[str, ...] = ()
     tuning_slices: int = 5
     repeats: int = 5
+    disc_repeats: int = 25
     pixels: int = 512
     timing_runs: int = 3
 
@@ -70,6 +72,7 @@ QUICK = Size(
     peers=("curvature diffusion", "bilateral"),
     tuning_slices=1,
     repeats=2,
+    disc_repeats=2,
     pixels=128,
     timing_runs=1,
 )
@@ -164,7 +167,7 @@ class Runner:
         return full_dose(case.truth, judged(case.image(FULL)), case.own_noise(), case.pixel_mm)
 
     def repeated(self, judged: Judged) -> dict[str, dict[str, Any]]:
-        """{class of kernels: {"discs": `against_truth` at full dose, "texture full", "texture quarter"}} of a torso.
+        """{class of kernels: {"texture full", "texture quarter"}} of a torso.
 
         Its noise is the spread of repeated scans, so that anatomy takes no part in it.
         """
@@ -184,9 +187,22 @@ class Runner:
             before, after = scans[dose], _stack(judged, scans[dose], pixel_mm)
             noise = [soft_patches(repeated_noise(stack, repeats), scans["truth"]) for stack in (before, after)]
             found[f"texture {name}"] = texture(noise[0], noise[1], pixel_mm) if len(noise[0]) else None
-            if dose == "1":
-                found["discs"] = against_truth(scans["truth"], before, after, pixel_mm, repeats)
         return found
+
+    def discs(self, judged: Judged) -> dict[str, dict[str, Any]]:
+        """{class of kernels: `against_truth`} of the same torso at full dose."""
+        found = {}
+        for sharpness, kernel in KERNELS.items():
+            key = f"discs {judged.identity} {kernel} {self.size.pixels} {self.size.disc_repeats}"
+            found[sharpness] = self.store.get(key, partial(self._discs, judged, kernel))
+        return found
+
+    def _discs(self, judged: Judged, kernel: str) -> dict[str, Any]:
+        repeats, folder = self.size.disc_repeats, self.work / "phantoms"
+        scans, pixel_mm = phantom_scan(
+            REPEATS_SEED, kernel, (FULL,), folder, size=self.size.pixels, slices=2, repeats=repeats
+        )
+        return against_truth(scans["truth"], scans["1"], _stack(judged, scans["1"], pixel_mm), pixel_mm, repeats)
 
     def inserts(self, judged: Judged) -> dict[str, dict[str, Any]]:
         """{class of kernels: {"edges", "texture full", "texture quarter"}} of a water cylinder with inserts.

@@ -83,15 +83,15 @@ def _predicted(rows: Sequence[Row]) -> float | None:
     return math.sqrt(np.average([row["predicted"] for row in known], weights=weights)) if any(weights) else None
 
 
-def truth_discs(repeated: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Over all kernels, by tissue: {"count", "largest", "error", "mean"} in HU.
+def truth_discs(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """`safety.against_truth` over all classes of kernels, by tissue: {"count", "largest", "error", "mean"} in HU.
 
     largest: size of the mean change of a disc, output − input; error: its standard error. mean: of output − truth.
     """
     found = {}
     for tissue in TISSUES:
         change, error, output = (
-            np.concatenate([[], *(one["discs"][tissue][name] for one in repeated.values())])
+            np.concatenate([[], *(one[tissue][name] for one in by_kind.values())])
             for name in ("change", "error", "output")
         )
         if change.size:
