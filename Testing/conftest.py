@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import sys
 from collections.abc import Iterator
 
@@ -14,3 +15,11 @@ def denormals_as_usual() -> Iterator[None]:
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def locale_as_usual() -> Iterator[None]:
+    """SimpleITK's DICOM writer, which tests alone use, leaves the process in the C locale, where text is ASCII."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
