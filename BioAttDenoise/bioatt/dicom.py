@@ -26,6 +26,7 @@ from bioatt.volume import Volume
 
 _SERIES_NUMBER_OFFSET = 1000
 _LO_LENGTH = 64
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 # What described the old pixels, or was sealed over them.
 _STALE = (
@@ -57,7 +58,7 @@ def write_derived_series(
     check_series_output(volume, folder)
     series_uid = generate_uid(prefix=None)
     now = datetime.now()
-    ranges, positions = [], []
+    ranges, places = [], []
     with _appearing_whole(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
             original = _read_source(source, volume.shape[1:])
@@ -70,8 +71,8 @@ def write_derived_series(
                 raise InputError(
                     f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
                 ) from None
-            positions.append(original.get("ImagePositionPatient"))
-        _verify(volume, ranges, positions, partial)
+            places.append(_place(original))
+        _verify(volume, ranges, places, partial)
     return _clipped(volume, ranges)
 
 
@@ -204,26 +205,25 @@ def _is_dicom(source: Path) -> bool:
     return start[128:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00")
 
 
-def _verify(volume: Volume, ranges: list[_Range], positions: list[Any], folder: Path) -> None:
+def _verify(volume: Volume, ranges: list[_Range], places: list[list[Any]], folder: Path) -> None:
     """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the places that were meant.
 
-    Voxels to half a step of the rescale; positions: ImagePositionPatient of the sources, since slices need not be even.
+    Voxels to half a step of the rescale; places: `_place` of each source, since slices need not be even.
     """
     written = read_series(folder)
     if not (
         written.shape == volume.shape
-        and np.allclose(written.ijk_to_lps[:, :2], volume.ijk_to_lps[:, :2], atol=1e-6)
         and all(
             np.abs(hu - np.clip(meant, low, high)).max() <= step / 2 + 1e-3
             for hu, meant, (low, high, step) in zip(written.hu, volume.hu, ranges, strict=True)
         )
-        and [_position(path) for path in written.sources] == positions
+        and [_place(pydicom.dcmread(path, specific_tags=list(_PLACE))) for path in written.sources] == places
     ):
         raise BioAttError("the DICOM series does not read back as it was written: please report it")
 
 
-def _position(path: Path) -> Any:
-    return pydicom.dcmread(path, specific_tags=["ImagePositionPatient"]).get("ImagePositionPatient")
+def _place(header: Dataset) -> list[Any]:
+    return [header.get(name) for name in _PLACE]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume, cast
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _MOST_FILES = 50_000
+_CUT_SHORT = "a DICOM file is empty or cut short, and its slice would be missing: copy the series again"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
@@ -47,8 +48,8 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
     series: SeriesNumber or SeriesInstanceUID, to choose another than the longest.
 
     HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
-    axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, or
-    a header that holds no numbers where numbers belong.
+    axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
+    file that is cut short, or a header that holds no numbers where numbers belong; OSError for what cannot be read.
     """
     try:
         with lenient():
@@ -77,6 +78,9 @@ def _read_series(path: Path, series: str | int | None) -> Volume:
     images = [header for file in files if (header := _header(file)) is not None]
     if not images:
         raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
+    suffixes = {file.suffix for file, _ in images}
+    if any(file.suffix in suffixes and file.name[0] != "." and not file.stat().st_size for file in files):
+        raise InputError(_CUT_SHORT)
     stack = _choose(_ct_slices(images), series, notes)
     stack = _ordered(stack, notes)
     hu, slopes = _pixels(stack, notes)
@@ -111,17 +115,24 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _header(path: Path) -> tuple[Path, Dataset] | None:
-    """The header of a DICOM image; None for any other file."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(132)
-        # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
-        if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-            return None
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-    except Exception:  # pydicom raises whatever a damaged header provokes; the file is then no image of the series
+    """The header of a DICOM image; None for any other file. Raises InputError for a header that ends too early."""
+    with path.open("rb") as stream:
+        start = stream.read(132)
+    # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
+    if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
         return None
-    return (path, header) if "Rows" in header and "SOPClassUID" in header else None
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    except OSError:
+        raise
+    except Exception:  # pydicom raises whatever a damaged header provokes
+        header, kind = Dataset(), None
+    if "Rows" in header and "SOPClassUID" in header:
+        return path, header
+    if start[128:] == b"DICM" and kind in (None, _CT_IMAGE, *_ENHANCED):
+        raise InputError(_CUT_SHORT)
+    return None
 
 
 def _ct_slices(images: list[tuple[Path, Dataset]]) -> list[_Slice]:
@@ -165,7 +176,7 @@ def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) ->
         else:
             home.append(item)
     ranked = sorted(groups, key=len, reverse=True)
-    listing = "; ".join(_describe(group) for group in ranked[:8])
+    listing = "; ".join(f"{_describe(group)} ({group[0].path.name} ...)" for group in ranked[:8])
     if series is not None:
         names = ("SeriesNumber", "SeriesInstanceUID")
         ranked = [group for group in ranked if str(series) in (group[0].text(name) for name in names)]
@@ -176,7 +187,8 @@ def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) ->
             f"{len(ranked)} CT series, the longest of one length: {listing}; put one in a folder of its own"
         )
     if len(ranked) > 1:
-        notes.append(f"of {len(ranked)} CT series the longest was taken: {listing}")
+        unnamed = "; ".join(map(_describe, ranked[:8]))  # a report that notes end in names no file
+        notes.append(f"of {len(ranked)} CT series the longest was taken: {unnamed}")
     return ranked[0]
 
 
@@ -200,7 +212,7 @@ def _describe(group: list[_Slice]) -> str:
         parts.append(f"{float(first.header.SliceThickness):g} mm")
     if first.text("ConvolutionKernel"):
         parts.append(_kernel(first.header) or "")
-    return f"{' '.join(parts)} ({first.path.name} ...)"
+    return " ".join(parts)
 
 
 def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:

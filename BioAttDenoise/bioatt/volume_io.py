@@ -107,7 +107,9 @@ def _read_file(path: Path) -> Volume:
         if dimensions > 3 and any(extent != 1 for extent in reader.GetSize()[3:]):
             raise InputError(f"{dimensions} dimensions ({reader.GetSize()[3]} volumes): give one of them alone")
         image = reader.Execute()
-    except RuntimeError:
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError("sheared axes (tilted gantry?), which NIfTI cannot hold: give DICOM or .nrrd") from None
         raise InputError("damaged, or not of the format its name says: copy it again from its source") from None
     if dimensions == 2:
         image = sitk.JoinSeries(image)

@@ -46,7 +46,8 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
 
     consent: whether the user agreed to fetch SIZE_MB from there. A download that was cut off goes on where it stopped.
     Every file is checked against the hub's own checksum. endpoint: a mirror of the hub.
-    Raises InputError without consent, when the hub cannot be reached, or when a file does not match its checksum.
+    Raises InputError without consent, when the hub cannot be reached, when a file does not match its checksum,
+    or where the folder holds anything else.
     """
     if not consent:
         raise InputError(
@@ -56,6 +57,7 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
     target = folder or default_folder()
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
+    _check_ours(target)
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     image = _fetch(IMAGE_REPOSITORY, [(CONFIG,), (WEIGHTS[0], WEIGHTS[2])], partial, endpoint)
@@ -71,7 +73,7 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
 
     Copies of ours are checked against the checksums they carry. The text model's `config.json`, which the published
     repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
-    Raises InputError where files are missing, damaged, or do not fit each other.
+    Raises InputError where files are missing, damaged, or do not fit each other, or the place holds anything else.
     """
     target = folder or default_folder()
     source = source.resolve()
@@ -79,6 +81,7 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
         raise InputError(f"BiomedCLIP folder {source.name} does not exist: check the path")
     if source == target.resolve():
         raise InputError("this folder is where BiomedCLIP already is: nothing to import")
+    _check_ours(target)
     manifest = read_manifest(source)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -116,13 +119,26 @@ def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[Desc
 
 
 def remove(folder: Path | None = None) -> bool:
-    """Delete BiomedCLIP, what a cut-off download left, and the kept text embeddings; False where nothing was there."""
+    """Delete BiomedCLIP, what a cut-off download left, and the kept text embeddings; False where nothing was there.
+
+    Raises InputError where the folder was not made by `download` or `import_folder`.
+    """
     target = folder or default_folder()
     places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
     there = [place for place in places if place.is_dir()]
+    _check_ours(target)
     for place in there:
         shutil.rmtree(place)
     return bool(there)
+
+
+def _check_ours(target: Path) -> None:
+    """Raise InputError where the folder that will be deleted or replaced holds what this program did not put there."""
+    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+        raise InputError(
+            f"the folder {target.name} holds what was not put there by this program: empty it yourself, "
+            "or name another (BIOATT_BIOMEDCLIP)"
+        )
 
 
 def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from functools import cache
@@ -35,10 +36,10 @@ class EmbeddedPrior:
     """
 
     def __init__(self, descriptors: DescriptorSet, device: str = "cpu", path: Path | None = None) -> None:
-        self.network, metadata = load_embedded(path or resources_folder() / "Models" / FILE)
+        network, metadata = load_embedded(path or resources_folder() / "Models" / FILE)
         self.compute = devices.choose(device, "fp32")
         self.device = self.compute.device
-        self.network = self.network.to(self.device)
+        self.network = copy.deepcopy(network).to(self.device)  # what is loaded is shared, and `to` moves it
         taught: list[str] = metadata["descriptors"]
         missing = [name for name in descriptors.descriptors if name not in taught]
         if missing:

@@ -218,6 +218,16 @@ def test_importing_what_is_not_there_or_already_there(small: Path, tmp_path: Pat
         import_folder(small, small)
 
 
+def test_a_folder_that_holds_anything_else_is_left_alone(small: Path, tmp_path: Path) -> None:
+    place = tmp_path / "models"
+    place.mkdir()
+    (place / "thesis.txt").touch()
+    for act in (lambda: import_folder(small, place), lambda: download(True, place), lambda: remove(place)):
+        with pytest.raises(InputError, match="empty it yourself"):
+            act()
+    assert [path.name for path in place.iterdir()] == ["thesis.txt"]
+
+
 def test_image_tower_with_text_embeddings_runs_without_the_text_tower(
     small: Path, torso: Volume, tmp_path: Path, own_cache: Path
 ) -> None:

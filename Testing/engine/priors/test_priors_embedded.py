@@ -152,6 +152,12 @@ def test_small_enough_and_its_card_is_beside_it() -> None:
     assert path.with_suffix(".md").is_file()
 
 
+def test_one_prior_does_not_move_the_network_of_another(chest: Volume) -> None:
+    one, other = (EmbeddedPrior(PAPER) for _ in range(2))
+    other.network.to("meta")
+    assert np.isfinite(one.probabilities(chest).p).all()
+
+
 def test_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prior.safetensors"
     path.write_bytes(b"x" * 100)

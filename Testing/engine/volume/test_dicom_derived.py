@@ -106,6 +106,11 @@ def test_only_the_chosen_slices_and_number(derived):
     assert [image.SourceImageSequence[0].ReferencedSOPInstanceUID for image in images] == wanted
 
 
+def test_orientations_that_differ_by_rounding_are_kept(derived):
+    _, _, images = derived(slices=range(2, 5), ImageOrientationPatient=lambda k: [1, k * 2e-5, 0, -k * 2e-5, 1, 0])
+    assert [image.ImageOrientationPatient[1] for image in images] == pytest.approx([4e-5, 6e-5, 8e-5])
+
+
 def test_each_slice_keeps_its_place_where_one_is_missing(derived):
     _, _, images = derived(keep=[0, 1, 3, 4])
     assert [float(image.ImagePositionPatient[2]) for image in images] == [100, 102.5, 107.5, 110]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -185,7 +186,7 @@ def test_localizers_captures_and_other_files_are_left_out(series):
     series(ct(1), name="scout{}.dcm", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     series(ct(1), name="dose{}.dcm", SOPClassUID=SecondaryCaptureImageStorage)
     (series.folder / "notes.txt").write_text("not DICOM")
-    (series.folder / "empty.dcm").touch()
+    (series.folder / "empty.txt").touch()
     (series.folder / "sub").mkdir()
     np.testing.assert_array_equal(read_volume(series.folder).hu, hu)
 
@@ -198,6 +199,7 @@ def test_the_longest_series_is_taken_and_the_others_are_named(series):
     (warning,) = volume.warnings
     assert "series 7 3 slices" in warning
     assert "LUNG" in warning
+    assert ".dcm" not in warning
     assert read_volume(series.folder, series=7).shape[0] == 3
     with pytest.raises(InputError, match="no CT series 9"):
         read_volume(series.folder, series=9)
@@ -286,6 +288,29 @@ def test_truncated(series, compressed, capfd):
     with pytest.raises(InputError, match=r"003\.dcm is damaged or truncated"):
         read_volume(series.folder)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [0, 140, 300, 700])
+def test_a_slice_that_ends_within_its_header_is_not_left_out(series, length):
+    series()
+    file = series.folder / "004.dcm"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(InputError, match="cut short"):
+        read_volume(series.folder)
+
+
+def test_a_slice_that_cannot_be_read_is_not_left_out(series, monkeypatch):
+    series()
+    opened = Path.open
+
+    def open_others(self, *args, **kwargs):
+        if self.name == "004.dcm":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", open_others)
+    with pytest.raises(InputError, match="Permission denied"):
+        read_volume(series.folder)
 
 
 @pytest.mark.parametrize(("good", "bad"), [(b"1.125", b"broad"), (b"-1024.5", b"unknown")])

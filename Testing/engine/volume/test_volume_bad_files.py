@@ -129,6 +129,15 @@ def test_damaged_nifti_header(tmp_path, suffix, place, value, dtype, capfd):
     refused(path, "damaged", capfd)
 
 
+def test_sheared_nifti_is_told_from_a_damaged_one(tmp_path, capfd):
+    path = write(tmp_path / "ct.nii", compress=False)
+    content = bytearray(path.read_bytes())
+    content[252:256] = struct.pack("<hh", 0, 1)  # no qform, a sform
+    content[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0.3, 0, 0, 0, 1, 0)
+    path.write_bytes(content)
+    refused(path, "sheared axes", capfd)
+
+
 def test_nifti_whose_offset_is_left_zero(tmp_path):
     path = write(tmp_path / "ct.nii", compress=False)
     content = bytearray(path.read_bytes())
