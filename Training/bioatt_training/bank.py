@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,3 +101,11 @@ class Bank:
     def indices(self, part: str) -> list[int]:
         """Slices of a part: train, validation or test."""
         return [index for index, one in enumerate(self.slices) if one.part == part]
+
+    def own_kernel_indices(self, part: str) -> list[int]:
+        """As `indices`, of a scan's slice the first noise alone: it has the scan's kernel, any other a random one."""
+        first: dict[object, int] = {}
+        for index in self.indices(part):
+            one, scan = self.slices[index], self.pair(index)[0]
+            first.setdefault(index if one.is_phantom else (one.patient, zlib.crc32(scan.tobytes())), index)
+        return list(first.values())

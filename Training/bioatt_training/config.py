@@ -20,6 +20,18 @@ Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
 LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
 
 
+LEAST = {
+    ("run", "seed"): 0,
+    ("run", "validate_every"): 1,
+    ("network", "filters"): 1,
+    ("optimiser", "margin"): 0,
+    ("optimiser", "bias_weight"): 0,
+    ("data", "batch"): 1,
+    ("data", "repeats"): 1,
+    ("data", "validation_patches"): 0,
+}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What a run is called, how it is kept and how it computes.
@@ -112,13 +124,14 @@ class DataConfig:
     validation_patches: taken evenly of what there is; 0: all (of a grid, or of whole slices cut into that grid).
     workers: processes beside each training process that prepare batches; no effect on what is in them.
 
-    Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the other
-    samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets are
-    noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
+    Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the
+    other samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets
+    are noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
     `prior_perturbation`). own_noise: the scan's, which is in input and target alike: kept, or removed too
-    (Noisier2Noise, see `simulate.targets`). insert_share, kernel_share: parts of the training patches that get small
-    things in the tissue, or another kernel (see `variation`). opposite_noise: patches of phantoms come in twos, which
-    differ in the sign of their noise (see `objectives.unbiased`); the batch must be even.
+    (Noisier2Noise, see `simulate.targets`), with the inserted noise that has the scan's own kernel alone.
+    insert_share, kernel_share: parts of the training patches that get small things in the tissue, or another kernel
+    (see `variation`). opposite_noise: patches of phantoms come in twos, which differ in the sign of their noise (see
+    `objectives.unbiased`); the batch must be even.
 
     Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
     often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
@@ -157,16 +170,25 @@ class Config:
         optimiser, data = self.optimiser, self.data
         if optimiser.steps and optimiser.epochs:
             raise InputError("[optimiser] has both steps and epochs: name one of them")
-        for table, key, least in (("run", "validate_every", 1), ("data", "batch", 1), ("data", "repeats", 1)):
+        for (table, key), least in LEAST.items():
             if getattr(getattr(self, table), key) < least:
                 raise InputError(f"[{table}] {key} must be {least} or more")
+        if optimiser.learning_rate <= 0:
+            raise InputError("[optimiser] learning_rate must be above 0")
         if data.opposite_noise and data.batch % 2:
             raise InputError("[data] opposite_noise brings patches in twos: make batch even")
-        if optimiser.loss == "unbiased" and (optimiser.teacher or not data.opposite_noise):
-            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true, and no teacher')
+        if optimiser.loss == "unbiased" and (optimiser.teacher or not (data.opposite_noise and data.phantom_share)):
+            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true, phantoms, and no teacher')
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")
+        if not 0 <= self.run.ema_decay < 1:
+            raise InputError("[run] ema_decay must lie between 0 and 1")
+        for key in ("own_noise", "insert_share", "kernel_share", "opposite_noise"):
+            if data.sampling != "random" and getattr(data, key) != getattr(DataConfig, key):
+                raise InputError(f'[data] {key} is for sampling = "random" alone: leave it out')
+        if data.sampling == "random" and not data.validation_patches:
+            raise InputError("[data] validation_patches must be 1 or more where places are drawn at random")
         if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
             raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]

@@ -150,6 +150,8 @@ class TrainingBatches(Sampler[list[int]]):
     def __init__(self, data: RunData, rank: int, processes: int) -> None:
         if data.config.batch % processes:
             raise InputError(f"[data] batch is {data.config.batch}: {processes} processes cannot share it evenly")
+        if data.config.opposite_noise and data.config.batch // processes % 2:
+            raise InputError(f"[data] opposite_noise brings patches in twos: make batch a multiple of {2 * processes}")
         self.data, self.rank, self.share, self.first = data, rank, data.config.batch // processes, 0
 
     def __iter__(self) -> Iterator[list[int]]:

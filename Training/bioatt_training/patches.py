@@ -33,7 +33,10 @@ class PatchDataset(Dataset):
     def __init__(self, bank: Bank, config: DataConfig, part: str, count: int, seed: int) -> None:
         self.bank, self.config, self.count, self.seed = bank, config, count, seed
         self.training = part == "train"
-        fitting = [i for i in bank.indices(part) if min(bank.slices[i].shape) >= config.patch]
+        known = bank.own_kernel_indices(part) if config.own_noise == "removed" else bank.indices(part)
+        fitting = [i for i in known if min(bank.slices[i].shape) >= config.patch]
+        if config.own_noise == "removed" and bank.header.get("target", "scan") != "scan":
+            raise InputError("[data] own_noise cannot be removed from softened targets: keep it, or use another bank")
         if not fitting:
             raise InputError(f"the bank has no {part} slices of {config.patch} px or more: use smaller patches")
         self.indices = np.array(fitting)

@@ -91,6 +91,22 @@ def test_a_target_without_own_noise_is_free_of_it_in_the_mean(folder):
     np.testing.assert_allclose(target.numpy()[tissue], (scan - (low - scan) / 3).numpy()[tissue], atol=1e-6)
 
 
+def test_own_noise_is_removed_with_noise_of_its_own_kernel_alone(folder):
+    """Of a slice's several noises the later ones have random kernels, and keep what they should take off."""
+    scans = np.fromfile(folder / "target.bin", np.int16).reshape(6, -1)
+    scans[1] = scans[0]
+    scans.tofile(folder / "target.bin")
+    assert list(dataset(folder).indices) == [0, 1, 2, 3, 5]
+    assert list(dataset(folder, own_noise="removed").indices) == [0, 2, 3, 5]
+
+
+def test_own_noise_stays_in_softened_targets(folder):
+    about = json.loads((folder / "bank.json").read_text())
+    (folder / "bank.json").write_text(json.dumps({**about, "target": "softened:B10"}))
+    with pytest.raises(InputError, match="cannot be removed"):
+        dataset(folder, own_noise="removed")
+
+
 def test_a_phantom_s_target_is_free_of_noise_already(folder):
     data = dataset(folder, phantom_share=1.0, own_noise="removed")
     _, target, p = data[0]

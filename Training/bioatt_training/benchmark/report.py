@@ -103,7 +103,8 @@ def _asked(results: Found, models: Sequence[str]) -> list[str]:
             gain = found["with peers"]["gain"][who]
             best = found["with peers"][f"best {PSNR}"]
             rows.append(_row(f"{who}: PSNR over {best} against {what}", f"≥ {wanted} dB", gain[PSNR], wanted))
-            rows.append(_row(f"{who}: SSIM over the best peer, {what}", "> 0", gain[SSIM], 0.0, digits=3))
+            alike = found["with peers"][f"best {SSIM}"]
+            rows.append(_row(f"{who}: SSIM over {alike}, {what}", "> 0", gain[SSIM], 0.0, digits=3))
             bias = gain["size of bias_hu soft tissue"]
             rows.append(
                 [

@@ -178,14 +178,18 @@ def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[st
 def _compared(
     rows: Mapping[str, Sequence[Row]], peers: Mapping[str, Sequence[Row]], few: Sequence[Case]
 ) -> dict[str, Any]:
-    """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer."""
+    """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer.
+
+    The best in PSNR is one of the peers as they are, and the gain over blended ones is told beside it; the best in SSIM
+    is one of all.
+    """
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
     table = _table({**same, **peers})
     plain = [name for name in peers if not name.endswith("blended")]
     found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
-    for metric in ("psnr_db", "ssim"):
-        found[f"best {metric}"] = max(plain, key=lambda name: table[name][metric]["mean"])
+    for metric, among in (("psnr_db", plain), ("ssim", peers)):
+        found[f"best {metric}"] = max(among, key=lambda name: table[name][metric]["mean"])
     best, best_ssim = peers[found["best psnr_db"]], peers[found["best ssim"]]
     for name, each in same.items():
         if name != Untouched.name:

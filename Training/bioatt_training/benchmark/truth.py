@@ -6,7 +6,6 @@ the phantoms' truth has no noise.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +69,13 @@ class Case:
 
 
 def patients(bank: Bank, part: str) -> dict[str, list[int]]:
-    """Slices of a bank's part by patient, without phantoms; of a slice's several noise realisations the first."""
-    found: dict[str, dict[int, int]] = {}
-    for index in bank.indices(part):
+    """Slices of a bank's part by patient, without phantoms, each with noise of its own kernel."""
+    found: dict[str, list[int]] = {}
+    for index in bank.own_kernel_indices(part):
         one = bank.slices[index]
         if not one.is_phantom:
-            found.setdefault(one.patient, {}).setdefault(zlib.crc32(bank.pair(index)[0].tobytes()), index)
-    return {patient: list(slices.values()) for patient, slices in sorted(found.items())}
+            found.setdefault(one.patient, []).append(index)
+    return dict(sorted(found.items()))
 
 
 def bank_case(bank: Bank, index: int, *, seen: bool = False) -> Case:
