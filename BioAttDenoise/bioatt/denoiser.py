@@ -22,6 +22,7 @@ from bioatt.metrics import noise_sd
 from bioatt.models import OFFSET_HU, SCALE_HU, TrainedModel, default_model, load_model
 from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
+from bioatt.priors.base import part_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
 from bioatt.run import Run, asking, out_of_memory, placed
 from bioatt.strength import DEFAULT_STRENGTH
@@ -145,6 +146,8 @@ class Denoiser:
             output = _denoise_slices(run, oriented.volume.hu, prior, strength, recorder, progress)
         inner = slice(wanted.start - around.start, wanted.stop - around.start)
         result = part.with_hu(oriented.undo(output)[inner])
+        if prior is not None and prior.spatial and not oriented.axial:
+            prior = _cut_out(prior, oriented.volume, canonical(part).volume)
         before, after = (noise_by_slice(one) for one in (part, result))
         warnings = [*volume.warnings, *run.warnings, *training_range_warnings(self.model, part, median(before))]
         return Result(
@@ -173,7 +176,8 @@ class Denoiser:
         """Prior of the slices of `oriented`, columns as the model's.
 
         Neighbours that smoothing along z needs are looked at too, so that a slice has the same prior alone as in its
-        volume. Of a coronal or sagittal stack the whole is looked at: a part of it holds no whole axial slice.
+        volume. Of a coronal or sagittal stack the whole is looked at: a part of it holds no whole axial slice. What a
+        spatial prior says beside the part is left out.
         """
         ids = oriented.volume.slice_ids
         if override is not None:
@@ -181,24 +185,27 @@ class Denoiser:
             return Prior(rows, self.model.descriptors, "override", ids)
         context = widened(wanted, CONTEXT_SLICES, volume.shape[0]) if oriented.axial else range(volume.shape[0])
         seen = oriented.volume if context == wanted else canonical(volume.part(context)).volume
-        prior = self._prior if isinstance(self._prior, Prior) else self._probabilities(seen, run, cancelled)
-        prior = prior.select(ids) if oriented.axial else replace(prior.select(seen.slice_ids), slice_ids=ids)
+        prior = self._prior if isinstance(self._prior, Prior) else self._probabilities(seen, volume, run, cancelled)
+        if oriented.axial:
+            prior = prior.select(ids)
+        else:
+            prior = replace(_cut_out(prior.select(seen.slice_ids), seen, oriented.volume), slice_ids=ids)
         return prior.aligned_to(self.model.descriptors)
 
-    def _probabilities(self, seen: Volume, run: Run, cancelled: Callable[[], bool] | None) -> Prior:
+    def _probabilities(self, seen: Volume, whole: Volume, run: Run, cancelled: Callable[[], bool] | None) -> Prior:
         """Ask the source; where its device runs out of memory, once more on the CPU."""
         source = self._prior
         assert not isinstance(source, Prior)
         if isinstance(source, str):
             source = build_prior(source, descriptors=self.descriptors, device=str(self.compute.device))
         try:
-            prior = source.probabilities(seen, cancelled=cancelled)
+            prior = part_prior(source, seen, whole, cancelled)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or not isinstance(self._prior, str) or self.compute.device.type == "cpu":
                 raise
             run.warnings.append("memory ran out for the prior: it was computed on the CPU")
             source = build_prior(self._prior, descriptors=self.descriptors, device="cpu")
-            prior = source.probabilities(seen, cancelled=cancelled)
+            prior = part_prior(source, seen, whole, cancelled)
         self._prior = source
         return prior
 
@@ -248,6 +255,15 @@ def _denoise_slice(
         inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
         p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)
         recorder.add(k, box, maps, p_inside, weight[box.slices] == 1)
+
+
+def _cut_out(prior: Prior, seen: Volume, part: Volume) -> Prior:
+    """What a prior of `seen` says of `part`, a box of the same axial slices; both canonical.
+
+    Its place comes from the geometry, since canonical axes may run against the stack's.
+    """
+    x, y = np.rint(np.linalg.inv(seen.ijk_to_lps) @ [*part.origin, 1])[:2].astype(int)
+    return prior.cropped(range(y, y + part.shape[1]), range(x, x + part.shape[2]))
 
 
 def noise_by_slice(volume: Volume) -> NDArray[np.float32]:

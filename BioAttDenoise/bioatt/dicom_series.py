@@ -121,15 +121,16 @@ def _header(path: Path) -> tuple[Path, Dataset] | None:
     # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
     if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
         return None
+    kind = None
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        if "Rows" in header and "SOPClassUID" in header:
+            return path, header
         kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     except OSError:
         raise
     except Exception:  # pydicom raises whatever a damaged header provokes
-        header, kind = Dataset(), None
-    if "Rows" in header and "SOPClassUID" in header:
-        return path, header
+        pass
     if start[128:] == b"DICM" and kind in (None, _CT_IMAGE, *_ENHANCED):
         raise InputError(_CUT_SHORT)
     return None

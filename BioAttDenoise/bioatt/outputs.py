@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,10 @@ def is_series(output: Path) -> bool:
     return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
-def check_result_output(volume: Volume, output: Path, series: bool | None = None) -> None:
-    """Raise InputError, before the long run, where `write_result` would refuse."""
+def check_result_output(volume: Volume, output: Path, series: bool | None = None, *, read: Iterable[Path] = ()) -> None:
+    """Raise InputError, before the long run, where `write_result` would refuse, or would replace a file of `read`."""
+    if _among(output, read):
+        raise InputError(f"{output.name} is a file that this command reads, and stays untouched: name another output")
     if is_series(output) if series is None else series:
         check_series_output(volume, output)
     else:
@@ -55,6 +58,10 @@ def check_file_place(path: Path, *forbidden: Path) -> None:
     """
     if path.is_dir():
         raise InputError(f"{path.name} is a folder: name a file")
-    if any(same_file(path, file) for other in forbidden for file in (other, *data_files(other))):
+    if _among(path, forbidden):
         raise InputError(f"{path.name} is already an input or output of this command: name another file")
     check_folder(path.absolute().parent)
+
+
+def _among(path: Path, files: Iterable[Path]) -> bool:
+    return any(same_file(path, file) for other in files for file in (other, *data_files(other)))

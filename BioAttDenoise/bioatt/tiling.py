@@ -92,7 +92,10 @@ def run(
     padded: the slice (H, W) after `pad`, standardised. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
+    Raises ValueError where a spatial p is not of the slice's size: pixels would get another place's weights.
     """
+    if p is not None and p.ndim == 3 and p.shape[-2:] != padded.shape[-2:]:
+        raise ValueError(f"p of {tuple(p.shape[-2:])} pixels for a slice of {tuple(padded.shape[-2:])}, both padded")
     block = network.block
     whole = box.aligned(block)
     output = padded.new_empty(

@@ -209,7 +209,8 @@ class Worker:
         if output is not None:
             from bioatt.outputs import check_result_output, write_result
 
-            check_result_output(volume, output, series)
+            named = [request.get(name) for name in ("model", "prior", "descriptors")]
+            check_result_output(volume, output, series, read=_named_files(named))
         slices, attention = request.get("slices"), request.get("attention")
         options: dict[str, Any] = {
             "strength": float(request.get("strength", DEFAULT_STRENGTH)),
@@ -319,13 +320,18 @@ class Worker:
             raise Cancelled("cancelled")
 
 
+def _named_files(options: list[Any]) -> list[Path]:
+    """The files that a request's options name."""
+    from bioatt.commands.denoise import files_named
+
+    return [file for option in options if isinstance(option, str) for file in files_named(option)]
+
+
 def _stamps(options: list[Any]) -> list[tuple[int, int]]:
     """(mtime in ns, bytes) of the files that options name: an edited file is another one."""
-    from bioatt.commands.denoise import files_named
     from bioatt.file_check import data_files
 
-    named = [file for option in options if isinstance(option, str) for file in files_named(option)]
-    found = [each.stat() for file in named for each in (file, *data_files(file)) if each.is_file()]
+    found = [each.stat() for file in _named_files(options) for each in (file, *data_files(file)) if each.is_file()]
     return [(state.st_mtime_ns, state.st_size) for state in found]
 
 

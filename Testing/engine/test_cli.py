@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,15 +205,52 @@ def test_wrong_options_are_refused_in_one_line(denoise, scan, tmp_path, options,
     assert not output.exists()
 
 
-def test_the_result_is_there_when_the_maps_cannot_be_written(denoise, scan, tmp_path, monkeypatch):
+def test_result_and_report_are_there_when_the_maps_cannot_be_written(denoise, scan, tmp_path, monkeypatch):
     from bioatt.commands import attention
 
     def full(*_):
         raise InputError("the disk is full")
 
     monkeypatch.setattr(attention, "write_maps", full)
-    assert denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "maps"))[0] == 2
+    options = ["--attention", str(tmp_path / "maps"), "--report", str(tmp_path / "report.json")]
+    assert denoise(scan, tmp_path / "out.nrrd", *options)[0] == 2
     assert (tmp_path / "out.nrrd").is_file()
+    assert (tmp_path / "report.json").is_file()
+
+
+@pytest.fixture
+def gapped(tmp_path):
+    """A DICOM series that lacks a slice."""
+    path = Path(__file__).with_name("volume") / "conftest.py"
+    specification = importlib.util.spec_from_file_location("series_writer", path)
+    writer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(writer)
+    writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
+    return tmp_path / "series"
+
+
+def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped, tmp_path, monkeypatch, capfd):
+    from bioatt.denoiser import Denoiser
+
+    monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
+    status, lines = denoise(gapped, tmp_path / "out", "--attention", str(tmp_path / "maps"))
+    assert (status, len(lines)) == (2, 1), lines
+    assert "attention maps (.nrrd) cannot hold" in lines[0]
+    assert main(["attention", str(gapped), str(tmp_path / "maps")]) == 2
+    assert "attention maps (.nrrd) cannot hold" in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["series", "tiny.safetensors"]
+
+
+def test_the_output_never_replaces_a_file_of_the_engine(denoise, scan, make_volume, tmp_path):
+    organs, other = tmp_path / "organs.nii.gz", tmp_path / "link.nii.gz"
+    write_volume(make_volume(slices=3).with_hu(np.full((3, 72, 80), 5)), organs)
+    other.symlink_to(organs)
+    before = organs.read_bytes()
+    for output in (organs, other):
+        status, lines = denoise(scan, output, "--prior", f"segmentation:{organs}")
+        assert (status, len(lines)) == (2, 1), lines
+        assert "is a file that this command reads" in lines[0]
+    assert organs.read_bytes() == before
 
 
 def test_maps_do_not_go_into_the_output(denoise, scan, tmp_path):

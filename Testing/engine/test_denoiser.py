@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bioatt import tiling
-from bioatt.attention import UNIFIED, AttentionRequest
+from bioatt.anatomy import load_descriptor_set
+from bioatt.attention import UNIFIED, AttentionRequest, viewed
 from bioatt.body import body_mask, body_weight
 from bioatt.denoiser import Denoiser
 from bioatt.errors import BioAttError, Cancelled, InputError
-from bioatt.priors import Prior
+from bioatt.priors import Prior, UniformPrior
+from bioatt.priors.segmentation import Segmentation, SegmentationPrior
 from bioatt.strength import DEFAULT_STRENGTH
-from bioatt.volume import canonical
+from bioatt.volume import Volume, canonical
 
 
 @pytest.fixture
@@ -195,8 +199,6 @@ def test_an_empty_table_is_left_alone(tiny, make_volume):
 
 
 def test_scans_unlike_the_training_are_warned_about(tiny, make_volume):
-    from dataclasses import replace
-
     from bioatt.volume import Acquisition
 
     odd = replace(make_volume(spacing=(2.0, 2.0, 3.0)), acquisition=Acquisition(kernel="B80", slice_thickness_mm=12.0))
@@ -246,6 +248,54 @@ def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume,
     np.testing.assert_allclose(
         denoiser.preview(coronal, 75, p=p).volume.hu, denoiser.preview(coronal, 75).volume.hu, atol=0.01
     )
+
+
+@pytest.fixture
+def masked(make_model):
+    """A denoiser whose prior is a label volume's organ masks, in the patient's space."""
+
+    def make(labels: Volume) -> Denoiser:
+        words = load_descriptor_set("paper17")
+        prior = SegmentationPrior(
+            Segmentation(labels, {1: "liver", 2: "spine"}), words, UniformPrior(words.descriptors)
+        )
+        return Denoiser(make_model(), prior=prior, device="cpu", precision="fp32")
+
+    return make
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)], ids=["coronal", "sagittal"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_organ_masks_stay_in_place_in_a_part_of_a_stack_that_is_not_axial(masked, make_volume, axes, sign):
+    """The network sees the part's pixels, the masks are laid on the whole stack's."""
+    axial = make_volume(slices=4, height=182, width=182, dtype=np.float32)
+    direction = np.eye(3)[:, [2 - axis for axis in axes[::-1]]] * [1, 1, sign]
+    stack = Volume(axial.hu.transpose(axes).copy(), spacing=(0.8, 3.0, 0.8), direction=direction)
+    labels = np.zeros(stack.shape, np.int16)
+    labels[60:78], labels[78:100] = 1, 2
+    denoiser = masked(replace(stack, hu=labels))
+    request = AttentionRequest(stages=("last",), descriptors=("liver",))
+    whole = denoiser.denoise(stack, attention=request)
+    part = denoiser.denoise(stack, slices=range(72, 80), attention=request)
+    np.testing.assert_allclose(part.volume.hu, whole.volume.hu[72:80], atol=1e-3)
+    for name in ("liver", UNIFIED):
+        maps = whole.attention["last", name].hu[72:80].astype(int)
+        np.testing.assert_allclose(part.attention["last", name].hu, maps, atol=1)
+    shares = [viewed(result.attention, "contribution", result.prior)["last", "liver"].hu for result in (whole, part)]
+    np.testing.assert_allclose(shares[1], shares[0][72:80], atol=0.005)
+    np.testing.assert_allclose(denoiser.preview(stack, 77).volume.hu[0], whole.volume.hu[77], atol=1e-3)
+
+
+def test_slices_beside_the_organ_masks_are_denoised_alone_as_in_their_volume(masked, make_volume):
+    volume = make_volume(slices=12)
+    labels = np.zeros((2, *volume.shape[1:]), np.int16)
+    labels[:, 20:40, 20:40] = 1
+    denoiser = masked(Volume(labels, spacing=volume.spacing))
+    whole = denoiser.denoise(volume).volume.hu
+    np.testing.assert_array_equal(denoiser.preview(volume, 11).volume.hu[0], whole[11])
+    elsewhere = masked(Volume(labels, spacing=volume.spacing, origin=(500.0, 0.0, 0.0)))
+    with pytest.raises(InputError, match="does not overlap the scan"):
+        elsewhere.preview(volume, 11)
 
 
 def test_two_denoisers_share_a_model_unharmed(make_model, make_volume):

@@ -65,6 +65,13 @@ def test_a_spatial_prior_is_tiled_with_its_slice(layout):
     torch.testing.assert_close(tiled(network, image, padded_p, box, 32), expected, rtol=0, atol=2e-5)
 
 
+def test_weights_of_other_pixels_are_refused():
+    image = np.zeros((70, 80), np.float32)
+    p = torch.from_numpy(tiling.pad(np.full((3, 90, 80), 1 / 3, np.float32), NETWORK))
+    with pytest.raises(ValueError, match="pixels"):
+        tiled(NETWORK, image, p, Box(0, 70, 0, 80), None)
+
+
 @pytest.mark.parametrize("layout", [*LAYOUTS])
 def test_recorded_maps_do_not_depend_on_tiles(layout):
     network = NETWORKS[layout]

@@ -134,6 +134,21 @@ def test_a_file_is_denoised_without_the_scene(pipe, tmp_path, change_hu):
     np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, hu - change_hu)
 
 
+def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
+    from bioatt.volume import Volume, write_volume
+
+    scan, organs = tmp_path / "in.nrrd", tmp_path / "organs.nrrd"
+    for path in (scan, organs):
+        write_volume(Volume(np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)), path)
+    before = organs.read_bytes()
+    places = {"volume": {"path": str(scan)}, "output": {"path": str(organs)}}
+    pipe.send(type="denoise", id=1, model="steady", prior=f"segmentation:{organs}", **places)
+    error, _ = pipe.answer(1)
+    assert (error["type"], error["kind"]) == ("error", "input")
+    assert "organs.nrrd is a file that this command reads" in error["message"]
+    assert organs.read_bytes() == before
+
+
 def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
     """12 unsigned bits from -1024 HU on: what the stand-in takes off is lost at the lower end."""
     path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.volume import read_volume
 
     tune_cpu()
-    check_maps_folder(Path(args.folder))
     volume = read_volume(args.input, series=args.series)
+    check_maps_folder(volume, Path(args.folder))
     denoiser = chosen_denoiser(args)
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),
@@ -68,14 +68,18 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {len(maps)} maps, {stored}")
 
 
-def check_maps_folder(folder: Path, output: Path | None = None) -> None:
-    """Raise InputError, before any work, where maps could not be written to `folder`, or it is the output itself."""
+def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None) -> None:
+    """Raise InputError, before any work, where a volume's maps could not be written to `folder`, or it is `output`."""
     from bioatt.errors import InputError
     from bioatt.files import check_folder, same_file
 
     if output is not None and same_file(folder, output):
         raise InputError(f"{folder.name} is the output itself: name another folder for the attention maps")
-
+    if not volume.even:
+        raise InputError(
+            "slices are missing or unevenly spaced, which attention maps (.nrrd) cannot hold: complete the series, "
+            "or make no maps"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a folder for the attention maps")
     check_folder(folder if folder.is_dir() else folder.absolute().parent)

@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
     slices = parse_slices(args.slices, volume)
-    check_result_output(volume, Path(args.output))
+    check_result_output(volume, Path(args.output), read=engine_files(args))
     if args.attention:
-        check_maps_folder(Path(args.attention), Path(args.output))
+        check_maps_folder(volume, Path(args.attention), Path(args.output))
     if args.report:
         check_file_place(Path(args.report), *volume.sources, Path(args.output), *engine_files(args))
     denoiser = chosen_denoiser(args)
@@ -110,10 +110,10 @@ def run(args: argparse.Namespace) -> None:
         "denoising",
     )
     warnings = (*result.warnings, *write_result(result, Path(args.output)))  # first: maps can be made again
-    if args.attention:
-        write_maps(result.attention, Path(args.attention))
     if args.report:
         write_report(result, Path(args.report), made_of)
+    if args.attention:
+        write_maps(result.attention, Path(args.attention))
     print_summary(result, args.output, warnings)
 
 

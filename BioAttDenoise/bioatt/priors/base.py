@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,12 @@ class Prior:
         p = self.p.take_columns(columns) if isinstance(self.p, SpatialRows) else normalised(self.p[:, columns])
         return replace(self, p=p, descriptors=names)
 
+    def cropped(self, y: range, x: range) -> Prior:
+        """The prior of these rows and columns of pixels; one that is not spatial is the same for all of them."""
+        if isinstance(self.p, SpatialRows):
+            return replace(self, p=self.p.cropped(y, x))
+        return replace(self, p=self.p[:, :, y.start : y.stop, x.start : x.stop]) if self.spatial else self
+
     def as_table(self) -> dict[str, Any]:
         """The JSON form that `FixedPrior` reads: descriptors, slices (identities) and probabilities by slice.
 
@@ -101,6 +107,24 @@ class AnatomicalPrior(Protocol):
         never on its place in a list. Raises Cancelled when `cancelled()` turns True.
         """
         ...
+
+
+@runtime_checkable
+class PlacedPrior(Protocol):
+    """An AnatomicalPrior of things that have a place: it may be beside a part of a scan, but not beside all of it."""
+
+    def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """As `AnatomicalPrior.probabilities` of a part of `whole`. Raises InputError where all lies beside `whole`."""
+        ...
+
+
+def part_prior(
+    source: AnatomicalPrior, part: Volume, whole: Volume, cancelled: Callable[[], bool] | None = None
+) -> Prior:
+    """The source's prior of `part` (canonical), which holds slices of `whole`. Raises what the source does."""
+    if isinstance(source, PlacedPrior):
+        return source.part_probabilities(part, whole, cancelled=cancelled)
+    return source.probabilities(part, cancelled=cancelled)
 
 
 def normalised(p: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,17 +61,53 @@ class SegmentationPrior:
         self.border_mm = border_mm
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See AnatomicalPrior. p is computed row by row when it is asked for."""
-        base = self.slice_prior.probabilities(volume, cancelled=cancelled).aligned_to(self.descriptors)
+        """See AnatomicalPrior; `part_probabilities` of the whole volume."""
+        return self.part_probabilities(volume, volume, cancelled=cancelled)
+
+    def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See PlacedPrior. p is computed row by row when it is asked for.
+
+        Raises InputError where slices of the scan or the segmentation are not evenly spaced, or no structure of a
+        descriptor lies on `whole`.
+        """
+        for what, volume in (("scan", whole), ("segmentation", self.labels)):
+            if not volume.even:
+                raise InputError(
+                    f"slices of the {what} are missing or unevenly spaced, so that organ masks have no sure place: "
+                    "complete the series, or use another prior"
+                )
+        if not self._overlaps(whole):
+            raise InputError(
+                "the segmentation does not overlap the scan: give the one made of this scan, saved with its geometry"
+            )
+        base = self.slice_prior.probabilities(part, cancelled=cancelled).aligned_to(self.descriptors)
         by_slice = np.asarray(base.p)
 
         def row(z: int) -> NDArray[np.float32]:
-            return self._row(volume, z, by_slice[z])
+            return self._row(part, z, by_slice[z])
 
-        count, high, wide = volume.shape
+        count, high, wide = part.shape
         depth = len(self.descriptors)
         rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide))
-        return Prior(rows, self.descriptors, f"segmentation over {base.source}", volume.slice_ids)
+        return Prior(rows, self.descriptors, f"segmentation over {base.source}", part.slice_ids)
+
+    @cached_property
+    def _extent(self) -> list[tuple[int, int]]:
+        """First and last index along i, j, k of the labels that belong to a descriptor; empty where there are none."""
+        known = np.isin(self.labels.hu, list(self.columns))
+        lines = [np.flatnonzero(known.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
+        return [(int(line[0]), int(line[-1])) for line in lines if line.size]
+
+    def _overlaps(self, volume: Volume) -> bool:
+        """Whether a label that belongs to a descriptor lies on a voxel. Only slices that can hold one are looked at."""
+        if not self._extent:
+            return False
+        edges = [(first - 0.5, last + 0.5) for first, last in self._extent]
+        corners = np.array([*itertools.product(*edges)])
+        to_volume = np.linalg.inv(volume.ijk_to_lps) @ self.labels.ijk_to_lps
+        heights = corners @ to_volume[2, :3] + to_volume[2, 3]
+        slices = range(max(int(heights.min()), 0), min(int(np.ceil(heights.max())) + 1, volume.shape[0]))
+        return any(np.isin(self._labels_on(volume, z), list(self.columns)).any() for z in slices)
 
     def _row(self, volume: Volume, z: int, base: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, H, W) of slice z: Σ masks + (1 − Σ masks) · base."""

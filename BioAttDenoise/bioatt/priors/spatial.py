@@ -15,7 +15,8 @@ class SpatialRows:
     """A (slices, N, H, W) float32 array whose rows are computed when asked for.
 
     compute(row) gives (N, H, W) for a row of the volume it was made from; `rows` are those rows in this array's order,
-    `columns` the descriptors kept of the `depth` that compute gives.
+    `columns` the descriptors kept of the `depth` that compute gives; `pixels` are (H, W) of this array, whose first
+    pixel is compute's at `corner` (y, x).
     """
 
     compute: Callable[[int], NDArray[np.float32]]
@@ -23,6 +24,7 @@ class SpatialRows:
     columns: tuple[int, ...]
     depth: int
     pixels: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
     ndim: int = 4
 
     @property
@@ -42,7 +44,8 @@ class SpatialRows:
             return replace(self, rows=self.rows[key])
         if isinstance(key, Sequence):
             return replace(self, rows=tuple(self.rows[one] for one in key))
-        p = self.compute(self.rows[int(key)])
+        (y, x), (high, wide) = self.corner, self.pixels
+        p = self.compute(self.rows[int(key)])[:, y : y + high, x : x + wide]
         if self.columns == tuple(range(self.depth)):
             return p
         kept = p[list(self.columns)]
@@ -55,6 +58,11 @@ class SpatialRows:
     def take_columns(self, columns: Sequence[int]) -> SpatialRows:
         """The same pixels with only these descriptors, scaled to sum to 1."""
         return replace(self, columns=tuple(self.columns[column] for column in columns))
+
+    def cropped(self, y: range, x: range) -> SpatialRows:
+        """The same slices' pixels of these rows and columns."""
+        corner = self.corner[0] + y.start, self.corner[1] + x.start
+        return replace(self, corner=corner, pixels=(len(y), len(x)))
 
     def slice_means(self) -> NDArray[np.float32]:
         """(slices, N): the mean over each slice's pixels."""

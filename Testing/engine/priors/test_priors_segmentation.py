@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,53 @@ def test_what_cannot_be_a_segmentation_is_refused(tmp_path: Path, torso: Volume,
     sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
     with pytest.raises(InputError, match="no label volume"):
         read_segmentation(tmp_path / "ct.nrrd")
+
+
+def test_slices_without_a_sure_place_get_no_masks(torso: Volume, labels: Volume) -> None:
+    uneven = replace(torso, even=False)
+    with pytest.raises(InputError, match="slices of the scan are missing"):
+        SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(uneven)
+    gaps = Segmentation(replace(labels, even=False), NAMES)
+    with pytest.raises(InputError, match="slices of the segmentation are missing"):
+        SegmentationPrior(gaps, PAPER, _slice_prior()).probabilities(torso)
+
+
+@pytest.mark.parametrize("kind", ["another place", "other slices", "empty", "unknown structures"])
+def test_a_segmentation_beside_the_scan_is_refused(torso: Volume, labels: Volume, kind: str) -> None:
+    elsewhere = {
+        "another place": replace(labels, origin=(1000.0, 0.0, 0.0)),
+        "other slices": replace(labels, origin=(0.0, 0.0, -30.0)),
+        "empty": replace(labels, hu=np.zeros_like(labels.hu)),
+        "unknown structures": replace(labels, hu=np.where(labels.hu > 0, 7, 0)),
+    }[kind]
+    prior = SegmentationPrior(Segmentation(elsewhere, NAMES), PAPER, _slice_prior())
+    with pytest.raises(InputError, match="the segmentation does not overlap the scan"):
+        prior.probabilities(torso)
+
+
+def test_a_segmentation_that_only_touches_the_scan_is_taken(torso: Volume, labels: Volume) -> None:
+    """Its uppermost labels, of slice 5, on the scan's lowest slice; head first it is the same place."""
+    touching = Segmentation(replace(labels, origin=(0.0, 0.0, -25.0)), NAMES)
+    head_first = Volume(torso.hu[::-1], torso.spacing, (0.0, 0.0, 40.0), np.diag([1.0, 1.0, -1.0]))
+    for scan, lowest in ((torso, 0), (head_first, 8)):
+        prior = SegmentationPrior(touching, PAPER, _slice_prior()).probabilities(scan)
+        assert prior.p[lowest][LIVER, 45, 35] > 0.999
+
+
+def test_a_part_of_the_scan_may_lie_beside_the_segmentation(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels.part(range(3, 6)), NAMES), PAPER, _slice_prior())
+    alone = prior.part_probabilities(torso.part(range(0, 2)), torso)
+    np.testing.assert_array_equal(alone.p[1], prior.probabilities(torso).p[1])
+    with pytest.raises(InputError, match="does not overlap"):
+        prior.probabilities(torso.part(range(0, 2)))
+
+
+def test_a_box_of_the_pixels_keeps_their_place(torso: Volume, labels: Volume) -> None:
+    prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(torso)
+    twice = prior.cropped(range(20, 90), range(10, 80)).cropped(range(5, 30), range(2, 60))
+    assert twice.p.shape == (9, 17, 25, 58)
+    np.testing.assert_array_equal(twice.p[4], prior.p[4][:, 25:50, 12:70])
+    stored = replace(prior, p=np.asarray(prior.p)).cropped(range(25, 50), range(12, 70))
+    np.testing.assert_array_equal(stored.p[4], twice.p[4])
+    by_slice = _slice_prior().probabilities(torso)
+    assert by_slice.cropped(range(1), range(1)) is by_slice
