@@ -35,7 +35,13 @@ class Panel:
 
 
 def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
-    """The comparison's views as panels, row by row as on screen. `attention` says which map is shown."""
+    """The comparison's views as panels, row by row as on screen. `attention` says which map is shown. ValueError where
+    a view shows another volume than its caption would tell.
+    """
+    if comparison.flickered:
+        comparison.flicker()
+    for name in comparison.layouts.views():
+        _check_volume(comparison, name)
     found = {name: _panel(name, view, comparison, attention) for name, view in comparison.layouts.views().items()}
     rows = [[found[name] for name in row if name in found] for row in ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION))]
     return [row for row in rows if row]
@@ -101,6 +107,16 @@ def view_image(view: Any) -> np.ndarray:
     columns, rows, _depth = image.GetDimensions()
     rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1]
     return (rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
+
+
+def _check_volume(comparison: Any, name: str) -> None:
+    expected, identity = comparison.volume(name), comparison.composite(name).GetBackgroundVolumeID()
+    if identity == expected.GetID():
+        return
+    shown = slicer.mrmlScene.GetNodeByID(identity) if identity else None
+    found = f"«{shown.GetName()}»" if shown is not None else _("no volume")
+    text = _("The view of «{expected}» shows {found}. Leave the comparison, enter it again, then save the figure.")
+    raise ValueError(text.format(expected=expected.GetName(), found=found))
 
 
 def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:

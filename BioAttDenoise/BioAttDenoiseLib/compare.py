@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from . import colour, slice_views
 from .layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
 from .reveal import Reveal
+from .windows import SameWindow, set_window
 
 PRESETS = {"soft": (400, 40), "lung": (1500, -600), "bone": (1800, 400), "brain": (80, 40), "liver": (150, 90)}
 """Window and level in HU."""
@@ -35,6 +36,7 @@ class Comparison:
         self.flickered = False
         self._stamp: tuple[int, ...] = ()
         self._observed: list[tuple[Any, int]] = []
+        self._window = SameWindow()
         self._timer = qt.QTimer()
         self._timer.setInterval(FLICKER_MS)
         self._timer.connect("timeout()", self.flicker)
@@ -81,9 +83,7 @@ class Comparison:
         """Window and level in HU, of input and output alike."""
         for node in (self.before, self.after):
             if node is not None and node.GetDisplayNode() is not None:
-                display = node.GetDisplayNode()
-                display.SetAutoWindowLevel(False)
-                display.SetWindowLevel(window, level)
+                set_window(node.GetDisplayNode(), window, level)
 
     def setRange(self, hu: float) -> None:
         """The difference's colors reach from −hu to +hu."""
@@ -116,6 +116,10 @@ class Comparison:
         else:
             self._still()
 
+    def volume(self, name: str) -> Any:
+        """The volume that belongs in a view of the comparison."""
+        return {OUTPUT: self.after, DIFFERENCE: self.difference}.get(name, self.before)
+
     def composite(self, name: str) -> Any:
         """The composite node of a view of the comparison, None where the layout does not have it."""
         view = self.layouts.views().get(name)
@@ -134,10 +138,10 @@ class Comparison:
             view.RotateToVolumePlane(self.before)
             composite = slice_views.composite_of(view)
             composite.SetSaveWithScene(False)
+            composite.SetDoPropagateVolumeSelection(False)  # else a volume that is loaded takes every view
             if name == DIFFERENCE:
                 self._make_difference()
-            shown = {OUTPUT: self.after, DIFFERENCE: self.difference}.get(name, self.before)
-            composite.SetBackgroundVolumeID(shown.GetID())
+            composite.SetBackgroundVolumeID(self.volume(name).GetID())
             if name != ATTENTION:
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
@@ -172,15 +176,9 @@ class Comparison:
 
     def _watch(self) -> None:
         """One window for both; an end when one of the volumes goes; a new difference when voxels change."""
-        for source, target in ((self.before, self.after), (self.after, self.before)):
-            if source is None or target is None or source is target:
-                continue
-            tag = source.GetDisplayNode().AddObserver(
-                vtk.vtkCommand.ModifiedEvent, lambda *_, s=source, t=target: _same_window(s, t)
-            )
-            self._observed.append((source.GetDisplayNode(), tag))
         if self.after is not None:
             _same_window(self.before, self.after)
+            self._window = SameWindow(self.before, self.after)
             for node in (self.before, self.after):
                 for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
                     self._observed.append((node, node.AddObserver(event, lambda *_: self._voxels_changed())))
@@ -209,6 +207,7 @@ class Comparison:
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
+        self._window.stop()
         node, self.difference = self.difference, None
         slice_views.remove(node)
         self.before = self.after = None
@@ -242,5 +241,4 @@ def _offset(before: Any, after: Any) -> tuple[float, float, float]:
 def _same_window(source: Any, target: Any) -> None:
     a, b = source.GetDisplayNode(), target.GetDisplayNode()
     if a is not None and b is not None and (a.GetWindow(), a.GetLevel()) != (b.GetWindow(), b.GetLevel()):
-        b.SetAutoWindowLevel(False)
-        b.SetWindowLevel(a.GetWindow(), a.GetLevel())
+        set_window(b, a.GetWindow(), a.GetLevel())

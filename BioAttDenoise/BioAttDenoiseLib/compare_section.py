@@ -132,7 +132,6 @@ class CompareSection(Section):
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetAutoWindowLevel(False)
                 node.GetDisplayNode().SetWindowLevel(*PRESETS[name])
-        self.comparison.reveal.update()
 
     # --- the structure alarm
 

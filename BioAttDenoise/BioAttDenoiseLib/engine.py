@@ -8,6 +8,7 @@ a message a clinician understands, and the next job starts a new one.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from .engine_process import EngineGoneError, EngineProcess
 
 CANCEL_PATIENCE_S = 0.7
 """How long a cancelled job may take to end by itself before the process is ended by force."""
+
+LAUNCHER_WORDS = "exit abnormally"
+"""What PythonSlicer, a launcher, says last when the interpreter was killed; it then exits with 1. A crash of the
+interpreter reads the same.
+"""
 
 HINTS = {
     "memory": "The computer ran out of memory. Close other programs, denoise fewer slices, or choose a smaller tile "
@@ -195,12 +201,13 @@ class Engine:
 
     def _gone(self, exit_code: int | None) -> None:
         job = self.job
+        killed = _was_killed(exit_code, list(self.process.log) if self.process is not None else [])
         self._drop_process()
         if job is None:
             return
         if job.cancelled_at is not None:
             self._finish(job, job.on_cancelled)
-        elif exit_code in (-9, 137):
+        elif killed:
             text = "The denoising process was ended by the system, most likely because memory ran out."
             self._finish(
                 job, lambda: job.on_error(EngineError("memory", f"{text}\n{HINTS['memory']} Your scene is unchanged."))
@@ -221,3 +228,10 @@ class Engine:
             else:
                 self.process.discard()
             self.process = None
+
+
+def _was_killed(exit_code: int | None, log: list[str]) -> bool:
+    """Whether the system ended the process by force, which it does where memory runs out."""
+    if exit_code in (-9, 137):
+        return True
+    return os.name != "nt" and exit_code == 1 and any(LAUNCHER_WORDS in line for line in log[-5:])

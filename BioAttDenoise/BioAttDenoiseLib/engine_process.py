@@ -140,7 +140,8 @@ class EngineProcess:
             for pid in {self._process.pid, self.pid} - {None}:
                 subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
         else:
-            with contextlib.suppress(ProcessLookupError):
+            # macOS answers «not permitted» for a group whose processes have all ended
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self.discard()
 

@@ -19,6 +19,7 @@ from . import regions, slice_views, volumes
 from .engine import EngineError
 from .engine_process import EngineProcess
 from .options import DenoiseOptions
+from .windows import SameWindow
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Shown:
     after: np.ndarray
     node: Any
     layers: list[tuple[Any, str | None, float]]
+    window: SameWindow
 
 
 class Preview:
@@ -106,6 +108,7 @@ class Preview:
         shown, self.shown = self.shown, None
         if shown is None:
             return
+        shown.window.stop()
         for composite, foreground, opacity in shown.layers:
             if slicer.mrmlScene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == shown.node.GetID():
                 composite.SetForegroundVolumeID(foreground)
@@ -127,10 +130,12 @@ class Preview:
         node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
         if source.GetDisplayNode() is not None:
             volumes.copy_look(source.GetDisplayNode(), node.GetDisplayNode())
-        self.shown = Shown(source, region.start, before, after, node, [])
-        self._blend()
         outputs = slice_views.outputs_of(source)
-        for _view, composite in slice_views.showing(*outputs) or slice_views.showing(source):
+        views = slice_views.showing(*outputs) or slice_views.showing(source)
+        covered = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID()) for _view, composite in views]
+        self.shown = Shown(source, region.start, before, after, node, [], SameWindow(node, source, *covered))
+        self._blend()
+        for _view, composite in views:
             self.shown.layers.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
             composite.SetForegroundVolumeID(node.GetID())
             composite.SetForegroundOpacity(1.0)

@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from . import regions, slice_views, volumes
+from .windows import SameWindow
 
 HIDDEN = -32768.0
 """Value of the voxels that are not revealed; the display's threshold leaves them out."""
@@ -23,6 +24,7 @@ class Reveal:
         self.radius_mm = 30.0
         self._centre: np.ndarray | None = None
         self._state: tuple[Any, Any, Any, Any] | None = None
+        self._window = SameWindow()
         self._scrolling: slice_views.Scrolling | None = None
         self._crosshair: tuple[Any, int] | None = None
 
@@ -40,6 +42,7 @@ class Reveal:
         display = self.node.GetDisplayNode()
         display.SetApplyThreshold(True)
         display.SetThreshold(HIDDEN / 8, 1e6)
+        self._window = SameWindow(before, self.node)
         composite.SetForegroundVolumeID(self.node.GetID())
         composite.SetForegroundOpacity(1.0)
         self._scrolling = slice_views.Scrolling(self.update)
@@ -63,12 +66,10 @@ class Reveal:
         self.update()
 
     def update(self) -> None:
-        """Show the slice that is on screen, in the window that the volume has."""
+        """Show the slice that is on screen."""
         if self._state is None:
             return
         before, after, view, _composite = self._state
-        display = before.GetDisplayNode()
-        self.node.GetDisplayNode().SetWindowLevel(display.GetWindow(), display.GetLevel())
         matrix = volumes.ijk_to_ras(before)
         axis = regions.axial_axis(matrix)
         index = slice_views.slice_index(view, before)
@@ -88,6 +89,7 @@ class Reveal:
         """Take the output out of the view."""
         if self._scrolling is not None:
             self._scrolling.stop()
+        self._window.stop()
         if self._crosshair is not None:
             self._crosshair[0].RemoveObserver(self._crosshair[1])
         state, self._state, self._scrolling, self._crosshair = self._state, None, None, None

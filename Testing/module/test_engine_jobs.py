@@ -22,13 +22,14 @@ class Recorder:
 
     def __init__(self, temporary: Path) -> None:
         self.temporary = temporary
+        self.python = sys.executable
         self.started: list[EngineProcess] = []
         self.outcomes: list = []
         self.progress: list = []
         self.engine = Engine(self.make)
 
     def make(self) -> EngineProcess:
-        process = EngineProcess(sys.executable, script=STAND_IN, temporary=str(self.temporary))
+        process = EngineProcess(self.python, script=STAND_IN, temporary=str(self.temporary))
         self.started.append(process)
         return process
 
@@ -99,6 +100,58 @@ def test_a_failure_reads_well_and_the_next_job_works(recorder, behaviour, kind, 
     assert recorder.outcome()["type"] == "result"
 
 
+@pytest.fixture
+def launcher(tmp_path):
+    """What PythonSlicer is: a program that starts the interpreter and, when that ends by a signal, exits with 1."""
+    file = tmp_path / "launcher"
+    file.write_text(
+        f'#!/bin/sh\nexec 3<&0\n"{sys.executable}" "$@" <&3 &\nwait $!\ncode=$?\n[ $code -lt 128 ] && exit $code\n'
+        'echo "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem." >&2\nexit 1\n'
+    )
+    file.chmod(0o755)
+    return str(file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "words"),
+    [("killed", "memory", "memory ran out"), ("crash", "crash", "press Denoise to try again")],
+)
+def test_behind_the_launcher_too_a_process_that_the_system_killed_is_known(recorder, launcher, behaviour, kind, words):
+    recorder.python = launcher
+    recorder.denoise(behaviour)
+    error = recorder.outcome()
+    assert error.kind == kind
+    assert words in str(error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_process_that_exits_with_1_by_itself_was_not_killed(recorder, tmp_path):
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\necho 'no module named numpy' >&2\nexit 1\n")
+    worker.chmod(0o755)
+    recorder.python = str(worker)
+    recorder.denoise("steady")
+    assert recorder.outcome().kind == "crash"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups")
+def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkeypatch):
+    """As macOS answers for a group of processes that wait to be collected."""
+    end_group = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        end_group(group, number)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    recorder.denoise("stubborn", slices=200)
+    recorder.wait(lambda: recorder.progress)
+    recorder.engine.cancel()
+    assert recorder.outcome() == "cancelled"
+    recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
+
+
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
 def test_cancel_takes_less_than_a_second(recorder, behaviour):
     recorder.denoise(behaviour, slices=200)
@@ -162,12 +215,9 @@ def test_stop_leaves_nothing_behind(recorder, tmp_path, alive):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="process groups")
-def test_the_whole_tree_is_ended(tmp_path, alive):
+def test_the_whole_tree_is_ended(tmp_path, alive, launcher):
     """PythonSlicer is a launcher: the interpreter is its child, and must not outlive it."""
-    launcher = tmp_path / "launcher"
-    launcher.write_text(f'#!/bin/sh\nexec 3<&0\n"{sys.executable}" "$@" <&3 &\nwait\n')
-    launcher.chmod(0o755)
-    process = EngineProcess(str(launcher), script=STAND_IN, temporary=str(tmp_path))
+    process = EngineProcess(launcher, script=STAND_IN, temporary=str(tmp_path))
     deadline = time.monotonic() + 20
     while process.pid is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -29,6 +29,21 @@ def pair(slicer, make_ct):
 
 
 @pytest.fixture
+def drag(slicer):
+    """drag(slice widget, window, level) sets the window as Slicer's mouse tool does with the mouse in mid view."""
+
+    def set_window(widget, window, level):
+        logic = widget.sliceLogic()
+        place = [widget.mrmlSliceNode().GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+        if logic.GetEditableLayerAtWorldPosition(place) == logic.LayerForeground:
+            logic.SetForegroundWindowLevel(window, level)
+        else:
+            logic.SetBackgroundWindowLevel(window, level)
+
+    return set_window
+
+
+@pytest.fixture
 def maps(slicer, pair):
     """Attention maps of the pair at stage "last": lungs (0.1, in a square 0.9), liver (0.2) and the unified map."""
     from BioAttDenoiseLib import regions, volumes

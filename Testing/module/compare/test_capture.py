@@ -41,6 +41,24 @@ def test_the_panels_hold_the_views(slicer, figure):
     assert "slice 5" in panel.caption
 
 
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_view_that_shows_something_else_is_not_captioned(slicer, figure, make_ct, loaded):
+    capture, comparison = figure
+    found = make_ct(name="another") if loaded else None
+    comparison.composite("BioAttOutput").SetBackgroundVolumeID(found and found.GetID())
+    with pytest.raises(ValueError, match="view of «CT denoised» shows " + ("«another»" if loaded else "no volume")):
+        capture.panels(comparison)
+
+
+def test_a_figure_saved_while_it_flickers_shows_each_in_its_own_view(slicer, figure):
+    capture, comparison = figure
+    expected = capture.panels(comparison)[0][1]
+    comparison.flicker()
+    found = capture.panels(comparison)[0][1]
+    assert found.caption == expected.caption
+    np.testing.assert_array_equal(found.image, expected.image)
+
+
 def test_the_scale_bar_has_its_length(figure):
     capture, _comparison = figure
     black = np.zeros((400, 800, 3), np.uint8)

@@ -77,6 +77,46 @@ def test_the_window_is_one(slicer, pair, comparison):
     assert displays[0].GetWindow() == 80
 
 
+def test_a_window_dragged_over_one_of_them_goes_for_both_that_slicer_windowed_by_itself(slicer, pair, comparison):
+    comparison.start(*pair)
+    displays = [node.GetDisplayNode() for node in pair]
+    for dragged in (0, 1):
+        displays[1 - dragged].SetAutoWindowLevel(True)
+        displays[dragged].SetWindowLevel(80 + dragged, 40)
+        assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(80 + dragged, 40)] * 2
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_window_dragged_over_swipe_or_spyglass_goes_for_both_halves(slicer, pair, comparison, drag, follow):
+    comparison.start(*pair, "single")
+    widget = view(slicer, "BioAttInput")
+    comparison.reveal.start(*pair, widget.mrmlSliceNode(), follow=follow)
+    displays = [node.GetDisplayNode() for node in (*pair, comparison.reveal.node)]
+    drag(widget, 80, 40)
+    assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(80, 40)] * 3
+    comparison.reveal.update()
+    comparison.setWindow(1500, -600)
+    assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(1500, -600)] * 3
+    drag(widget, 400, 50)
+    comparison.reveal.clear()
+    assert [(d.GetWindow(), d.GetLevel()) for d in displays[:2]] == [(400, 50)] * 2
+
+
+def test_a_volume_loaded_meanwhile_stays_out_of_the_comparison(slicer, pair, make_ct, comparison):
+    comparison.start(*pair, "grid")
+    names = ("BioAttInput", "BioAttOutput", "BioAttDifference", "BioAttAttention")
+    composites = [view(slicer, name).mrmlSliceCompositeNode() for name in names]
+    shown = [composite.GetBackgroundVolumeID() for composite in composites]
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    loaded = make_ct(name="another")
+    selection.SetActiveVolumeID(loaded.GetID())
+    slicer.app.applicationLogic().PropagateVolumeSelection()  # as Slicer does with what it loads
+    assert [composite.GetBackgroundVolumeID() for composite in composites] == shown
+    assert view(slicer, "Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() == loaded.GetID()
+    comparison.leave()
+    assert view(slicer, "Red").mrmlSliceCompositeNode().GetDoPropagateVolumeSelection()
+
+
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_the_difference_is_exact(slicer, make_ct, comparison, dtype):
     from BioAttDenoiseLib import volumes

@@ -39,6 +39,34 @@ def test_denoising_again_keeps_the_comparison(story, views):
     assert shown == [story.parameters.inputVolume.GetID(), story.parameters.outputVolume.GetID()]
 
 
+def test_a_figure_with_another_volume_in_its_views_is_refused_in_words(story, make_ct, tmp_path):
+    section = story.sections["CompareSection"]
+    story.click(section.ui.sideBySideButton)
+    section.comparison.composite("BioAttInput").SetBackgroundVolumeID(make_ct(name="another").GetID())
+    section.writeFigure(str(tmp_path / "figure.png"))
+    assert "The view of «CT» shows «another»" in story.status
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("denoised", [True, False])
+def test_a_window_dragged_over_the_preview_stays_when_it_goes(slicer, story, views, drag, denoised):
+    source, output = story.parameters.inputVolume, story.parameters.outputVolume
+    if not denoised:
+        slicer.mrmlScene.RemoveNode(output)
+        slicer.util.setSliceViewerLayers(background=source, fit=True)
+    story.click(story.ui.previewButton)
+    story.wait_idle()
+    seen = story.panel.live.preview.shown.node.GetDisplayNode()
+    under = (output if denoised else source).GetDisplayNode()
+    under.SetWindowLevel(1500, -600)
+    assert (seen.GetWindow(), seen.GetLevel()) == (1500, -600)
+    drag(views.sliceWidget("Red"), 80, 40)
+    assert (seen.GetWindow(), seen.GetLevel()) == (80, 40), "the tool takes the preview"
+    story.click(story.ui.previewButton)
+    assert (under.GetWindow(), under.GetLevel()) == (80, 40)
+    assert (source.GetDisplayNode().GetWindow(), source.GetDisplayNode().GetLevel()) == (80, 40)
+
+
 def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, views):
     make_ct()
     section = make_driver().panel.sections[0]
