@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 
 from bioatt.errors import InputError
@@ -40,8 +41,10 @@ class Compute:
 def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
     """Resolve `auto | cpu | cuda | cuda:N | mps` and `auto | fp32 | bf16 | fp16`.
 
-    Raises InputError for a device that this machine lacks, or an unknown name.
+    Raises InputError for a device that this machine lacks, an unknown name, or a torch that cannot exchange arrays with
+    the NumPy installed.
     """
+    _check_numpy()
     chosen = _device(device)
     if precision == "auto":
         return Compute(chosen, _fast_dtype(chosen))
@@ -50,6 +53,16 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
     except KeyError:
         raise InputError(f"unknown precision {precision!r}: use auto, fp32, bf16 or fp16") from None
     return Compute(chosen, dtype)
+
+
+def _check_numpy() -> None:
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError:
+        raise InputError(
+            f"torch {torch.__version__} cannot work with NumPy {np.__version__}: install torch 2.3 or newer "
+            "(there is none for Intel Macs), or NumPy 1"
+        ) from None
 
 
 def _device(name: str) -> torch.device:

@@ -31,6 +31,17 @@ def test_devices_that_are_not_there_are_refused(name):
         devices.choose(name)
 
 
+def test_a_torch_of_another_numpy_is_told_in_one_line(monkeypatch):
+    """As torch 2.2, the last one for Intel Macs, answers beside NumPy 2."""
+
+    def unavailable(self):
+        raise RuntimeError("Numpy is not available")
+
+    monkeypatch.setattr(torch.Tensor, "numpy", unavailable)
+    with pytest.raises(InputError, match="cannot work with NumPy"):
+        devices.choose("cpu")
+
+
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="fp32"):
         devices.choose("cpu", "int8")
