@@ -11,7 +11,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import catalogue
-from .engine import EngineError
 from .section import Section
 from .settings import models_folder, set_models_folder
 
@@ -71,12 +70,7 @@ class AdvancedSection(Section):
             "folder from another computer and press Import.\n\nDownload it now?"
         ).format(size=BIOMEDCLIP_SIZE, source=BIOMEDCLIP_SOURCE)
         if slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: download")):
-            self.panel.readiness.ensure(
-                catalogue.BIOMEDCLIP,
-                lambda: self._manage("download", _("Downloading BiomedCLIP…")),
-                self._failed,
-                install=True,
-            )
+            self._manage("download", _("Downloading BiomedCLIP…"), prior=catalogue.BIOMEDCLIP)
 
     def onImport(self) -> None:
         """A model file is copied; for BiomedCLIP a folder is taken in by the engine."""
@@ -124,8 +118,8 @@ class AdvancedSection(Section):
 
     def onCheck(self) -> None:
         """Look again at what is installed and say it in the log."""
-        if self.panel.logic.engine.busy:
-            self.panel.showStatus(_("Wait until the denoising has ended."))
+        if self.panel.logic.engine.busy or not self.panel.idle:
+            self.panel.showStatus(_("Wait until what runs now has ended."))
             return
         self.panel.readiness.forget()
         self.panel.logic.shutdown()
@@ -152,24 +146,18 @@ class AdvancedSection(Section):
         version = getattr(slicer.app, "applicationVersion", "")
         return "\n".join([f"Slicer {version}, {self.panel.logic.python}", *packages, *devices])
 
-    def _manage(self, action: str, text: str, **fields: Any) -> None:
-        def done(reply: dict[str, Any]) -> None:
+    def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
+        """prior: a source of anatomy whose packages the action needs."""
+        fields = {"action": action, "name": catalogue.BIOMEDCLIP, **fields}
+
+        def done() -> str:
             self.panel.refreshChoices()
             self.refresh()
-            self.panel.showStatus(_("Done."))
+            return _("Done.")
 
-        try:
-            self.panel.logic.request(
-                "models",
-                {"action": action, "name": catalogue.BIOMEDCLIP, **fields},
-                on_result=done,
-                on_error=self._failed,
-                on_cancelled=lambda: self.panel.showStatus(_("Cancelled.")),
-            )
-        except EngineError as error:
-            self._failed(error)
-            return
-        self.panel.showStatus(text)
+        self.panel.manage(
+            lambda **callbacks: self.panel.logic.request("models", fields, **callbacks), text, done, prior
+        )
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
@@ -180,7 +168,7 @@ class AdvancedSection(Section):
     def _showManaged(self) -> None:
         biomedclip = self._current() == catalogue.BIOMEDCLIP
         here = catalogue.biomedclip_present() if biomedclip else True
-        idle = not self.panel.logic.engine.busy
+        idle = self.panel.idle and not self.panel.logic.engine.busy
         self.ui.manageStateLabel.text = _("On this computer.") if here else _("Not on this computer.")
         self.ui.downloadButton.enabled = idle and biomedclip and not here
         self.ui.importButton.enabled = idle

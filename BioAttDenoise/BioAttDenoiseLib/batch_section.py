@@ -27,7 +27,7 @@ class BatchSection(Section):
         self.update()
 
     def update(self) -> None:
-        idle = self.panel.parameters is not None and self.panel.state.value == "idle"
+        idle = self.panel.parameters is not None and self.panel.idle
         ui = self.ui
         ui.allVolumesButton.enabled = idle
         lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)

@@ -1,5 +1,5 @@
-"""The models that the panel offers: those that ship, those the user imported, and whether BiomedCLIP is here. Reads
-JSON, no weights.
+"""The models and sources of anatomy that the panel offers: those that ship, those the user imported, and whether
+BiomedCLIP is here. Reads JSON, no weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,17 @@ from .settings import models_folder
 
 SUFFIX = ".safetensors"
 BIOMEDCLIP = "biomedclip"
+PRIORS = (
+    ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
+    (
+        BIOMEDCLIP,
+        "BiomedCLIP",
+        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced.",
+    ),
+    ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
+    ("random", "Random", "A random guess: a control for experiments."),
+)
+"""Sources of anatomy: value, name, and what it is."""
 
 
 @dataclass(frozen=True)

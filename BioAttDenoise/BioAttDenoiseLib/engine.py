@@ -36,6 +36,13 @@ HINTS = {
     "Advanced.",
 }
 
+BUSY = {
+    "denoise": "A denoising is already running. Wait for it, or press Cancel.",
+    "preview": "A preview is being computed. Wait a moment.",
+    "models": "Files of a model are being fetched or removed. Wait for it, or press Cancel.",
+}
+"""Why the next job cannot begin, by the kind of the one that runs."""
+
 
 class EngineError(Exception):
     """A job that failed. kind: input, memory, disk, install, crash, engine, internal, protocol; str() is the message
@@ -108,7 +115,7 @@ class Engine:
         Raises EngineError where a job is under way or the process cannot be started.
         """
         if self.job is not None:
-            raise EngineError("input", "A denoising is already running. Wait for it, or press Cancel.")
+            raise EngineError("input", BUSY.get(self.job.kind, "The engine is still starting. Wait a moment."))
         self._ensure_process()
         job = Job(kind, dict(fields or {}), on_result, on_error, on_cancelled, on_progress, prepare)
         self.job = job

@@ -7,7 +7,11 @@ torch into Slicer and fails on a half-installed one.
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import shutil
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,8 @@ BIOMEDCLIP = "biomedclip"
 
 
 def torch_requirement(system: str | None = None, machine: str | None = None) -> str:
-    """Versions of torch that work here. Windows: 2.13 has paths that Windows cannot write. Intel Macs: 2.2 is the last
-    one.
+    """Versions of torch that can be installed here. Windows: 2.13 has paths that Windows cannot write. Intel Macs: 2.2
+    is the last one.
     """
     system, machine = system or platform.system(), machine or platform.machine()
     if system == "Windows":
@@ -32,15 +36,17 @@ def torch_requirement(system: str | None = None, machine: str | None = None) -> 
 
 
 def requirements(resources: Path, prior: str) -> list[str]:
-    """Requirements for a prior's source: torch first."""
+    """Requirements for a prior's source: torch first, of which a newer one that another extension brought is good
+    too.
+    """
     files = ["requirements.txt"] + (["requirements-biomedclip.txt"] if prior.startswith(BIOMEDCLIP) else [])
     lines = [line for name in files for line in _lines(resources / name)]
-    return [f"torch{torch_requirement()}", *lines]
+    return [f"torch{torch_requirement().split(',')[0]}", *lines]
 
 
 def install(packages: list[dict[str, Any]], python: str) -> bool:
-    """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether something
-    was installed.
+    """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether Slicer
+    restarts now.
 
     Raises EngineError where the user declines, in testing mode, or when the installation fails (with instructions for
     an offline computer).
@@ -59,23 +65,19 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
     try:
         if torch is not None:
             _install_torch(torch)
-        rest = [package["requirement"] for package in wanted if package["name"] != "torch"]
-        if rest:
-            _install_rest(rest)
+        _install_rest([package for package in wanted if package["name"] != "torch"])
     except EngineError:
         raise
     except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
         raise EngineError(
             "install", _("The installation failed: {error}").format(error=error) + "\n\n" + offline(wanted, python)
         ) from None
-    if torch is not None:
-        _offer_restart()
-    return True
+    return torch is not None and _restart()
 
 
 def offline(packages: list[dict[str, Any]], python: str) -> str:
     """How to install on a computer without internet, with the exact commands."""
-    wanted = " ".join(f'"{package["requirement"]}"' for package in packages)
+    wanted = " ".join(f'"{_to_install(package)}"' for package in packages)
     version = ".".join(platform.python_version_tuple()[:2])
     return _(
         "Without internet on this computer:\n"
@@ -92,9 +94,13 @@ def _agreed(packages: list[dict[str, Any]]) -> bool:
         "BioAttDenoise needs Python packages that are not installed yet{size}.\n\nInstall them into Slicer now?"
     ).format(size=size)
     details = "\n".join(
-        f"{p['requirement']}: {p['state']}{' (' + p['version'] + ')' if p['version'] else ''}" for p in packages
+        f"{_to_install(p)}: {p['state']}{' (' + p['version'] + ')' if p['version'] else ''}" for p in packages
     )
     return slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: install packages"), detailedText=details)
+
+
+def _to_install(package: dict[str, Any]) -> str:
+    return f"torch{torch_requirement()}" if package["name"] == "torch" else package["requirement"]
 
 
 def _install_torch(package: dict[str, Any]) -> None:
@@ -109,11 +115,19 @@ def _install_torch(package: dict[str, Any]) -> None:
             ),
         ) from None
     if package["state"] == "broken":  # pip takes a half-installed package for installed and never repairs it
-        slicer.util.pip_uninstall("torch")
+        _remove_leftovers("torch")
+        with contextlib.suppress(Exception):  # where nothing is left that pip could remove
+            slicer.util.pip_uninstall("torch")
     PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=torch_requirement())
 
 
-def _install_rest(wanted: list[str]) -> None:
+def _install_rest(packages: list[dict[str, Any]]) -> None:
+    broken = [package for package in packages if package["state"] == "broken"]
+    wanted = [package["requirement"] for package in packages if package["state"] != "broken"]
+    for package in broken:
+        _install_with_dependencies(package["requirement"], "--force-reinstall")
+    if not wanted:
+        return
     try:
         from slicer import packaging
     except ImportError:  # Slicer 5.10
@@ -125,34 +139,56 @@ def _install_rest(wanted: list[str]) -> None:
     )
 
 
-def _install_with_dependencies(requirement: str) -> None:
-    """Slicer 5.10 cannot leave packages out: install without dependencies, then those that are missing and not bundled
-    in the same way.
-    """
-    from importlib import metadata
+def _remove_leftovers(name: str) -> None:
+    """Take away a package's metadata without record or version: pip stops at them whatever it is asked to do."""
+    from packaging.utils import canonicalize_name
 
+    folders = [folder for entry in sys.path for folder in Path(entry).glob("*.dist-info")]
+    for folder in folders:
+        if canonicalize_name(folder.name.split("-")[0]) == canonicalize_name(name) and not _pip_can_remove(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pip_can_remove(folder: Path) -> bool:
+    try:
+        lines = (folder / "METADATA").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return (folder / "RECORD").is_file() and any(line.startswith("Version:") for line in lines)
+
+
+def _install_with_dependencies(requirement: str, *options: str) -> None:
+    """Without those that are bundled, which Slicer 5.10 cannot leave out: the package without dependencies, then those
+    that are missing in the same way.
+    """
     from packaging.requirements import Requirement
 
-    slicer.util.pip_install(["--no-deps", requirement])
-    for line in metadata.requires(Requirement(requirement).name) or []:
+    name = Requirement(requirement).name
+    _remove_leftovers(name)
+    slicer.util.pip_install(["--no-deps", *options, requirement])
+    for line in metadata.requires(name) or []:
         needed = Requirement(line)
         if needed.name in BUNDLED or (needed.marker is not None and not needed.marker.evaluate({"extra": ""})):
             continue
         try:
-            satisfied = needed.specifier.contains(metadata.version(needed.name), prereleases=True)
-        except metadata.PackageNotFoundError:
-            satisfied = False
-        if not satisfied:
+            version = metadata.version(needed.name)
+        except (metadata.PackageNotFoundError, KeyError):  # KeyError: metadata without a version
+            version = None
+        if version is None or not needed.specifier.contains(version, prereleases=True):
             _install_with_dependencies(f"{needed.name}{needed.specifier}")
 
 
-def _offer_restart() -> None:
+def _restart() -> bool:
+    """Whether the user has agreed to it."""
     text = _(
         "torch was installed. Restarting Slicer now is recommended, because the installer has loaded parts of it.\n\n"
-        "Restart Slicer?"
+        "What is not saved in the scene is lost then, without another question. To keep it choose No, save the scene, "
+        "and restart Slicer yourself.\n\nRestart Slicer now?"
     )
-    if slicer.util.confirmYesNoDisplay(text, _("BioAttDenoise: restart")):
+    agreed = slicer.util.confirmYesNoDisplay(text, _("BioAttDenoise: restart"))
+    if agreed:
         slicer.util.restart()
+    return agreed
 
 
 def _lines(path: Path) -> list[str]:

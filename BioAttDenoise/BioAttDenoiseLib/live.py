@@ -66,13 +66,15 @@ class LivePreview(VTKObservationMixin):
         parameters = self.panel.parameters
         if parameters is None or parameters.inputVolume is None:
             return
-        if self.computing or (self.panel.logic.engine.busy and not self.panel.readiness.checking):
+        readiness = self.panel.readiness
+        if self.computing or not self.panel.idle or (self.panel.logic.engine.busy and not readiness.checking):
             self._wanted = True
             return
+        readiness.drop()  # who waits there says so now, not after the next line
         self.computing, self._wanted = True, False
         self.panel.showStatus(_("Computing the preview…"))
         self.update()
-        self.panel.readiness.ensure(parameters.prior, self._compute, self._failed, install=True)
+        readiness.ensure(parameters.prior, self._compute, self._failed, install=True, onCancelled=self._displaced)
 
     def interrupt(self, then: Callable[[], None]) -> None:
         """Stop computing a preview, then go on with something more important."""
@@ -82,7 +84,9 @@ class LivePreview(VTKObservationMixin):
             then()
             return
         self._then = then
-        if not self.panel.readiness.checking:
+        if self.panel.readiness.checking:
+            self.panel.readiness.drop()
+        else:
             self.panel.logic.cancel()
 
     def clear(self) -> None:
@@ -96,7 +100,7 @@ class LivePreview(VTKObservationMixin):
     def update(self) -> None:
         """Enable the widgets and tell what they do."""
         parameters = self.panel.parameters
-        possible = parameters is not None and parameters.inputVolume is not None and self.panel.state.value == "idle"
+        possible = parameters is not None and parameters.inputVolume is not None and self.panel.idle
         self.ui.previewButton.enabled = possible and not self.computing
         self.ui.livePreviewCheckBox.enabled = possible
         self.ui.previewButton.checked = self.preview.shown is not None or self.computing
@@ -148,6 +152,12 @@ class LivePreview(VTKObservationMixin):
         self.panel.showStatus("")
         parameters = self.panel.parameters
         self._wanted = self._wanted or (parameters is not None and parameters.livePreview)
+        self._finish()
+
+    def _displaced(self) -> None:
+        """Something else is to be done first: «Live» does not push in before it."""
+        self.panel.showStatus("")
+        self._wanted = False
         self._finish()
 
     def _finish(self) -> None:

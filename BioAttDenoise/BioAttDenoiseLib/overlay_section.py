@@ -71,8 +71,9 @@ class AttentionSection(Section):
         self._follow(node)
         maps = overlay.maps
         ui = self.ui
-        busy = self.panel.logic.engine.busy and not self.computing
-        ui.computeMapsButton.enabled = node is not None and not busy
+        readiness = self.panel.readiness
+        possible = self.panel.idle and (readiness.checking or not self.panel.logic.engine.busy)
+        ui.computeMapsButton.enabled = node is not None and not readiness.installing and (self.computing or possible)
         ui.computeMapsButton.text = _("Cancel") if self.computing else _("Compute maps")
         for widget in (ui.showOverlayCheckBox, ui.stageComboBox, ui.mapComboBox, ui.mapViewComboBox, ui.keepMapButton):
             widget.enabled = maps is not None
@@ -141,14 +142,19 @@ class AttentionSection(Section):
 
     def onCompute(self) -> None:
         """Start, or cancel."""
+        readiness = self.panel.readiness
+        if self.computing and readiness.checking:
+            readiness.drop()
+            return
         if self.computing:
             self.panel.logic.cancel()
             return
-        parameters = self.panel.parameters
+        readiness.drop()  # who waits there says so now, not after the next lines
         self.computing = True
         self.update()
         self.panel.showStatus(_("Computing attention maps…"))
-        self.panel.readiness.ensure(parameters.prior, self._compute, self._failed, install=True)
+        prior = self.panel.parameters.prior
+        readiness.ensure(prior, self._compute, self._failed, install=True, onCancelled=self._cancelled)
 
     def _compute(self) -> None:
         node = self._node()
@@ -161,7 +167,7 @@ class AttentionSection(Section):
                 index,
                 self._computed,
                 self._failed,
-                lambda: self._ended(_("Cancelled.")),
+                self._cancelled,
                 lambda progress: self.panel.showStatus(
                     _("Attention maps: slice {done} of {slices}").format(**progress)
                 ),
@@ -177,6 +183,9 @@ class AttentionSection(Section):
 
     def _failed(self, error: Exception) -> None:
         self._ended(f"⚠ {error}")
+
+    def _cancelled(self) -> None:
+        self._ended(_("Cancelled."))
 
     def _ended(self, text: str) -> None:
         self.computing = False

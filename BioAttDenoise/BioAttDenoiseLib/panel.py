@@ -33,17 +33,6 @@ from .readiness import Readiness
 SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
-PRIORS = (
-    ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
-    (
-        "biomedclip",
-        "BiomedCLIP",
-        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced.",
-    ),
-    ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
-    ("random", "Random", "A random guess: a control for experiments."),
-)
-
 
 class State(Enum):
     """What the panel is doing."""
@@ -51,6 +40,8 @@ class State(Enum):
     IDLE = "idle"
     PREPARING = "preparing"
     RUNNING = "running"
+    MANAGING = "managing"
+    """Files of a model come or go, which is no matter of the scene."""
     CANCELLING = "cancelling"
 
 
@@ -67,7 +58,7 @@ class Panel(VTKObservationMixin):
         self.state = State.IDLE
         self._guiTag: Any = None
         self._input: Any = None
-        self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent)
+        self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent, self._readinessChanged)
         uiWidget = slicer.util.loadUI(resourcePath("UI/BioAttDenoise.ui"))
         layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -124,6 +115,7 @@ class Panel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The panel goes away."""
+        self.readiness.drop()
         self.live.clear()
         self.setParameters(None)
         self.removeObservers()
@@ -132,8 +124,9 @@ class Panel(VTKObservationMixin):
         self.logic.shutdown()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
-        if self.state is not State.IDLE:
-            self.onDenoiseButton()
+        self.readiness.drop()
+        if self.state is State.RUNNING:
+            self._cancel()
         self.live.clear()
         self.setParameters(None)
 
@@ -211,14 +204,21 @@ class Panel(VTKObservationMixin):
             models.append((entry.value, label, entry.summary, entry.present))
         self.choices[0].setEntries(models)
         absent = {} if catalogue.biomedclip_present() else {"biomedclip": _(" (download under Advanced)")}
-        priors = [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
+        priors = [
+            (value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in catalogue.PRIORS
+        ]
         self.choices[1].setEntries(priors)
         self.choices[2].setEntries([("", _("The model's own"), _("The words that the model was trained with."), True)])
+
+    @property
+    def idle(self) -> bool:
+        """Whether something can be started."""
+        return self.state is State.IDLE and not self.readiness.installing
 
     def update(self) -> None:
         """Show what can be done now and what is going on."""
         problem = self._problem()
-        idle = self.state is State.IDLE
+        idle, installing = self.idle, self.readiness.installing
         node = self.parameters.inputVolume if self.parameters is not None else None
         self.ui.inputMessageLabel.text = problem if node is not None else ""
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
@@ -226,13 +226,13 @@ class Panel(VTKObservationMixin):
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
         own = self.parameters is not None and takes_descriptors(self.parameters.prior)
         self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
-        self.ui.denoiseButton.enabled = self.state is not State.CANCELLING and not (idle and problem)
-        self.ui.denoiseButton.text = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}.get(
-            self.state, _("Cancel")
-        )
+        self.ui.denoiseButton.enabled = not (installing or self.state is State.CANCELLING or (idle and problem))
+        texts = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}
+        self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
         ready = _("Denoise the volume. Slicer stays usable meanwhile.")
-        self.ui.denoiseButton.toolTip = (problem or ready) if idle else _("Stop. The scene stays as it is.")
-        self.ui.progressBar.visible = not idle
+        stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
+        self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
+        self.ui.progressBar.visible = self.state is not State.IDLE
         for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
             for child in widget.children():
                 if hasattr(child, "enabled"):
@@ -263,17 +263,23 @@ class Panel(VTKObservationMixin):
         self.ui.deviceFoundLabel.text = text
         self.ui.deviceFoundLabel.visible = bool(text)
 
+    def _readinessChanged(self) -> None:
+        if self.readiness.installing:
+            self.showStatus(_("Installing packages… This cannot be cancelled."))
+        self.update()
+
     # --- denoising
 
     def onDenoiseButton(self) -> None:
         """Start, or while something runs, cancel."""
         if self.state is State.IDLE:
             self.live.interrupt(self._start)
-            return
-        if self.state is State.PREPARING:
+        elif self.state is State.PREPARING:
             self.readiness.drop()
-            self._cancelled()
-            return
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
         self._enterState(State.CANCELLING, "")
         self.logic.cancel()
 
@@ -334,16 +340,41 @@ class Panel(VTKObservationMixin):
 
         self.live.interrupt(lambda: self._prepare(start))
 
-    def _prepare(self, then: Callable[[], None]) -> None:
-        """See that everything is installed, then go on."""
-        if self.parameters is None:  # the scene closes
+    def manage(self, begin: Callable[..., Any], text: str, done: Callable[[], str], prior: str = "") -> None:
+        """Bring or delete a model's files: begin(callbacks of `Engine.submit`); Denoise is Cancel meanwhile. done()
+        says how it went. prior: a source of anatomy whose packages must be there first.
+        """
+
+        def start() -> None:
+            self._enterState(State.MANAGING, text)
+            self.ui.progressBar.setRange(0, 0)  # how far it is, nobody says
+            try:
+                begin(
+                    on_result=lambda reply: self._enterState(State.IDLE, done()),
+                    on_error=failed,
+                    on_cancelled=lambda: self._enterState(State.IDLE, _("Cancelled.")),
+                )
+            except EngineError as error:
+                failed(error)
+
+        def failed(error: Exception) -> None:
+            self._enterState(State.IDLE, f"⚠ {error}")
+
+        self.live.interrupt((lambda: self._prepare(start, prior)) if prior else start)
+
+    def _prepare(self, then: Callable[[], None], prior: str = "") -> None:
+        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on."""
+        if self.parameters is None or self.readiness.installing:  # the scene closes, or a script asks too early
             return
+        self.readiness.drop()  # who waits there says so now, not after the next line
         self._enterState(State.PREPARING, _("Checking the installation…"))
         self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
-        self.readiness.ensure(self.parameters.prior, then, self._failed, install=True)
+        prior = prior or self.parameters.prior
+        self.readiness.ensure(prior, then, self._failed, install=True, onCancelled=self._cancelled)
 
     def _showProgress(self, progress: dict[str, Any]) -> None:
         bar = self.ui.progressBar
+        bar.setRange(0, 100)
         bar.value = round(100 * progress["fraction"])
         left = results.time_left(progress["eta_s"])
         slices = _("slice {done} of {slices}").format(**progress) if progress["slices"] else _("starting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     slicer.app.processEvents()
     requests = []
     monkeypatch.setattr(driver.logic, "request", lambda kind, fields, **callbacks: requests.append((kind, fields)))
-    monkeypatch.setattr(driver.panel.readiness, "ensure", lambda prior, ready, error, install: ready())
+    monkeypatch.setattr(driver.panel.readiness, "ensure", lambda prior, ready, *more, **options: ready())
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
     driver.click(driver.advanced.downloadButton)
     assert requests == []
@@ -122,6 +123,63 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     assert "MIT" in asked[0]
     assert "No data of yours is sent" in asked[0]
     assert requests == [("models", {"action": "download", "name": "biomedclip"})]
+
+
+@pytest.fixture
+def downloading(models, make_driver, make_ct, slicer, monkeypatch):
+    """A panel that has begun to download BiomedCLIP, from a hub that never answers."""
+    from BioAttDenoiseLib import install
+
+    make_ct()
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
+        monkeypatch.setattr(install, "requirements", lambda resources, prior: [])
+        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+        driver = make_driver()
+        driver.behave("steady")
+        driver.advanced.advancedCollapsibleButton.collapsed = False
+        slicer.app.processEvents()
+        driver.click(driver.advanced.downloadButton)
+        driver.until(lambda: driver.logic.engine.job is not None and driver.logic.engine.job.kind == "models")
+        yield driver
+
+
+def test_a_download_can_be_cancelled_where_a_denoising_can(downloading):
+    driver = downloading
+    assert driver.status == "Downloading BiomedCLIP…"
+    assert driver.ui.denoiseButton.text == "Cancel"
+    bar = driver.ui.progressBar
+    assert bar.visible
+    assert (bar.minimum, bar.maximum) == (0, 0), "busy: nobody says how far it is"
+    for button in (driver.ui.previewButton, driver.advanced.importButton, driver.advanced.downloadButton):
+        assert not button.enabled
+    driver.click(driver.ui.denoiseButton)
+    driver.wait_idle()
+    assert driver.status == "Cancelled."
+    assert driver.advanced.downloadButton.enabled
+    driver.denoise()
+    assert "Done" in driver.status
+    assert (bar.minimum, bar.maximum) == (0, 100)
+
+
+def test_closing_the_scene_leaves_a_download_alone(downloading, slicer, make_ct):
+    driver = downloading
+    slicer.mrmlScene.Clear(0)
+    make_ct(name="next")
+    driver.settle()
+    assert driver.logic.engine.busy
+    assert driver.ui.denoiseButton.text == "Cancel"
+    driver.click(driver.ui.denoiseButton)
+    driver.wait_idle()
+    assert driver.status == "Cancelled."
+
+
+def test_a_script_is_told_that_a_download_runs(downloading):
+    """And not that a denoising does, which nobody sees."""
+    from BioAttDenoiseLib.engine import EngineError
+
+    with pytest.raises(EngineError, match="Files of a model are being fetched or removed"):
+        downloading.logic.denoise(downloading.parameters.inputVolume)
 
 
 @pytest.mark.slow

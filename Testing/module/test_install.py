@@ -26,10 +26,13 @@ def world(slicer, install, monkeypatch):
     """What the user is asked and answers, and what is installed by whom."""
     from slicer import packaging
 
-    calls = types.SimpleNamespace(asked=[], agree=True, torch=[], uninstalled=[], restart=False, failure=None)
+    calls = types.SimpleNamespace(
+        asked=[], agree=True, torch=[], uninstalled=[], installed=[], restart=False, failure=None, details=[]
+    )
 
     def ask(text, windowTitle=None, **more):
         calls.asked.append(text)
+        calls.details.append(more.get("detailedText"))
         return calls.agree
 
     class PyTorchUtilsLogic:
@@ -45,6 +48,7 @@ def world(slicer, install, monkeypatch):
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", ask)
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, title=None: calls.restart)
     monkeypatch.setattr(slicer.util, "pip_uninstall", calls.uninstalled.append)
+    monkeypatch.setattr(slicer.util, "pip_install", calls.installed.append)
     monkeypatch.setattr(
         packaging, "pip_ensure", lambda wanted, **more: calls.__dict__.setdefault("rest", []).append((wanted, more))
     )
@@ -61,7 +65,7 @@ def test_nothing_to_do_asks_nothing(install, world):
 
 
 def test_torch_by_its_extension_and_the_rest_by_slicer(install, world):
-    assert install.install([package("torch", "missing"), package("safetensors", "old", "0.3")], "python") is True
+    assert not install.install([package("torch", "missing"), package("safetensors", "old", "0.3")], "python")
     assert len(world.asked) == 1
     assert world.torch == [(False, install.torch_requirement())]
     ((wanted, more),) = world.rest
@@ -84,10 +88,59 @@ def test_versions_of_torch(install, system, machine, expected):
     assert install.torch_requirement(system, machine) == expected
 
 
+def test_a_newer_torch_of_another_extension_stays(install, monkeypatch):
+    """The upper bounds are about what is installed here, not about what works."""
+    monkeypatch.setattr(install.platform, "system", lambda: "Windows")
+    assert install.torch_requirement() == ">=2.6,<2.13"
+    assert install.requirements(RESOURCES, "embedded")[0] == "torch>=2.6"
+
+
+def test_the_installer_and_the_words_get_the_upper_bound(install, world, monkeypatch):
+    monkeypatch.setattr(install.platform, "system", lambda: "Windows")
+    missing = {"requirement": "torch>=2.6", "name": "torch", "state": "missing", "version": None}
+    install.install([missing], "python")
+    assert world.torch == [(False, ">=2.6,<2.13")]
+    assert world.details == ["torch>=2.6,<2.13: missing"]
+    assert '"torch>=2.6,<2.13"' in install.offline([missing], "python")
+
+
 def test_a_half_installed_torch_is_removed_first(install, world):
     install.install([package("torch", "broken")], "python")
     assert world.uninstalled == ["torch"]
     assert world.torch
+
+
+@pytest.mark.parametrize("how", [{"record": False}, {"version": None}, {"code": False}])
+def test_torch_is_installed_where_pip_cannot_remove_what_is_left(install, world, slicer, site, monkeypatch, how):
+    """As pip does it: it fails where there is no record, no version, or nothing at all."""
+
+    def uninstall(name):
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr(slicer.util, "pip_uninstall", uninstall)
+    site.add("torch", **how)
+    install.install([package("torch", "broken")], "python")
+    assert len(world.torch) == 1
+    assert bool(list(site.folder.glob("torch-*.dist-info"))) == ("code" in how), "no leftovers that pip stops at"
+
+
+@pytest.mark.parametrize("how", [{"record": False}, {"version": None}, {"code": False}])
+def test_a_half_installed_package_is_repaired(install, world, site, monkeypatch, how):
+    """Only what pip can replace is left for it, and it is told to: a right version alone does not satisfy."""
+    from importlib import metadata
+
+    site.add("halfpackage", **how)
+    site.add("halfpackage_more", record=False)
+    needed = {"halfpackage": ["torch>=2", "not-there-at-all>=1"], "not-there-at-all": []}
+    monkeypatch.setattr(metadata, "requires", lambda name: needed[name])
+    install.install([package("halfpackage", "broken"), package("safetensors", "missing")], "python")
+    assert world.installed == [
+        ["--no-deps", "--force-reinstall", "halfpackage>=1"],
+        ["--no-deps", "not-there-at-all>=1"],
+    ]
+    assert bool(list(site.folder.glob("halfpackage-*.dist-info"))) == ("code" in how)
+    assert list(site.folder.glob("halfpackage_more-*.dist-info")), "another package is left alone"
+    assert [wanted for wanted, _ in world.rest] == [["safetensors>=1"]]
 
 
 def test_the_user_may_decline(install, world):
@@ -116,7 +169,7 @@ def test_an_offline_computer_gets_exact_instructions(install, world):
             [package("torch", "missing"), package("safetensors", "missing")], "/opt/Slicer/bin/PythonSlicer"
         )
     text = str(caught.value)
-    assert 'pip download --dest packages "torch>=1" "safetensors>=1"' in text
+    assert f'pip download --dest packages "torch{install.torch_requirement()}" "safetensors>=1"' in text
     assert '"/opt/Slicer/bin/PythonSlicer" -m pip install --no-index --find-links packages' in text
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in text
 
@@ -132,11 +185,13 @@ def test_in_testing_mode_nothing_is_asked_or_installed(install, world, slicer, m
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_restart_is_offered_after_torch(install, world, slicer, monkeypatch, answer):
-    restarts = []
+    restarts, questions = [], []
     monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(1))
-    world.restart = answer
-    install.install([package("torch", "missing")], "python")
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, title: questions.append(text) or answer)
+    assert install.install([package("torch", "missing")], "python") is answer
     assert len(restarts) == answer
+    assert "not saved in the scene is lost" in questions[0]
+    assert "save the scene" in questions[0]
 
 
 def test_slicer_5_10_installs_without_touching_what_is_bundled(install, world, slicer, monkeypatch):

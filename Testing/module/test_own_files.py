@@ -48,7 +48,7 @@ def driver(make_ct, make_driver, monkeypatch):
     make_ct()
     made = make_driver()
     made.behave("steady")
-    monkeypatch.setattr(made.panel.readiness, "ensure", lambda prior, ready, error, install: ready())
+    monkeypatch.setattr(made.panel.readiness, "ensure", lambda prior, ready, *more, **options: ready())
     return made
 
 
