@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from .settings import models_folder
 
 SUFFIX = ".safetensors"
@@ -62,6 +64,21 @@ def models() -> list[ModelEntry]:
     files = sorted(own.glob(f"*{SUFFIX}")) if own.is_dir() else []
     entries += [ModelEntry(str(f), f.stem, str(f), True, imported=True) for f in files if f.name not in known]
     return entries
+
+
+def model_choices() -> list[tuple[str, str, str, bool]]:
+    """What the panel lists as models: value, name, tool tip, and whether it can be chosen."""
+    found = [("auto", _("Automatic"), _("The model that is recommended for this computer's device."), True)]
+    for entry in models():
+        label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
+        found.append((entry.value, label, entry.summary, entry.present))
+    return found
+
+
+def prior_choices() -> list[tuple[str, str, str, bool]]:
+    """What the panel lists as sources of anatomy, likewise."""
+    absent = {} if biomedclip_present() else {BIOMEDCLIP: _(" (download under Advanced)")}
+    return [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
 
 
 def biomedclip_present() -> bool:

@@ -12,6 +12,7 @@ from . import capture, layouts, slice_views, volumes
 from .compare import PRESETS
 from .inspection import inspection_of
 from .section import Section
+from .windows import set_window
 
 FLICKER_KEY = "Ctrl+Shift+X"
 SWIPE, SPYGLASS = "swipe", "spyglass"
@@ -130,8 +131,7 @@ class CompareSection(Section):
         """A window for input and output, whether they are compared or not."""
         for node in self.pair():
             if node is not None and node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetAutoWindowLevel(False)
-                node.GetDisplayNode().SetWindowLevel(*PRESETS[name])
+                set_window(node.GetDisplayNode(), *PRESETS[name])
 
     # --- the structure alarm
 

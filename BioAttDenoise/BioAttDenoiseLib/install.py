@@ -18,11 +18,11 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .catalogue import BIOMEDCLIP
 from .engine import EngineError
 
 BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
 """Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""
-BIOMEDCLIP = "biomedclip"
 
 
 def torch_requirement(system: str | None = None, machine: str | None = None) -> str:

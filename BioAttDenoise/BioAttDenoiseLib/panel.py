@@ -196,18 +196,8 @@ class Panel(VTKObservationMixin):
 
     def refreshChoices(self) -> None:
         """Offer the models and sources of anatomy that there are now."""
-        models = [
-            ("auto", _("Automatic"), _("The full model on a graphics card, the fast one on the processor."), True)
-        ]
-        for entry in catalogue.models():
-            label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
-            models.append((entry.value, label, entry.summary, entry.present))
-        self.choices[0].setEntries(models)
-        absent = {} if catalogue.biomedclip_present() else {"biomedclip": _(" (download under Advanced)")}
-        priors = [
-            (value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in catalogue.PRIORS
-        ]
-        self.choices[1].setEntries(priors)
+        self.choices[0].setEntries(catalogue.model_choices())
+        self.choices[1].setEntries(catalogue.prior_choices())
         self.choices[2].setEntries([("", _("The model's own"), _("The words that the model was trained with."), True)])
 
     @property

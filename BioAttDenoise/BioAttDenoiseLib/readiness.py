@@ -11,7 +11,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from . import install
+from . import catalogue, install
 from .engine import EngineError
 
 
@@ -98,7 +98,7 @@ class Readiness:
 
     @staticmethod
     def _needs(prior: str) -> bool:
-        return prior.startswith(install.BIOMEDCLIP)
+        return prior.startswith(catalogue.BIOMEDCLIP)
 
     def _check(self, installed: bool = False) -> None:
         prior = self._waiting.prior

@@ -2,8 +2,8 @@
 
 The shipped models are asked for the tissue without any noise. What is best for a reader keeps some: a scan without
 noise looks waxy, and its faint detail cannot be told from what the network made of noise. The default is chosen by
-the benchmark (`Training/results/benchmark`): the noise spectrum's rule allows 0.85, and up to 0.75 every edge of 100 HU
-keeps 0.95 of its f50 at full dose with `bioatt`.
+the benchmark (`Training/results/benchmark`): the noise spectrum's rule allows up to 0.85; scans of more dose want less,
+and 0.75 is nearly the best at a quarter.
 """
 
 from __future__ import annotations

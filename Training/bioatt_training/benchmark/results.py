@@ -67,11 +67,11 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
     return results
 
 
-def _safety(rows: list[dict[str, Any]], by_kind: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model does to full-dose scans: of patients (rows), and of phantoms, by class of kernels."""
+def _safety(rows: list[dict[str, Any]], phantom: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model does to full-dose scans: discs of patients (rows) and of a phantom, edges of inserts."""
     return {
         "discs": discs(rows),
-        "truth_discs": truth_discs(by_kind),
+        "truth_discs": truth_discs(phantom),
         "edges": edge_ratios(inserts),
         "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
         "slices": len(rows),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,11 +171,18 @@ class Runner:
 
         Its noise is the spread of repeated scans, so that anatomy takes no part in it.
         """
-        found = {}
-        for sharpness, kernel in KERNELS.items():
-            key = f"repeated {judged.identity} {kernel} {self.size.pixels} {self.size.repeats} {len(STRENGTHS)}"
-            found[sharpness] = self.store.get(key, partial(self._repeated, judged, kernel))
-        return found
+        return self._by_kernel("repeated", f"{self.size.repeats} {len(STRENGTHS)}", judged, self._repeated)
+
+    def _by_kernel(
+        self, what: str, size: str, judged: Judged, measure: Callable[[Judged, str], dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """Measurements by class of kernels, each made once. size: what else of `Size` they depend on."""
+        return {
+            sharpness: self.store.get(
+                f"{what} {judged.identity} {kernel} {self.size.pixels} {size}", partial(measure, judged, kernel)
+            )
+            for sharpness, kernel in KERNELS.items()
+        }
 
     def _repeated(self, judged: Judged, kernel: str) -> dict[str, Any]:
         repeats, folder = self.size.repeats, self.work / "phantoms"
@@ -191,11 +198,7 @@ class Runner:
 
     def discs(self, judged: Judged) -> dict[str, dict[str, Any]]:
         """{class of kernels: `against_truth`} of the same torso at full dose."""
-        found = {}
-        for sharpness, kernel in KERNELS.items():
-            key = f"discs {judged.identity} {kernel} {self.size.pixels} {self.size.disc_repeats}"
-            found[sharpness] = self.store.get(key, partial(self._discs, judged, kernel))
-        return found
+        return self._by_kernel("discs", f"{self.size.disc_repeats}", judged, self._discs)
 
     def _discs(self, judged: Judged, kernel: str) -> dict[str, Any]:
         repeats, folder = self.size.disc_repeats, self.work / "phantoms"
@@ -210,11 +213,7 @@ class Runner:
         edges, at full dose: {"input", strength: `edges`}; the input's edges are those of the scan without noise, which
         is what the mean of many scans tends to.
         """
-        found = {}
-        for sharpness, kernel in KERNELS.items():
-            key = f"cylinder {judged.identity} {kernel} {self.size.pixels} {self.size.repeats} {len(STRENGTHS)}"
-            found[sharpness] = self.store.get(key, partial(self._inserts, judged, kernel))
-        return found
+        return self._by_kernel("cylinder", f"{self.size.repeats} {len(STRENGTHS)}", judged, self._inserts)
 
     def _inserts(self, judged: Judged, kernel: str) -> dict[str, Any]:
         repeats, size = self.size.repeats + 1, self.size.pixels
