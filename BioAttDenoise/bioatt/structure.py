@@ -10,7 +10,9 @@ edge   R times the structure of the denoised image, summed locally: contrast or 
 A voxel is marked where the larger of them passes the level that pure noise reaches in 1 % of scans (expected Euler
 characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). A scan with little noise makes the finest
 wear of an edge significant, which is no loss to a reader: where the denoised image has edges, something of lesion size
-near the mark must have lost LEAST_HU. Where it is flat, there was no edge to wear, and every significant blob counts.
+near the mark must have lost LEAST_HU. Where it is flat, there was no edge to wear, and every significant blob counts;
+but what goes there is told against all the noise that the scan has. A denoiser that leaves half of it, here more and
+there less, takes away blobs that stand out of what went around them and never stood out of the scan.
 """
 
 from __future__ import annotations
@@ -132,6 +134,9 @@ class StructureSearch:
         edge = max(round(2 * EDGE_MM / self.pixel), 1)  # windows that reach over the image's border see mirrored noise
         inner[:edge], inner[-edge:], inner[:, :edge], inner[:, -edge:] = False, False, False, False
         tissues = _tissues(after)
+        near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
+        flat = maximum_filter(after, near) - minimum_filter(after, near) < FLAT_HU
+        whole = self._whole_noise(k, [tissue & flat for tissue in tissues])
         self._area += int(inner.sum())
         best = self.significance[k]
         for sigma in BLOB_MM:
@@ -141,7 +146,7 @@ class StructureSearch:
             response = _band(weighted, sigma / self.pixel)
             z = response / _local_sd(response, tissues, NEIGHBOURHOOD_MM / self.pixel)
             self._measure(sigma, z, inner)
-            np.maximum(best, np.abs(z), out=best)
+            np.maximum(best, np.abs(z) / whole, out=best)
             yield
         for n, _weight in self._neighbours(k, EDGE_MM):
             if n not in self._products:
@@ -150,12 +155,19 @@ class StructureSearch:
         z = self._edges(k)
         self._measure("edge", z, inner)
         # an edge loses most on either side of it; `response` is the wider blob filter's
-        near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
         enough = maximum_filter(np.abs(response), near) >= self.least_hu
-        flat = maximum_filter(after, near) - minimum_filter(after, near) < FLAT_HU
         best *= enough | flat
         np.maximum(best, np.abs(z) * enough, out=best)
         best *= inner
+
+    def _whole_noise(self, k: int, flat: list[NDArray[np.bool_]]) -> Array:
+        """All the slice's noise over what was removed of it, 1 or more, as the finest detail of flat places shows."""
+        before, removed = (
+            _local_sd(_band(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
+            for image in (self.before[k].astype(np.float32), self._removed(k))
+        )
+        measured = np.isfinite(before) & np.isfinite(removed)
+        return np.maximum(np.divide(before, removed, out=np.ones_like(before), where=measured), 1)
 
     def _edges(self, k: int) -> Array:
         """Sum of w·R·D over its standard deviation; D is the structure of the denoised image."""

@@ -119,6 +119,21 @@ def test_half_hearted_noise_removal_is_no_structure(liver_slab, strength):
     assert not removed_structure(before, before - strength * (made - remaining(made)), volume.spacing).alarm
 
 
+def test_noise_removed_unevenly_is_no_structure_yet_an_erased_lesion_is(liver_slab):
+    """In a good scan a denoiser leaves most of the noise, and takes blobs of it away."""
+    volume, liver = liver_slab
+    rng = np.random.default_rng(5)
+    made = noise(rng, volume, 5.0)
+    taken = gaussian_filter(rng.normal(size=made.shape), (0, 8, 8))
+    removed = made * np.clip(0.3 + 0.2 * taken / taken.std(), 0.1, 0.8)
+    before = volume.hu + made
+    assert not removed_structure(before, before - removed, volume.spacing).alarm
+    blob, centre = lesion(rng, volume, liver)
+    found = removed_structure(before + blob, before - removed, volume.spacing)
+    assert found.alarm
+    assert np.hypot(*(np.argwhere(found.marks)[:, 1:] - centre[1:]).T).max() < 16
+
+
 def test_nothing_removed(liver_slab):
     volume, _ = liver_slab
     found = removed_structure(volume.hu, volume.hu, volume.spacing)
