@@ -22,6 +22,7 @@ class BatchSection(Section):
         for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
             line.filters = ctk.ctkPathLineEdit.Dirs
             line.connect("currentPathChanged(QString)", lambda path: self.update())
+            line.connect("validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
         ui.allVolumesButton.connect("clicked(bool)", lambda checked: self.onAllVolumes())
         ui.folderButton.connect("clicked(bool)", lambda checked: self.onFolder())
         self.update()
@@ -44,6 +45,9 @@ class BatchSection(Section):
     def onFolder(self) -> None:
         ui, logic = self.ui, self.panel.logic
         folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
+        if not all(folders):  # of an empty path Python makes the current folder
+            self.panel.showStatus(_("Choose both folders."))
+            return
         self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone)
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:

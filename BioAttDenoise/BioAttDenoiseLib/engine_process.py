@@ -27,7 +27,15 @@ import numpy as np
 from bioatt.files import remove_partials
 
 LOG_LINES = 2000
+CLEAN_UP = "BioAttDenoise clean-up"
 START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
+
+
+def cleaning_up() -> bool:
+    """Whether leftovers of a process are still being removed: other threads of Slicer's Python run only while its main
+    thread runs Python too, now and then.
+    """
+    return any(thread.name == CLEAN_UP for thread in threading.enumerate())
 
 
 class EngineGoneError(Exception):
@@ -147,7 +155,7 @@ class EngineProcess:
 
     def discard(self) -> None:
         """Remove what a process leaves that has ended or is about to. Does not wait."""
-        threading.Thread(target=self._clean_up).start()
+        threading.Thread(target=self._clean_up, name=CLEAN_UP).start()
 
     def _clean_up(self) -> None:
         """Wait for the end, then remove the private folder and what is half written beside the outputs."""

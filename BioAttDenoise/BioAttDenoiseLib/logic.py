@@ -24,7 +24,7 @@ from slicer.i18n import tr as _
 from . import regions, volumes
 from .batch import Batch
 from .engine import Engine, EngineError, Job
-from .engine_process import EngineProcess
+from .engine_process import EngineProcess, cleaning_up
 from .options import DenoiseOptions
 from .settings import models_folder
 
@@ -178,7 +178,7 @@ class DenoiseLogic(Batch):
 
     def _poll(self) -> None:
         self.engine.poll()
-        if not self.engine.busy:
+        if not (self.engine.busy or cleaning_up()):
             self._timer.stop()
 
     def _make_process(self) -> EngineProcess:

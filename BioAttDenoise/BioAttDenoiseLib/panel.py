@@ -27,7 +27,7 @@ from .engine import HINTS, EngineError, as_engine_error
 from .live import LivePreview
 from .numbers_section import NumbersSection
 from .overlay_section import AttentionSection
-from .parameters import Region, options, takes_descriptors
+from .parameters import Region, options, release, takes_descriptors
 from .readiness import Readiness
 
 SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
@@ -92,6 +92,7 @@ class Panel(VTKObservationMixin):
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
             (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self.selectCurrentVolume()),
+            (slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeGoes),
         ):
             self.addObserver(slicer.mrmlScene, event, callback)
         self.initializeParameters()
@@ -100,7 +101,10 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """The module comes on screen: find out in the background what this computer has."""
-        self.initializeParameters()
+        if self.parameters is None:
+            self.initializeParameters()
+        self.selectCurrentVolume()
+        self.update()
         if not slicer.app.testingEnabled() and not self.readiness.devices and not self.logic.engine.busy:
             self.readiness.ensure(self.parameters.prior, self._foundOut, lambda error: self.update(), install=False)
 
@@ -138,9 +142,15 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
-        """A scene was loaded: its parameters are shown."""
+        """A scene was loaded: its parameters are shown, now or when the module comes on screen."""
+        self.setParameters(None)
         if self.entered():
             self.initializeParameters()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeGoes(self, caller: Any, event: Any, node: Any) -> None:
+        if self.parameters is not None:
+            release(self.parameters, node)
 
     def initializeParameters(self) -> None:
         """Bind to the scene's parameters; choose the volume on screen where none is chosen."""

@@ -1,9 +1,10 @@
 """The panel's state in the scene: saved and restored with it."""
 
 from enum import Enum
-from typing import Annotated
+from inspect import isclass
+from typing import Annotated, Any, get_type_hints
 
-from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapper
 
@@ -142,6 +143,17 @@ class BioAttDenoiseParameterNode:
     firstRegion: vtkMRMLMarkupsROINode
     secondRegion: vtkMRMLMarkupsROINode
     referenceVolume: vtkMRMLScalarVolumeNode
+
+
+def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
+    """Choose nothing wherever a node is chosen that is about to go.
+
+    A list of nodes does not fall back to «None»: it goes on with the row below, which as the output would be
+    overwritten by the next denoising.
+    """
+    for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():
+        if isclass(kind) and issubclass(kind, vtkMRMLNode) and getattr(parameters, name) is node:
+            setattr(parameters, name, None)
 
 
 def takes_descriptors(prior: str) -> bool:

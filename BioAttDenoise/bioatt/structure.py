@@ -137,6 +137,7 @@ class StructureSearch:
         near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
         flat = maximum_filter(after, near) - minimum_filter(after, near) < FLAT_HU
         whole = self._whole_noise(k, [tissue & flat for tissue in tissues])
+        yield
         self._area += int(inner.sum())
         best = self.significance[k]
         for sigma in BLOB_MM:

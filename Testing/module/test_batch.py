@@ -17,7 +17,7 @@ def batch(make_driver, slicer):
     def make():
         driver = make_driver()
         section = next(s for s in driver.panel.sections if type(s).__name__ == "BatchSection")
-        driver.batch = section.ui
+        driver.section, driver.batch = section, section.ui
         driver.batch.batchCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.behave("steady")
@@ -224,6 +224,18 @@ def test_cancel_leaves_nothing_half_written(batch, tmp_path, until):
     driver.wait_idle()
     assert "Cancelled" in driver.status
     until(lambda: [path.name for path in target.iterdir()] == [".bioatt-1-abc.nrrd"], seconds=5)
+
+
+def test_an_emptied_folder_line_is_not_the_current_folder(batch, tmp_path):
+    write(tmp_path / "in", "scan.nrrd")
+    driver = batch()
+    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
+    driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
+    assert driver.batch.folderButton.enabled
+    driver.batch.outputFolderLineEdit.currentPath = ""
+    assert not driver.batch.folderButton.enabled
+    driver.section.onFolder()
+    assert driver.status == "Choose both folders."
 
 
 @pytest.mark.parametrize("name", ["1.2.840.113619.2.55", "CT_1.5mm", "Doe.John"])

@@ -106,6 +106,29 @@ def test_an_output_of_another_input_is_not_overwritten(make_driver, make_ct, sli
     assert first.GetName() == "a"
 
 
+@pytest.mark.parametrize("role", ["inputVolume", "outputVolume", "referenceVolume"])
+def test_a_chosen_volume_that_goes_is_not_replaced_by_its_neighbour(make_driver, make_ct, slicer, role):
+    """The list would go on with the row below it, which as the output the next denoising would overwrite."""
+    driver = make_driver()
+    nodes = [make_ct(name=name) for name in ("scan", "chosen", "other")]
+    driver.panel.parameters.inputVolume = nodes[0]
+    setattr(driver.panel.parameters, role, nodes[1])
+    slicer.mrmlScene.RemoveNode(nodes[1])
+    assert getattr(driver.panel.parameters, role) is None
+    assert driver.panel.parameters.inputVolume is (None if role == "inputVolume" else nodes[0])
+
+
+def test_the_module_on_and_off_screen_keeps_its_parameters(make_driver, make_ct):
+    """In Slicer before 5.11 every wrapper that was ever bound keeps looking at the parameters."""
+    driver = make_driver()
+    bound = driver.panel.parameters
+    driver.panel.exit()
+    node = make_ct()
+    driver.panel.enter()
+    assert driver.panel.parameters is bound
+    assert bound.inputVolume is node
+
+
 def test_live_preview_follows_scrolling_and_settings(make_driver, make_ct, slicer, views, until):
     node = make_ct(slices=20)
     slicer.util.setSliceViewerLayers(background=node, fit=True)

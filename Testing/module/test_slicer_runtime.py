@@ -109,6 +109,13 @@ def test_a_node_combo_box_follows_the_scene(slicer, make_ct):
     slicer.mrmlScene.RemoveNode(node)
     assert box.currentNode() is None
     assert heard == [node, None]
+    first, second, third = (make_ct(name=name) for name in "abc")
+    box.setCurrentNode(second)
+    slicer.mrmlScene.RemoveNode(second)
+    assert box.currentNode() is third, "Qt goes on with the row below"
+    slicer.mrmlScene.RemoveNode(third)
+    assert box.currentNode() is first
+    slicer.mrmlScene.RemoveNode(first)
     hidden = make_ct(name="hidden")
     hidden.SetHideFromEditors(True)
     make_ct(name="shown")

@@ -154,7 +154,8 @@ class ctkPathLineEdit(qt.QWidget):
     STAND_IN = True
     Dirs, Files = 1, 2
     currentPathChanged = Signal(str)
-    SIGNALS = ("currentPathChanged(QString)",)
+    validInputChanged = Signal(bool)
+    SIGNALS = ("currentPathChanged(QString)", "validInputChanged(bool)")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -165,8 +166,17 @@ class ctkPathLineEdit(qt.QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._edit, 1)
         row.addWidget(self._button)
-        self._edit.textChanged.connect(self.currentPathChanged.emit)
+        self._edit.textChanged.connect(self._changed)
+        self._valid = False
         self._filters = 0
+
+    def _changed(self, path: str) -> None:
+        """An emptied line is no valid input, and a path that is none does not count as changed."""
+        if bool(path) != self._valid:
+            self._valid = bool(path)
+            self.validInputChanged.emit(self._valid)
+        if path:
+            self.currentPathChanged.emit(path)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, path: self._edit.setText(path))
     filters = Property(int, lambda self: self._filters, lambda self, value: self.__dict__.update(_filters=value))

@@ -125,7 +125,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self.addEnabled or self.removeEnabled or self.editEnabled or self.renameEnabled
         )
         nodes = self.nodes()
-        self._ids = [node.GetID() for node in nodes]
+        before, self._ids = self._ids, [node.GetID() for node in nodes]
         entries = ([self.noneDisplay] if self.noneEnabled else []) + [node.GetName() or node.GetID() for node in nodes]
         self._box.blockSignals(True)
         self._box.clear()
@@ -134,10 +134,17 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._box.addItem(f"Create new {self.baseName or 'node'}")
         self._box.blockSignals(False)
         if self._current and self._current not in self._ids:
-            self._select("")
+            self._select(self._neighbour(before))
         elif not self._current and was_empty and self._ids and not self.noneEnabled:
             self._select(self._ids[0])  # Slicer picks the first node of a list that was quite empty
         self._show()
+
+    def _neighbour(self, before: list[str]) -> str:
+        """What Qt makes current when the current row goes: the one below, at the end the last; none where many go."""
+        left = [identity for identity in before if identity in self._ids]
+        if not left or len(before) - len(left) > 1:
+            return ""
+        return left[min(before.index(self._current), len(left) - 1)]
 
     def _show(self) -> None:
         offset = 1 if self.noneEnabled else 0
