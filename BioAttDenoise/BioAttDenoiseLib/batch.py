@@ -217,7 +217,7 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
         raise EngineError("input", _("The output folder is the input folder. Choose another one."))
     entries = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
     entries = [path for path in entries if path.is_dir() or path.name.lower().endswith(SUFFIXES)]
-    entries = [path for path in entries if path.resolve() != target.resolve()]
+    entries = [path for path in entries if not target.resolve().is_relative_to(path.resolve())]
     if not entries:
         raise EngineError("input", _("There is no volume file or DICOM folder in {name}.").format(name=source.name))
     first: dict[str, Path] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,19 @@ from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
 from bioatt.file_check import data_files
 from bioatt.files import appearing_whole, check_folder, same_file
-from bioatt.volume import Volume, check_output, write_volume
+from bioatt.volume import DENOISED, Volume, check_output, write_volume
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Result
 
-__all__ = ["appearing_whole", "check_file_place", "check_result_output", "is_series", "write_result"]
+__all__ = [
+    "appearing_whole",
+    "check_file_place",
+    "check_free",
+    "check_result_output",
+    "is_series",
+    "write_result",
+]
 
 
 def is_series(output: Path) -> bool:
@@ -26,7 +34,14 @@ def is_series(output: Path) -> bool:
     return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
-def check_result_output(volume: Volume, output: Path, series: bool | None = None, *, read: Iterable[Path] = ()) -> None:
+def check_result_output(
+    volume: Volume,
+    output: Path,
+    series: bool | None = None,
+    *,
+    read: Iterable[Path] = (),
+    overwrite: bool = False,
+) -> None:
     """Raise InputError, before the long run, where `write_result` would refuse, or would replace a file of `read`."""
     if _among(output, read):
         raise InputError(f"{output.name} is a file that this command reads, and stays untouched: name another output")
@@ -34,19 +49,31 @@ def check_result_output(volume: Volume, output: Path, series: bool | None = None
         check_series_output(volume, output)
     else:
         check_output(volume, output)
+        check_free(output, overwrite)
 
 
-def write_result(result: Result, output: Path, series: bool | None = None) -> tuple[str, ...]:
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
+    if not overwrite and os.path.lexists(path):
+        raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
+
+
+def write_result(
+    result: Result, output: Path, series: bool | None = None, *, overwrite: bool = False
+) -> tuple[str, ...]:
     """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
+    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises InputError where it may not
+    and somebody else made it meanwhile.
     """
     if is_series(output) if series is None else series:
         model = result.model
         return write_derived_series(
             result.volume, output, model_name=model.name, model_version=model.version, strength=result.strength
         )
-    note = f"Denoised by BioAttDenoise, model {result.model.name}, strength {result.strength:g}: research use only"
+    check_free(output, overwrite)
+    note = f"{DENOISED}, model {result.model.name}, strength {result.strength:g}: research use only"
     write_volume(result.volume, output, note=note)
     return ()
 

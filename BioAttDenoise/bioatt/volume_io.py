@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from bioatt.errors import InputError
 from bioatt.file_check import check_whole, suffix_of
 from bioatt.files import appearing_whole, check_folder, same_file
-from bioatt.volume import Acquisition, Volume, cast, check_hu
+from bioatt.volume import DENOISED, DENOISED_BEFORE, Acquisition, Volume, cast, check_hu
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
@@ -23,6 +23,7 @@ _NIFTI_INTEGERS = ("2", "4", "8", "256", "512", "768", "1024", "1280")
 
 # The acquisition is one header line, "kernel=B30f; thickness_mm=3; kvp=120; modality=CT": NIfTI has room for no more.
 _LINE, _NOTE, _NIFTI_LINE, _NIFTI_LENGTH = "Acquisition", "Note", "ITK_FileNotes", 79
+_NOTES = (_NOTE, _NIFTI_LINE, "BioAttDenoise.Note")  # the last where Slicer saved an output of the panel
 # Keys that SimpleITK's users copy from DICOM into NRRD and MetaImage.
 _DICOM_KEYS = {"kernel": "0018|1210", "thickness_mm": "0018|0050", "kvp": "0018|0060", "modality": "0008|0060"}
 
@@ -128,6 +129,7 @@ def _read_file(path: Path) -> Volume:
         acquisition=_acquisition(image),
         sources=(path,),
         storage=storage,
+        warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
     )
 
 

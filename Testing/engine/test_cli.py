@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from bioatt.anatomy import load_descriptor_set
 from bioatt.cli import COMMANDS, build_parser, execute, main
+from bioatt.denoiser import Denoiser
 from bioatt.errors import InputError
 from bioatt.outputs import is_series
 from bioatt.priors import build_prior
@@ -65,6 +66,50 @@ def test_slices_are_written_where_they_were(denoise, scan, tmp_path):
     part, whole = read_volume(output), read_volume(scan)
     assert part.shape[0] == 1
     np.testing.assert_allclose(part.origin, (whole.ijk_to_lps @ [0, 0, 1, 1])[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["OUT", "--report"])
+def test_a_file_that_is_there_is_replaced_only_when_asked(denoise, scan, tmp_path, monkeypatch, option):
+    """`bioatt denoise *.nrrd` among two scans names the second as the output."""
+    other, report = tmp_path / "second.nrrd", tmp_path / "report.json"
+    write_volume(read_volume(scan), other)
+    before = other.read_bytes()
+    arguments = (scan, other) if option == "OUT" else (scan, tmp_path / "out.nrrd", "--report", str(other))
+    with monkeypatch.context() as patch:
+        patch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
+        status, errors = denoise(*arguments)
+    assert (status, len(errors)) == (2, 1)
+    assert "second.nrrd is there already" in errors[0]
+    assert "--overwrite" in errors[0]
+    assert other.read_bytes() == before
+    assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
+    assert (read_volume(other).hu != read_volume(scan).hu).any()
+    assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
+
+
+def test_a_file_that_somebody_made_meanwhile_stays(denoise, scan, tmp_path, monkeypatch):
+    output = tmp_path / "out.nrrd"
+    compute = Denoiser.denoise
+
+    def slow(*args, **options):
+        output.write_text("another run's")
+        return compute(*args, **options)
+
+    monkeypatch.setattr(Denoiser, "denoise", slow)
+    status, errors = denoise(scan, output)
+    assert status == 2
+    assert "out.nrrd is there already" in errors[-1]
+    assert output.read_text() == "another run's"
+
+
+@pytest.mark.parametrize("name", ["once.nrrd", "once.mha", "once.nii.gz"])
+def test_a_second_denoising_is_told(denoise, scan, tmp_path, name):
+    once = tmp_path / name
+    status, errors = denoise(scan, once)
+    assert not any("before" in line for line in errors)
+    status, errors = denoise(once, tmp_path / "twice.nrrd")
+    assert status == 0
+    assert any("was denoised by BioAttDenoise before" in line for line in errors)
 
 
 def test_a_prior_written_by_the_command_is_read_by_the_command(denoise, scan, tmp_path):
@@ -230,8 +275,6 @@ def gapped(tmp_path):
 
 
 def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped, tmp_path, monkeypatch, capfd):
-    from bioatt.denoiser import Denoiser
-
     monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
     status, lines = denoise(gapped, tmp_path / "out", "--attention", str(tmp_path / "maps"))
     assert (status, len(lines)) == (2, 1), lines
@@ -287,8 +330,6 @@ def test_the_report_never_replaces_the_scan_or_the_result(denoise, scan, tmp_pat
 
 
 def test_cancel_writes_nothing(denoise, scan, tmp_path, monkeypatch):
-    from bioatt.denoiser import Denoiser
-
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -300,8 +341,6 @@ def test_cancel_writes_nothing(denoise, scan, tmp_path, monkeypatch):
 
 
 def test_our_own_faults_are_one_line_too(denoise, scan, tmp_path, monkeypatch):
-    from bioatt.denoiser import Denoiser
-
     monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: 1 / 0)
     status, lines = denoise(scan, tmp_path / "out.nrrd")
     assert (status, len(lines)) == (1, 1)

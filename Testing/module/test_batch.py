@@ -226,6 +226,18 @@ def test_cancel_leaves_nothing_half_written(batch, tmp_path, until):
     until(lambda: [path.name for path in target.iterdir()] == [".bioatt-1-abc.nrrd"], seconds=5)
 
 
+def test_an_output_folder_within_the_input_is_no_input(batch, tmp_path):
+    """Its first series would be denoised again by the same run, as one more folder."""
+    write(tmp_path / "in", "scan.nrrd")
+    driver = batch()
+    open_folders(driver, tmp_path / "in", tmp_path / "in" / "results" / "denoised")
+    assert driver.status == "Done: 1 files or series written."
+    assert [path.name for path in (tmp_path / "in" / "results" / "denoised").iterdir()] == ["scan.nrrd"]
+    open_folders(driver, tmp_path / "in", tmp_path / "in" / "results" / "denoised")
+    assert "Skipped, since the output is there already: 1." in driver.status
+    assert "Failed" not in driver.status
+
+
 def test_an_emptied_folder_line_is_not_the_current_folder(batch, tmp_path):
     write(tmp_path / "in", "scan.nrrd")
     driver = batch()

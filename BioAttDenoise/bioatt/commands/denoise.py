@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT and the report where they are there")
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,18 +89,19 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.attention import AttentionRequest
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.device import tune_cpu
-    from bioatt.outputs import check_file_place, check_result_output, write_result
+    from bioatt.outputs import check_file_place, check_free, check_result_output, write_result
     from bioatt.report import provenance, write_report
     from bioatt.volume import read_volume
 
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
     slices = parse_slices(args.slices, volume)
-    check_result_output(volume, Path(args.output), read=engine_files(args))
+    check_result_output(volume, Path(args.output), read=engine_files(args), overwrite=args.overwrite)
     if args.attention:
         check_maps_folder(volume, Path(args.attention), Path(args.output))
     if args.report:
         check_file_place(Path(args.report), *volume.sources, Path(args.output), *engine_files(args))
+        check_free(Path(args.report), args.overwrite)
     denoiser = chosen_denoiser(args)
     made_of = provenance(denoiser, prior=args.prior, descriptors=args.descriptors) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None
@@ -109,12 +111,12 @@ def run(args: argparse.Namespace) -> None:
         ),
         "denoising",
     )
-    warnings = (*result.warnings, *write_result(result, Path(args.output)))  # first: maps can be made again
+    written = write_result(result, Path(args.output), overwrite=args.overwrite)  # first: maps can be made again
     if args.report:
         write_report(result, Path(args.report), made_of)
     if args.attention:
         write_maps(result.attention, Path(args.attention))
-    print_summary(result, args.output, warnings)
+    print_summary(result, args.output, (*result.warnings, *written))
 
 
 def parse_slices(text: str | None, volume: Volume) -> range | None:
