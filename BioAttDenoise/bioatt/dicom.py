@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import STR_VR
 
 import bioatt
-from bioatt.dicom_series import lenient, read_series
+from bioatt.dicom_series import DERIVED_MARK, SourceFile, identity_of, lenient, read_series
 from bioatt.errors import BioAttError, InputError
 from bioatt.files import check_folder, not_written, partial_prefix
 from bioatt.volume import Volume
 
 _SERIES_NUMBER_OFFSET = 1000
-_LO_LENGTH = 64
+_LO_LENGTH, _ST_LENGTH = 64, 1024
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 # What described the old pixels, or was sealed over them.
@@ -57,12 +61,13 @@ def write_derived_series(
     folder = Path(folder)
     check_series_output(volume, folder)
     series_uid = generate_uid(prefix=None)
-    now = datetime.now()
+    written_at = datetime.now().astimezone()
     ranges, places = [], []
     with _appearing_whole(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
             original = _read_source(source, volume.shape[1:])
             try:
+                now = _in_zone(written_at, original)
                 derived = _derive(original, series_uid, series_number, now)
                 _describe(derived, original, model_name, model_version, strength, now)
                 ranges.append(_set_pixels(derived, volume.hu[k]))
@@ -91,7 +96,8 @@ def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
 def _derive(original: Dataset, series_uid: str, series_number: int | None, now: datetime) -> Dataset:
     """The original's header as that of a new image in a new series, without private and stale elements."""
     derived = copy.deepcopy(original)
-    derived.remove_private_tags()
+    _strip(derived)
+    correct_ambiguous_vr(derived, is_little_endian=True)
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
@@ -103,7 +109,7 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
     derived.SeriesInstanceUID = series_uid
     number = _SERIES_NUMBER_OFFSET + int(original.get("SeriesNumber") or 0) if series_number is None else series_number
     derived.SeriesNumber = number
-    derived.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(original)]
     for moment in ("InstanceCreation", "Content", "Series"):
         setattr(derived, f"{moment}Date", now.strftime("%Y%m%d"))
         setattr(derived, f"{moment}Time", now.strftime("%H%M%S"))
@@ -114,16 +120,59 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
     return derived
 
 
+def _strip(header: Dataset) -> None:
+    """Remove private elements, and give the others of an implicit VR header their VR, without decoding text.
+
+    Text that the declared character set (C.12.1.1.2) cannot decode would come out with U+FFFD in its place, so it stays
+    raw, and pydicom writes its bytes back. Of a header that it thinks implicit it would decode all to make it explicit.
+    """
+    for tag in list(header.keys()):
+        if tag.is_private:
+            del header[tag]
+            continue
+        element: Any = header.get_item(tag)
+        vr = element.VR
+        if vr in (None, "UN"):
+            vr = dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
+        if vr == "SQ":
+            element = header[tag]
+            for item in element.value or () if element.VR == "SQ" else ():
+                _strip(item)
+        elif element.VR is None and vr in STR_VR and element.value is not None:
+            header[tag] = element._replace(VR=vr)
+        elif element.VR is None:
+            _ = header[tag]  # decoded, and no longer raw
+    header.set_original_encoding(False, header.original_encoding[1], header.original_character_set)
+
+
+def _in_zone(moment: datetime, original: Dataset) -> datetime:
+    """A moment in the zone in which the header's dates and times are to be read (C.12.1.1.8), where it names one."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", str(original.get("TimezoneOffsetFromUTC") or "").strip())
+    if found is None:
+        return moment
+    minutes = int(found[1] + "1") * (60 * int(found[2]) + int(found[3]))
+    return moment.astimezone(timezone(timedelta(minutes=minutes))) if -720 <= minutes <= 840 else moment
+
+
+def _image_type(original: Dataset) -> list[str]:
+    """Values 3 onwards of Image Type (C.8.2.1.1.1): AXIAL where the source has none, and what the source adds."""
+    values = original.get("ImageType") or []
+    kind, *more = ([] if isinstance(values, str) else list(values)[2:]) or ["AXIAL"]
+    return [kind or "AXIAL", *more]
+
+
 def _describe(
     derived: Dataset, original: Dataset, model_name: str, model_version: str, strength: float, now: datetime
 ) -> None:
     """Say in the header what was done, with what, and from which image."""
-    suffix = f" [BioAtt {model_name[:24]} {strength:.0%}, research]"
+    suffix = f" {DERIVED_MARK}{model_name[:24]} {strength:.0%}, research]"
     derived.SeriesDescription = str(original.get("SeriesDescription") or "CT")[: _LO_LENGTH - len(suffix)] + suffix
-    derived.DerivationDescription = (
+    ours = (
         f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
         f"strength {strength:.2f}. Research use only."
     )
+    before = str(original.get("DerivationDescription") or "").strip()[: max(_ST_LENGTH - len(ours) - 2, 0)]
+    derived.DerivationDescription = f"{before}; {ours}" if before else ours
     derived.DerivationCodeSequence = [_code("113087", "Smoothing")]  # DCM has no code for denoising
 
     source = Dataset()
@@ -140,7 +189,7 @@ def _describe(
     equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:_LO_LENGTH]]
     equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     equipment.ContributionDescription = f"Noise reduction, strength {strength:.2f}. Research use only."
-    derived.ContributingEquipmentSequence = [*original.get("ContributingEquipmentSequence", []), equipment]
+    derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]
 
 
 def _code(value: str, meaning: str) -> Dataset:
@@ -191,7 +240,9 @@ def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
         original = pydicom.dcmread(source, stop_before_pixels=True, force=True)
     except OSError:
         raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
-    if (original.get("Rows"), original.get("Columns")) != shape:
+    known = source.identity if isinstance(source, SourceFile) else None
+    replaced = known is not None and identity_of(original) != known
+    if replaced or (original.get("Rows"), original.get("Columns")) != shape:
         raise InputError(f"{source.name} has changed since it was read: run again")
     return original
 

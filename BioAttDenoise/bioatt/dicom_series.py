@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -16,18 +17,44 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from bioatt.errors import InputError
-from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume, cast
+from bioatt.volume import DENOISED_BEFORE, PADDING_BELOW_HU, Acquisition, Volume, cast
 
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _MOST_FILES = 50_000
+DERIVED_MARK = "[BioAtt "
+"""How what a derived series adds to the Series Description begins."""
 _CUT_SHORT = "a DICOM file is empty or cut short, and its slice would be missing: copy the series again"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP", "PhotometricInterpretation",
+    "SeriesDescription",
 ]  # fmt: skip
+
+
+class SourceFile(type(Path())):  # type: ignore[misc]
+    """Path of a slice's file that remembers which image it held, so that another one of its name is not taken for it.
+
+    identity: `identity_of` its header when it was read; None for paths made from this one.
+    """
+
+    identity: str | None = None
+
+    @classmethod
+    def of(cls, path: Path, header: Dataset) -> SourceFile:
+        source = cls(path)
+        source.identity = identity_of(header)
+        return source
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a path's own carries no attributes into copies and other processes
+        return (*super().__reduce__()[:2], {"identity": self.identity})
+
+
+def identity_of(header: Dataset) -> str:
+    """SOP Instance UID (C.12.1), "" where the header has none."""
+    return str(header.get("SOPInstanceUID") or "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +112,8 @@ def _read_series(path: Path, series: str | int | None) -> Volume:
     stack = _ordered(stack, notes)
     hu, slopes = _pixels(stack, notes)
     first = stack[0]
+    if DERIVED_MARK in first.text("SeriesDescription"):
+        notes.append(DENOISED_BEFORE)
     step, even = _step(stack, notes)
     row_mm, column_mm = (float(v) for v in first.header.get("PixelSpacing") or (0, 0))
     if not row_mm or not column_mm:
@@ -96,7 +125,7 @@ def _read_series(path: Path, series: str | int | None) -> Volume:
         origin=tuple(first.position),
         direction=np.column_stack([first.orientation[:3], first.orientation[3:], step / np.linalg.norm(step)]),
         acquisition=_acquisition(first.header),
-        sources=tuple(item.path for item in stack),
+        sources=tuple(SourceFile.of(item.path, item.header) for item in stack),
         padding=_padding(stack, slopes),
         even=even,
         warnings=tuple(notes),
@@ -218,10 +247,7 @@ def _describe(group: list[_Slice]) -> str:
 
 def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
     """Sorted along the slices' normal; copies of one image dropped."""
-    unique = {item.text("SOPInstanceUID") or str(item.path): item for item in stack}
-    if len(unique) < len(stack):
-        notes.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
-    items = list(unique.values())
+    items = _without_copies(stack, notes)
     if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
         if len(items) > 1:
             raise InputError(
@@ -239,6 +265,27 @@ def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
         count = int((gaps < 1e-3).sum())
         raise InputError(f"slices at the position of another: {count} (phases mixed in one series?); separate them")
     return items
+
+
+def _without_copies(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
+    """Each image once. Raises InputError where different ones have one SOP Instance UID, as some anonymisers write."""
+    unique: dict[str, _Slice] = {}
+    for item in stack:
+        first = unique.setdefault(identity_of(item.header) or str(item.path), item)
+        if first is not item and not _same_image(first, item):
+            raise InputError("different images share one identity (SOPInstanceUID): export the series again")
+    if len(unique) < len(stack):
+        notes.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
+    return list(unique.values())
+
+
+def _same_image(one: _Slice, other: _Slice) -> bool:
+    """Whether place and voxels agree; decoded, since a copy may be compressed differently."""
+    return (
+        np.array_equal(one.position, other.position, equal_nan=True)
+        and np.array_equal(one.orientation, other.orientation, equal_nan=True)
+        and np.array_equal(_plane(one), _plane(other))
+    )
 
 
 def _normal(item: _Slice) -> np.ndarray:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import bioatt
 from bioatt import dicom
@@ -48,6 +53,13 @@ def test_pixels_geometry_and_series_by_pydicom_and_itk(derived, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), result.hu)
     np.testing.assert_allclose(itk.GetSpacing(), result.spacing, atol=1e-6)
     np.testing.assert_allclose(itk.GetOrigin(), result.origin, atol=1e-6)
+
+
+def test_a_derived_series_is_told_from_an_original(derived, tmp_path):
+    volume, _, _ = derived()
+    again = read_volume(tmp_path / "out")
+    assert not any("denoised" in line for line in volume.warnings)
+    assert any("was denoised by BioAttDenoise before" in line for line in again.warnings)
 
 
 def test_headers_say_what_was_done(derived):
@@ -169,6 +181,93 @@ def test_needs_dicom_sources_and_an_empty_folder(series, tmp_path):
     volume.sources[2].unlink()
     with pytest.raises(InputError, match="needs DICOM input"):
         write_derived_series(volume, tmp_path / "late", **MADE)
+
+
+@pytest.mark.parametrize("carried", [lambda volume: volume, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_headers_of_files_replaced_since_are_refused(series, tmp_path, carried):
+    """Another patient's scan of the same names and size, between reading and writing."""
+    hu = series()
+    volume = carried(read_volume(series.folder)).part(range(1, 4))
+    series(hu, PatientName="Other^Person")
+    with pytest.raises(InputError, match=r"001\.dcm has changed since it was read"):
+        write_derived_series(volume.with_hu(volume.hu), tmp_path / "out", **MADE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sources_named_by_plain_paths_are_taken_as_they_are(series, tmp_path):
+    series()
+    volume = read_volume(series.folder)
+    plain = Volume(volume.hu, volume.spacing, volume.origin, sources=tuple(map(Path, map(str, volume.sources))))
+    write_derived_series(plain, tmp_path / "out", **MADE)
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_text_that_its_character_set_cannot_decode_keeps_its_bytes(series, tmp_path, syntax):
+    """Latin-1 declared as UTF-8, in the header and in a sequence that also holds private elements."""
+    item = Dataset()
+    item.PatientID, item.TypeOfPatientID = "MXLLER^JXRG ", "TEXT"
+    item.add_new(0x00090010, "LO", "VENDOR")
+    item.add_new(0x00091001, "LO", "private")
+    ids = {"PatientName": "MXLLER^JXRG ", "PatientID": "MXLLER^JXRG ", "OtherPatientIDsSequence": [item]}
+    series(syntax=syntax, SpecificCharacterSet="ISO_IR 192", **ids)
+    for path in series.folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"MXLLER^JXRG", b"M\xfcLLER^J\xf6RG"))
+    write_derived_series(read_volume(series.folder), tmp_path / "out", **MADE)
+    for path in (tmp_path / "out").iterdir():
+        image = pydicom.dcmread(path)
+        assert image.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+        assert image.get_item("PatientName").value == image.get_item("PatientID").value == b"M\xfcLLER^J\xf6RG "
+        (item,) = image.OtherPatientIDsSequence
+        assert item.get_item("PatientID").value == b"M\xfcLLER^J\xf6RG "
+        assert not [tag for dataset in (image, item) for tag in dataset.keys() if tag.is_private]  # noqa: SIM118
+        assert b"\xef\xbf\xbd" not in path.read_bytes()
+
+
+def test_private_elements_of_the_source_s_equipment_are_left_out(derived):
+    item = Dataset()
+    item.Manufacturer = "Scanner"
+    item.add_new(0x00090010, "LO", "VENDOR")
+    _, _, images = derived(ContributingEquipmentSequence=[item])
+    first, last = images[0].ContributingEquipmentSequence
+    assert (first.Manufacturer, last.Manufacturer) == ("Scanner", "BioAttDenoise")
+    assert (0x0009, 0x0010) not in first
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"], ["AXIAL", "CT_SOM5 SPI"]),
+        (["DERIVED", "SECONDARY", "REFORMATTED", "MAX_IP"], ["REFORMATTED", "MAX_IP"]),
+        (["ORIGINAL", "PRIMARY"], ["AXIAL"]),
+        ("ORIGINAL", ["AXIAL"]),
+        (["ORIGINAL", "PRIMARY", "", "MAX_IP"], ["AXIAL", "MAX_IP"]),
+    ],
+)
+def test_image_type_keeps_what_kind_of_image_it_is(derived, before, after):
+    _, _, images = derived(ImageType=before)
+    assert list(images[0].ImageType) == ["DERIVED", "SECONDARY", *after]
+
+
+@pytest.mark.parametrize(("length", "kept"), [(7, 7), (1024, None)])
+def test_an_earlier_derivation_stays_described(derived, length, kept):
+    _, _, images = derived(DerivationDescription="resliced"[:length].ljust(length, "x"))
+    before, ours = images[0].DerivationDescription.split("; ")
+    assert before.startswith("reslice")
+    assert ours.startswith("CT noise reduced by BioAttDenoise")
+    assert ours.endswith("Research use only.")
+    assert len(before) == kept or len(images[0].DerivationDescription) == 1024
+
+
+@pytest.mark.parametrize(("offset", "hours"), [("+1300", 13), ("-0930", -9.5), ("+2500", None), ("east", None)])
+def test_times_are_written_in_the_zone_of_the_header(derived, offset, hours):
+    with pydicom.config.disable_value_validation():
+        _, _, images = derived(TimezoneOffsetFromUTC=offset)
+    zone = None if hours is None else timezone(timedelta(hours=hours))
+    now = datetime.now(zone).replace(tzinfo=None)
+    for date, time in ((images[0].ContentDate, images[0].ContentTime), (images[0].SeriesDate, images[0].SeriesTime)):
+        assert abs(datetime.strptime(date + time, "%Y%m%d%H%M%S") - now) < timedelta(minutes=5)
+    assert images[0].ContributingEquipmentSequence[-1].ContributionDateTime[:8] == images[0].ContentDate
 
 
 def test_a_failure_leaves_nothing_behind(series, tmp_path, monkeypatch):

@@ -252,6 +252,26 @@ def test_copies_are_dropped_and_two_images_at_one_place_refused(series):
         read_volume(series.folder)
 
 
+@pytest.mark.parametrize("differ", ["place", "voxels"])
+def test_different_images_of_one_identity_are_refused(series, differ):
+    """As an anonymiser leaves them that writes one SOPInstanceUID into all files."""
+    place = {"ImagePositionPatient": [0, 0, 0]} if differ == "voxels" else {}
+    hu = ct(3) if differ == "voxels" else np.repeat(ct(1), 3, axis=0)
+    series(hu, SOPInstanceUID="1.2.3", **place)
+    with pytest.raises(InputError, match=r"one identity \(SOPInstanceUID\): export the series again"):
+        read_volume(series.folder)
+
+
+def test_a_copy_that_is_compressed_otherwise_is_a_copy(series):
+    hu = series()
+    image = pydicom.dcmread(series.folder / "001.dcm")
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.save_as(series.folder / "copy.dcm")
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert "copies of others in the folder, left out: 1" in volume.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("elements", "match"),
     [
