@@ -21,6 +21,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from bioatt.volume import DENOISED_BEFORE
+
 from . import regions, volumes
 from .batch import Batch
 from .engine import Engine, EngineError, Job
@@ -29,6 +31,8 @@ from .options import DenoiseOptions
 from .settings import models_folder
 
 POLL_INTERVAL_MS = 25
+WHOLE = "whole"
+"""The attribute Region of an output whose every voxel was denoised."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class DenoiseLogic(Batch):
         """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
         event loop.
 
-        outputVolume: the node to overwrite; None makes «<input> denoised». slices: first and last axial slice, counted
-        from 1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
+        outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
+        one, «<input> denoised» or of a part «<input> partly denoised». slices: first and last axial slice, counted from
+        1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
         unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
         the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
-        or region that cannot be denoised, EngineError where a denoising is running.
+        or region that cannot be denoised and for an output of anything else, EngineError where a denoising is running.
         """
         chosen = DenoiseOptions(**options)
         region, snapshot = self._input(inputVolume, outputVolume, slices, roi)
@@ -195,13 +200,21 @@ class DenoiseLogic(Batch):
             self.engine.process.remove(name)
 
     def _input(self, node, output, slices, roi) -> tuple[regions.Region, np.ndarray]:
-        """The region asked for and a view of the input's voxels. Raises ValueError where they cannot be denoised."""
+        """The region asked for and a view of the input's voxels. Raises ValueError where they cannot be denoised,
+        or the output cannot be put where it is asked for.
+        """
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
         if output is not None and output is node:
             raise ValueError(
                 _("The output would overwrite the input. Choose another output volume, or «Create new volume».")
+            )
+        if output is not None and not volumes.takes_output(output, node):
+            raise ValueError(
+                _(
+                    "«{output}» was not made from «{input}». Choose another output volume, or «Create new volume»."
+                ).format(output=output.GetName(), input=node.GetName())
             )
         array = slicer.util.arrayFromVolume(node)
         matrix = volumes.ijk_to_ras(node)
@@ -223,7 +236,9 @@ class DenoiseLogic(Batch):
             region.insert(voxels, region.received(reply["array"]))
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # it was removed meanwhile
-        node = volumes.make_output(source, target, _("{name} denoised").format(name=source.GetName()))
+        part = _part(region, voxels.shape)
+        name = _("{name} denoised") if part == WHOLE else _("{name} partly denoised")
+        node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
         volumes.describe_output(
@@ -236,10 +251,12 @@ class DenoiseLogic(Batch):
                 "Prior": prior["source"] if prior else "none",
                 **_provenance(reply["provenance"]),
                 "Strength": f"{options.strength:g}",
+                "Region": part,
                 "Device": reply["device"],
                 "Note": "Denoised by BioAttDenoise. Research use only.",
             },
         )
+        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == WHOLE)
         return DenoiseResult(
             volume=node,
             options=options,
@@ -249,10 +266,22 @@ class DenoiseLogic(Batch):
             model=reply["model"],
             prior=prior,
             device=reply["device"],
-            warnings=tuple(reply["warnings"]),
+            warnings=(*reply["warnings"], *([DENOISED_BEFORE] if volumes.denoised(source) else [])),
             region=region,
             attention=tuple(reply["attention"]),
         )
+
+
+def _part(region: regions.Region, shape: tuple[int, ...]) -> str:
+    """What of an array of a shape (k, j, i) was denoised, both ends included: slices counted from 1 as people do,
+    voxels from 0 as Slicer shows their indices.
+    """
+    if region.whole or region.box == tuple(slice(0, count) for count in shape):
+        return WHOLE
+    if region.box is None:
+        return f"axial slices {region.start + 1}-{region.stop} of {region.count}"
+    ends = zip("ijk", reversed(region.box), strict=True)
+    return "voxels " + ", ".join(f"{axis} {along.start}-{along.stop - 1}" for axis, along in ends)
 
 
 def _provenance(made_of: dict[str, Any] | None) -> dict[str, str | None]:

@@ -190,11 +190,10 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def _inputChanged(self) -> None:
-        """An output that was made from another input is not overwritten by this one's."""
+        """An output that was not made from this input is chosen no longer: another scan's place, name and patient."""
         self._input = self.parameters.inputVolume
         output = self.parameters.outputVolume
-        made_from = output.GetNodeReference(volumes.INPUT_ROLE) if output is not None else None
-        if self._input is not None and made_from is not None and made_from is not self._input:
+        if self._input is not None and output is not None and not volumes.takes_output(output, self._input):
             self.parameters.outputVolume = None
 
     # --- what the panel shows

@@ -9,10 +9,15 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from bioatt.volume import DENOISED
+
 ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
+SERIES_NUMBER_OFFSET = 1000
+"""What the number of an output's series is greater by, as in the engine's derived series (`bioatt.dicom`)."""
+DESCRIPTION_LENGTH = 64  # of DICOM's value representation LO
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
 
@@ -33,12 +38,25 @@ def problem(node: Any) -> str:
     return ""
 
 
-def modality(node: Any) -> str:
-    """DICOM modality of a volume ("CT", "MR", …), empty where it is not known."""
+def takes_output(node: Any, source: Any) -> bool:
+    """Whether an output of `source` may be put into a node: an earlier output of it, or a volume without voxels. A node
+    whose own input is gone takes none: it is another scan's, perhaps another patient's.
+    """
+    image = node.GetImageData()
+    return image is None or 0 in image.GetDimensions() or node.GetNodeReference(INPUT_ROLE) is source
+
+
+def series_tag(node: Any, keyword: str) -> str:
+    """What the subject hierarchy says of a volume's DICOM series, such as its SeriesNumber; empty where nothing."""
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = tree.GetItemByDataNode(node) if tree is not None else 0
-    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    found = tree.GetItemAttribute(item, name) if item else ""
+    prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
+    return tree.GetItemAttribute(item, prefix + keyword) if item else ""
+
+
+def modality(node: Any) -> str:
+    """DICOM modality of a volume ("CT", "MR", …), empty where it is not known."""
+    found = series_tag(node, "Modality")
     units = node.GetVoxelValueUnits()
     if not found and units is not None and units.GetCodeValue():
         return "CT" if units.GetCodeValue() == HOUNSFIELD else ""
@@ -49,7 +67,13 @@ def ct_volumes() -> list[Any]:
     """The scene's volumes that look like CT scans and were not made here."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
-    return [n for n in scans if not problem(n) and not any(n.GetAttribute(name) for name in MADE_HERE)]
+    made = [n for n in scans if denoised(n) or any(n.GetAttribute(name) for name in MADE_HERE)]
+    return [n for n in scans if not problem(n) and n not in made]
+
+
+def denoised(node: Any) -> bool:
+    """Whether a volume is an output, of the module or of the engine: Slicer keeps the note of a NRRD as attribute."""
+    return bool(node.GetAttribute(f"{ATTRIBUTE}Model")) or DENOISED in (node.GetAttribute("Note") or "")
 
 
 def ijk_to_ras(node: Any) -> np.ndarray:
@@ -145,6 +169,31 @@ def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -
     for key, value in attributes.items():
         node.SetAttribute(f"{ATTRIBUTE}{key}", value)
     node.SetNodeReferenceID(INPUT_ROLE, source.GetID())
+
+
+def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool) -> None:
+    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.dicom` does its own; without
+    that it would look like a scan as the scanner made it. strength: 0 … 1. whole: whether all of it was denoised.
+
+    The export takes these attributes of the subject hierarchy's item as tags; an item without a study just keeps them.
+    """
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(node) if tree is not None else 0
+    if not item:
+        return
+    mark = f" [BioAtt {model[:24]} {strength:.0%}{'' if whole else ' partly'}, research]"
+    name = series_tag(source, "SeriesDescription") or source.GetName()
+    try:
+        number = int(series_tag(source, "SeriesNumber"))
+    except ValueError:  # of no series
+        number = 0
+    prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
+    for keyword, value in (
+        ("SeriesDescription", name[: DESCRIPTION_LENGTH - len(mark)] + mark),
+        ("Modality", "CT"),
+        ("SeriesNumber", str(SERIES_NUMBER_OFFSET + number)),
+    ):
+        tree.SetItemAttribute(item, prefix + keyword, value)
 
 
 def show_instead(old: Any, new: Any) -> None:

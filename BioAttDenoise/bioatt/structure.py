@@ -164,7 +164,7 @@ class StructureSearch:
     def _whole_noise(self, k: int, flat: list[NDArray[np.bool_]]) -> Array:
         """All the slice's noise over what was removed of it, 1 or more, as the finest detail of flat places shows."""
         before, removed = (
-            _local_sd(_band(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
+            _local_sd(image - gaussian_filter(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
             for image in (self.before[k].astype(np.float32), self._removed(k))
         )
         measured = np.isfinite(before) & np.isfinite(removed)

@@ -57,6 +57,90 @@ def test_names_stay_unique_and_an_output_can_be_overwritten(slicer, logic, make_
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 3
 
 
+@pytest.mark.parametrize("kind", ["scan", "output of another", "output of what is gone"])
+def test_what_was_not_made_from_the_input_is_not_overwritten(slicer, logic, make_ct, kind):
+    """Another patient's voxels would stand under this one's name and in this one's study."""
+    first, node = make_ct(name="a"), make_ct(name="b")
+    target = first if kind == "scan" else logic.denoise(first, model="steady")
+    if kind == "output of what is gone":
+        slicer.mrmlScene.RemoveNode(first)
+    before = slicer.util.arrayFromVolume(target).copy()
+    with pytest.raises(ValueError, match=f"«{target.GetName()}» was not made from «b». Choose another") as caught:
+        logic.denoise(node, target, model="steady")
+    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(target), before)
+
+
+def make_roi(slicer, node, low, high):
+    """A region of interest from the middle of voxel `low` to that of voxel `high` (i, j, k)."""
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    matrix = affine(slicer, node)
+    roi.SetCenter(*(matrix @ [*((low + high) / 2), 1])[:3])
+    roi.SetSize(*(np.abs(np.diag(matrix)[:3]) * (high - low)))
+    return roi
+
+
+def test_an_output_says_which_part_was_denoised(slicer, logic, make_ct):
+    node = make_ct(slices=12, size=32)
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    box = make_roi(slicer, node, np.array([4, 6, 2]), np.array([10, 20, 8]))
+    everything = make_roi(slicer, node, np.array([0, 0, 0]), np.array([31, 31, 11]))
+    for region, name, part in (
+        ({}, "CT denoised", "whole"),
+        ({"slices": (3, 5)}, "CT partly denoised", "axial slices 3-5 of 12"),
+        ({"slices": (1, 0)}, "CT denoised", "whole"),
+        ({"roi": box}, "CT partly denoised", "voxels i 4-10, j 6-20, k 2-8"),
+        ({"roi": everything}, "CT denoised", "whole"),
+    ):
+        output = logic.denoise(node, model="steady", **region)
+        assert (output.GetName(), output.GetAttribute("BioAttDenoise.Region")) == (name, part)
+        exported = tree.GetItemAttribute(tree.GetItemByDataNode(output), "DICOM.SeriesDescription")
+        assert ("partly" in exported) == (part != "whole")
+        slicer.mrmlScene.RemoveNode(output)
+    output = logic.denoise(node, model="steady")
+    logic.denoise(node, output, slices=(12, 12), model="steady")
+    assert output.GetAttribute("BioAttDenoise.Region") == "axial slices 12-12 of 12"
+
+
+def test_a_second_denoising_is_told_and_no_part_of_a_batch(slicer, logic, make_ct):
+    from BioAttDenoiseLib import volumes
+
+    node, results = make_ct(), []
+    output = logic.denoise(node, model="steady")
+    file = make_ct(name="written by the command line")
+    file.SetAttribute("Note", "Denoised by BioAttDenoise, model bioatt, strength 0.75: research use only")
+    assert volumes.ct_volumes() == [node]
+    for source in (node, output, file):
+        logic.denoiseAsync(source, model="steady", onDone=results.append)
+        logic.wait()
+    told = [any("was denoised by BioAttDenoise before" in line for line in result.warnings) for result in results]
+    assert told == [False, True, True]
+
+
+@pytest.mark.parametrize("number", ["3", "", "three"])
+def test_an_exported_output_is_told_from_its_scan(slicer, logic, make_ct, number):
+    """Slicer's DICOM export takes the tags of a series from its item in the subject hierarchy."""
+    node = make_ct(name="A name that is longer than a series description can be: " + 20 * "x")
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    source = tree.GetItemByDataNode(node)
+    if number:
+        tree.SetItemAttribute(source, "DICOM.SeriesNumber", number)
+    output = logic.denoise(node, model="steady", strength=0.5)
+    item = tree.GetItemByDataNode(output)
+
+    def tags():
+        return [
+            tree.GetItemAttribute(item, f"DICOM.{key}") for key in ("SeriesDescription", "SeriesNumber", "Modality")
+        ]
+
+    mark = " [BioAtt steady 50%, research]"
+    assert tags() == [node.GetName()[: 64 - len(mark)] + mark, "1003" if number == "3" else "1000", "CT"]
+    tree.SetItemAttribute(source, "DICOM.SeriesDescription", "Abdomen")
+    assert logic.denoise(node, output, model="steady", strength=0.8) is output
+    assert tags()[0] == "Abdomen [BioAtt steady 80%, research]"
+    assert tree.GetItemAttribute(source, "DICOM.SeriesDescription") == "Abdomen"
+
+
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
 def test_the_voxel_type_is_kept(slicer, logic, make_ct, dtype):
     output = logic.denoise(make_ct(dtype=dtype), model="steady")
@@ -76,12 +160,7 @@ def test_a_slice_range_changes_nothing_else(slicer, logic, make_ct):
 
 def test_a_region_of_interest_changes_its_voxels_alone(slicer, logic, make_ct, change_hu):
     node = make_ct(slices=12, size=32)
-    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
-    low, high = np.array([4, 6, 2]), np.array([10, 20, 8])  # i, j, k
-    matrix = affine(slicer, node)
-    centre = (matrix @ [*((low + high) / 2), 1])[:3]
-    roi.SetCenter(*centre)
-    roi.SetSize(*(np.abs(np.diag(matrix)[:3]) * (high - low)))
+    roi = make_roi(slicer, node, np.array([4, 6, 2]), np.array([10, 20, 8]))
     output = logic.denoise(node, roi=roi, model="steady")
     change = slicer.util.arrayFromVolume(node) - slicer.util.arrayFromVolume(output)
     expected = np.zeros(change.shape, bool)

@@ -106,6 +106,40 @@ def test_an_output_of_another_input_is_not_overwritten(make_driver, make_ct, sli
     assert first.GetName() == "a"
 
 
+def test_an_output_whose_input_is_gone_is_not_overwritten(make_driver, make_ct, slicer):
+    first = make_ct(name="a")
+    driver = make_driver()
+    driver.behave("steady")
+    driver.denoise()
+    kept = driver.parameters.outputVolume
+    before = slicer.util.arrayFromVolume(kept).copy()
+    slicer.mrmlScene.RemoveNode(first)
+    second = make_ct(name="b", size=24)
+    assert driver.parameters.inputVolume is second
+    assert driver.parameters.outputVolume is None
+    driver.denoise()
+    assert [node.GetName() for node in volumes(slicer)] == ["a denoised", "b", "b denoised"]
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(kept), before)
+
+
+def test_another_scan_chosen_as_output_is_not_overwritten(make_driver, make_ct, slicer):
+    node, other = make_ct(name="a"), make_ct(name="b")
+    driver = make_driver()
+    driver.behave("steady")
+    driver.parameters.outputVolume = other
+    driver.denoise()
+    assert driver.parameters.inputVolume is node
+    assert driver.status.startswith("⚠ «b» was not made from «a».")
+    assert volumes(slicer) == [node, other]
+    assert driver.errors == []
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
+    driver.parameters.outputVolume = empty
+    driver.parameters.inputVolume = other
+    assert driver.parameters.outputVolume is empty
+    driver.denoise()
+    assert empty.GetNodeReference("BioAttDenoiseInput") is other
+
+
 @pytest.mark.parametrize("role", ["inputVolume", "outputVolume", "referenceVolume"])
 def test_a_chosen_volume_that_goes_is_not_replaced_by_its_neighbour(make_driver, make_ct, slicer, role):
     """The list would go on with the row below it, which as the output the next denoising would overwrite."""
