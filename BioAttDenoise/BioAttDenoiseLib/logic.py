@@ -257,6 +257,8 @@ class DenoiseLogic(Batch):
             },
         )
         volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == WHOLE)
+        if region.box is not None:
+            reply |= {"noise_before": None, "noise_after": None}  # of whole slices, which the output does not hold
         return DenoiseResult(
             volume=node,
             options=options,

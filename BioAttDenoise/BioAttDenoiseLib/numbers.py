@@ -69,7 +69,10 @@ def roi_numbers(nodes: list[Any], first: Any, second: Any = None) -> list[Number
             lines.append(
                 Number(node.GetName(), _("mean in {roi}").format(roi=roi.GetName()), float(found[-1][0]), "HU")
             )
-            lines.append(Number(node.GetName(), _("SD in {roi}").format(roi=roi.GetName()), float(found[-1][1]), "HU"))
+            if hu.size > 1:
+                lines.append(
+                    Number(node.GetName(), _("SD in {roi}").format(roi=roi.GetName()), float(found[-1][1]), "HU")
+                )
         if len(found) == 2 and found[1][1] > 0:
             lines.append(Number(node.GetName(), "CNR", float(abs(found[0][0] - found[1][0]) / found[1][1]), ""))
     return lines
@@ -81,7 +84,7 @@ def noise_numbers(nodes: list[Any]) -> list[Number]:
     for node in nodes:
         sd = metrics.noise_sd(_axial(node))
         if sd == sd:
-            lines.append(Number(node.GetName(), _("noise σ in soft tissue"), sd, "HU"))
+            lines.append(Number(node.GetName(), _("noise σ in soft tissue, 9×9 px"), sd, "HU"))
     return lines
 
 

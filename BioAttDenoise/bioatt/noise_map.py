@@ -13,7 +13,7 @@ def noise_map(hu: NDArray) -> NDArray[np.float32]:
     """Local σ in HU, (z, y, x) float32, over 9×9 pixels of each slice's detail finer than about 2.5 pixels.
 
     Taking the smooth part away first keeps gentle shading out; edges stay visible as what they are, not noise. The
-    detail of white noise has 0.92 of its σ, that of smooth kernels less: compare maps, do not read them as the σ of
+    detail of white noise has 0.97 of its σ, that of smooth kernels less: compare maps, do not read them as the σ of
     `metrics.noise_sd`.
     """
     found = np.empty(hu.shape, np.float32)

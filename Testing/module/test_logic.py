@@ -167,6 +167,10 @@ def test_a_region_of_interest_changes_its_voxels_alone(slicer, logic, make_ct, c
     expected[2:9, 6:21, 4:11] = True
     np.testing.assert_array_equal(change == change_hu, expected)
     assert not change[~expected].any()
+    results = []
+    logic.denoiseAsync(node, output, roi=roi, model="steady", onDone=results.append)
+    logic.wait()
+    assert results[0].noise_before is results[0].noise_after is None, "the engine's are those of whole slices"
     roi.SetCenter(5000, 0, 0)
     with pytest.raises(ValueError, match="outside the volume"):
         logic.denoise(node, roi=roi, model="steady")

@@ -18,8 +18,8 @@ LEVEL = 95.0
 def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
     """Mean and its bootstrap 95 % interval (Efron 1979): [mean, low, high] of values (n,).
 
-    `crossed_interval` of one row: with few values as wide as Student's t asks for. One value has no bounds (None), no
-    value no mean either (NaN).
+    `crossed_interval` of one row: with few values as wide as Student's t asks for (of two, 0.7 of that). One value has
+    no bounds (None), no value no mean either (NaN).
     """
     kept = np.asarray(values, np.float64).ravel()
     kept = kept[np.isfinite(kept)]

@@ -164,5 +164,5 @@ def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
         f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
     )
     if before > 0 and after >= 0:
-        print(f"soft-tissue noise {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
+        print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
     print("Research use only: not a medical device.")

@@ -37,6 +37,8 @@ def test_mean_sd_and_cnr(slicer, pair, numbers):
     assert found["CT", "SD in background"] == pytest.approx(b.std(ddof=1))
     assert found["CT", "CNR"] == pytest.approx(abs(a.mean() - b.mean()) / b.std(ddof=1))
     assert found["CT denoised", "CNR"] > 1.5 * found["CT", "CNR"]
+    one = roi(slicer, pair[0], (12, 12, 2), (12, 12, 2), "voxel")
+    assert [line.quantity for line in numbers.roi_numbers([pair[0]], one)] == ["mean in voxel"], "one has no spread"
 
 
 def test_a_turned_region_holds_fewer_voxels_than_its_bounding_box(slicer, pair, numbers):

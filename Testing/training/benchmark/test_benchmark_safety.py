@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.signal import fftconvolve
 
 from bioatt.phantom.inserts import cylinder_with_inserts
 from bioatt_training.benchmark.safety import (
@@ -60,6 +61,18 @@ def test_the_spectrum_predicts_the_spread_of_discs_in_white_noise(noises):
     predicted = disc_variance(patches, PIXEL_MM)
     expected = SIGMA**2 * (disc(PIXEL_MM) ** 2).sum()
     assert predicted == pytest.approx(expected, rel=0.2)
+
+
+def test_the_spread_of_discs_in_a_ct_s_noise_is_not_overestimated():
+    """Its spectrum falls to nothing at the frequency zero, where no patch can measure it."""
+    frequency = np.hypot(np.fft.fftfreq(512, PIXEL_MM)[:, None], np.fft.rfftfreq(512, PIXEL_MM)[None])
+    amplitude = np.sqrt(frequency) * np.exp(-((frequency / 0.4) ** 2))
+    rng = np.random.default_rng(3)
+    noise = [np.fft.irfft2(np.fft.rfft2(rng.normal(size=(512, 512))) * amplitude) for _ in range(8)]
+    patches = np.concatenate([n.reshape(16, 32, 16, 32).swapaxes(1, 2).reshape(-1, 32, 32) for n in noise])
+    kernel = disc(PIXEL_MM)
+    found = np.var([fftconvolve(n, kernel, mode="valid") for n in noise])
+    assert 0.85 < disc_variance(patches, PIXEL_MM) / found < 1.02
 
 
 def test_a_perfect_denoiser_is_within_what_its_removed_noise_predicts(body, noises):

@@ -158,7 +158,7 @@ class Runner:
         rows = []
         for case in self.cases(self.size.slices[FULL]):
             if not case.seen:
-                key = f"safety {judged.identity} {case.key}"
+                key = f"disc shifts {judged.identity} {case.key}"
                 rows.append({**_where(case), **self.store.get(key, partial(self._safety_of, judged, case))})
         return rows
 
