@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
-from bioatt.file_check import data_files
+from bioatt.file_check import data_files, suffix_of
 from bioatt.files import appearing_whole, check_folder, same_file
 from bioatt.volume import DENOISED, Volume, check_output, write_volume
 
@@ -64,18 +65,32 @@ def write_result(
     """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
-    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises InputError where it may not
-    and somebody else made it meanwhile.
+    overwrite: whether a file may be replaced; a folder that holds anything never is. Where somebody else made `output`
+    since `check_result_output`, the result of a long run is not thrown away: it is written beside, as OUT-2.
     """
-    if is_series(output) if series is None else series:
+    as_series = is_series(output) if series is None else series
+    place = output if overwrite and not as_series else _free_name(output)
+    told = () if place == output else (f"{output.name} was made by another run meanwhile: written as {place.name}",)
+    if as_series:
         model = result.model
-        return write_derived_series(
-            result.volume, output, model_name=model.name, model_version=model.version, strength=result.strength
+        return told + write_derived_series(
+            result.volume, place, model_name=model.name, model_version=model.version, strength=result.strength
         )
-    check_free(output, overwrite)
     note = f"{DENOISED}, model {result.model.name}, strength {result.strength:g}: research use only"
-    write_volume(result.volume, output, note=note)
-    return ()
+    write_volume(result.volume, place, note=note)
+    return told
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or the first of PATH-2, PATH-3, … at which nothing is; an empty folder is nothing."""
+    suffix = "" if path.is_dir() else suffix_of(path)
+    stem = path.name.removesuffix(suffix)
+    names = (path.with_name(f"{stem}-{number}{suffix}") for number in count(2))
+    return next(one for one in chain([path], names) if not _taken(one))
+
+
+def _taken(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
 
 
 def check_file_place(path: Path, *forbidden: Path) -> None:

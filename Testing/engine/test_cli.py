@@ -87,8 +87,8 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(denoise, scan, tmp_pat
     assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
 
 
-def test_a_file_that_somebody_made_meanwhile_stays(denoise, scan, tmp_path, monkeypatch):
-    output = tmp_path / "out.nrrd"
+def test_a_file_that_somebody_made_meanwhile_stays_and_so_does_the_result(denoise, scan, tmp_path, monkeypatch):
+    output = tmp_path / "out.nii.gz"
     compute = Denoiser.denoise
 
     def slow(*args, **options):
@@ -97,9 +97,10 @@ def test_a_file_that_somebody_made_meanwhile_stays(denoise, scan, tmp_path, monk
 
     monkeypatch.setattr(Denoiser, "denoise", slow)
     status, errors = denoise(scan, output)
-    assert status == 2
-    assert "out.nrrd is there already" in errors[-1]
+    assert status == 0
+    assert any("written as out-2.nii.gz" in line for line in errors)
     assert output.read_text() == "another run's"
+    assert (read_volume(tmp_path / "out-2.nii.gz").hu != read_volume(scan).hu).any()
 
 
 @pytest.mark.parametrize("name", ["once.nrrd", "once.mha", "once.nii.gz"])
