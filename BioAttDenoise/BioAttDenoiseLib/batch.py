@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
+
+from bioatt.files import taken
 
 from . import volumes
 from .engine import EngineError, as_engine_error
@@ -170,7 +171,7 @@ class Batch:
 
             return begin
 
-        there = {path for path, output in outputs.items() if _is_there(output)}
+        there = {path for path, output in outputs.items() if taken(output)}
         skipped = [Outcome(path.name, outputs[path], skipped=True) for path in outputs if path in there]
         steps = [(path.name, start(path, output)) for path, output in outputs.items() if path not in there]
         return self._begin(steps, callbacks, skipped)
@@ -227,11 +228,6 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
             problem = _("«{first}» and «{second}» would both be written as «{output}». Rename one of them.")
             raise EngineError("input", problem.format(first=other.name, second=path.name, output=_output_name(path)))
     return {path: target / _output_name(path) for path in entries}
-
-
-def _is_there(output: Path) -> bool:
-    """Whether something would be overwritten; an empty folder is nothing."""
-    return any(output.iterdir()) if output.is_dir() else os.path.lexists(output)
 
 
 def _output_name(path: Path) -> str:

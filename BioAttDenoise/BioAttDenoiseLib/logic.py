@@ -21,7 +21,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from bioatt.volume import DENOISED_BEFORE
+from bioatt.labels import DENOISED, DENOISED_BEFORE
 
 from . import regions, volumes
 from .batch import Batch
@@ -253,7 +253,7 @@ class DenoiseLogic(Batch):
                 "Strength": f"{options.strength:g}",
                 "Region": part,
                 "Device": reply["device"],
-                "Note": "Denoised by BioAttDenoise. Research use only.",
+                "Note": f"{DENOISED}. Research use only.",
             },
         )
         volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == WHOLE)

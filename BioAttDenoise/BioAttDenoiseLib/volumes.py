@@ -9,15 +9,12 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from bioatt.volume import DENOISED
+from bioatt.labels import DENOISED, DERIVED_MARK, SERIES_NUMBER_OFFSET, series_description
 
 ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
-SERIES_NUMBER_OFFSET = 1000
-"""What the number of an output's series is greater by, as in the engine's derived series (`bioatt.dicom`)."""
-DESCRIPTION_LENGTH = 64  # of DICOM's value representation LO
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
 
@@ -67,13 +64,15 @@ def ct_volumes() -> list[Any]:
     """The scene's volumes that look like CT scans and were not made here."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
-    made = [n for n in scans if denoised(n) or any(n.GetAttribute(name) for name in MADE_HERE)]
-    return [n for n in scans if not problem(n) and n not in made]
+    return [n for n in scans if not (problem(n) or denoised(n) or any(n.GetAttribute(name) for name in MADE_HERE))]
 
 
 def denoised(node: Any) -> bool:
-    """Whether a volume is an output, of the module or of the engine: Slicer keeps the note of a NRRD as attribute."""
-    return bool(node.GetAttribute(f"{ATTRIBUTE}Model")) or DENOISED in (node.GetAttribute("Note") or "")
+    """Whether a volume is an output: of the module, or of the engine as NRRD, whose note Slicer keeps as attribute, or
+    as derived series.
+    """
+    noted = DENOISED in (node.GetAttribute("Note") or "") or DERIVED_MARK in series_tag(node, "SeriesDescription")
+    return noted or bool(node.GetAttribute(f"{ATTRIBUTE}Model"))
 
 
 def ijk_to_ras(node: Any) -> np.ndarray:
@@ -181,7 +180,6 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
     item = tree.GetItemByDataNode(node) if tree is not None else 0
     if not item:
         return
-    mark = f" [BioAtt {model[:24]} {strength:.0%}{'' if whole else ' partly'}, research]"
     name = series_tag(source, "SeriesDescription") or source.GetName()
     try:
         number = int(series_tag(source, "SeriesNumber"))
@@ -189,7 +187,7 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
         number = 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
     for keyword, value in (
-        ("SeriesDescription", name[: DESCRIPTION_LENGTH - len(mark)] + mark),
+        ("SeriesDescription", series_description(name, model, strength, "" if whole else "partly")),
         ("Modality", "CT"),
         ("SeriesNumber", str(SERIES_NUMBER_OFFSET + number)),
     ):

@@ -23,13 +23,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import STR_VR
 
 import bioatt
-from bioatt.dicom_series import DERIVED_MARK, SourceFile, identity_of, lenient, read_series
+from bioatt.dicom_series import SourceFile, identity_of, lenient, read_series
 from bioatt.errors import BioAttError, InputError
 from bioatt.files import check_folder, not_written, partial_prefix
+from bioatt.labels import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description
 from bioatt.volume import Volume
 
-_SERIES_NUMBER_OFFSET = 1000
-_LO_LENGTH, _ST_LENGTH = 64, 1024
+_ST_LENGTH = 1024
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 # What described the old pixels, or was sealed over them.
@@ -107,7 +107,7 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
                 del derived[element.tag]
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
-    number = _SERIES_NUMBER_OFFSET + int(original.get("SeriesNumber") or 0) if series_number is None else series_number
+    number = SERIES_NUMBER_OFFSET + int(original.get("SeriesNumber") or 0) if series_number is None else series_number
     derived.SeriesNumber = number
     derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(original)]
     for moment in ("InstanceCreation", "Content", "Series"):
@@ -165,8 +165,8 @@ def _describe(
     derived: Dataset, original: Dataset, model_name: str, model_version: str, strength: float, now: datetime
 ) -> None:
     """Say in the header what was done, with what, and from which image."""
-    suffix = f" {DERIVED_MARK}{model_name[:24]} {strength:.0%}, research]"
-    derived.SeriesDescription = str(original.get("SeriesDescription") or "CT")[: _LO_LENGTH - len(suffix)] + suffix
+    before = str(original.get("SeriesDescription") or "CT")
+    derived.SeriesDescription = series_description(before, model_name, strength)
     ours = (
         f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
         f"strength {strength:.2f}. Research use only."
@@ -185,8 +185,8 @@ def _describe(
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
     equipment.Manufacturer = "BioAttDenoise"
-    equipment.ManufacturerModelName = model_name[:_LO_LENGTH]
-    equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:_LO_LENGTH]]
+    equipment.ManufacturerModelName = model_name[:LO_LENGTH]
+    equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:LO_LENGTH]]
     equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     equipment.ContributionDescription = f"Noise reduction, strength {strength:.2f}. Research use only."
     derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]

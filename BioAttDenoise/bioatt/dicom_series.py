@@ -17,13 +17,12 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from bioatt.errors import InputError
-from bioatt.volume import DENOISED_BEFORE, PADDING_BELOW_HU, Acquisition, Volume, cast
+from bioatt.labels import DENOISED_BEFORE, DERIVED_MARK
+from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume, cast
 
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _MOST_FILES = 50_000
-DERIVED_MARK = "[BioAtt "
-"""How what a derived series adds to the Series Description begins."""
 _CUT_SHORT = "a DICOM file is empty or cut short, and its slice would be missing: copy the series again"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",

@@ -100,6 +100,11 @@ def same_file(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve()
 
 
+def taken(path: Path) -> bool:
+    """Whether something would be overwritten at a path; an empty folder is nothing."""
+    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

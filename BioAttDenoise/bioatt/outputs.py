@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
 from bioatt.file_check import data_files, suffix_of
-from bioatt.files import appearing_whole, check_folder, same_file
-from bioatt.volume import DENOISED, Volume, check_output, write_volume
+from bioatt.files import appearing_whole, check_folder, same_file, taken
+from bioatt.labels import DENOISED
+from bioatt.volume import Volume, check_output, write_volume
 
 if TYPE_CHECKING:
     from bioatt.denoiser import Result
@@ -55,7 +55,7 @@ def check_result_output(
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
-    if not overwrite and os.path.lexists(path):
+    if not overwrite and taken(path):
         raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
 
 
@@ -86,11 +86,7 @@ def _free_name(path: Path) -> Path:
     suffix = "" if path.is_dir() else suffix_of(path)
     stem = path.name.removesuffix(suffix)
     names = (path.with_name(f"{stem}-{number}{suffix}") for number in count(2))
-    return next(one for one in chain([path], names) if not _taken(one))
-
-
-def _taken(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+    return next(one for one in chain([path], names) if not taken(one))
 
 
 def check_file_place(path: Path, *forbidden: Path) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AIR_HU",
-    "DENOISED",
-    "DENOISED_BEFORE",
     "PADDING_BELOW_HU",
     "Acquisition",
     "Canonical",
@@ -35,10 +33,6 @@ __all__ = [
     "read_volume",
     "write_volume",
 ]
-
-DENOISED = "Denoised by BioAttDenoise"
-"""How the note begins that every output carries."""
-DENOISED_BEFORE = "this volume was denoised by BioAttDenoise before: what is done now comes on top of that"
 
 AIR_HU = -1000.0
 PADDING_BELOW_HU = -1500.0

@@ -14,7 +14,8 @@ import SimpleITK as sitk
 from bioatt.errors import InputError
 from bioatt.file_check import check_whole, suffix_of
 from bioatt.files import appearing_whole, check_folder, same_file
-from bioatt.volume import DENOISED, DENOISED_BEFORE, Acquisition, Volume, cast, check_hu
+from bioatt.labels import DENOISED, DENOISED_BEFORE
+from bioatt.volume import Acquisition, Volume, cast, check_hu
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")

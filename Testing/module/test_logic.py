@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from bioatt.labels import series_description
 from BioAttDenoiseLib.engine import EngineError
 
 
@@ -109,12 +110,17 @@ def test_a_second_denoising_is_told_and_no_part_of_a_batch(slicer, logic, make_c
     output = logic.denoise(node, model="steady")
     file = make_ct(name="written by the command line")
     file.SetAttribute("Note", "Denoised by BioAttDenoise, model bioatt, strength 0.75: research use only")
+    derived = make_ct(name="derived series")
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    tree.SetItemAttribute(
+        tree.GetItemByDataNode(derived), "DICOM.SeriesDescription", series_description("CT", "bioatt", 0.75)
+    )
     assert volumes.ct_volumes() == [node]
-    for source in (node, output, file):
+    for source in (node, output, file, derived):
         logic.denoiseAsync(source, model="steady", onDone=results.append)
         logic.wait()
     told = [any("was denoised by BioAttDenoise before" in line for line in result.warnings) for result in results]
-    assert told == [False, True, True]
+    assert told == [False, True, True, True]
 
 
 @pytest.mark.parametrize("number", ["3", "", "three"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bioatt.outputs import appearing_whole
-from bioatt_training.benchmark.runner import MIDDLE
+from bioatt_training.benchmark.runner import MIDDLE, QUARTER
 from bioatt_training.benchmark.texture import LARGEST_SHIFT
 from bioatt_training.benchmark.truth import LIMITS_PER_MM, SHARPNESS
 
@@ -345,7 +345,7 @@ def _texture(results: Found) -> list[str]:
                 rows.append([name, kind, *(said(ratios[key]) for key in ("mean_per_mm", "peak_per_mm", "sigma_hu"))])
     lines += [
         "Left-out patients at quarter dose, removed noise ÷ inserted noise in soft tissue. What is removed holds the",
-        f"scan's own noise too: a denoiser that took all of it would show σ {1 / math.sqrt(0.75):.2f}.",
+        f"scan's own noise too: a denoiser that took all of it would show σ {1 / math.sqrt(1 - QUARTER):.2f}.",
         "",
         *table(["model", "kernel", "mean frequency", "peak", "σ"], rows),
         "",
