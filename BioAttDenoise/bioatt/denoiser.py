@@ -135,20 +135,22 @@ class Denoiser:
         part = volume.part(wanted)
         around = wanted if volume.axial else _surroundings(wanted, self._network, volume.shape[0])
         oriented = canonical(volume.part(around))
-        run = Run(self._network, self.compute, self.tile)
+        run = Run(self._network, self.compute, self.tile, self.model.mixture)
         prior = None
         if self._network.uses_prior:
             prior = self._prior_of(volume, wanted, oriented, override, run, cancelled)
         recorder = None
         if attention is not None:
             recorder = AttentionRecorder(attention, self.model.descriptors, oriented.volume.shape)
+        before = noise_by_slice(part)
+        noise = None if self.model.mixture is None else _canonical_noise(volume, oriented, before)
         with asking(run.network, cancelled):
-            output = _denoise_slices(run, oriented.volume.hu, prior, strength, recorder, progress)
+            output = _denoise_slices(run, oriented.volume.hu, prior, noise, strength, recorder, progress)
         inner = slice(wanted.start - around.start, wanted.stop - around.start)
         result = part.with_hu(oriented.undo(output)[inner])
         if prior is not None and prior.spatial and not oriented.axial:
             prior = _cut_out(prior, oriented.volume, canonical(part).volume)
-        before, after = (noise_by_slice(one) for one in (part, result))
+        after = noise_by_slice(result)
         warnings = [*volume.warnings, *run.warnings, *training_range_warnings(self.model, part, median(before))]
         return Result(
             volume=result,
@@ -214,14 +216,17 @@ def _denoise_slices(
     run: Run,
     hu: NDArray[np.float32],
     prior: Prior | None,
+    noise: NDArray[np.float32] | None,
     strength: float,
     recorder: AttentionRecorder | None,
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Canonical hu (z, y, x) → output."""
+    """Canonical hu (z, y, x) and the slices' σ (z,) → output."""
     output = hu.copy()
     start = time.monotonic()
     for k, image in enumerate(hu):
+        if noise is not None:
+            run.tune(float(noise[k]))
         _denoise_slice(run, k, image, None if prior is None else prior.p[k], strength, recorder, output[k])
         if progress is not None:
             done = k + 1
@@ -269,6 +274,16 @@ def _cut_out(prior: Prior, seen: Volume, part: Volume) -> Prior:
 def noise_by_slice(volume: Volume) -> NDArray[np.float32]:
     """Soft-tissue σ in HU of each slice, in the file's order; NaN where a slice has no soft tissue."""
     return np.array([noise_sd(image) for image in volume.hu], np.float32)
+
+
+def _canonical_noise(volume: Volume, oriented: Canonical, before: NDArray[np.float32]) -> NDArray[np.float32]:
+    """σ of each slice of `oriented`; before: of the file's slices, where those are axial.
+
+    Of a coronal or sagittal stack the whole is looked at, since a part of it holds no whole axial slice.
+    """
+    if oriented.axial:
+        return oriented.apply(before[:, None, None])[:, 0, 0]
+    return noise_by_slice(canonical(volume).volume)
 
 
 def median(noise_hu: NDArray[np.float32]) -> float:

@@ -1,7 +1,9 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), descriptors, padding,
-normalisation, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version, metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
+`BioAttNetwork.keep_means`), mixture_noise_hu (where there are weights for little noise: `NoiseMixture`), padding,
+normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version,
+metrics.
 """
 
 from __future__ import annotations
@@ -10,32 +12,42 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from bioatt.errors import InputError
-from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, build_network
+from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, NoiseMixture, build_network
 from bioatt.resources import resources_folder
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)
+"""The first knew neither kept means nor weights by noise, and is read as having none."""
 OFFSET_HU, SCALE_HU = -500.0, 500.0
 """Standardisation of the paper (§3.1): x = (HU − OFFSET_HU) / SCALE_HU."""
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
+LARGEST_MEANS_PX = 64.0
+QUIET = "quiet."
+"""Before the names of the weights for scans of little noise, in files that have such."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its weights, in evaluation mode on the CPU, and what its file says of it."""
+    """A network with its weights, in evaluation mode on the CPU, and what its file says of it.
+
+    mixture: where the weights depend on a slice's noise; `network` then has those for much noise.
+    """
 
     network: BioAttNetwork
     metadata: Mapping[str, Any]
     name: str
     sha256: str
+    mixture: NoiseMixture | None = None
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -104,7 +116,7 @@ def load_model(model: str | Path) -> TrainedModel:
             if entry.path is None:
                 raise InputError(f"the weights of {entry.name} are missing: reinstall BioAttDenoise")
             loaded = read_model(entry.path, expected_sha256=entry.sha256)
-            return TrainedModel(loaded.network, loaded.metadata, entry.name, loaded.sha256)
+            return replace(loaded, name=entry.name)
     known = ", ".join(entry.name for entry in catalogue())
     raise InputError(f"unknown model {str(model)!r}: use one of {known}, or a .safetensors file")
 
@@ -121,32 +133,51 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
     try:
-        metadata = {"layout": "red_cnn", **json.loads(header["bioatt"])}
+        metadata = {"layout": "red_cnn", "means_px": 0.0, **json.loads(header["bioatt"])}
         _check(metadata, path.name)
-        network = build_network(
-            metadata["arm"],
-            metadata["filters"],
-            max(len(metadata["descriptors"]), 1),
-            metadata["weighting"],
-            metadata["layout"],
-        )
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, RuntimeError) as error:
+        network, mixture = _network(metadata, weights), None
+        if quiet := {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}:
+            low, high = metadata["mixture_noise_hu"]
+            mixture = NoiseMixture(_network(metadata, quiet), network, (float(low), float(high)))
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
-    return TrainedModel(network.eval(), metadata, path.stem, sha256)
+    return TrainedModel(network, metadata, path.stem, sha256, mixture)
+
+
+def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BioAttNetwork:
+    """The network that a header describes, with those of the weights that are its own."""
+    network = build_network(
+        metadata["arm"],
+        metadata["filters"],
+        max(len(metadata["descriptors"]), 1),
+        metadata["weighting"],
+        metadata["layout"],
+        float(metadata["means_px"]),
+    )
+    network.load_state_dict({name: value for name, value in weights.items() if not name.startswith(QUIET)})
+    return network.eval()
 
 
 def _check(metadata: Mapping[str, Any], name: str) -> None:
     """Refuse a header that this program would misread. Raises InputError, KeyError or TypeError."""
-    expected = {"format": FORMAT, "padding": PADDING, "normalisation": NORMALISATION}
-    for key, value in expected.items():
-        if metadata[key] != value:
-            raise InputError(f"{name} has {key} {metadata[key]}, this program reads {value}: update it, or the model")
-    for key, known in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
+    expected = {"format": FORMATS, "padding": (PADDING,), "normalisation": (NORMALISATION,)}
+    for key, known in expected.items():
         if metadata[key] not in known:
-            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(known)}")
+            raise InputError(
+                f"{name} has {key} {metadata[key]}, this program reads {known[-1]}: update it, or the model"
+            )
+    for key, names in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
+        if metadata[key] not in names:
+            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(names)}")
+    if not 0 <= float(metadata["means_px"]) <= LARGEST_MEANS_PX:
+        raise InputError(f"{name} keeps means of {metadata['means_px']} px: 0 to {LARGEST_MEANS_PX:g} can be read")
+    low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
+    if not 0 <= float(low) < float(high):
+        raise InputError(f"{name} mixes its weights between {low} and {high} HU of noise: the first must be lower")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
@@ -155,11 +186,14 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
             raise InputError(f"{name} has a range {key} that is none: {low} to {high}")
 
 
-def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) -> str:
+def save_model(
+    path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], quiet: BioAttNetwork | None = None
+) -> str:
     """Write a trained-model file, whole or not at all; returns its SHA-256.
 
     metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
-    itself knows is added.
+    itself knows is added. quiet: the weights for little noise, where `network` has those for much; the metadata then
+    need `mixture_noise_hu` (`NoiseMixture.noise_hu`).
     """
     described = {
         **metadata,
@@ -168,10 +202,14 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
         "filters": network.filters,
         "weighting": network.weighting,
         "layout": network.layout,
+        "means_px": network.means.sigma_px if network.means is not None else 0.0,
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights = network.state_dict()
+    if quiet is not None:
+        weights.update({f"{QUIET}{name}": value for name, value in quiet.state_dict().items()})
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be

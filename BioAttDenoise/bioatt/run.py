@@ -16,7 +16,7 @@ from bioatt import device as devices
 from bioatt import tiling
 from bioatt.device import Compute
 from bioatt.errors import BioAttError, Cancelled
-from bioatt.network import BioAttNetwork, Stage
+from bioatt.network import BioAttNetwork, NoiseMixture, Stage
 
 SMALLEST_TILE = 64
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory")
@@ -37,7 +37,13 @@ class Run:
     network: BioAttNetwork
     compute: Compute
     tile: int | None
+    mixture: NoiseMixture | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def tune(self, noise_hu: float) -> None:
+        """Give the network its weights for slices of this soft-tissue σ, where it has more than one set of them."""
+        if self.mixture is not None:
+            self.mixture.tune(self.network, noise_hu)
 
     def __call__(
         self,

@@ -21,17 +21,25 @@ TRAINING = {
 
 @pytest.fixture
 def make_model(tmp_path):
-    """Write and read back a model with random weights, large enough that it changes the image."""
+    """Write and read back a model with random weights, large enough that it changes the image.
 
-    def make(arm="bioatt", filters=4, name="tiny", layout="red_cnn", **metadata) -> TrainedModel:
-        torch.manual_seed(0)
+    quiet: with other weights for little noise, which needs `mixture_noise_hu`.
+    """
+
+    def make(
+        arm="bioatt", filters=4, name="tiny", layout="red_cnn", means_px=0.0, quiet=False, **metadata
+    ) -> TrainedModel:
         names = load_descriptor_set("paper17").descriptors if arm == "bioatt" else ()
-        network = build_network(arm, filters=filters, descriptors=max(len(names), 1), layout=layout)
-        for parameter in network.parameters() if layout == "unet" else ():  # a fresh one leaves the image as it is
-            parameter.data.add_(0.05 * torch.randn_like(parameter))
+        networks = []
+        for seed in range(2 if quiet else 1):
+            torch.manual_seed(seed)
+            network = build_network(arm, filters, max(len(names), 1), layout=layout, means_px=means_px)
+            for parameter in network.parameters() if layout == "unet" else ():  # a fresh one leaves the image as it is
+                parameter.data.add_(0.05 * torch.randn_like(parameter))
+            networks.append(network)
         path = tmp_path / f"{name}.safetensors"
         described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": TRAINING}
-        save_model(path, network, {**described, **metadata})
+        save_model(path, networks[0], {**described, **metadata}, *networks[1:])
         return read_model(path)
 
     return make

@@ -234,13 +234,35 @@ def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
     assert len(result.noise_before) == len(result.noise_after) == 3
 
 
-@pytest.mark.parametrize(("layout", "sign"), [("red_cnn", 1), ("unet", 1), ("unet", -1)])
-def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign):
+def test_each_slice_gets_the_weights_of_its_noise(make_model, make_volume):
+    """Also where the file runs from head to feet, and in a slice looked at alone."""
+    both = make_model(quiet=True, mixture_noise_hu=[12.0, 40.0])
+    ends = (replace(both, network=network, mixture=None) for network in (both.mixture.quiet, both.network))
+    mixed, quiet, noisy = (Denoiser(one, prior="uniform", device="cpu", precision="fp32") for one in (both, *ends))
+    volume = make_volume(slices=3, noise=5.0, direction=np.diag([1.0, 1.0, -1.0]))
+    hu = volume.hu.copy()
+    hu[1:] = [make_volume(slices=1, noise=noise, seed=5).hu[0] for noise in (25.0, 60.0)]
+    volume = volume.with_hu(hu)
+    mixed, quiet, noisy = ([one.preview(volume, k).volume.hu for k in range(3)] for one in (mixed, quiet, noisy))
+    np.testing.assert_array_equal(mixed[0], quiet[0])
+    np.testing.assert_array_equal(mixed[2], noisy[2])
+    assert (mixed[1] != quiet[1]).any()
+    assert (mixed[1] != noisy[1]).any()
+    whole = Denoiser(both, prior="uniform", device="cpu", precision="fp32").denoise(volume).volume.hu
+    np.testing.assert_array_equal(whole, np.concatenate(mixed))
+
+
+@pytest.mark.parametrize(
+    ("layout", "sign", "adaptive"),
+    [("red_cnn", 1, {}), ("unet", 1, {}), ("unet", -1, {}), ("unet", -1, {"means_px": 2.0, "quiet": True})],
+)
+def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign, adaptive):
     """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""
     axial = make_volume(slices=40, height=182 + (sign < 0), width=60, dtype=np.float32)
     turn = np.array([[1.0, 0, 0], [0, 0, sign], [0, 1, 0]])
     coronal = type(axial)(axial.hu.transpose(1, 0, 2).copy(), spacing=(0.8, 3.0, 0.8), direction=turn)
-    denoiser = Denoiser(make_model(layout=layout), prior="uniform", device="cpu", precision="fp32")
+    model = make_model(layout=layout, **adaptive, mixture_noise_hu=[10.0, 30.0])
+    denoiser = Denoiser(model, prior="uniform", device="cpu", precision="fp32")
     whole = denoiser.denoise(coronal).volume.hu
     inner = np.abs(denoiser.preview(coronal, 75).volume.hu[0] - whole[75])
     assert np.median(inner) < 0.01

@@ -24,6 +24,31 @@ def test_a_model_survives_its_file(make_model, tmp_path):
     assert again.descriptors[8] == "liver"
 
 
+def test_means_and_weights_for_little_noise_survive_the_file(make_model, tmp_path):
+    model = make_model(means_px=2.5, quiet=True, mixture_noise_hu=[15, 40])
+    again = read_model(tmp_path / "tiny.safetensors")
+    assert again.mixture.noise_hu == (15.0, 40.0)
+    assert again.mixture.noisy is again.network
+    x, p = torch.randn(1, 1, 40, 40), torch.full((1, 17), 1 / 17)
+    for name in ("quiet", "noisy"):
+        one, other = (getattr(found.mixture, name) for found in (model, again))
+        assert other.means.sigma_px == 2.5
+        assert torch.equal(one(x, p), other(x, p))
+    assert not torch.equal(again.mixture.quiet(x, p), again.network(x, p))
+
+
+def test_a_file_of_the_first_format_is_read(make_model, tmp_path):
+    """It knew neither kept means nor weights by noise."""
+    model = make_model()
+    path = tmp_path / "tiny.safetensors"
+    header = {**model.metadata, "format": 1}
+    del header["means_px"]
+    weights = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(weights, path, metadata={"bioatt": json.dumps(header)})
+    again = read_model(path)
+    assert (again.mixture, again.network.means) == (None, None)
+
+
 def test_shipped_models_load_and_match_their_catalogue():
     entries = catalogue()
     assert {default_model("cpu"), default_model("cuda")} <= {entry.name for entry in entries}
@@ -75,6 +100,11 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
         ("layout", "transformer", "transformer"),
         ("training", {"noise_hu": None}, "not a BioAtt model"),
         ("training", {"pixel_mm": [2.0, 1.0]}, "pixel_mm"),
+        ("means_px", -1.0, "means of -1"),
+        ("means_px", 1e9, "means of 1"),
+        ("mixture_noise_hu", [32.0, 20.0], "32.0 and 20.0"),
+        ("mixture_noise_hu", [32.0], "not a BioAtt model"),
+        ("means_px", "many", "not a BioAtt model"),
         ("descriptor_set", None, "not a BioAtt model"),
     ],
 )

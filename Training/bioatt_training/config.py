@@ -24,6 +24,7 @@ LEAST = {
     ("run", "seed"): 0,
     ("run", "validate_every"): 1,
     ("network", "filters"): 1,
+    ("network", "means_px"): 0,
     ("optimiser", "margin"): 0,
     ("optimiser", "bias_weight"): 0,
     ("data", "batch"): 1,
@@ -36,7 +37,11 @@ LEAST = {
 class RunConfig:
     """What a run is called, how it is kept and how it computes.
 
-    initial: trained-model file to start from (fine-tuning); one of the same kind.
+    initial: trained-model file to start from (fine-tuning); one of the same kind. Of stages trained in one go each
+    starts from the one before, or from the one that it names so: "stage-1".
+    noisy: trained-model file, or stage, whose weights the exported model has for scans of much noise, with this run's
+    for little; of the same kind, and of the same origin (see `bioatt.network.mixture`).
+    mixture_noise_hu: noise up to which this run's weights hold, and from which on those.
     validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
     an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
@@ -51,6 +56,8 @@ class RunConfig:
     version: str
     seed: int = 1
     initial: str | None = None
+    noisy: str | None = None
+    mixture_noise_hu: tuple[float, ...] = (20.0, 32.0)
     validate_every: int = 500
     save_every: int = 500
     export: Literal["best", "last"] = "best"
@@ -64,11 +71,15 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide."""
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide.
+
+    means_px: scale of the means that are kept (see `BioAttNetwork.keep_means`); 0: none.
+    """
 
     arm: ArmName = "bioatt"
     layout: Layout = "red_cnn"
     filters: int = 96
+    means_px: float = 0.0
 
     @property
     def block(self) -> int:
@@ -182,6 +193,9 @@ class Config:
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")
+        noise = self.run.mixture_noise_hu
+        if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
+            raise InputError("[run] mixture_noise_hu must be two noises in HU, the lower first")
         if not 0 <= self.run.ema_decay < 1:
             raise InputError("[run] ema_decay must lie between 0 and 1")
         for key in ("own_noise", "insert_share", "kernel_share", "opposite_noise"):

@@ -26,7 +26,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
     """The network of an arm of Table 1 with fresh weights; descriptors: N."""
     arm = ARMS[config.arm]
-    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout)
+    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout, config.means_px)
 
 
 def _teachers(config: Config) -> Iterator[BioAttNetwork]:

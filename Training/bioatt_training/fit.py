@@ -46,7 +46,9 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
-        _begin(load_model(config.run.initial).network, experiment.network)
+        experiment.network.load_state_dict(_alike(config.run.initial, "initial", experiment.network).state_dict())
+    if config.run.noisy:
+        _alike(config.run.noisy, "noisy", experiment.network)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -86,22 +88,29 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
 def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
     """Train the stages of one model, each from the weights of the one before; returns the last one's model file.
 
-    A single stage trains into `folder`, several into its sub-folders stage-1, stage-2, … Raises InputError as `fit`,
-    and for a later stage that names other weights to start from.
+    A single stage trains into `folder`, several into its sub-folders stage-1, stage-2, …, by which names a later one
+    can start from, or be exported with, another than the one before. Raises InputError as `fit`, and for a later stage
+    that starts from anything else.
     """
-    if any(config.run.initial for config in configs[1:]):
-        raise InputError("[run] initial: only the first stage may name one, the others start from the one before")
-    path = fit(configs[0], folder / "stage-1" if configs[1:] else folder, devices=devices, nodes=nodes)
-    for number, config in enumerate(configs[1:], start=2):
-        stage = replace(config, run=replace(config.run, initial=str(path)))
-        path = fit(stage, folder / f"stage-{number}", devices=devices, nodes=nodes)
-    return path
+    if not configs[1:]:
+        return fit(configs[0], folder, devices=devices, nodes=nodes)
+    trained: dict[str, str] = {}
+    for number, config in enumerate(configs, start=1):
+        name, run = f"stage-{number}", config.run
+        initial = trained.get(run.initial or f"stage-{number - 1}", run.initial)
+        if trained and initial not in trained.values():
+            raise InputError(f"[run] initial of {name} may only name an earlier stage: {', '.join(trained)}")
+        stage = replace(config, run=replace(run, initial=initial, noisy=trained.get(run.noisy or "", run.noisy)))
+        trained[name] = str(fit(stage, folder / name, devices=devices, nodes=nodes))
+    return Path(trained[name])
 
 
-def _begin(given: BioAttNetwork, network: BioAttNetwork) -> None:
+def _alike(model: str, key: str, network: BioAttNetwork) -> BioAttNetwork:
+    """The network of a model file that `[run] key` names. Raises InputError where it is of another kind."""
+    given = load_model(model).network
     if given.kind != network.kind:
-        raise InputError(f"[run] initial is a {given.kind}, the configuration's network a {network.kind}: use its like")
-    network.load_state_dict(given.state_dict())
+        raise InputError(f"[run] {key} is a {given.kind}, the configuration's network a {network.kind}: use its like")
+    return given
 
 
 def _model(config: Config, folder: Path) -> Path:
@@ -138,7 +147,7 @@ def precision(config: Config) -> Any:
 def _noted(config: Config) -> str:
     """The configuration, with the models that it starts from and learns from by their weights, wherever they are."""
     said = asdict(config)
-    for table, key in (("run", "initial"), ("optimiser", "teacher")):
+    for table, key in (("run", "initial"), ("run", "noisy"), ("optimiser", "teacher")):
         if said[table][key]:
             said[table][key] = load_model(said[table][key]).sha256
     return json.dumps(said, indent=1)
@@ -158,6 +167,19 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
         "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
         "metrics": {"best_step": held["global_step"]},
     }
-    sha256 = save_model(path, network, metadata)
+    ends = [network]
+    if config.run.noisy:
+        noisy = load_model(config.run.noisy)
+        noisy.network.keep_means(config.network.means_px)
+        ends.insert(0, noisy.network)
+        metadata["mixture_noise_hu"] = list(config.run.mixture_noise_hu)
+        metadata["training"] |= _widened(metadata["training"], noisy.metadata["training"])
+    sha256 = save_model(path, ends[0], metadata, *ends[1:])
     with appearing_whole(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")
+
+
+def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges of noise and dose that either of two trainings saw."""
+    both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
+    return {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}

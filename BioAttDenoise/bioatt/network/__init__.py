@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
+from bioatt.network.mixture import NoiseMixture
 from bioatt.network.red_cnn import RedCnn
 from bioatt.network.unet import UNet
 
@@ -14,6 +15,7 @@ __all__ = [
     "Arm",
     "BioAttNetwork",
     "Layout",
+    "NoiseMixture",
     "Stage",
     "Weighting",
     "build_network",
@@ -28,15 +30,18 @@ def build_network(
     descriptors: int = 17,
     weighting: Weighting = "anatomical",
     layout: Layout = "red_cnn",
+    means_px: float = 0.0,
 ) -> BioAttNetwork:
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's, or the shipped models'.
+    layout: the paper's, or the shipped models'. means_px: scale of the means that are kept (`keep_means`).
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout](arm, filters, descriptors, weighting)
+    network = LAYOUTS[layout](arm, filters, descriptors, weighting)
+    network.keep_means(means_px)
+    return network

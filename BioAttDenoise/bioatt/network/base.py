@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bioatt.network.attention import ChannelAttention, OrganAttention, SpatialAttention
+from bioatt.network.means import GaussianMeans
 
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
@@ -33,10 +34,21 @@ class BioAttNetwork(nn.Module, ABC):
     """Pixels of the slice's side that the coarsest layer sees as one: H and W are multiples of it."""
 
     attention: nn.ModuleDict
+    means: GaussianMeans | None
+    """Where there are, the output's means at their scale are the input's: see `keep_means`."""
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__()
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
+        self.means = None
+
+    def keep_means(self, sigma_px: float) -> None:
+        """Take from now on nothing away that survives a Gaussian of `sigma_px` (0: whatever the layers find).
+
+        The noise of CT has little power at low frequencies (Riederer 1978, 10.1088/0031-9155/23/3/007): there is next
+        to nothing to gain, and the HU of an organ or of a faint lesion to lose.
+        """
+        self.means = GaussianMeans(sigma_px) if sigma_px else None
 
     @property
     def kind(self) -> str:
@@ -92,7 +104,10 @@ class BioAttNetwork(nn.Module, ABC):
         """
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
-        return self._residual(x, self._weights(x, p), record) + x
+        residual = self._residual(x, self._weights(x, p), record)
+        if self.means is not None:
+            residual = residual - self.means(residual)
+        return residual + x
 
     def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
         if self.arm == "base":

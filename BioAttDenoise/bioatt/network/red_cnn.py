@@ -36,7 +36,7 @@ class RedCnn(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        return HALO
+        return HALO + (self.means.radius if self.means is not None else 0)
 
     @property
     def border(self) -> int:

@@ -57,11 +57,12 @@ class UNet(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        """Each convolution's radius times its scale, and what a pixel's block may lie off its own place."""
+        """Each convolution's radius times its scale, the means', and what a pixel's block may lie off its place."""
         full = 2 + 1 + 2 * 2 * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
         half = 2 * 2 * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
         quarter = 2 * BLOCKS[2] + 3
-        radius = full + 2 * half + 4 * quarter + self.block - 1
+        means = self.means.radius if self.means is not None else 0
+        radius = full + 2 * half + 4 * quarter + means + self.block - 1
         return radius + -radius % self.block
 
     @property

@@ -151,8 +151,43 @@ def test_stages_start_from_the_stage_before(tiny, tmp_path):
     begun = read_model(tmp_path / "stage-1" / last.name).network.state_dict()
     for name, value in read_model(last).network.state_dict().items():
         torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-5)
-    with pytest.raises(InputError, match="only the first stage"):
+    with pytest.raises(InputError, match="earlier stage: stage-1"):
         fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
+
+
+def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny, tmp_path):
+    """As the shipped model: a common start, weights for much noise, and weights for little."""
+    still = {"steps": 1, "validate_every": 1, "learning_rate": 1e-9}
+    last = fit_stages(
+        [
+            tiny(doses=(0.3, 0.5)),
+            tiny(seed=2, doses=(0.1, 0.4)),
+            tiny(
+                initial="stage-1",
+                noisy="stage-2",
+                mixture_noise_hu=(10.0, 50.0),
+                means_px=1.0,
+                doses=(0.3, 0.8),
+                **still,
+            ),
+        ],
+        tmp_path,
+    )
+    model, first, second = (read_model(tmp_path / f"stage-{n}" / last.name) for n in (3, 1, 2))
+    assert model.mixture.noise_hu == (10.0, 50.0)
+    for name, value in model.mixture.quiet.state_dict().items():
+        torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=1e-5)
+        assert torch.equal(model.network.state_dict()[name], second.network.state_dict()[name])
+    assert (model.network.means.sigma_px, model.mixture.quiet.means.sigma_px) == (1.0, 1.0)
+    assert model.metadata["training"]["doses"] == [0.1, 0.8]
+    assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
+
+
+def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_path):
+    other = fit(tiny(filters=6), tmp_path / "other")
+    with pytest.raises(InputError, match="noisy is a red_cnn of arm bioatt with 6 filters"):
+        fit(tiny(noisy=str(other)), tmp_path / "run")
+    assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
 def test_a_stage_of_another_kind_is_refused(tiny, tmp_path):

@@ -1,0 +1,32 @@
+"""Local means of an image, which a denoised one can be made to share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+
+class GaussianMeans(nn.Module):
+    """Gaussian blur of (B, 1, H, W), cut off at 3 σ; zeros beyond the border.
+
+    sigma_px: σ in pixels. radius: how far it sees.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, sigma_px: float) -> None:
+        super().__init__()
+        self.sigma_px, self.radius = sigma_px, math.ceil(3 * sigma_px)
+        taps = torch.exp(-0.5 * (torch.arange(-self.radius, self.radius + 1) / sigma_px) ** 2)
+        self.register_buffer("kernel", taps / taps.sum(), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The blurred image; of a shorter type than float32 it becomes float32, also under autocast."""
+        with torch.autocast(image.device.type, enabled=False):
+            exact = image.to(torch.promote_types(image.dtype, torch.float32))
+            kernel = self.kernel.to(exact.dtype)
+            rows = conv2d(exact, kernel[None, None, :, None], padding=(self.radius, 0))
+            return conv2d(rows, kernel[None, None, None, :], padding=(0, self.radius))

@@ -1,0 +1,40 @@
+"""One network trained twice: for scans of little and of much noise. What lies between gets a mixture of the weights.
+
+Where there is little noise an edge is worth more than the rest of the noise; where there is much, the noise hides both.
+One training for both ends gives up some of each. Trainings that begin with the same weights stay connected: a network
+with a mixture of the weights does what lies between (deep network interpolation, Wang 2019, arXiv 1811.10515).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bioatt.network.base import BioAttNetwork
+
+
+@dataclass(frozen=True)
+class NoiseMixture:
+    """The weights for scans of little noise, `quiet`, and of much, `noisy`.
+
+    noise_hu: soft-tissue σ up to which `quiet` alone is used, and from which on `noisy` alone; linear between.
+    """
+
+    quiet: BioAttNetwork
+    noisy: BioAttNetwork
+    noise_hu: tuple[float, float]
+
+    def share(self, noise_hu: float) -> float:
+        """Share of `noisy` for a slice of this σ; 0 for NaN, since what has no soft tissue shows no noise either."""
+        low, high = self.noise_hu
+        return 0.0 if math.isnan(noise_hu) else min(max((noise_hu - low) / (high - low), 0.0), 1.0)
+
+    @torch.no_grad()
+    def tune(self, network: BioAttNetwork, noise_hu: float) -> None:
+        """Give a network of their kind, on any device, the weights for a slice of this σ."""
+        share = self.share(noise_hu)
+        ends = zip(self.quiet.parameters(), self.noisy.parameters(), strict=True)
+        for weights, (quiet, noisy) in zip(network.parameters(), ends, strict=True):
+            weights.copy_(torch.lerp(quiet, noisy, share))

@@ -1,0 +1,37 @@
+"""Weights by noise: each end where it belongs, and what lies between between them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bioatt.network import NoiseMixture, build_network
+
+
+@pytest.fixture
+def ends():
+    torch.manual_seed(0)
+    return tuple(build_network("bioatt", 4, 3) for _ in range(2))
+
+
+@pytest.mark.parametrize(
+    ("noise_hu", "share"), [(5.0, 0.0), (20.0, 0.0), (23.0, 0.25), (26.0, 0.5), (32.0, 1.0), (90.0, 1.0), (math.nan, 0)]
+)
+def test_a_network_gets_the_weights_of_its_noise(ends, noise_hu, share):
+    quiet, noisy = ends
+    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    network = build_network("bioatt", 4, 3)
+    mixture.tune(network, 90.0 if share == 0 else 5.0)  # whatever it was before
+    mixture.tune(network, noise_hu)
+    for name, value in network.state_dict().items():
+        expected = (1 - share) * quiet.state_dict()[name] + share * noisy.state_dict()[name]
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-7)
+
+
+def test_the_ends_themselves_stay(ends):
+    quiet, noisy = ends
+    before = {name: value.clone() for name, value in noisy.state_dict().items()}
+    NoiseMixture(quiet, noisy, (20.0, 32.0)).tune(build_network("bioatt", 4, 3), 25.0)
+    assert all(torch.equal(value, before[name]) for name, value in noisy.state_dict().items())
