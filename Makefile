@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test lint bench install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
-	$(BIN)/bioatt demo demo
+	$(BIN)/bioatt demo demo --overwrite
 
 test: $(INSTALLED) lint  ## every test that needs no Slicer application
 	$(BIN)/python -m pytest

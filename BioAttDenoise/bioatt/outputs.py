@@ -89,15 +89,17 @@ def _free_name(path: Path) -> Path:
     return next(one for one in chain([path], names) if not taken(one))
 
 
-def check_file_place(path: Path, *forbidden: Path) -> None:
+def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:
     """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
 
     forbidden: what the command reads and what else it writes; the data files of .mhd and .nhdr headers belong to them.
+    overwrite: whether any other file may be replaced.
     """
     if path.is_dir():
         raise InputError(f"{path.name} is a folder: name a file")
     if _among(path, forbidden):
         raise InputError(f"{path.name} is already an input or output of this command: name another file")
+    check_free(path, overwrite)
     check_folder(path.absolute().parent)
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from bioatt.anatomy import load_descriptor_set
+from bioatt.cli import main
 from bioatt.models import TrainedModel, read_model, save_model
 from bioatt.network import build_network
-from bioatt.volume import Volume
+from bioatt.volume import Volume, write_volume
 
 TRAINING = {
     "noise_hu": [2.0, 120.0],
@@ -61,3 +62,24 @@ def make_volume():
         return Volume(hu.astype(dtype), **{"spacing": (0.8, 0.8, 3.0), **geometry})
 
     return make
+
+
+@pytest.fixture
+def scan(make_volume, tmp_path):
+    path = tmp_path / "scan.nrrd"
+    write_volume(make_volume(slices=3), path)
+    return path
+
+
+@pytest.fixture
+def denoise(make_model, tmp_path, capfd):
+    """Run `bioatt denoise` with a small model; returns exit status and stderr's lines."""
+    make_model()
+
+    def run(source, output, *options):
+        model = ["--model", str(tmp_path / "tiny.safetensors"), "--device", "cpu"]
+        prior = [] if "--prior" in options else ["--prior", "uniform"]
+        status = main(["denoise", str(source), str(output), *model, *prior, *options])
+        return status, capfd.readouterr().err.strip().splitlines()
+
+    return run

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,31 +17,8 @@ import SimpleITK as sitk
 from bioatt.anatomy import load_descriptor_set
 from bioatt.cli import COMMANDS, build_parser, execute, main
 from bioatt.denoiser import Denoiser
-from bioatt.errors import InputError
-from bioatt.outputs import is_series
 from bioatt.priors import build_prior
-from bioatt.volume import read_volume, write_volume
-
-
-@pytest.fixture
-def scan(make_volume, tmp_path):
-    path = tmp_path / "scan.nrrd"
-    write_volume(make_volume(slices=3), path)
-    return path
-
-
-@pytest.fixture
-def denoise(make_model, tmp_path, capfd):
-    """Run `bioatt denoise` with a small model; returns exit status and stderr's lines."""
-    make_model()
-
-    def run(source, output, *options):
-        model = ["--model", str(tmp_path / "tiny.safetensors"), "--device", "cpu"]
-        prior = [] if "--prior" in options else ["--prior", "uniform"]
-        status = main(["denoise", str(source), str(output), *model, *prior, *options])
-        return status, capfd.readouterr().err.strip().splitlines()
-
-    return run
+from bioatt.volume import read_volume
 
 
 def test_denoise_writes_the_volume_the_report_and_the_maps(denoise, scan, tmp_path):
@@ -66,41 +41,6 @@ def test_slices_are_written_where_they_were(denoise, scan, tmp_path):
     part, whole = read_volume(output), read_volume(scan)
     assert part.shape[0] == 1
     np.testing.assert_allclose(part.origin, (whole.ijk_to_lps @ [0, 0, 1, 1])[:3], atol=1e-6)
-
-
-@pytest.mark.parametrize("option", ["OUT", "--report"])
-def test_a_file_that_is_there_is_replaced_only_when_asked(denoise, scan, tmp_path, monkeypatch, option):
-    """`bioatt denoise *.nrrd` among two scans names the second as the output."""
-    other, report = tmp_path / "second.nrrd", tmp_path / "report.json"
-    write_volume(read_volume(scan), other)
-    before = other.read_bytes()
-    arguments = (scan, other) if option == "OUT" else (scan, tmp_path / "out.nrrd", "--report", str(other))
-    with monkeypatch.context() as patch:
-        patch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
-        status, errors = denoise(*arguments)
-    assert (status, len(errors)) == (2, 1)
-    assert "second.nrrd is there already" in errors[0]
-    assert "--overwrite" in errors[0]
-    assert other.read_bytes() == before
-    assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
-    assert (read_volume(other).hu != read_volume(scan).hu).any()
-    assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
-
-
-def test_a_file_that_somebody_made_meanwhile_stays_and_so_does_the_result(denoise, scan, tmp_path, monkeypatch):
-    output = tmp_path / "out.nii.gz"
-    compute = Denoiser.denoise
-
-    def slow(*args, **options):
-        output.write_text("another run's")
-        return compute(*args, **options)
-
-    monkeypatch.setattr(Denoiser, "denoise", slow)
-    status, errors = denoise(scan, output)
-    assert status == 0
-    assert any("written as out-2.nii.gz" in line for line in errors)
-    assert output.read_text() == "another run's"
-    assert (read_volume(tmp_path / "out-2.nii.gz").hu != read_volume(scan).hu).any()
 
 
 @pytest.mark.parametrize("name", ["once.nrrd", "once.mha", "once.nii.gz"])
@@ -251,85 +191,6 @@ def test_wrong_options_are_refused_in_one_line(denoise, scan, tmp_path, options,
     assert not output.exists()
 
 
-def test_result_and_report_are_there_when_the_maps_cannot_be_written(denoise, scan, tmp_path, monkeypatch):
-    from bioatt.commands import attention
-
-    def full(*_):
-        raise InputError("the disk is full")
-
-    monkeypatch.setattr(attention, "write_maps", full)
-    options = ["--attention", str(tmp_path / "maps"), "--report", str(tmp_path / "report.json")]
-    assert denoise(scan, tmp_path / "out.nrrd", *options)[0] == 2
-    assert (tmp_path / "out.nrrd").is_file()
-    assert (tmp_path / "report.json").is_file()
-
-
-@pytest.fixture
-def gapped(tmp_path):
-    """A DICOM series that lacks a slice."""
-    path = Path(__file__).with_name("volume") / "conftest.py"
-    specification = importlib.util.spec_from_file_location("series_writer", path)
-    writer = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(writer)
-    writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
-    return tmp_path / "series"
-
-
-def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
-    status, lines = denoise(gapped, tmp_path / "out", "--attention", str(tmp_path / "maps"))
-    assert (status, len(lines)) == (2, 1), lines
-    assert "attention maps (.nrrd) cannot hold" in lines[0]
-    assert main(["attention", str(gapped), str(tmp_path / "maps")]) == 2
-    assert "attention maps (.nrrd) cannot hold" in capfd.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["series", "tiny.safetensors"]
-
-
-def test_the_output_never_replaces_a_file_of_the_engine(denoise, scan, make_volume, tmp_path):
-    organs, other = tmp_path / "organs.nii.gz", tmp_path / "link.nii.gz"
-    write_volume(make_volume(slices=3).with_hu(np.full((3, 72, 80), 5)), organs)
-    other.symlink_to(organs)
-    before = organs.read_bytes()
-    for output in (organs, other):
-        status, lines = denoise(scan, output, "--prior", f"segmentation:{organs}")
-        assert (status, len(lines)) == (2, 1), lines
-        assert "is a file that this command reads" in lines[0]
-    assert organs.read_bytes() == before
-
-
-def test_maps_do_not_go_into_the_output(denoise, scan, tmp_path):
-    status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "out.nrrd"))
-    assert (status, len(lines)) == (2, 1), lines
-    assert "another folder" in lines[0]
-    assert not (tmp_path / "out.nrrd").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "series"),
-    [("out.nrrd", False), ("out.foo", False), ("series", True), ("1.2.840.113619", True), ("CT_1.5mm", True)],
-)
-def test_a_folder_may_have_a_dot_in_its_name(tmp_path, name, series):
-    assert is_series(tmp_path / name) is series
-
-
-@pytest.mark.parametrize("name", ["scan.nrrd", "out.jpg", "nowhere/out.nrrd", "series"])
-def test_places_that_cannot_hold_the_output_are_refused_before_the_work(denoise, scan, tmp_path, name):
-    """The input itself, an unknown format, a missing folder, and a DICOM series without DICOM input."""
-    before = scan.read_bytes()
-    status, lines = denoise(scan, tmp_path / name)
-    assert (status, len(lines)) == (2, 1), lines
-    assert scan.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.nrrd", "tiny.safetensors"]
-
-
-@pytest.mark.parametrize("name", ["scan.nrrd", "out.nrrd"])
-def test_the_report_never_replaces_the_scan_or_the_result(denoise, scan, tmp_path, name):
-    before = scan.read_bytes()
-    status, lines = denoise(scan, tmp_path / "out.nrrd", "--report", str(tmp_path / name))
-    assert (status, len(lines)) == (2, 1), lines
-    assert scan.read_bytes() == before
-
-
 def test_cancel_writes_nothing(denoise, scan, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -364,42 +225,9 @@ def test_models_are_listed_and_described(capsys):
     assert json.loads(capsys.readouterr().out)["arm"] == "bioatt"
 
 
-@pytest.mark.parametrize("option", ["--json", "--plot"])
-@pytest.mark.parametrize("kind", ["the scan", "a link to it", "a folder", "the prior", "the other output"])
-def test_what_the_prior_says_never_replaces_a_file_it_read(scan, tmp_path, option, kind, capfd):
-    picture, table = tmp_path / "link.png", tmp_path / "prior.json"
-    table.write_text("{}")
-    place = {"the scan": scan, "a link to it": picture, "a folder": tmp_path, "the prior": table}.get(kind, picture)
-    if kind == "the other output":
-        options = ["--json", str(place), "--plot", str(place)]
-    elif option == "--plot":  # a picture's name is looked at first
-        place.is_dir() or picture.symlink_to(place if kind == "the prior" else scan)
-        options = ["--plot", str(picture)]
-        if kind == "a folder":
-            picture.mkdir()
-    else:
-        picture.symlink_to(scan)
-        options = ["--json", str(place)]
-    before, names = scan.read_bytes(), sorted(tmp_path.iterdir())
-    source = str(table) if kind == "the prior" else "uniform"
-    assert main(["prior", str(scan), "--source", source, *options]) == 2
-    error = capfd.readouterr().err
-    assert ("is a folder" if kind == "a folder" else "already an input or output") in error
-    assert (scan.read_bytes(), table.read_text(), sorted(tmp_path.iterdir())) == (before, "{}", names)
-
-
 def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
     assert main(["prior", str(tmp_path), "--series", "3"]) == 2
     assert "no DICOM image" in capfd.readouterr().err
-
-
-def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):
-    make_model()
-    (tmp_path / "out" / "metrics.json").mkdir(parents=True)
-    engine = ["--model", str(tmp_path / "tiny.safetensors"), "--prior", "uniform", "--device", "cpu"]
-    assert main(["demo", str(tmp_path / "out"), *engine]) == 2
-    assert "metrics.json is a folder" in capfd.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.json"]
 
 
 @pytest.mark.parametrize(("resumes", "said"), [(False, "nothing written"), (True, "the same command goes on")])

@@ -66,8 +66,8 @@ def test_orientation_of_the_file_does_not_matter(tmp_path, make_volume, capsys):
                 turned = np.ascontiguousarray(np.transpose(volume.hu, (2, 0, 1)))
                 volume = Volume(turned, spacing=(0.8, 3.0, 0.8), direction=direction)
             write_volume(volume, tmp_path / f"{name}.nrrd")
-        assert bioatt("evaluate", tmp_path / "a.nrrd", tmp_path / "b.nrrd", "--json", tmp_path / "m.json") == 0
-        results.append(json.loads((tmp_path / "m.json").read_text())["output"])
+        assert bioatt("evaluate", tmp_path / "a.nrrd", tmp_path / "b.nrrd", "--json", tmp_path / f"{turn}.json") == 0
+        results.append(json.loads((tmp_path / f"{turn}.json").read_text())["output"])
     assert results[0]["ssim"] == pytest.approx(results[1]["ssim"])
 
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
     )
     add_engine_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier demo wrote in DIR")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"cannot create the folder {folder.name} ({error.strerror}): choose another") from None
     files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
-        check_file_place(path, *engine_files(args))
+        check_file_place(path, *engine_files(args), overwrite=args.overwrite)
     say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
     body, labels = torso(args.seed, args.slices, args.size, phase="portal")
     say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")

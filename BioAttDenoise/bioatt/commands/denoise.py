@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.attention import AttentionRequest
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.device import tune_cpu
-    from bioatt.outputs import check_file_place, check_free, check_result_output, write_result
+    from bioatt.outputs import check_file_place, check_result_output, write_result
     from bioatt.report import provenance, write_report
     from bioatt.volume import read_volume
 
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> None:
     if args.attention:
         check_maps_folder(volume, Path(args.attention), Path(args.output))
     if args.report:
-        check_file_place(Path(args.report), *volume.sources, Path(args.output), *engine_files(args))
-        check_free(Path(args.report), args.overwrite)
+        others = (*volume.sources, Path(args.output), *engine_files(args))
+        check_file_place(Path(args.report), *others, overwrite=args.overwrite)
     denoiser = chosen_denoiser(args)
     made_of = provenance(denoiser, prior=args.prior, descriptors=args.descriptors) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None

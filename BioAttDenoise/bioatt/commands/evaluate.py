@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         which = f"SeriesNumber or UID in {role.upper()}, where that DICOM folder holds several"
         parser.add_argument(option, metavar="N", dest=f"{role}_series", help=which)
     parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
+    parser.add_argument("--overwrite", action="store_true", help="replace the --json file where it is there")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
     volumes = {role: read_volume(path, series=series[role]) for role, path in paths.items() if path}
     if args.json:
-        check_file_place(Path(args.json), *(source for volume in volumes.values() for source in volume.sources))
+        read = (source for volume in volumes.values() for source in volume.sources)
+        check_file_place(Path(args.json), *read, overwrite=args.overwrite)
     metrics = evaluate(**volumes)
     print(f"reference {Path(args.reference).name}")
     print(table({Path(paths[role]).name: metrics[role] for role in ("input", "output") if role in metrics}))

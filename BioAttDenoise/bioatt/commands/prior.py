@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-smoothing", action="store_true", help="each slice by itself, neighbours not averaged")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files where they are there")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
     scan = read_volume(args.input, series=args.series)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
     if args.json is not None:
-        check_file_place(args.json, *read)
+        check_file_place(args.json, *read, overwrite=args.overwrite)
     if args.plot is not None:
-        check_file_place(args.plot, *read, *filter(None, [args.json]))
+        check_file_place(args.plot, *read, *filter(None, [args.json]), overwrite=args.overwrite)
     source = build_prior(
         args.source,
         descriptors=load_descriptor_set(args.descriptors),

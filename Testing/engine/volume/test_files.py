@@ -69,6 +69,9 @@ def test_a_place_that_is_taken(tmp_path):
     for path in (scan, tmp_path / "link.json", tmp_path / "hard.json", unborn, tmp_path / "." / "out.nrrd"):
         with pytest.raises(InputError, match="already an input or output"):
             check_file_place(path, scan, unborn)
+    with pytest.raises(InputError, match="there already"):
+        check_file_place(scan)
+    check_file_place(scan, overwrite=True)
     with pytest.raises(InputError, match="is a folder"):
         check_file_place(tmp_path)
     with pytest.raises(InputError, match="no folder"):
@@ -99,8 +102,8 @@ def test_the_data_beside_a_header_is_as_safe_as_the_header(tmp_path, name):
     assert sorted(data_files(header)) == sorted(tmp_path / file for file in files)
     for file in files:
         with pytest.raises(InputError, match="already an input or output"):
-            check_file_place(tmp_path / file, header)
-    check_file_place(tmp_path / "report.json", header)
+            check_file_place(tmp_path / file, header, overwrite=True)
+    check_file_place(tmp_path / "report.json", header, overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["missing.mhd", "scan.nrrd", "folder.nhdr"])

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     path = Path(args.json) if args.json else None
     if path:
-        check_file_place(path)
+        check_file_place(path, overwrite=True)  # an interrupted call's, on which it goes on
     judgement = Judgement(args.part, args.dose, args.per_patient, args.prior, args.strength)
     bank = Bank(Path(args.bank))
     models = [load_model(default_model(choose().device.type) if name == "auto" else name) for name in args.model]
