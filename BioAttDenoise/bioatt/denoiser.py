@@ -21,6 +21,7 @@ from bioatt.errors import InputError
 from bioatt.metrics import noise_sd
 from bioatt.models import OFFSET_HU, SCALE_HU, TrainedModel, default_model, load_model
 from bioatt.network import BioAttNetwork, Stage
+from bioatt.noise_floor import noise_floors
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.base import part_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
@@ -142,15 +143,14 @@ class Denoiser:
         recorder = None
         if attention is not None:
             recorder = AttentionRecorder(attention, self.model.descriptors, oriented.volume.shape)
-        before = noise_by_slice(part)
-        noise = None if self.model.mixture is None else _canonical_noise(volume, oriented, before)
+        noise = None if self.model.mixture is None else _canonical_noise(volume, wanted, oriented)
         with asking(run.network, cancelled):
             output = _denoise_slices(run, oriented.volume.hu, prior, noise, strength, recorder, progress)
         inner = slice(wanted.start - around.start, wanted.stop - around.start)
         result = part.with_hu(oriented.undo(output)[inner])
         if prior is not None and prior.spatial and not oriented.axial:
             prior = _cut_out(prior, oriented.volume, canonical(part).volume)
-        after = noise_by_slice(result)
+        before, after = (noise_by_slice(one) for one in (part, result))
         warnings = [*volume.warnings, *run.warnings, *training_range_warnings(self.model, part, median(before))]
         return Result(
             volume=result,
@@ -221,12 +221,11 @@ def _denoise_slices(
     recorder: AttentionRecorder | None,
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Canonical hu (z, y, x) and the slices' σ (z,) → output."""
+    """Canonical hu (z, y, x) and the slices' noise (z,) → output."""
     output = hu.copy()
     start = time.monotonic()
     for k, image in enumerate(hu):
-        if noise is not None:
-            run.tune(float(noise[k]))
+        run.noise_hu = None if noise is None else float(noise[k])
         _denoise_slice(run, k, image, None if prior is None else prior.p[k], strength, recorder, output[k])
         if progress is not None:
             done = k + 1
@@ -276,14 +275,18 @@ def noise_by_slice(volume: Volume) -> NDArray[np.float32]:
     return np.array([noise_sd(image) for image in volume.hu], np.float32)
 
 
-def _canonical_noise(volume: Volume, oriented: Canonical, before: NDArray[np.float32]) -> NDArray[np.float32]:
-    """σ of each slice of `oriented`; before: of the file's slices, where those are axial.
+def _canonical_noise(volume: Volume, wanted: range, oriented: Canonical) -> NDArray[np.float32]:
+    """`noise_floors` of the slices of `oriented`, the same in a part as in the whole volume.
 
     Of a coronal or sagittal stack the whole is looked at, since a part of it holds no whole axial slice.
     """
-    if oriented.axial:
-        return oriented.apply(before[:, None, None])[:, 0, 0]
-    return noise_by_slice(canonical(volume).volume)
+    if not oriented.axial:
+        return noise_floors(canonical(volume).volume.hu)
+    context = widened(wanted, CONTEXT_SLICES, volume.shape[0])
+    seen = oriented if context == wanted else canonical(volume.part(context))
+    in_file = seen.undo(noise_floors(seen.volume.hu)[:, None, None])
+    inner = slice(wanted.start - context.start, wanted.stop - context.start)
+    return oriented.apply(in_file[inner])[:, 0, 0]
 
 
 def median(noise_hu: NDArray[np.float32]) -> float:

@@ -124,7 +124,7 @@ def noise_sd(hu: np.ndarray) -> float:
     image = image[None] if image.ndim == 2 else image
     bins = np.zeros(1200)  # 0.25 HU each
     for plane in image:
-        mean, variance = _local_moments(plane, 9)
+        mean, variance = local_moments(plane, 9)
         local = np.sqrt(variance[(mean > 0) & (mean < 150)])
         index = (local * 4).astype(int)
         bins += np.bincount(index[index < bins.size], minlength=bins.size)
@@ -138,7 +138,7 @@ def noise_sd(hu: np.ndarray) -> float:
     return (mode + 0.5) / 4
 
 
-def _local_moments(plane: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def local_moments(plane: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance over size × size pixels; the 40 HU taken off first keep float32 exact where it matters."""
     values = np.clip(plane.astype(np.float32), -1100, 3100) - 40
     mean = uniform_filter(values, size)
@@ -155,7 +155,7 @@ def hu_bias(reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
     reference, test = _pair(reference, test)
     sums, counts = dict.fromkeys(TISSUES, 0.0), dict.fromkeys(TISSUES, 0)
     for a, b in zip(reference, test, strict=True):
-        mean, _ = _local_moments(a, 5)
+        mean, _ = local_moments(a, 5)
         difference = b.astype(np.float64) - a
         for name, (low, high) in TISSUES.items():
             inside = minimum_filter((mean >= low) & (mean < high), 5)

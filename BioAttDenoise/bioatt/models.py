@@ -1,9 +1,9 @@
 """Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
 
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
-`BioAttNetwork.keep_means`), mixture_noise_hu (where there are weights for little noise: `NoiseMixture`), padding,
-normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels; data and licence), version,
-metrics.
+`BioAttNetwork.keep_means`), mixture_noise_hu and quiet_means_px (where little noise is treated otherwise than much:
+`NoiseMixture`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels; data
+and licence), version, metrics.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from bioatt.errors import InputError
@@ -135,10 +136,13 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     try:
         metadata = {"layout": "red_cnn", "means_px": 0.0, **json.loads(header["bioatt"])}
         _check(metadata, path.name)
-        network, mixture = _network(metadata, weights), None
-        if quiet := {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}:
+        given = {name: value for name, value in weights.items() if not name.startswith(QUIET)}
+        network, mixture = _network(metadata, given, metadata["means_px"]), None
+        if "mixture_noise_hu" in metadata:
+            other = {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}
+            quiet = _network(metadata, other or given, metadata["quiet_means_px"])
             low, high = metadata["mixture_noise_hu"]
-            mixture = NoiseMixture(_network(metadata, quiet), network, (float(low), float(high)))
+            mixture = NoiseMixture(quiet, network, (float(low), float(high)))
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -148,17 +152,17 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     return TrainedModel(network, metadata, path.stem, sha256, mixture)
 
 
-def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BioAttNetwork:
-    """The network that a header describes, with those of the weights that are its own."""
+def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], means_px: float) -> BioAttNetwork:
+    """The network that a header describes, with these weights."""
     network = build_network(
         metadata["arm"],
         metadata["filters"],
         max(len(metadata["descriptors"]), 1),
         metadata["weighting"],
         metadata["layout"],
-        float(metadata["means_px"]),
+        float(means_px),
     )
-    network.load_state_dict({name: value for name, value in weights.items() if not name.startswith(QUIET)})
+    network.load_state_dict(weights)
     return network.eval()
 
 
@@ -173,8 +177,9 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key, names in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
         if metadata[key] not in names:
             raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(names)}")
-    if not 0 <= float(metadata["means_px"]) <= LARGEST_MEANS_PX:
-        raise InputError(f"{name} keeps means of {metadata['means_px']} px: 0 to {LARGEST_MEANS_PX:g} can be read")
+    for key in ("means_px", "quiet_means_px"):
+        if not 0 <= float(metadata.get(key, 0.0)) <= LARGEST_MEANS_PX:
+            raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
     low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
     if not 0 <= float(low) < float(high):
         raise InputError(f"{name} mixes its weights between {low} and {high} HU of noise: the first must be lower")
@@ -192,8 +197,8 @@ def save_model(
     """Write a trained-model file, whole or not at all; returns its SHA-256.
 
     metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
-    itself knows is added. quiet: the weights for little noise, where `network` has those for much; the metadata then
-    need `mixture_noise_hu` (`NoiseMixture.noise_hu`).
+    itself knows is added. quiet: the network for little noise, where `network` is the one for much; the metadata then
+    need `mixture_noise_hu` (`NoiseMixture.noise_hu`). Its weights are written where they are others.
     """
     described = {
         **metadata,
@@ -202,16 +207,23 @@ def save_model(
         "filters": network.filters,
         "weighting": network.weighting,
         "layout": network.layout,
-        "means_px": network.means.sigma_px if network.means is not None else 0.0,
+        "means_px": _means_px(network),
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }
     weights = network.state_dict()
     if quiet is not None:
-        weights.update({f"{QUIET}{name}": value for name, value in quiet.state_dict().items()})
+        described["quiet_means_px"] = _means_px(quiet)
+        others = quiet.state_dict()
+        if not all(torch.equal(value, weights[name]) for name, value in others.items()):
+            weights.update({f"{QUIET}{name}": value for name, value in others.items()})
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be
     os.replace(partial, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _means_px(network: BioAttNetwork) -> float:
+    return network.means.sigma_px if network.means is not None else 0.0

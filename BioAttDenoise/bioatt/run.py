@@ -31,6 +31,7 @@ def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
 class Run:
     """Runs `network` on boxes of slices. Ends with its volume, so that the next one starts afresh.
 
+    mixture, noise_hu: where there are weights by noise, those for slices of this noise are used from then on.
     After memory ran out, tile and compute are what still worked, and `warnings` say so.
     """
 
@@ -38,12 +39,8 @@ class Run:
     compute: Compute
     tile: int | None
     mixture: NoiseMixture | None = None
+    noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
-
-    def tune(self, noise_hu: float) -> None:
-        """Give the network its weights for slices of this soft-tissue σ, where it has more than one set of them."""
-        if self.mixture is not None:
-            self.mixture.tune(self.network, noise_hu)
 
     def __call__(
         self,
@@ -62,6 +59,8 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
+                if self.mixture is not None and self.noise_hu is not None:
+                    self.mixture.tune(self.network, self.noise_hu)
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
                     return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from bioatt import models
 from bioatt.errors import InputError
-from bioatt.models import catalogue, default_model, load_model, read_model
+from bioatt.models import catalogue, default_model, load_model, read_model, save_model
 from bioatt.resources import resources_folder
 
 
@@ -35,6 +36,18 @@ def test_means_and_weights_for_little_noise_survive_the_file(make_model, tmp_pat
         assert other.means.sigma_px == 2.5
         assert torch.equal(one(x, p), other(x, p))
     assert not torch.equal(again.mixture.quiet(x, p), again.network(x, p))
+
+
+def test_a_smaller_scale_for_little_noise_needs_no_second_weights(make_model, tmp_path):
+    model = make_model(means_px=2.5)
+    quiet = copy.deepcopy(model.network)
+    quiet.keep_means(1.5)
+    path = tmp_path / "both.safetensors"
+    save_model(path, model.network, {**model.metadata, "mixture_noise_hu": [15, 40]}, quiet)
+    again = read_model(path).mixture
+    assert (again.quiet.means.sigma_px, again.noisy.means.sigma_px) == (1.5, 2.5)
+    assert all(torch.equal(value, again.noisy.state_dict()[name]) for name, value in again.quiet.state_dict().items())
+    assert path.stat().st_size < 1.1 * (tmp_path / "tiny.safetensors").stat().st_size
 
 
 def test_a_file_of_the_first_format_is_read(make_model, tmp_path):
@@ -100,11 +113,12 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
         ("layout", "transformer", "transformer"),
         ("training", {"noise_hu": None}, "not a BioAtt model"),
         ("training", {"pixel_mm": [2.0, 1.0]}, "pixel_mm"),
-        ("means_px", -1.0, "means of -1"),
-        ("means_px", 1e9, "means of 1"),
+        ("means_px", -1.0, "means_px -1"),
+        ("means_px", 1e9, "means_px 1"),
         ("mixture_noise_hu", [32.0, 20.0], "32.0 and 20.0"),
         ("mixture_noise_hu", [32.0], "not a BioAtt model"),
         ("means_px", "many", "not a BioAtt model"),
+        ("quiet_means_px", 99.0, "quiet_means_px 99"),
         ("descriptor_set", None, "not a BioAtt model"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from bioatt.errors import InputError
+from bioatt.models import LARGEST_MEANS_PX
 from bioatt.network import LAYOUTS, Layout
 from bioatt_training.arms import ARMS, ArmName
 
@@ -25,6 +26,7 @@ LEAST = {
     ("run", "validate_every"): 1,
     ("network", "filters"): 1,
     ("network", "means_px"): 0,
+    ("network", "quiet_means_px"): 0,
     ("optimiser", "margin"): 0,
     ("optimiser", "bias_weight"): 0,
     ("data", "batch"): 1,
@@ -39,9 +41,10 @@ class RunConfig:
 
     initial: trained-model file to start from (fine-tuning); one of the same kind. Of stages trained in one go each
     starts from the one before, or from the one that it names so: "stage-1".
-    noisy: trained-model file, or stage, whose weights the exported model has for scans of much noise, with this run's
-    for little; of the same kind, and of the same origin (see `bioatt.network.mixture`).
-    mixture_noise_hu: noise up to which this run's weights hold, and from which on those.
+    Of a model with two sets of weights those for much noise.
+    noisy: trained-model file, or stage, whose weights and means the exported model has for scans of much noise, with
+    this run's for little; of the same kind, and of the same origin (see `bioatt.network.mixture`).
+    mixture_noise_hu: noise floor up to which this run's weights hold, and from which on those.
     validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
     an epoch is one pass over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
@@ -57,7 +60,7 @@ class RunConfig:
     seed: int = 1
     initial: str | None = None
     noisy: str | None = None
-    mixture_noise_hu: tuple[float, ...] = (20.0, 32.0)
+    mixture_noise_hu: tuple[float, ...] = (15.0, 21.0)
     validate_every: int = 500
     save_every: int = 500
     export: Literal["best", "last"] = "best"
@@ -74,12 +77,14 @@ class NetworkConfig:
     """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide.
 
     means_px: scale of the means that are kept (see `BioAttNetwork.keep_means`); 0: none.
+    quiet_means_px: a smaller one of the exported model, for scans of little noise; 0: the same.
     """
 
     arm: ArmName = "bioatt"
     layout: Layout = "red_cnn"
     filters: int = 96
     means_px: float = 0.0
+    quiet_means_px: float = 0.0
 
     @property
     def block(self) -> int:
@@ -193,6 +198,8 @@ class Config:
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")
+        if self.network.quiet_means_px > self.network.means_px or self.network.means_px > LARGEST_MEANS_PX:
+            raise InputError(f"[network] quiet_means_px <= means_px <= {LARGEST_MEANS_PX:g} must hold")
         noise = self.run.mixture_noise_hu
         if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
             raise InputError("[run] mixture_noise_hu must be two noises in HU, the lower first")

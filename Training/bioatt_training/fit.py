@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from bioatt.device import cpu_has_bf16, tune_cpu
 from bioatt.errors import InputError
 from bioatt.files import appearing_whole
 from bioatt.models import load_model, save_model
-from bioatt.network import BioAttNetwork
+from bioatt.network import BioAttNetwork, NoiseMixture
 from bioatt_training.arms import ARMS
 from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.claim import claim
@@ -48,7 +49,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     if config.run.initial:
         experiment.network.load_state_dict(_alike(config.run.initial, "initial", experiment.network).state_dict())
     if config.run.noisy:
-        _alike(config.run.noisy, "noisy", experiment.network)
+        _check_mixture(experiment.network, _alike(config.run.noisy, "noisy", experiment.network), config)
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -94,15 +95,26 @@ def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nod
     """
     if not configs[1:]:
         return fit(configs[0], folder, devices=devices, nodes=nodes)
-    trained: dict[str, str] = {}
-    for number, config in enumerate(configs, start=1):
-        name, run = f"stage-{number}", config.run
-        initial = trained.get(run.initial or f"stage-{number - 1}", run.initial)
-        if trained and initial not in trained.values():
-            raise InputError(f"[run] initial of {name} may only name an earlier stage: {', '.join(trained)}")
-        stage = replace(config, run=replace(run, initial=initial, noisy=trained.get(run.noisy or "", run.noisy)))
-        trained[name] = str(fit(stage, folder / name, devices=devices, nodes=nodes))
-    return Path(trained[name])
+    stages = [f"stage-{number}" for number in range(1, len(configs) + 1)]
+    _check_stages(configs, stages)
+    trained: dict[str | None, str] = {}
+    before = None
+    for stage, config in zip(stages, configs, strict=True):
+        initial, noisy = config.run.initial or before, config.run.noisy
+        run = replace(config.run, initial=trained.get(initial, initial), noisy=trained.get(noisy, noisy))
+        trained[stage] = str(fit(replace(config, run=run), folder / stage, devices=devices, nodes=nodes))
+        before = stage
+    return Path(trained[before])
+
+
+def _check_stages(configs: Sequence[Config], stages: list[str]) -> None:
+    """Raise InputError, before anything is trained, where a stage builds on what will not be there by then."""
+    for number, config in enumerate(configs):
+        earlier, initial, noisy = stages[:number], config.run.initial, config.run.noisy
+        if number and initial and initial not in earlier:
+            raise InputError(f"[run] initial of {stages[number]} is {initial}: name one of {', '.join(earlier)}")
+        if noisy and noisy not in earlier and not Path(noisy).is_file():
+            raise InputError(f"[run] noisy of {stages[number]} is {noisy}: name an earlier stage, or a model file")
 
 
 def _alike(model: str, key: str, network: BioAttNetwork) -> BioAttNetwork:
@@ -111,6 +123,13 @@ def _alike(model: str, key: str, network: BioAttNetwork) -> BioAttNetwork:
     if given.kind != network.kind:
         raise InputError(f"[run] {key} is a {given.kind}, the configuration's network a {network.kind}: use its like")
     return given
+
+
+def _check_mixture(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
+    try:
+        NoiseMixture(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
+    except ValueError as error:
+        raise InputError(f"[network] means_px does not fit that of [run] noisy: {error}") from None
 
 
 def _model(config: Config, folder: Path) -> Path:
@@ -167,14 +186,17 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
         "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
         "metrics": {"best_step": held["global_step"]},
     }
-    ends = [network]
+    noisy, quiet = network, network
+    if config.network.quiet_means_px:
+        quiet = copy.deepcopy(network)
+        quiet.keep_means(config.network.quiet_means_px)
     if config.run.noisy:
-        noisy = load_model(config.run.noisy)
-        noisy.network.keep_means(config.network.means_px)
-        ends.insert(0, noisy.network)
+        given = load_model(config.run.noisy)
+        noisy = given.network
+        metadata["training"] |= _widened(metadata["training"], given.metadata.get("training", {}))
+    if quiet is not noisy:
         metadata["mixture_noise_hu"] = list(config.run.mixture_noise_hu)
-        metadata["training"] |= _widened(metadata["training"], noisy.metadata["training"])
-    sha256 = save_model(path, ends[0], metadata, *ends[1:])
+    sha256 = save_model(path, noisy, metadata, None if quiet is noisy else quiet)
     with appearing_whole(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")
 

@@ -19,9 +19,16 @@ class GaussianMeans(nn.Module):
 
     def __init__(self, sigma_px: float) -> None:
         super().__init__()
-        self.sigma_px, self.radius = sigma_px, math.ceil(3 * sigma_px)
+        self.radius = math.ceil(3 * sigma_px)
+        self.register_buffer("kernel", torch.empty(2 * self.radius + 1), persistent=False)
+        self.narrow(sigma_px)
+
+    @torch.no_grad()
+    def narrow(self, sigma_px: float) -> None:
+        """Blur from now on with another σ, no larger than the first: the radius stays."""
+        self.sigma_px = sigma_px
         taps = torch.exp(-0.5 * (torch.arange(-self.radius, self.radius + 1) / sigma_px) ** 2)
-        self.register_buffer("kernel", taps / taps.sum(), persistent=False)
+        self.kernel.copy_(taps / taps.sum())
 
     def forward(self, image: Tensor) -> Tensor:
         """The blurred image; of a shorter type than float32 it becomes float32, also under autocast."""

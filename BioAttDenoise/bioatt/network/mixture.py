@@ -17,24 +17,34 @@ from bioatt.network.base import BioAttNetwork
 
 @dataclass(frozen=True)
 class NoiseMixture:
-    """The weights for scans of little noise, `quiet`, and of much, `noisy`.
+    """The weights for scans of little noise, `quiet`, and of much, `noisy`; both or neither keep means.
 
-    noise_hu: soft-tissue σ up to which `quiet` alone is used, and from which on `noisy` alone; linear between.
+    The means that are kept may be of a smaller scale where there is little noise: what is lost by that is little.
+    noise_hu: a slice's noise (`bioatt.noise_floor`) up to which `quiet` alone is used, and from which on `noisy` alone;
+    linear between. Raises ValueError where one end alone keeps means, or the quiet one those of a larger scale.
     """
 
     quiet: BioAttNetwork
     noisy: BioAttNetwork
     noise_hu: tuple[float, float]
 
+    def __post_init__(self) -> None:
+        quiet, noisy = self.quiet.means, self.noisy.means
+        if (quiet is None) != (noisy is None) or (quiet and noisy and quiet.sigma_px > noisy.sigma_px):
+            raise ValueError("means for little noise must be of no larger scale than those for much")
+
     def share(self, noise_hu: float) -> float:
-        """Share of `noisy` for a slice of this σ; 0 for NaN, since what has no soft tissue shows no noise either."""
+        """Share of `noisy` for a slice of this noise; 0 for NaN: where none can be told, the least is taken away."""
         low, high = self.noise_hu
         return 0.0 if math.isnan(noise_hu) else min(max((noise_hu - low) / (high - low), 0.0), 1.0)
 
     @torch.no_grad()
     def tune(self, network: BioAttNetwork, noise_hu: float) -> None:
-        """Give a network of their kind, on any device, the weights for a slice of this σ."""
+        """Give a network of their kind, on any device, the weights for a slice of this noise."""
         share = self.share(noise_hu)
         ends = zip(self.quiet.parameters(), self.noisy.parameters(), strict=True)
         for weights, (quiet, noisy) in zip(network.parameters(), ends, strict=True):
             weights.copy_(torch.lerp(quiet, noisy, share))
+        if network.means is not None and self.quiet.means is not None and self.noisy.means is not None:
+            narrow, wide = self.quiet.means.sigma_px, self.noisy.means.sigma_px
+            network.means.narrow(narrow + share * (wide - narrow))

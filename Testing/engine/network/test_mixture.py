@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bioatt.network import NoiseMixture, build_network
+from bioatt.network.means import GaussianMeans
 
 
 @pytest.fixture
@@ -35,3 +36,26 @@ def test_the_ends_themselves_stay(ends):
     before = {name: value.clone() for name, value in noisy.state_dict().items()}
     NoiseMixture(quiet, noisy, (20.0, 32.0)).tune(build_network("bioatt", 4, 3), 25.0)
     assert all(torch.equal(value, before[name]) for name, value in noisy.state_dict().items())
+
+
+def test_kept_means_are_of_the_scale_that_the_noise_calls_for(ends):
+    quiet, noisy = ends
+    quiet.keep_means(2.0)
+    noisy.keep_means(4.0)
+    network = build_network("bioatt", 4, 3, means_px=4.0)
+    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    for noise_hu, sigma_px in ((5.0, 2.0), (26.0, 3.0), (90.0, 4.0)):
+        mixture.tune(network, noise_hu)
+        expected = GaussianMeans(sigma_px)
+        assert network.means.radius == 12  # and with it the halo
+        inner = network.means.kernel[12 - expected.radius : 13 + expected.radius]
+        torch.testing.assert_close(inner, expected.kernel, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(("quiet_px", "noisy_px"), [(0.0, 4.0), (4.0, 0.0), (5.0, 4.0)])
+def test_ends_whose_means_do_not_fit_are_refused(ends, quiet_px, noisy_px):
+    quiet, noisy = ends
+    quiet.keep_means(quiet_px)
+    noisy.keep_means(noisy_px)
+    with pytest.raises(ValueError, match="no larger scale"):
+        NoiseMixture(quiet, noisy, (20.0, 32.0))

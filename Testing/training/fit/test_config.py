@@ -68,6 +68,8 @@ def test_the_paper_s_recipe():
         (RUN + "ema_decay = 2.0\n" + DATA, "ema_decay must lie"),
         (RUN + "mixture_noise_hu = [32, 20]\n" + DATA, "the lower first"),
         (RUN + DATA + "[network]\nmeans_px = -1", "means_px must be 0"),
+        (RUN + DATA + "[network]\nmeans_px = 1\nquiet_means_px = 2", "must hold"),
+        (RUN + DATA + "[network]\nmeans_px = 100", "must hold"),
         (RUN + DATA + "[optimiser]\nmargin = -3", "margin must be 0"),
         (RUN + DATA + "[optimiser]\nlearning_rate = -1", "learning_rate must be above"),
         (RUN + DATA + "insert_share = 1.5", "insert_share must lie between"),

@@ -151,8 +151,20 @@ def test_stages_start_from_the_stage_before(tiny, tmp_path):
     begun = read_model(tmp_path / "stage-1" / last.name).network.state_dict()
     for name, value in read_model(last).network.state_dict().items():
         torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-5)
-    with pytest.raises(InputError, match="earlier stage: stage-1"):
-        fit_stages([tiny(), tiny(initial="other.safetensors")], tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"initial": "other.safetensors"}, "stage-1"),
+        ({"initial": "stage-2"}, "stage-1"),
+        ({"noisy": "stage-3"}, "noisy"),
+    ],
+)
+def test_a_stage_that_builds_on_what_is_not_there_is_refused_before_anything_is_trained(tiny, tmp_path, wrong, word):
+    with pytest.raises(InputError, match=word):
+        fit_stages([tiny(), tiny(**wrong), tiny()], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny, tmp_path):
@@ -161,14 +173,10 @@ def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny,
     last = fit_stages(
         [
             tiny(doses=(0.3, 0.5)),
-            tiny(seed=2, doses=(0.1, 0.4)),
+            tiny(seed=2, doses=(0.1, 0.4), means_px=1.5),
             tiny(
-                initial="stage-1",
-                noisy="stage-2",
-                mixture_noise_hu=(10.0, 50.0),
-                means_px=1.0,
-                doses=(0.3, 0.8),
-                **still,
+                **{"initial": "stage-1", "noisy": "stage-2", "mixture_noise_hu": (10.0, 50.0), "doses": (0.3, 0.8)},
+                **{"means_px": 1.5, "quiet_means_px": 1.0, **still},
             ),
         ],
         tmp_path,
@@ -178,7 +186,7 @@ def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny,
     for name, value in model.mixture.quiet.state_dict().items():
         torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=1e-5)
         assert torch.equal(model.network.state_dict()[name], second.network.state_dict()[name])
-    assert (model.network.means.sigma_px, model.mixture.quiet.means.sigma_px) == (1.0, 1.0)
+    assert (model.network.means.sigma_px, model.mixture.quiet.means.sigma_px) == (1.5, 1.0)
     assert model.metadata["training"]["doses"] == [0.1, 0.8]
     assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
 
@@ -187,6 +195,9 @@ def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_pa
     other = fit(tiny(filters=6), tmp_path / "other")
     with pytest.raises(InputError, match="noisy is a red_cnn of arm bioatt with 6 filters"):
         fit(tiny(noisy=str(other)), tmp_path / "run")
+    same = fit(tiny(), tmp_path / "same")
+    with pytest.raises(InputError, match="means_px does not fit"):
+        fit(tiny(noisy=str(same), means_px=2.0), tmp_path / "other means")
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
