@@ -96,6 +96,20 @@ def test_the_output_never_replaces_a_file_of_the_engine(denoise, scan, make_volu
     assert organs.read_bytes() == before
 
 
+def test_maps_of_another_scan_stay_unless_asked(denoise, scan, tmp_path, capfd):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "last_unified.nrrd").write_text("another scan's")
+    status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(maps))
+    assert (status, len(lines)) == (2, 1)
+    assert "maps holds .nrrd files already" in lines[0]
+    assert main(["attention", str(scan), str(maps)]) == 2
+    assert "--overwrite" in capfd.readouterr().err
+    assert (maps / "last_unified.nrrd").read_text() == "another scan's"
+    assert denoise(scan, tmp_path / "out.nrrd", "--attention", str(maps), "--overwrite")[0] == 0
+    assert read_volume(maps / "last_unified.nrrd").shape == read_volume(scan).shape
+
+
 def test_maps_do_not_go_into_the_output(denoise, scan, tmp_path):
     status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "out.nrrd"))
     assert (status, len(lines)) == (2, 1), lines
@@ -173,6 +187,8 @@ def test_a_demo_replaces_a_scan_only_when_asked(scan, tmp_path, capfd):
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64"]) == 2
     assert "low.nrrd is there already" in capfd.readouterr().err
     assert (own.read_bytes(), [*tmp_path.iterdir()]) == (before, [own])
+    assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64", "--overwrite"]) == 0
+    assert own.read_bytes() != before
 
 
 def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):

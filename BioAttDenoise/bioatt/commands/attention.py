@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "contribution: p times A, the organ's part of the unified map (float32)",
     )
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0")
+    parser.add_argument("--overwrite", action="store_true", help="replace the maps that are in DIR")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
 
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
-    check_maps_folder(volume, Path(args.folder))
+    check_maps_folder(volume, Path(args.folder), overwrite=args.overwrite)
     denoiser = chosen_denoiser(args)
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),
@@ -68,8 +69,11 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {len(maps)} maps, {stored}")
 
 
-def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None) -> None:
-    """Raise InputError, before any work, where a volume's maps could not be written to `folder`, or it is `output`."""
+def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, *, overwrite: bool) -> None:
+    """Raise InputError, before any work, where a volume's maps could not be written to `folder`, or it is `output`.
+
+    overwrite: whether volumes that are in the folder may be replaced.
+    """
     from bioatt.errors import InputError
     from bioatt.files import check_folder, same_file
 
@@ -83,6 +87,8 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None) 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a folder for the attention maps")
     check_folder(folder if folder.is_dir() else folder.absolute().parent)
+    if not overwrite and any(folder.glob("*.nrrd")):
+        raise InputError(f"{folder.name} holds .nrrd files already: name another folder, or say --overwrite")
 
 
 def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path) -> None:

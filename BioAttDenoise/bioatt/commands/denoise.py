@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT and the report where they are there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace OUT, the report and the maps where they are there"
+    )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     slices = parse_slices(args.slices, volume)
     check_result_output(volume, Path(args.output), read=engine_files(args), overwrite=args.overwrite)
     if args.attention:
-        check_maps_folder(volume, Path(args.attention), Path(args.output))
+        check_maps_folder(volume, Path(args.attention), Path(args.output), overwrite=args.overwrite)
     if args.report:
         others = (*volume.sources, Path(args.output), *engine_files(args))
         check_file_place(Path(args.report), *others, overwrite=args.overwrite)

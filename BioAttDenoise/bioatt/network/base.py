@@ -35,7 +35,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     attention: nn.ModuleDict
     means: GaussianMeans | None
-    """Where there are, the output's means at their scale are the input's: see `keep_means`."""
+    """Where there are, the output's means at a larger scale are nearly the input's: see `keep_means`."""
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__()
@@ -43,8 +43,9 @@ class BioAttNetwork(nn.Module, ABC):
         self.means = None
 
     def keep_means(self, sigma_px: float) -> None:
-        """Take from now on nothing away that survives a Gaussian of `sigma_px` (0: whatever the layers find).
+        """From now on give back what a Gaussian of `sigma_px` lets through of what the layers take (0: nothing).
 
+        What is much larger than the Gaussian keeps its mean, whatever the weights; a disc as large as it about half.
         The noise of CT has little power at low frequencies (Riederer 1978, 10.1088/0031-9155/23/3/007): there is next
         to nothing to gain, and the HU of an organ or of a faint lesion to lose.
         """

@@ -1,4 +1,4 @@
-"""Local means of an image, which a denoised one can be made to share."""
+"""Local means of an image, which a denoised one can be made to keep (`BioAttNetwork.keep_means`)."""
 
 from __future__ import annotations
 

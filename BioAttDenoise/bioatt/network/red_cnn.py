@@ -40,7 +40,7 @@ class RedCnn(BioAttNetwork):
 
     @property
     def border(self) -> int:
-        """The halo: an unpadded convolution's first pixels, undone by its transpose, are no denoised pixels."""
+        """The layers' halo: an unpadded convolution's first pixels, undone by its transpose, are no denoised pixels."""
         return HALO
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:

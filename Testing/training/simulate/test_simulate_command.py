@@ -106,6 +106,16 @@ def test_wrong_calls_end_with_one_line_and_status_2(scan, tmp_path, capsys, monk
     assert not (tmp_path / "low.nrrd").exists()
 
 
+@pytest.mark.parametrize("place", ["OUT", "--noise-volume"])
+def test_a_volume_that_is_there_is_replaced_only_when_asked(scan, tmp_path, capsys, place):
+    mine = tmp_path / "mine.nrrd"
+    mine.write_text("a scan")
+    call = [str(scan), str(mine)] if place == "OUT" else [str(scan), str(tmp_path / "low.nrrd"), place, str(mine)]
+    assert main(["simulate", *call]) == 2
+    assert "mine.nrrd is there already" in capsys.readouterr().err
+    assert mine.read_text() == "a scan"
+
+
 def test_noisier2noise_gives_the_truth_where_theory_says_so():
     truth, low, dose = np.array([40.0, -90.0]), np.array([75.0, -160.0]), 0.25
     best = (1 - dose) * truth + dose * low  # what a network trained with the scan as target answers at best

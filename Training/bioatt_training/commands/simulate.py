@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="cpu", help="where noise is inserted: cpu (default), cuda, cuda:N, mps, auto"
     )
     parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT and the noise where they are there")
     parser.add_argument("--report", action="store_true", help="measure the simulation on water and on the scans of IN")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -41,14 +42,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
+    from bioatt.outputs import check_free
     from bioatt.volume import canonical, check_output, read_volume, write_volume
     from bioatt_training.simulate.volumes import insert_into, scan_phantom
 
     device = _device(args.device)
     volume = read_volume(args.input)
-    check_output(volume, Path(args.output))
-    if args.noise_volume:
-        check_output(volume, Path(args.noise_volume))
+    for path in map(Path, filter(None, [args.output, args.noise_volume])):
+        check_output(volume, path)
+        check_free(path, args.overwrite)
     straight = canonical(volume)
     for warning in volume.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bioatt.denoiser import Denoiser
 from bioatt.errors import InputError
 from bioatt.models import TrainedModel, load_model
+from bioatt.noise_floor import noise_floor
 from bioatt.priors import Prior, build_prior
 from bioatt.run import placed
 from bioatt.volume import Volume
@@ -186,6 +187,8 @@ class Judge:
         reference, before = grid_patches(target), grid_patches(low)
         if not len(before):
             return {}
+        if self.model.mixture is not None:
+            self.model.mixture.tune(self.network, noise_floor(low))
         after = self._blended(denoised_patches(self.network, before, p), before)
         lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
         return lows | patch_metrics(reference, after)
