@@ -225,11 +225,14 @@ def main() -> None:
 
 
 def clearest(attention: object) -> int:
-    """Row of the organ whose map differs most from the others'."""
+    """Row of the organ whose maps differ most from the others', in the stage where they do less."""
     maps = attention.inspection.overlay.maps
     table = attention.ui.organTable
     names = [table.item(row, 0).text() for row in range(6)]
-    return int(np.argmax([(maps.voxels("last", name, "contrast") > 0.3).mean() for name in names]))
+    stages = ("middle", "last")
+    return int(
+        np.argmax([min((maps.voxels(stage, name, "contrast") > 0.3).mean() for stage in stages) for name in names])
+    )
 
 
 def erase_a_lesion(node: object, output: object, matrix: np.ndarray) -> tuple[float, float, float]:

@@ -35,6 +35,7 @@ PADDING = "reflect"
 LARGEST_MEANS_PX = 64.0
 QUIET = "quiet."
 """Before the names of the weights for scans of little noise, in files that have such."""
+MIXTURE_KEYS = ("mixture_noise_hu", "quiet_means_px")
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def save_model(
         "normalisation": NORMALISATION,
     }
     weights = network.state_dict()
-    if quiet is not None:
+    if quiet is None:  # the metadata of a model that had one
+        described = {key: value for key, value in described.items() if key not in MIXTURE_KEYS}
+    else:
         described["quiet_means_px"] = _means_px(quiet)
         others = quiet.state_dict()
         if not all(torch.equal(value, weights[name]) for name, value in others.items()):

@@ -50,6 +50,12 @@ def test_a_smaller_scale_for_little_noise_needs_no_second_weights(make_model, tm
     assert path.stat().st_size < 1.1 * (tmp_path / "tiny.safetensors").stat().st_size
 
 
+def test_one_network_with_the_metadata_of_two_is_one(make_model):
+    """Metadata are often another model's, changed."""
+    model = make_model(mixture_noise_hu=[15, 40], quiet_means_px=2.5)
+    assert (model.mixture, model.network.means) == (None, None)
+
+
 def test_a_file_of_the_first_format_is_read(make_model, tmp_path):
     """It knew neither kept means nor weights by noise."""
     model = make_model()
@@ -124,7 +130,7 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
 )
 def test_a_header_that_would_be_misread_is_refused(make_model, tmp_path, key, value, word):
     """Another normalisation, taken for ours, would give wrong HU without a word."""
-    make_model()
+    make_model(quiet=True, mixture_noise_hu=[15, 40])
     path = tmp_path / "tiny.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["bioatt"])

@@ -32,7 +32,7 @@ def test_volume_in_volume_out(scan, tmp_path, capsys):
     outputs = [tmp_path / f"{name}.nrrd" for name in ("a", "b", "c", "noise")]
     call = ["simulate", str(scan), "--kernel", "B20", "--fast"]
     for out, seed in zip(outputs, (3, 3, 4), strict=False):
-        assert main([*call, str(out), "--seed", str(seed), "--noise-volume", str(outputs[3])]) == 0
+        assert main([*call, str(out), "--seed", str(seed), "--noise-volume", str(outputs[3]), "--overwrite"]) == 0
     assert "dose fraction 0.25" in capsys.readouterr().out
     original = read_volume(scan)
     first, again, other = (read_volume(out) for out in outputs[:3])
