@@ -101,7 +101,7 @@ class OptimiserConfig:
     bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
     bias_noise_hu: noise at which a quarter of that weight is left.
     teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
-    scan (distillation, Hinton 2015); validation keeps the scan.
+    scan (distillation, Hinton 2015); validation keeps the scan. Of two sets of weights those for much noise.
     margin: border pixels left out of the loss, which lack context that a whole slice has.
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
