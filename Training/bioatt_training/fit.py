@@ -49,7 +49,9 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     if config.run.initial:
         experiment.network.load_state_dict(_alike(config.run.initial, "initial", experiment.network).state_dict())
     if config.run.noisy:
-        _check_mixture(experiment.network, _alike(config.run.noisy, "noisy", experiment.network), config)
+        _check_mixture(
+            _quiet(config, experiment.network), _alike(config.run.noisy, "noisy", experiment.network), config
+        )
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -125,6 +127,15 @@ def _alike(model: str, key: str, network: BioAttNetwork) -> BioAttNetwork:
     return given
 
 
+def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
+    """The network as the exported model has it for little noise: itself, or a copy that keeps smaller means."""
+    if not config.network.quiet_means_px:
+        return network
+    quiet = copy.deepcopy(network)
+    quiet.keep_means(config.network.quiet_means_px)
+    return quiet
+
+
 def _check_mixture(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
     try:
         NoiseMixture(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
@@ -186,10 +197,7 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
         "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
         "metrics": {"best_step": held["global_step"]},
     }
-    noisy, quiet = network, network
-    if config.network.quiet_means_px:
-        quiet = copy.deepcopy(network)
-        quiet.keep_means(config.network.quiet_means_px)
+    noisy, quiet = network, _quiet(config, network)
     if config.run.noisy:
         given = load_model(config.run.noisy)
         noisy = given.network

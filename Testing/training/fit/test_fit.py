@@ -198,6 +198,8 @@ def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_pa
     same = fit(tiny(), tmp_path / "same")
     with pytest.raises(InputError, match="means_px does not fit"):
         fit(tiny(noisy=str(same), means_px=2.0), tmp_path / "other means")
+    wide = fit(tiny(means_px=1.5), tmp_path / "wide")
+    fit(tiny(noisy=str(wide), means_px=2.0, quiet_means_px=1.0), tmp_path / "exported means fit")
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
