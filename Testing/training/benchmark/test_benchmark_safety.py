@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -19,7 +21,7 @@ from bioatt_training.benchmark.safety import (
     edges,
     full_dose,
 )
-from bioatt_training.benchmark.tables import discs
+from bioatt_training.benchmark.tables import discs, predicted_spread
 
 PIXEL_MM = 1.0
 SIGMA = 12.0
@@ -39,6 +41,11 @@ def body():
 def noises(body):
     """The scan's noise and another realisation of it."""
     return np.random.default_rng(0).normal(0, SIGMA, (2, *body.shape))
+
+
+def row_of(patient, before, after, own_noise):
+    """A benchmark's row of one patient's slice."""
+    return {"patient": patient, **full_dose(before, after, own_noise, PIXEL_MM)}
 
 
 def test_discs_lie_in_their_tissue_and_apart(body):
@@ -77,15 +84,15 @@ def test_the_spread_of_discs_in_a_ct_s_noise_is_not_overestimated():
 
 def test_a_perfect_denoiser_is_within_what_its_removed_noise_predicts(body, noises):
     before = body + noises[0]
-    found = discs([full_dose(before, body, noises[1], PIXEL_MM)])["soft tissue"]
+    found = discs([row_of("a", before, body, noises[1])])["soft tissue"]
     assert abs(found["mean"]) < 0.5
-    assert found["sd"] == pytest.approx(found["predicted_sd"], rel=0.4)
+    assert found["predicted"]["ratio"]["mean"] == pytest.approx(1, rel=0.4)
 
 
 def test_a_denoiser_that_shifts_hu_is_caught(body, noises):
     before = body + noises[0]
     after = np.where(before > 250, before - 5, before + 1)
-    found = discs([full_dose(before, after, noises[1], PIXEL_MM)])
+    found = discs([row_of("a", before, after, noises[1])])
     assert found["soft tissue"]["mean"] == pytest.approx(1, abs=0.1)
     assert -5 < found["bone"]["mean"] < -3  # up to a quarter of a disc may lie beside the bone
 
@@ -94,8 +101,33 @@ def test_shifts_that_go_with_the_place_exceed_the_prediction(body, noises):
     before = body + noises[0]
     y, x = np.mgrid[:160, :160]
     after = body + 6 * np.sin(x / 25) * np.cos(y / 25)
-    found = discs([full_dose(before, after, noises[1], PIXEL_MM)])["soft tissue"]
-    assert found["sd"] > 1.3 * found["predicted_sd"]
+    found = discs([row_of("a", before, after, noises[1])])["soft tissue"]
+    assert found["predicted"]["ratio"]["mean"] > 1.3
+
+
+def test_the_spread_is_compared_on_the_slices_that_have_a_prediction(body, noises):
+    """A noisier slice without a patch's room would be held against the prediction for others."""
+    quiet, noisy = row_of("a", body + noises[0], body, noises[1]), row_of("b", body + 5 * noises[0], body, noises[1])
+    del noisy["predicted"]
+    alone, both = discs([quiet])["soft tissue"], discs([quiet, noisy])["soft tissue"]
+    assert both["sd"] > 2 * alone["sd"]
+    assert both["predicted"] == alone["predicted"]
+
+
+def test_patients_are_what_the_spread_is_sure_of():
+    """Two patients' variances together, a patient of two slices by both; none without discs or removed noise."""
+
+    def row(patient, shifts, predicted):
+        return {"patient": patient, "discs": {"soft tissue": {"shift": shifts}}, "predicted": predicted}
+
+    rows = [row("a", [-1.0, 1.0], 1.0), row("a", [-2.0, 2.0], 4.0), row("b", [-3.0, 3.0], 2.0)]
+    found = predicted_spread(rows)
+    assert (found["count"], found["sd"] ** 2) == (6, pytest.approx(28 / 6))
+    assert found["predicted_sd"] ** 2 == pytest.approx(14 / 6)
+    assert found["ratio"]["mean"] == pytest.approx(math.sqrt(2))
+    assert found["ratio"]["low"] < 1 < found["ratio"]["high"]
+    assert found["ratio"]["patients"] == 2
+    assert predicted_spread([row("c", [], 1.0), row("d", [1.0, 1.0], 0.0)]) is None
 
 
 def test_the_size_of_the_change_is_said_beside_the_noise(body, noises):

@@ -149,8 +149,7 @@ def _phantoms(runner: Runner, judged: Sequence[Judged], tuning: Tuned) -> dict[s
         "against the first": _against(rows, [one.name for one in judged[1:]]),
     }
     if tuning:
-        few = [case for case in cases if case.patient in runner.peer_phantoms]
-        found["with peers"] = _compared(rows, _peer_rows(runner, tuning, QUARTER, few), few)
+        found["with peers"] = _compared(rows, _peer_rows(runner, tuning, QUARTER, cases), cases)
     return found
 
 

@@ -55,7 +55,6 @@ class Size:
     slices: dict[float, int] = field(default_factory=lambda: {0.25: 6, 0.5: 3, 0.1: 3, 1.0: 4})
     peer_slices: dict[float, int] = field(default_factory=lambda: {0.25: 2, 0.5: 1, 0.1: 1})
     seeds: tuple[int, ...] = TEST_SEEDS
-    peer_seeds: int = 3
     peers: tuple[str, ...] = ()
     tuning_slices: int = 5
     repeats: int = 5
@@ -68,7 +67,6 @@ QUICK = Size(
     slices=dict.fromkeys((0.25, 0.5, 0.1, 1.0), 1),
     peer_slices=dict.fromkeys((0.25, 0.5, 0.1), 1),
     seeds=TEST_SEEDS[:2],
-    peer_seeds=1,
     peers=("curvature diffusion", "bilateral"),
     tuning_slices=1,
     repeats=2,
@@ -147,11 +145,6 @@ class Runner:
     def phantoms(self, seeds: Sequence[int]) -> list[Case]:
         """Torsos at quarter dose."""
         return phantom_cases(seeds, (QUARTER,), self.work / "phantoms", size=self.size.pixels)
-
-    @property
-    def peer_phantoms(self) -> set[str]:
-        """Phantoms that the peers are run on."""
-        return {f"torso-{seed}" for seed in self.size.seeds[: self.size.peer_seeds]}
 
     def safety_on_patients(self, judged: Judged) -> list[dict[str, Any]]:
         """A row by slice: `full_dose`."""

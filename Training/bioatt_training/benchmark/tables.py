@@ -56,10 +56,10 @@ def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Over all discs of `safety.full_dose` rows, by tissue: {"count", "mean", "sd", "noise_sd", "predicted_sd"} in HU.
+    """Over all discs of `safety.full_dose` rows, by tissue: {"count", "mean", "sd", "noise_sd", "predicted"} in HU.
 
-    noise_sd: of the means of noise like the scan's own over the same discs. predicted_sd: what the removed noise's
-    spectrum gives, None but in soft tissue.
+    noise_sd: of the means of noise like the scan's own over the same discs. predicted: `predicted_spread`, None but in
+    soft tissue.
     """
     found = {}
     for tissue in TISSUES:
@@ -72,15 +72,40 @@ def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
             "mean": float(shifts.mean()),
             "sd": float(shifts.std(ddof=1)),
             "noise_sd": float(noise.std(ddof=1)),
-            "predicted_sd": _predicted(rows) if tissue == "soft tissue" else None,
+            "predicted": predicted_spread(rows) if tissue == "soft tissue" else None,
         }
     return found
 
 
-def _predicted(rows: Sequence[Row]) -> float | None:
-    known = [row for row in rows if "predicted" in row]
-    weights = [len(row["discs"]["soft tissue"]["shift"]) for row in known]
-    return math.sqrt(np.average([row["predicted"] for row in known], weights=weights)) if any(weights) else None
+def predicted_spread(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The discs' spread in soft tissue and what the removed noise's spectrum gives, on slices that have a spectrum.
+
+    {"count", "sd", "predicted_sd", "ratio": an interval over patients}. A slice counts by its discs, in both, and
+    patients are drawn anew whole: one of much noise has most of the variance. None without such a slice, or where no
+    noise was removed.
+    """
+    known = [row for row in rows if row.get("predicted", 0.0) > 0 and row["discs"]["soft tissue"]["shift"]]
+    if not known:
+        return None
+    shifts = [np.asarray(row["discs"]["soft tissue"]["shift"]) for row in known]
+    count, mean = sum(map(len, shifts)), float(np.concatenate(shifts).mean())
+    found, expected = dict[str, float](), dict[str, float]()
+    for row, each in zip(known, shifts, strict=True):
+        who = row["patient"]
+        found[who] = found.get(who, 0.0) + float(((each - mean) ** 2).sum())
+        expected[who] = expected.get(who, 0.0) + len(each) * row["predicted"]
+    scale = sum(expected.values()) / len(expected)
+    ratio = over_patients({who: 1 + (found[who] - expected[who]) / scale for who in found})
+    return {
+        "count": count,
+        "sd": math.sqrt(sum(found.values()) / count),
+        "predicted_sd": math.sqrt(sum(expected.values()) / count),
+        "ratio": {**ratio, **{end: _root(ratio[end]) for end in ("mean", "low", "high")}},
+    }
+
+
+def _root(ratio: float | None) -> float | None:
+    return None if ratio is None else math.sqrt(max(ratio, 0.0))
 
 
 def truth_discs(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
