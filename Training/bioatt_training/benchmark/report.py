@@ -10,11 +10,11 @@ from typing import Any
 
 from bioatt.outputs import appearing_whole
 from bioatt_training.benchmark.runner import MIDDLE, QUARTER
+from bioatt_training.benchmark.tables import BIAS, NOISE, PSNR, SSIM
 from bioatt_training.benchmark.texture import LARGEST_SHIFT
 from bioatt_training.benchmark.truth import LIMITS_PER_MM, SHARPNESS
 
 DOSE_NAMES = {"0.25": "quarter", "0.5": "half", "0.1": "tenth"}
-PSNR, SSIM, BIAS, NOISE = "psnr_db", "ssim", "bias_hu soft tissue", "noise_hu"
 DIGITS = {PSNR: 2, SSIM: 3, BIAS: 2, NOISE: 1}
 HEADINGS = ("PSNR dB", "SSIM", "bias HU", "noise HU")
 Found = Mapping[str, Any]
@@ -121,11 +121,12 @@ def _asked(results: Found, models: Sequence[str]) -> list[str]:
 def _over_peers(who: str, what: str, found: Found, wanted: float) -> list[list[str]]:
     """A model beside the best of the peers: PSNR by so much, SSIM and bias at all."""
     gain, best, alike = found["gain"][who], found[f"best {PSNR}"], found[f"best {SSIM}"]
-    bias = gain["size of bias_hu soft tissue"]
+    bias, added = gain[f"size of {BIAS}"], gain[f"size of added {BIAS}"]
     return [
         _row(f"{who}: PSNR over {best} against {what}", f"≥ {wanted} dB", gain[PSNR], wanted),
         _row(f"{who}: SSIM over {alike}, {what}", "> 0", gain[SSIM], 0.0, digits=3),
         [f"{who}: size of the bias less {best}'s, {what}", "< 0 HU", said(bias, sign=True), _met(bias["mean"] < 0)],
+        [f"{who}: the same of what each adds to the low dose's own, {what}", "–", said(added, sign=True), "–"],
     ]
 
 

@@ -10,6 +10,10 @@ from bioatt_training.benchmark.denoisers import WHOLE, Judged, Model, Untouched
 from bioatt_training.benchmark.peers import FILTERS, Peer
 from bioatt_training.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
 from bioatt_training.benchmark.tables import (
+    BIAS,
+    NOISE,
+    PSNR,
+    SSIM,
     Row,
     difference,
     discs,
@@ -22,7 +26,7 @@ from bioatt_training.benchmark.tables import (
 from bioatt_training.benchmark.truth import REGIONS, SHARPNESS, Case
 from bioatt_training.benchmark.tuning import tuned, tuning_cases
 
-METRICS = ("psnr_db", "ssim", "bias_hu soft tissue", "noise_hu")
+METRICS = (PSNR, SSIM, BIAS, NOISE)
 Tuned = Mapping[str, Mapping[str, Peer]]
 log = logging.getLogger(__name__)
 
@@ -169,8 +173,7 @@ def _limits(rows: Sequence[Row]) -> dict[str, Any]:
 def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[str, Any]:
     """Each later model less the first, on the same slices."""
     return {
-        name: {metric: difference(rows[name], rows[names[0]], metric) for metric in ("psnr_db", "ssim")}
-        for name in names[1:]
+        name: {metric: difference(rows[name], rows[names[0]], metric) for metric in (PSNR, SSIM)} for name in names[1:]
     }
 
 
@@ -180,31 +183,37 @@ def _compared(
     """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer.
 
     The best in PSNR is one of the peers as they are, and the gain over blended ones is told beside it; the best in SSIM
-    is one of all.
+    is one of all. What a denoiser adds to the low dose's own bias (photon starvation's, which no image tells) is told
+    beside the bias.
     """
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
     table = _table({**same, **peers})
     plain = [name for name in peers if not name.endswith("blended")]
     found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
-    for metric, among in (("psnr_db", plain), ("ssim", peers)):
+    for metric, among in ((PSNR, plain), (SSIM, peers)):
         found[f"best {metric}"] = max(among, key=lambda name: table[name][metric]["mean"])
-    best, best_ssim = peers[found["best psnr_db"]], peers[found["best ssim"]]
+    best, best_ssim = peers[found[f"best {PSNR}"]], peers[found[f"best {SSIM}"]]
+    own = {row["case"]: row[BIAS] for row in same[Untouched.name]}
     for name, each in same.items():
         if name != Untouched.name:
             found["gain"][name] = {
-                "psnr_db": difference(each, best, "psnr_db"),
-                "ssim": difference(each, best_ssim, "ssim"),
-                "size of bias_hu soft tissue": difference(each, best, "bias_hu soft tissue", abs),
+                PSNR: difference(each, best, PSNR),
+                SSIM: difference(each, best_ssim, SSIM),
+                f"size of {BIAS}": difference(each, best, BIAS, abs),
+                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, best), BIAS, abs),
                 "by kernel": {
-                    kind: difference(where(each, sharpness=kind), where(best, sharpness=kind), "psnr_db")
+                    kind: difference(where(each, sharpness=kind), where(best, sharpness=kind), PSNR)
                     for kind in SHARPNESS
                 },
-                "over blended": {
-                    other: difference(each, peers[other], "psnr_db") for other in peers if other not in plain
-                },
+                "over blended": {other: difference(each, peers[other], PSNR) for other in peers if other not in plain},
             }
     return found
+
+
+def _beyond(own: Mapping[str, float], rows: Sequence[Row]) -> list[Row]:
+    """Rows whose bias is what goes beyond the low dose's own, by case."""
+    return [{**row, BIAS: row[BIAS] - own[row["case"]]} for row in rows]
 
 
 def _removed(rows: Sequence[Row]) -> dict[str, Any]:

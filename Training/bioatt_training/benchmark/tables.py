@@ -12,6 +12,8 @@ from bioatt_training.benchmark.safety import TISSUES
 from bioatt_training.benchmark.texture import STRENGTHS, default_strength, shift
 from bioatt_training.statistics import interval
 
+PSNR, SSIM, BIAS, NOISE = "psnr_db", "ssim", "bias_hu soft tissue", "noise_hu"
+"""Measurements of `quality.quality` that tables show."""
 Row = Mapping[str, Any]
 Interval = dict[str, Any]
 """{"mean", "low", "high", "patients"}; low and high are None for a single patient."""
