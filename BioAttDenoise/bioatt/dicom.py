@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,23 +60,19 @@ def write_derived_series(
     cannot be written or is not empty.
     """
     folder = Path(folder)
-    check_series_output(volume, folder)
+    _check_place(volume, folder)
     series_uid = generate_uid(prefix=None)
     written_at = datetime.now().astimezone()
     ranges, places = [], []
     with _appearing_whole(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
             original = _read_source(source, volume.shape[1:])
-            try:
+            with _rewriting(source):
                 now = _in_zone(written_at, original)
                 derived = _derive(original, series_uid, series_number, now)
                 _describe(derived, original, model_name, model_version, strength, now)
                 ranges.append(_set_pixels(derived, volume.hu[k]))
                 derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
-            except (AttributeError, LookupError, TypeError, ValueError, struct.error):
-                raise InputError(
-                    f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
-                ) from None
             places.append(_place(original))
         _verify(volume, ranges, places, partial)
     return _clipped(volume, ranges)
@@ -83,14 +80,39 @@ def write_derived_series(
 
 def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
     """Raise InputError where `write_derived_series` would refuse, so that a long run can ask first."""
-    folder = Path(folder)
+    _check_place(volume, Path(folder))
+    now = datetime.now().astimezone()
+    with lenient():
+        for source in volume.sources:
+            original = _read_source(source, volume.shape[1:])
+            with _rewriting(source):
+                derived = _derive(original, generate_uid(prefix=None), None, now)
+                _describe(derived, original, "", "", 0.0, now)
+                _set_pixels(derived, np.zeros((1, 1)))
+                derived.save_as(BytesIO(), enforce_file_format=True)
+
+
+def _check_place(volume: Volume, folder: Path) -> None:
     if len(volume.sources) != volume.shape[0] or not all(_is_dicom(source) for source in volume.sources):
         raise InputError("a DICOM series needs DICOM input to derive from: name the output .nrrd, .nii.gz or .mha")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a new folder for the DICOM series")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"folder {folder.name} is not empty: name a new one, nothing is overwritten")
+    if any(source.absolute().parent in folder.absolute().parents for source in volume.sources):
+        raise InputError(f"folder {folder.name} lies in the scan's own, where both would be mixed: name one beside it")
     check_folder(folder.absolute().parent)
+
+
+@contextmanager
+def _rewriting(source: Path) -> Iterator[None]:
+    """What goes wrong with a source's header while the derived one is made and written, as one line."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error):
+        raise InputError(
+            f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
+        ) from None
 
 
 def _derive(original: Dataset, series_uid: str, series_number: int | None, now: datetime) -> Dataset:
@@ -107,8 +129,7 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
                 del derived[element.tag]
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
-    number = SERIES_NUMBER_OFFSET + int(original.get("SeriesNumber") or 0) if series_number is None else series_number
-    derived.SeriesNumber = number
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + _number(original) if series_number is None else series_number
     derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(original)]
     for moment in ("InstanceCreation", "Content", "Series"):
         setattr(derived, f"{moment}Date", now.strftime("%Y%m%d"))
@@ -118,6 +139,14 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
     derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
     derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return derived
+
+
+def _number(original: Dataset) -> int:
+    """The source's Series Number; 0 where it has none that is a number."""
+    try:
+        return int(original.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _strip(header: Dataset) -> None:

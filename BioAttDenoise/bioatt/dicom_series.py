@@ -314,12 +314,11 @@ def _step(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, bool]:
 def _pixels(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice."""
     slopes, planes = [], []
+    _check_rescale(stack, notes)
     for item in stack:
         kind = item.text("RescaleType").upper()
         if kind not in ("", "HU", "US", "HU_MOD"):
             raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
-        if "RescaleSlope" not in item.header or "RescaleIntercept" not in item.header:
-            notes.append("no Rescale Slope and Intercept in the header: the stored numbers are taken as HU")
         slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
         plane = (
             _inverted(item, *slopes[-1]) if item.text("PhotometricInterpretation") == "MONOCHROME1" else _plane(item)
@@ -327,6 +326,15 @@ def _pixels(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, list[tup
         planes.append(_narrowest(plane.reshape(item.header.Rows, item.header.Columns)))
     hu = np.stack(planes)
     return (hu.astype(np.float32, copy=False) if hu.dtype.kind == "f" else hu), slopes
+
+
+def _check_rescale(stack: list[_Slice], notes: list[str]) -> None:
+    """A blank intercept, as some anonymisers leave it, is none; a few slices without one would be 1024 HU off."""
+    without = [item for item in stack if item.header.get("RescaleIntercept") in (None, "")]
+    if len(without) == len(stack):
+        notes.append("no Rescale Intercept in the header: the stored numbers are taken as HU")
+    elif without:
+        raise InputError(f"{len(without)} of {len(stack)} slices have no Rescale Intercept: export the series again")
 
 
 def _plane(item: _Slice) -> np.ndarray:

@@ -17,6 +17,8 @@ from bioatt.priors.smoothing import CONTEXT_SLICES
 TISSUE_HU = (-150.0, 150.0)
 """Local means of fat and soft tissue."""
 PERCENTILE = 10.0
+LEAST_VARIANCE = 0.01
+"""Of 9×9 px in HU², below which none differs by 1 HU: a filled or blanked area, no tissue."""
 
 
 def noise_floor(image: NDArray) -> float:
@@ -25,7 +27,7 @@ def noise_floor(image: NDArray) -> float:
     NaN where a slice has fewer than 200 pixels of them. In a torso of even noise it is 0.75 to 0.9 of the noise.
     """
     mean, variance = local_moments(image, 9)
-    inside = (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1])
+    inside = (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1]) & (variance > LEAST_VARIANCE)
     if np.count_nonzero(inside) < 200:
         return math.nan
     return float(np.sqrt(np.percentile(variance[inside], PERCENTILE)))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,25 +102,14 @@ def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
 
 
 def _read_file(path: Path) -> Volume:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
         check_whole(path)
-        reader.ReadImageInformation()
-        dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
-        if components != 1:
-            raise InputError(f"{components} values a voxel (colour or vector): give a plain CT")
-        if dimensions > 3 and any(extent != 1 for extent in reader.GetSize()[3:]):
-            raise InputError(f"{dimensions} dimensions ({reader.GetSize()[3]} volumes): give one of them alone")
-        image = reader.Execute()
+        with _alone(path) as file:
+            image = _image(file)
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise InputError("sheared axes (tilted gantry?), which NIfTI cannot hold: give DICOM or .nrrd") from None
         raise InputError("damaged, or not of the format its name says: copy it again from its source") from None
-    if dimensions == 2:
-        image = sitk.JoinSeries(image)
-    while image.GetDimension() > 3:
-        image = image[..., 0]
     voxels = sitk.GetArrayFromImage(image)
     storage = voxels.dtype.name
     if storage.startswith("float") and _value(image, "datatype") in _NIFTI_INTEGERS and _whole(voxels):
@@ -132,6 +125,39 @@ def _read_file(path: Path) -> Volume:
         storage=storage,
         warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
     )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """The file under a name that no other file answers to: ITK takes x.nii.gz's voxels from an x.nii beside it."""
+    if suffix_of(path) != ".nii.gz" or not path.with_name(path.name[: -len(".gz")]).exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        try:
+            file.symlink_to(path.absolute())
+        except OSError:  # Windows lets few users make links
+            shutil.copyfile(path, file)
+        yield file
+
+
+def _image(path: Path) -> sitk.Image:
+    """A file as an image of three dimensions; InputError where it is not one plain volume, RuntimeError as ITK's."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
+    if components != 1:
+        raise InputError(f"{components} values a voxel (colour or vector): give a plain CT")
+    if dimensions > 3 and any(extent != 1 for extent in reader.GetSize()[3:]):
+        raise InputError(f"{dimensions} dimensions ({reader.GetSize()[3]} volumes): give one of them alone")
+    image = reader.Execute()
+    if dimensions == 2:
+        image = sitk.JoinSeries(image)
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    return image
 
 
 def _whole(voxels: np.ndarray) -> bool:

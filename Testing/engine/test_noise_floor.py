@@ -29,6 +29,19 @@ def test_what_is_no_tissue_has_none():
     assert np.isnan(noise_floors(np.full((3, 64, 64), -1000.0))).all()
 
 
+def test_a_filled_background_or_a_blanked_box_is_no_quiet_tissue():
+    scan = body(60.0)
+    filled = np.where(np.hypot(*np.mgrid[-1:1:160j, -1:1:160j]) < 0.85, scan, 0.0)
+    blanked = scan.copy()
+    blanked[60:100, 60:100] = 40.0
+    for image in (filled, blanked):
+        assert noise_floor(image) > 0.6 * noise_floor(scan)
+
+
+def test_a_scan_without_noise_is_a_quiet_one():
+    assert not noise_floor(body(0.0)) > 15
+
+
 def test_it_does_not_jump_along_z():
     """A slice that shows no tissue, or seems noisy, gets what its neighbours have."""
     hu = np.stack([body(10.0, seed=seed) for seed in range(12)])

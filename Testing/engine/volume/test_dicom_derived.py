@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -340,3 +341,41 @@ def test_what_was_not_meant_is_refused(series, tmp_path, monkeypatch, what):
     with pytest.raises(BioAttError, match="does not read back"):
         write_derived_series(volume, tmp_path / "out", **MADE)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x00280101, b""), (0x00280101, b"\xff\xff"), (0x00280103, b"")], ids=["blank", "absurd", "sign"]
+)
+def test_a_header_that_cannot_be_written_again_is_refused_before_the_run(series, tmp_path, tag, value):
+    """BitsStored and PixelRepresentation say how to store; without them an hour of denoising would be lost."""
+    series()
+    volume = read_volume(series.folder)
+    _put(sorted(series.folder.iterdir())[-1], tag, "US", value)
+    with pytest.raises(InputError, match="header that cannot be written again"):
+        check_series_output(volume, tmp_path / "out")
+
+
+def test_a_series_number_that_is_none_is_no_reason_to_refuse(series, tmp_path):
+    series()
+    volume = read_volume(series.folder)
+    for path in series.folder.iterdir():
+        _put(path, 0x00200011, "IS", b"1\\2 ")
+    write_derived_series(volume, tmp_path / "out", model_name="m", model_version="1", strength=1.0)
+    assert read_volume(tmp_path / "out").shape == volume.shape
+    assert pydicom.dcmread(tmp_path / "out" / "0001.dcm").SeriesNumber == 1000
+
+
+@pytest.mark.parametrize("below", ["out", "deeper/out"])
+def test_a_series_is_not_put_into_its_scan_s_own_folder(series, below):
+    series()
+    (series.folder / "deeper").mkdir()
+    with pytest.raises(InputError, match="in the scan's own"):
+        check_series_output(read_volume(series.folder), series.folder / below)
+
+
+def _put(path, tag, vr, value):
+    """Put bytes into a file's header that pydicom itself would not write."""
+    image = pydicom.dcmread(path)
+    image[tag] = RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
+    with pydicom.config.disable_value_validation():
+        image.save_as(path)

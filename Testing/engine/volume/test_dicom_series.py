@@ -175,10 +175,21 @@ def test_declared_padding_is_known(series, signed, declared):
 
 def test_missing_rescale_warns_where_values_are_hu_and_is_refused_where_not(series, tmp_path):
     series(intercept=0, drop=("RescaleSlope", "RescaleIntercept", "RescaleType"))
-    assert any("no Rescale Slope" in warning for warning in read_volume(series.folder).warnings)
+    assert any("no Rescale Intercept" in warning for warning in read_volume(series.folder).warnings)
     series(folder=tmp_path / "raw", drop=("RescaleSlope", "RescaleIntercept", "RescaleType"))
     with pytest.raises(InputError, match="without their rescale"):
         read_volume(tmp_path / "raw")
+
+
+def test_a_blank_rescale_intercept_of_some_slices_is_refused(series):
+    """Read as 0 it would make those slices 1024 HU too bright."""
+    series()
+    path = sorted(series.folder.iterdir())[1]
+    image = pydicom.dcmread(path)
+    image.RescaleIntercept = None
+    image.save_as(path)
+    with pytest.raises(InputError, match=r"1 of .* slices have no Rescale Intercept"):
+        read_volume(series.folder)
 
 
 def test_localizers_captures_and_other_files_are_left_out(series):

@@ -188,3 +188,20 @@ def test_full_disk_keeps_what_was_there(tmp_path, suffix, small_files_only):
         write_volume(Volume(ct(shape=(8, 64, 64))), out)
     assert out.read_bytes() == b"the result of yesterday"
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(("name", "beside"), [("ct.nii.gz", "ct.nii"), ("ct.nii", "ct.nii.gz")])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_neighbour_of_the_same_stem_is_not_read_instead(tmp_path, monkeypatch, name, beside, links):
+    """ITK would take the voxels of ct.nii for ct.nii.gz: another scan's, maybe another patient's."""
+    if not links:
+        monkeypatch.setattr(Path, "symlink_to", _no_links)
+    mine, other = Volume(ct(seed=1)), Volume(ct("float32", seed=2))
+    write_volume(mine, tmp_path / name)
+    write_volume(other, tmp_path / beside)
+    np.testing.assert_array_equal(read_volume(tmp_path / name).hu, mine.hu)
+    assert read_volume(tmp_path / name).sources == (tmp_path / name,)
+
+
+def _no_links(*_: object) -> None:
+    raise OSError
