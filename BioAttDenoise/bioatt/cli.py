@@ -54,7 +54,7 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args.run(args)
         return 0
     except (KeyboardInterrupt, Cancelled):
-        left = "the same command goes on from here" if args.resumes else "nothing written"
+        left = "the same command goes on from here" if args.resumes else "nothing is half-written"
         print(f"{parser.prog}: cancelled, {left}", file=sys.stderr)
         return 130
     except BrokenPipeError:

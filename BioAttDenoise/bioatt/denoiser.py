@@ -26,7 +26,7 @@ from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.base import part_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
 from bioatt.run import Run, asking, out_of_memory, placed
-from bioatt.strength import DEFAULT_STRENGTH
+from bioatt.strength import DEFAULT_STRENGTH, check_strength
 from bioatt.suitability import training_range_warnings
 from bioatt.volume import Canonical, Volume, canonical
 
@@ -129,8 +129,7 @@ class Denoiser:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Result:
-        if not 0 <= strength <= 1:
-            raise InputError(f"strength must lie between 0 and 1, not {strength}")
+        check_strength(strength)
         start = time.monotonic()
         wanted = range(volume.shape[0]) if slices is None else slices
         part = volume.part(wanted)

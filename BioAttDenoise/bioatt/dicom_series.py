@@ -213,7 +213,7 @@ def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) ->
             raise InputError(f"no CT series {series}, but {listing}: choose one of these")
     if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
         raise InputError(
-            f"{len(ranked)} CT series, the longest of one length: {listing}; put one in a folder of its own"
+            f"{len(ranked)} CT series, the longest of one length: {listing}; name one by its number or UID"
         )
     if len(ranked) > 1:
         unnamed = "; ".join(map(_describe, ranked[:8]))  # a report that notes end in names no file

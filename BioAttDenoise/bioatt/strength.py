@@ -8,5 +8,13 @@ and 0.75 is nearly the best at a quarter.
 
 from __future__ import annotations
 
+from bioatt.errors import InputError
+
 DEFAULT_STRENGTH = 0.75
 """Share of the change, 0 (none) to 1."""
+
+
+def check_strength(strength: float) -> None:
+    """Raise InputError for a strength that is no share."""
+    if not 0 <= strength <= 1:
+        raise InputError(f"strength must lie between 0 and 1, not {strength:g}")

@@ -60,7 +60,7 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
     except MemoryError:
         raise InputError(f"{path.name} does not fit into memory: give fewer slices") from None
     except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
+        raise InputError(f"{path.absolute().name}: {error}") from None
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "") -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +86,14 @@ def denoise(make_model, tmp_path, capfd):
         return status, capfd.readouterr().err.strip().splitlines()
 
     return run
+
+
+@pytest.fixture
+def gapped(tmp_path):
+    """A DICOM series that lacks a slice."""
+    path = Path(__file__).with_name("volume") / "conftest.py"
+    specification = importlib.util.spec_from_file_location("series_writer", path)
+    writer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(writer)
+    writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
+    return tmp_path / "series"

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from bioatt.anatomy import load_descriptor_set
 from bioatt.cli import COMMANDS, build_parser, execute, main
 from bioatt.denoiser import Denoiser
 from bioatt.priors import build_prior
-from bioatt.volume import read_volume
+from bioatt.volume import read_volume, write_volume
 
 
 def test_denoise_writes_the_volume_the_report_and_the_maps(denoise, scan, tmp_path):
@@ -225,12 +226,28 @@ def test_models_are_listed_and_described(capsys):
     assert json.loads(capsys.readouterr().out)["arm"] == "bioatt"
 
 
+def test_the_prior_s_places_are_true_or_not_said(gapped, scan, tmp_path, capfd):
+    """Places in mm where slices are evenly spaced; how slices are counted where the file is stored head first."""
+    assert main(["prior", str(gapped), "--source", "uniform"]) == 0
+    said = capfd.readouterr()
+    assert "slices missing" in said.err
+    assert " mm" not in said.out
+    assert main(["prior", str(scan), "--source", "uniform"]) == 0
+    said = capfd.readouterr()
+    assert (said.out.count(" mm"), said.err) == (3, "")
+    volume = read_volume(scan)
+    flipped = replace(volume, hu=volume.hu[::-1], direction=np.diag([1.0, 1.0, -1.0]), slice_ids=())
+    write_volume(flipped, tmp_path / "flipped.nrrd")
+    assert main(["prior", str(tmp_path / "flipped.nrrd"), "--source", "uniform"]) == 0
+    assert "from the head" in capfd.readouterr().err
+
+
 def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
     assert main(["prior", str(tmp_path), "--series", "3"]) == 2
     assert "no DICOM image" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing written"), (True, "the same command goes on")])
+@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing is half-written"), (True, "the same command goes on")])
 def test_a_cancelled_command_says_what_is_left(monkeypatch, capsys, resumes, said):
     def interrupted(_) -> None:
         raise KeyboardInterrupt

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -61,17 +58,6 @@ def test_result_and_report_are_there_when_the_maps_cannot_be_written(denoise, sc
     assert denoise(scan, tmp_path / "out.nrrd", *options)[0] == 2
     assert (tmp_path / "out.nrrd").is_file()
     assert (tmp_path / "report.json").is_file()
-
-
-@pytest.fixture
-def gapped(tmp_path):
-    """A DICOM series that lacks a slice."""
-    path = Path(__file__).with_name("volume") / "conftest.py"
-    specification = importlib.util.spec_from_file_location("series_writer", path)
-    writer = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(writer)
-    writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
-    return tmp_path / "series"
 
 
 def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped, tmp_path, monkeypatch, capfd):
@@ -189,6 +175,13 @@ def test_a_demo_replaces_a_scan_only_when_asked(scan, tmp_path, capfd):
     assert (own.read_bytes(), [*tmp_path.iterdir()]) == (before, [own])
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64", "--overwrite"]) == 0
     assert own.read_bytes() != before
+
+
+@pytest.mark.parametrize(("option", "value"), [("--strength", "2"), ("--dose", "0"), ("--dose", "1.5")])
+def test_a_demo_that_cannot_be_is_refused_before_anything_is_there(tmp_path, capfd, option, value):
+    assert main(["demo", str(tmp_path / "out"), "--slices", "1", "--size", "64", option, value]) == 2
+    assert option.lstrip("-") in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):

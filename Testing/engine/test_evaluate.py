@@ -50,6 +50,17 @@ def test_numbers_and_table(files, capsys):
     assert not list(folder.glob(".*partial*"))
 
 
+def test_columns_of_files_of_one_name_are_told_apart(files, capsys):
+    """A folder of denoised scans keeps their names, and the low-dose column must not be lost for it."""
+    folder, *_, half = files
+    (folder / "denoised").mkdir()
+    write_volume(half, folder / "denoised" / "low.nrrd")
+    names = [folder / name for name in ("reference.nrrd", "denoised/low.nrrd", "low.nrrd")]
+    assert bioatt("evaluate", *names[:2], "--low", names[2]) == 0
+    out = capsys.readouterr().out
+    assert all(title in out for title in ("low low.nrrd", "test low.nrrd", "change"))
+
+
 def test_without_low(files, capsys):
     folder, *_ = files
     assert bioatt("evaluate", folder / "reference.nrrd", folder / "denoised.nrrd") == 0

@@ -13,6 +13,7 @@ from bioatt.commands.denoise import (
     add_input_arguments,
     chosen_denoiser,
     parse_slices,
+    print_warnings,
     with_progress,
 )
 
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="raw: A, uint8 (default); contrast: what sets an organ's map apart from the others', -1 to 1; "
         "contribution: p times A, the organ's part of the unified map (float32)",
     )
-    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0")
+    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 as IN stores them")
     parser.add_argument("--overwrite", action="store_true", help="replace the maps that are in DIR")
 
 
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     result = with_progress(
         lambda progress: denoiser.denoise(volume, slices=slices, attention=request, progress=progress), "attention"
     )
+    print_warnings(result.warnings)
     maps = result.attention
     if args.view != "raw":
         assert result.prior is not None  # a model without one has no maps

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.commands.denoise import add_engine_arguments, chosen_denoiser, engine_files
-from bioatt.strength import DEFAULT_STRENGTH
+from bioatt.strength import DEFAULT_STRENGTH, check_strength
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="where to write (default demo/)")
     parser.add_argument("--seed", type=int, default=1, help="which patient, 0 to 999: training never used these")
     parser.add_argument("--dose", type=float, default=0.25, help="dose as a fraction of full dose (default 0.25)")
-    parser.add_argument("--kernel", default="B30", help="reconstruction kernel, B10 (smooth) to B70 (sharp)")
+    parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp; default B30)")
     parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice (default 512)")
     parser.add_argument(
@@ -50,6 +50,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--seed {args.seed}: give 0 to {TRAINING_SEEDS_FROM - 1}; training may have seen the others")
     if args.slices < 1 or args.size < 64:
         raise InputError("the demo needs at least 1 slice of 64 pixels")
+    if not 0 < args.dose <= 1:
+        raise InputError(f"--dose {args.dose:g}: give a fraction of the full dose, above 0 up to 1")
+    check_strength(args.strength)
     denoiser = chosen_denoiser(args)
     folder = Path(args.folder)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from bioatt.volume import Volume
 
 HELP = "denoise a CT volume or DICOM folder"
+PRIOR_SOURCES = (
+    "embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_STRENGTH,
         help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
     )
-    parser.add_argument("--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0")
+    parser.add_argument(
+        "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
+    )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
     parser.add_argument(
@@ -49,7 +55,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--prior",
         default="embedded",
         metavar="SOURCE",
-        help="embedded, biomedclip, uniform, random or a FILE.json with probabilities (default embedded)",
+        help=f"{PRIOR_SOURCES} (default embedded)",
     )
     parser.add_argument(
         "--descriptors",
@@ -150,14 +156,17 @@ def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
         return work(progress)
 
 
-def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
-    """What a user wants to know at a glance; warnings go to stderr."""
-    import sys
-
-    from bioatt.denoiser import median
-
+def print_warnings(warnings: Iterable[str]) -> None:
+    """One line each on stderr."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
+    """What a user wants to know at a glance; warnings go to stderr."""
+    from bioatt.denoiser import median
+
+    print_warnings(warnings)
     before, after = median(result.noise_before), median(result.noise_after)
     slices = result.volume.shape[0]
     print(

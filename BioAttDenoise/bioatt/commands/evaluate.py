@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bioatt.commands.denoise import print_warnings
+
 if TYPE_CHECKING:
     from bioatt.volume import Volume
 
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
 
 SERIES = {"reference": "--series", "test": "--test-series", "low": "--low-series"}
+SAID = {"reference": "reference", "output": "test", "input": "low"}
+"""Volumes by role, as messages call them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +44,19 @@ def run(args: argparse.Namespace) -> None:
         read = (source for volume in volumes.values() for source in volume.sources)
         check_file_place(Path(args.json), *read, overwrite=args.overwrite)
     metrics = evaluate(**volumes)
+    for role, volume in volumes.items():
+        print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings)
     print(f"reference {Path(args.reference).name}")
-    print(table({Path(paths[role]).name: metrics[role] for role in ("input", "output") if role in metrics}))
+    print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
     if args.json:
         write_json(metrics, Path(args.json))
+
+
+def titles(test: str, low: str | None) -> dict[str, str]:
+    """What the columns are called, by role: the files' names, and which is which where these are alike."""
+    names = {role: Path(path).name for role, path in (("input", low), ("output", test)) if path}
+    alike = len(set(names.values())) < len(names)
+    return {role: f"{SAID[role]} {name}" for role, name in names.items()} if alike else names
 
 
 def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> dict[str, Any]:

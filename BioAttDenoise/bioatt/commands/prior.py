@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bioatt.commands.denoise import add_input_arguments, files_named
+from bioatt.commands.denoise import PRIOR_SOURCES, add_input_arguments, files_named, print_warnings
 
 HELP = "show the anatomical prior of each slice"
 PICTURES = (".png", ".pdf", ".svg")
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         default="embedded",
-        help="embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json",
+        help=f"{PRIOR_SOURCES} (default embedded)",
     )
     parser.add_argument(
         "--descriptors", default="paper17", metavar="SET", help="paper17 | authors11 | your own FILE.json"
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
         raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")
     scan = read_volume(args.input, series=args.series)
+    print_warnings(scan.warnings)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
     if args.json is not None:
         check_file_place(args.json, *read, overwrite=args.overwrite)
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
         smoothing=not args.no_smoothing,
     )
     volume = canonical(scan).volume
+    if volume.slice_ids[0] != scan.slice_ids[0] and len(volume.slice_ids) == len(scan.slice_ids):
+        print_warnings(["slices are counted from the feet here, by --slices as the file stores them: from the head"])
     prior = source.probabilities(volume)
     table = prior.as_table()
     if args.json is not None:
@@ -68,4 +71,5 @@ def run(args: argparse.Namespace) -> None:
         for number, row in enumerate(table["probabilities"]):
             ranked = sorted(zip(row, table["descriptors"], strict=True), reverse=True)
             shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "nothing stands out"
-            print(f"{number:4d}  {number * volume.spacing[2]:7.1f} mm  {shown}")
+            place = f"{number * volume.spacing[2]:7.1f} mm" if volume.even else f"{'-':>7s}   "
+            print(f"{number:4d}  {place}  {shown}")

@@ -82,10 +82,19 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
     if source == target.resolve():
         raise InputError("this folder is where BiomedCLIP already is: nothing to import")
     _check_ours(target)
-    manifest = read_manifest(source)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    try:
+        return _settle(partial, target, _copied(source, partial))
+    except InputError as error:  # which names the folder that it looked at
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(str(error).replace(partial.name, source.name)) from None
+
+
+def _copied(source: Path, partial: Path) -> dict[str, Any]:
+    """Copy the files of `source`, checked where it has checksums; what its manifest says beside them."""
+    manifest = read_manifest(source)
     weights = next((name for name in WEIGHTS if (source / name).is_file()), None)
     for name in filter(None, (CONFIG, weights, TEXT_CONFIG, *VOCABULARIES, *_TOKENIZER)):
         if (source / name).is_file():
@@ -97,8 +106,7 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
     if (source / TEXT_FOLDER).is_dir():
         shutil.copytree(source / TEXT_FOLDER, partial / TEXT_FOLDER)
     _complete_text_config(partial)
-    kept = {key: manifest[key] for key in ("sources", "image_tower_only", "weights_id") if key in manifest}
-    return _settle(partial, target, kept)
+    return {key: manifest[key] for key in ("sources", "image_tower_only", "weights_id") if key in manifest}
 
 
 def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[DescriptorSet]) -> Path:

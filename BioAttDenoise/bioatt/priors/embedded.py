@@ -45,7 +45,7 @@ class EmbeddedPrior:
         if missing:
             raise InputError(
                 f"the embedded prior was not taught {', '.join(missing)} of the set {descriptors.name}: "
-                "use --prior biomedclip for them, or the set paper17"
+                "use the prior biomedclip for them, or the set paper17"
             )
         self.taught = tuple(taught)
         self.descriptors = descriptors.descriptors
