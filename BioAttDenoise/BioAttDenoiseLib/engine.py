@@ -140,6 +140,8 @@ class Engine:
         """Bring what has come from the process to the callbacks. Call it often from the main thread."""
         process = self.process
         for message in process.messages() if process is not None else ():
+            if self.process is not process:  # a callback has begun with another, or ended it
+                break
             self._handle(message)
         job = self.job
         if job is not None and job.cancelled_at is not None and time.monotonic() - job.cancelled_at > CANCEL_PATIENCE_S:

@@ -1,8 +1,8 @@
 """The engine's process as Slicer sees it: started, spoken to in JSON lines, and ended with everything it started.
 
-Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md; two are added here: `gone {exit}` when the
-process has ended, and `prepared {id}` from `run_in_background`. Reader threads fill a queue, the caller empties it with
-`messages()`.
+Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md, with arrays in place of their names; a
+result whose arrays cannot be read comes as an `error`. Two are added here: `gone {exit}` when the process has ended,
+and `prepared {token}` from `run_in_background`. Reader threads fill a queue, the caller empties it with `messages()`.
 """
 
 from __future__ import annotations
@@ -174,40 +174,60 @@ class EngineProcess:
             raise EngineGoneError("the engine's process has ended") from None
 
     def _read_replies(self) -> None:
-        for line in self._process.stdout:
-            try:
-                message = json.loads(line)
-                if message["type"] == "ready":
-                    self.pid = message["pid"]
-                self._load_arrays(message)
-            except (ValueError, KeyError, TypeError) as error:
-                self.log.append(f"unreadable reply: {error}")
-                continue
-            except OSError as error:
-                message = {
-                    "type": "error",
-                    "id": message["id"],
-                    "kind": "disk",
-                    "message": error.strerror or "unreadable",
-                }
-            self._inbox.put(message)
-        self.finished = True
-        code = self._process.wait()
-        self._log_reader.join(1)
-        self._inbox.put({"type": "gone", "exit": code})
+        """Fill the inbox until the process ends. Whatever happens here, `gone` comes last: a job waits for it."""
+        try:
+            for line in self._process.stdout:
+                self._receive(line)
+        except Exception as error:
+            self.log.append(f"replies can no longer be read: {type(error).__name__}")
+            self.kill()  # nobody would hear its answers
+        finally:
+            self.finished = True
+            code = self._process.wait()
+            self._log_reader.join(1)
+            self._inbox.put({"type": "gone", "exit": code})
+
+    def _receive(self, line: bytes) -> None:
+        """Put a reply into the inbox: with its arrays, or as an `error` where these cannot be read."""
+        try:
+            message = json.loads(line)
+            if message["type"] == "ready":
+                self.pid = message["pid"]
+        except (ValueError, KeyError, TypeError) as error:
+            self.log.append(f"unreadable reply: {error}")
+            return
+        try:
+            self._load_arrays(message)
+        except Exception as error:
+            self.log.append(f"unreadable arrays: {type(error).__name__}: {error}")
+            message = {"type": "error", "id": message.get("id"), **_unreadable(error)}
+        self._inbox.put(message)
 
     def _load_arrays(self, message: dict[str, Any]) -> None:
         """Replace the names of result arrays by the arrays, here in the reader's thread: it may take a while."""
-        for holder in [message, *message.get("attention", [])]:
-            name = holder.get("array")
-            if name is not None:
-                path = self.folder / Path(name).name
+        holders = [each for each in [message, *message.get("attention", [])] if each.get("array") is not None]
+        paths = [self.folder / Path(holder["array"]).name for holder in holders]
+        try:
+            for holder, path in zip(holders, paths, strict=True):
                 holder["array"] = np.load(path)
+                path.unlink(missing_ok=True)
+        finally:
+            for path in paths:  # those that nobody will read: each may hold gigabytes
                 path.unlink(missing_ok=True)
 
     def _read_log(self) -> None:
         for line in self._process.stderr:
             self.log.append(line.decode(errors="replace").rstrip())
+
+
+def _unreadable(error: Exception) -> dict[str, str]:
+    """What the `error` says that stands for a result whose arrays cannot be read."""
+    if isinstance(error, MemoryError):
+        text = "memory ran out while the result was read: close volumes that are no longer needed"
+        return {"kind": "memory", "message": text}
+    if isinstance(error, OSError):
+        return {"kind": "disk", "message": error.strerror or "unreadable"}
+    return {"kind": "internal", "message": f"the result cannot be read ({type(error).__name__})"}
 
 
 def _own_group() -> dict[str, Any]:

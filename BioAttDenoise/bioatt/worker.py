@@ -100,22 +100,32 @@ class Worker:
             try:
                 request = json.loads(line)
                 kind, identity = request["type"], request.get("id")
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 self.channel.send("error", id=None, kind="protocol", message="a request was no JSON object with a type")
                 continue
-            if kind == "cancel":
-                self.cancelled.add(request.get("request"))
+            if fault := self._fault(request):
+                known = identity if isinstance(identity, int) else None
+                self.channel.send("error", id=known, kind="protocol", message=fault)
+            elif kind == "cancel":
+                self.cancelled.add(request["request"])
             elif kind == "quit":
                 break
-            elif kind not in self.handlers or not isinstance(identity, int):
-                message = f"unknown request {kind!r}" if kind not in self.handlers else "a request needs a number as id"
-                self.channel.send("error", id=identity, kind="protocol", message=message)
             else:
                 self.requests.put(request)
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.writing is not None:
             remove_partials(self.writing.parent, os.getpid())
         os._exit(0)  # the main thread may be deep in a computation that nobody waits for
+
+    def _fault(self, request: dict[str, Any]) -> str:
+        """What keeps a request from being worked off, or nothing. Its values may be of any JSON type."""
+        kind = request["type"]
+        if not isinstance(kind, str) or kind not in {*self.handlers, "cancel", "quit"}:
+            return f"unknown request {kind!r}"
+        number = {"cancel": "request", "quit": None}.get(kind, "id")
+        if number is None or isinstance(request.get(number), int):
+            return ""
+        return f"{kind} needs a whole number as {number}"
 
     def serve(self) -> None:
         """Answer requests for ever (the listening thread ends the process)."""

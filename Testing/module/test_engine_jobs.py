@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from BioAttDenoiseLib.engine import Engine, EngineError
-from BioAttDenoiseLib.engine_process import START_WORKER, EngineGoneError, EngineProcess
+from BioAttDenoiseLib.engine_process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
@@ -22,14 +23,14 @@ class Recorder:
 
     def __init__(self, temporary: Path) -> None:
         self.temporary = temporary
-        self.python = sys.executable
+        self.python, self.script = sys.executable, STAND_IN
         self.started: list[EngineProcess] = []
         self.outcomes: list = []
         self.progress: list = []
         self.engine = Engine(self.make)
 
     def make(self) -> EngineProcess:
-        process = EngineProcess(self.python, script=STAND_IN, temporary=str(self.temporary))
+        process = EngineProcess(self.python, script=self.script, temporary=str(self.temporary))
         self.started.append(process)
         return process
 
@@ -98,6 +99,67 @@ def test_a_failure_reads_well_and_the_next_job_works(recorder, behaviour, kind, 
     assert words in str(error)
     recorder.denoise("steady")
     assert recorder.outcome()["type"] == "result"
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "words"),
+    [
+        (MemoryError("Unable to allocate 1.2 GiB"), "memory", "close volumes that are no longer needed"),
+        (ValueError("cannot reshape array"), "internal", "The result cannot be read"),
+        (EOFError("No data left in file"), "internal", "The result cannot be read"),
+        (OSError(5, "Input/output error"), "disk", "Input/output error"),
+    ],
+)
+def test_a_result_that_cannot_be_read_ends_its_job(recorder, monkeypatch, failure, kind, words):
+    def load(path):
+        raise failure
+
+    monkeypatch.setattr(np, "load", load)
+    recorder.denoise("steady")
+    error = recorder.outcome()
+    assert error.kind == kind
+    assert words in str(error)
+    assert [path.name for path in recorder.started[0].folder.iterdir()] == ["in.npy"], "an array that nobody reads"
+    monkeypatch.undo()
+    recorder.denoise("steady")
+    assert recorder.outcome()["type"] == "result"
+    assert len(recorder.started) == 1
+
+
+def test_a_process_whose_replies_can_no_longer_be_read_is_ended(recorder, tmp_path, monkeypatch):
+    def loads(line):
+        raise MemoryError
+
+    monkeypatch.setattr(json, "loads", loads)
+    recorder.denoise("stubborn", slices=200)
+    error = recorder.outcome()
+    assert error.kind == ("crash" if os.name == "nt" else "memory")
+    assert "replies can no longer be read: MemoryError" in recorder.engine.log
+    recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
+    assert not recorder.started[0].running
+
+
+def test_a_job_begun_by_the_last_result_of_a_process_is_left_alone_by_its_end(recorder, tmp_path):
+    """As a batch does: the next volume is submitted while `gone` of the old process waits behind its result."""
+    recorder.script = tmp_path / "once.py"
+    recorder.script.write_text(
+        "import json, sys\n"
+        "identity = json.loads(sys.stdin.readline())['id']\n"
+        "print(json.dumps({'type': 'result', 'id': identity}), flush=True)\n"
+    )
+
+    def go_on(result: dict) -> None:
+        recorder.script = STAND_IN
+        recorder.denoise("steady")
+
+    recorder.engine.submit("hello", on_result=go_on, on_error=recorder.outcomes.append)
+    recorder.started[0]._reply_reader.join(20)
+    assert recorder.outcome()["type"] == "result"
+    assert recorder.engine.process is recorder.started[1]
+    assert recorder.started[1].running
+    recorder.wait(lambda: not cleaning_up(), seconds=10)
+    recorder.engine.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["once.py"]
 
 
 @pytest.fixture

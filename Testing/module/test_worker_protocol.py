@@ -270,6 +270,11 @@ def test_what_libraries_print_does_not_break_the_protocol(pipe):
         b'{"type": "dance", "id": 4}\n',
         b'{"type": "denoise"}\n',
         b"\xff\xfe\n",
+        b'{"type": [1], "id": 4}\n',
+        b'{"type": "hello", "id": NaN}\n',
+        b'{"type": "cancel"}\n',
+        b'{"type": "cancel", "request": [1]}\n',
+        pytest.param(b"[" * 100_000 + b"\n", id="deep"),
     ],
 )
 def test_an_unreadable_request_is_told_and_survived(pipe, line):
@@ -278,6 +283,46 @@ def test_an_unreadable_request_is_told_and_survived(pipe, line):
     answer = pipe.read()
     assert (answer["type"], answer["kind"]) == ("error", "protocol")
     assert pipe.denoise(2, "steady")["type"] == "result"
+    pipe.process.stdin.close()
+    assert pipe.process.wait(5) == 0, "it listens on: the end of stdin is still noticed"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"type": "dance", "id": 4}\n', "unknown request 'dance'"),
+        (b'{"type": "hello", "id": "4"}\n', "hello needs a whole number as id"),
+        (b'{"type": "cancel", "request": [1]}\n', "cancel needs a whole number as request"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_named(pipe, line, words):
+    pipe.process.stdin.write(line)
+    pipe.process.stdin.flush()
+    assert pipe.read()["message"] == words
+
+
+def test_the_conversation_on_the_page_is_one(pipe):
+    requests, replies = ([json.loads(line) for line in block.splitlines()] for block in conversation())
+    assert [request["type"] for request in requests] == ["hello", "denoise", "cancel", "quit"]
+    assert pipe.ready.keys() == replies[0].keys()
+    pipe.send(**requests[0])
+    answer, _ = pipe.answer(requests[0]["id"])
+    assert (answer["type"], answer.keys()) == ("result", replies[1].keys())
+    np.save(pipe.folder / "in.npy", np.full((100, 8, 8), -900, np.int16))
+    place = {"volume": {"array": "in.npy", **GEOMETRY}, "output": {"path": str(pipe.folder.parent / "out.nrrd")}}
+    pipe.send(**{**requests[1], **place, "model": "slow"})
+    progress = pipe.read()
+    assert (progress["type"], progress.keys()) == ("progress", replies[2].keys())
+    pipe.send(**requests[2])
+    assert pipe.answer(requests[1]["id"])[0] == replies[3]
+    pipe.send(**requests[3])
+    assert pipe.process.wait(5) == 0
+
+
+def conversation() -> list[str]:
+    """The page's blocks of requests and of replies."""
+    page = Path(__file__).parents[2] / "Docs" / "worker_protocol.md"
+    return [block for block in page.read_text(encoding="utf-8").split("```\n")[1::2] if block.startswith("{")]
 
 
 def test_arrays_are_taken_from_the_private_folder_only(pipe, tmp_path):

@@ -1,4 +1,4 @@
-"""A note in a folder of what made it, so that other data or settings do not go on with it."""
+"""A run's folder, and a note in it of what made it, so that other data or settings do not go on with it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,34 @@ import os
 from pathlib import Path
 
 from bioatt.errors import InputError
+from bioatt.files import not_written
 
 
 def claim(note: Path, said: str, other: str) -> None:
-    """Write the note, or find it to say the same. Raises InputError, naming `other`, where it says otherwise."""
+    """Write the note, or find it to say the same; its folder is made where it is missing.
+
+    Raises InputError, naming `other`, where the note says otherwise, and where it cannot be written.
+    """
     folder = note.parent
-    if note.is_file():
-        if note.read_text(encoding="utf-8") != said:
-            raise InputError(f"{folder.name} was made with {other}: choose another folder, or remove it")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = note.with_name(f"{note.stem}.{os.getpid()}.partial")  # several processes may begin at once
-    partial.write_text(said, encoding="utf-8")
-    partial.replace(note)
+    make_folder(folder)
+    try:
+        if note.is_file():
+            if note.read_text(encoding="utf-8", errors="replace") != said:
+                raise InputError(f"{folder.name} was made with {other}: choose another folder, or remove it")
+            return
+        partial = note.with_name(f"{note.stem}.{os.getpid()}.partial")  # several processes may begin at once
+        partial.write_text(said, encoding="utf-8")
+        partial.replace(note)
+    except OSError as error:
+        raise not_written(note, error) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        raise InputError(f"{in_the_way.name} is a file: name a folder") from None
+    except OSError as error:
+        raise InputError(f"folder {folder.name} cannot be made ({error.strerror}): name another") from None

@@ -24,15 +24,21 @@ LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
 LEAST = {
     ("run", "seed"): 0,
     ("run", "validate_every"): 1,
+    ("run", "save_every"): 0,
     ("network", "filters"): 1,
     ("network", "means_px"): 0,
     ("network", "quiet_means_px"): 0,
-    ("optimiser", "margin"): 0,
-    ("optimiser", "bias_weight"): 0,
+    **{("optimiser", key): 0 for key in ("steps", "epochs", "early_stop", "plateau_patience", "margin")},
+    **{("optimiser", key): 0 for key in ("weight_decay", "minimum_learning_rate", "min_delta", "gradient_clip")},
+    **{("optimiser", key): 0 for key in ("floor_hu", "bias_weight")},
+    ("optimiser", "halve_every"): 1,
     ("data", "batch"): 1,
     ("data", "repeats"): 1,
-    ("data", "validation_patches"): 0,
+    **{("data", key): 0 for key in ("validation_patches", "epoch_patches", "workers")},
 }
+"""What numbers may be at least; those that are no numbers (nan) are refused with the smaller ones."""
+ABOVE_ZERO = ("learning_rate", "bias_noise_hu")
+"""Numbers of [optimiser]."""
 
 
 @dataclass(frozen=True)
@@ -186,11 +192,7 @@ class Config:
         optimiser, data = self.optimiser, self.data
         if optimiser.steps and optimiser.epochs:
             raise InputError("[optimiser] has both steps and epochs: name one of them")
-        for (table, key), least in LEAST.items():
-            if getattr(getattr(self, table), key) < least:
-                raise InputError(f"[{table}] {key} must be {least} or more")
-        if optimiser.learning_rate <= 0:
-            raise InputError("[optimiser] learning_rate must be above 0")
+        self._check_sizes()
         if data.opposite_noise and data.batch % 2:
             raise InputError("[data] opposite_noise brings patches in twos: make batch even")
         if optimiser.loss == "unbiased" and (optimiser.teacher or not (data.opposite_noise and data.phantom_share)):
@@ -198,7 +200,7 @@ class Config:
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")
-        if self.network.quiet_means_px > self.network.means_px or self.network.means_px > LARGEST_MEANS_PX:
+        if not self.network.quiet_means_px <= self.network.means_px <= LARGEST_MEANS_PX:
             raise InputError(f"[network] quiet_means_px <= means_px <= {LARGEST_MEANS_PX:g} must hold")
         noise = self.run.mixture_noise_hu
         if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
@@ -223,6 +225,14 @@ class Config:
         if ARMS[self.network.arm].whole != (data.sampling == "whole"):
             raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
 
+    def _check_sizes(self) -> None:
+        for (table, key), least in LEAST.items():
+            if not getattr(getattr(self, table), key) >= least:
+                raise InputError(f"[{table}] {key} must be {least} or more")
+        for key in ABOVE_ZERO:
+            if not getattr(self.optimiser, key) > 0:
+                raise InputError(f"[optimiser] {key} must be above 0")
+
     @classmethod
     def read(cls, path: Path) -> Config:
         """Read a TOML file with these four tables. Raises InputError for what it does not know.
@@ -233,6 +243,8 @@ class Config:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError:
             raise InputError(f"configuration {path.name} cannot be opened: check the path") from None
+        except UnicodeDecodeError:
+            raise InputError(f"configuration {path.name} is not UTF-8 text: save it in that encoding") from None
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
         kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
@@ -256,7 +268,9 @@ def _whole(data: DataConfig) -> DataConfig:
     return replace(data, sampling="whole", batch=1)
 
 
-def _table(kind: Any, name: str, table: dict[str, Any]) -> Any:
+def _table(kind: Any, name: str, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"{name} is {table!r}: make it a table, [{name}]")
     known = {field.name for field in fields(kind)}
     if unknown := sorted(table.keys() - known):
         raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")

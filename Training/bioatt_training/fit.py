@@ -36,22 +36,17 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
     node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
     Raises InputError where configuration and data do not fit, where the folder holds a run of another configuration or
-    of other data, and where the losses are no numbers.
+    of other data, where a file is in its place, and where the losses are no numbers.
     """
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    claim(folder / "config.json", _noted(config), "another configuration")
     data = RunData(config)
-    claim(folder / "bank.txt", data.bank.identity, "other data")
     lightning.seed_everything(config.run.seed, workers=True)
-    experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
-    if config.run.initial:
-        experiment.network.load_state_dict(_alike(config.run.initial, "initial", experiment.network).state_dict())
-    if config.run.noisy:
-        _check_mixture(
-            _quiet(config, experiment.network), _alike(config.run.noisy, "noisy", experiment.network), config
-        )
+    experiment = _experiment(config, data)
+    # last, since a folder claimed by a configuration that cannot be trained would refuse the corrected one
+    claim(folder / "config.json", _noted(config), "another configuration")
+    claim(folder / "bank.txt", data.bank.identity, "other data")
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -119,12 +114,30 @@ def _check_stages(configs: Sequence[Config], stages: list[str]) -> None:
             raise InputError(f"[run] noisy of {stages[number]} is {noisy}: name an earlier stage, or a model file")
 
 
-def _alike(model: str, key: str, network: BioAttNetwork) -> BioAttNetwork:
-    """The network of a model file that `[run] key` names. Raises InputError where it is of another kind."""
-    given = load_model(model).network
-    if given.kind != network.kind:
-        raise InputError(f"[run] {key} is a {given.kind}, the configuration's network a {network.kind}: use its like")
-    return given
+def _experiment(config: Config, data: RunData) -> Experiment:
+    """What is trained, with the weights it starts from. Raises InputError where given models do not fit it."""
+    experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
+    network, names = experiment.network, data.descriptors
+    if config.run.initial:
+        network.load_state_dict(_alike(config.run.initial, "initial", network, names).state_dict())
+    if config.run.noisy:
+        _check_mixture(_quiet(config, network), _alike(config.run.noisy, "noisy", network, names), config)
+    return experiment
+
+
+def _alike(model: str, key: str, network: BioAttNetwork, descriptors: tuple[str, ...]) -> BioAttNetwork:
+    """The network of a model file that `[run] key` names.
+
+    Raises InputError where it is of another kind, or its maps are for other descriptors or in another order.
+    """
+    given = load_model(model)
+    if given.network.kind != network.kind:
+        raise InputError(
+            f"[run] {key} is a {given.network.kind}, the configuration's network a {network.kind}: use its like"
+        )
+    if given.descriptors and given.descriptors != descriptors:
+        raise InputError(f"[run] {key} has other descriptors than the bank, or in another order: use another model")
+    return given.network
 
 
 def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:

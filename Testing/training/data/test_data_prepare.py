@@ -219,6 +219,12 @@ def test_a_folder_that_is_no_bank_is_not_overwritten(pairs, tmp_path):
     assert (tmp_path / "bank" / "thesis.txt").exists()
 
 
+def test_a_file_in_the_place_of_the_bank_s_parent_is_said(pairs, tmp_path):
+    (tmp_path / "text.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"text\.txt is a file: name a folder"):
+        made(pairs, tmp_path / "text.txt")
+
+
 def test_the_grid_covers_a_slice_once(pairs, tmp_path):
     bank, _ = made(pairs, tmp_path)
     data = GridDataset(bank, "train")

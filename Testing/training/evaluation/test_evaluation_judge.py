@@ -112,6 +112,34 @@ def test_another_judgement_begins_anew(made_up_bank, shifting_model, tmp_path):
         assert found["patients"] == expected["patients"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xd8\x00\x01",
+        b"patient,score\n1,2\n",
+        b"[1, 2]",
+        b'{"results": []}',
+        b'{"results": [{"model": "m"}]}',
+        b'{"results": 3}',
+    ],
+)
+def test_no_other_file_is_replaced(made_up_bank, tmp_path, capsys, content):
+    """Nor is a model looked for before that is said."""
+    path = tmp_path / "mine.json"
+    path.write_bytes(content)
+    assert main(["evaluate", str(made_up_bank(test=1)), "--model", "none.safetensors", "--json", str(path)]) == 2
+    assert "mine.json is no result of bioatt-train evaluate: name another file" in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
+def test_the_bank_is_not_replaced(made_up_bank, shifting_model):
+    folder = made_up_bank(test=1)
+    before = (folder / "bank.json").read_bytes()
+    assert main(["evaluate", str(folder), "--model", str(shifting_model()), "--json", str(folder / "bank.json")]) == 2
+    assert (folder / "bank.json").read_bytes() == before
+
+
 def test_the_tables_say_the_numbers(made_up_bank, shifting_model):
     bank = Bank(made_up_bank(slices=1))
     results = evaluate_all([read_model(shifting_model(n, s)) for n, s in (("a", 0), ("b", 9))], bank, BANK)

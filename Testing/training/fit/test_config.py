@@ -80,6 +80,23 @@ def test_the_paper_s_recipe():
         (RUN + DATA + "patch = 130\n[network]\nlayout = 'unet'", "multiple of 4"),
         (RUN + DATA + "sampling = 'grid'\n[optimiser]\nmargin = 28", "margin"),
         (RUN + DATA + "sampling = 'whole'", "whole"),
+        ("run = 3\n", "run is 3: make it a table"),
+        ("[[run]]\nname = 'a'\n", "make it a table"),
+        (RUN + "save_every = -1\n" + DATA, "save_every must be 0"),
+        (RUN + DATA + "[optimiser]\nsteps = -500", "steps must be 0"),
+        (RUN + DATA + "[optimiser]\nepochs = -2", "epochs must be 0"),
+        (RUN + DATA + "[optimiser]\nearly_stop = -1", "early_stop must be 0"),
+        (RUN + DATA + "[optimiser]\nplateau_patience = -1", "plateau_patience must be 0"),
+        (RUN + DATA + "[optimiser]\nhalve_every = 0", "halve_every must be 1"),
+        (RUN + DATA + "[optimiser]\nbias_noise_hu = 0", "bias_noise_hu must be above 0"),
+        (RUN + DATA + "[optimiser]\nbias_noise_hu = nan", "bias_noise_hu must be above 0"),
+        (RUN + DATA + "[optimiser]\nlearning_rate = nan", "learning_rate must be above 0"),
+        (RUN + DATA + "[optimiser]\nfloor_hu = nan", "floor_hu must be 0"),
+        (RUN + DATA + "[optimiser]\ngradient_clip = -1", "gradient_clip must be 0"),
+        (RUN + DATA + "[network]\nmeans_px = nan", "means_px must be 0"),
+        (RUN + DATA + "[network]\nmeans_px = 4\nquiet_means_px = nan", "quiet_means_px must be 0"),
+        (RUN + DATA + "workers = -1", "workers must be 0"),
+        (RUN + DATA + "epoch_patches = -1", "epoch_patches must be 0"),
     ],
 )
 def test_wrong_configurations_are_refused(read, text, message):
@@ -90,6 +107,19 @@ def test_wrong_configurations_are_refused(read, text, message):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be opened"):
         Config.read(tmp_path / "none.toml")
+
+
+def test_a_file_of_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes((RUN + "# Größe\n" + DATA).encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.toml is not UTF-8 text"):
+        Config.read(path)
+
+
+def test_zeros_that_mean_none_are_kept(read):
+    text = RUN + "save_every = 0\n" + DATA + "workers = 0\n"
+    optimiser = read(text + "[optimiser]\nsteps = 0\nepochs = 0\nearly_stop = 0\ngradient_clip = 0").optimiser
+    assert (optimiser.steps, optimiser.epochs, optimiser.early_stop, optimiser.gradient_clip) == (0, 0, 0, 0)
 
 
 def test_the_arm_brings_its_sampling(read):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -132,6 +133,36 @@ def test_a_folder_of_other_data_is_refused(tiny, tmp_path, bank_folder):
     (noise[::-1]).tofile(bank / "noise.bin")
     with pytest.raises(InputError, match="other data"):
         fit(config, tmp_path / "run")
+
+
+def test_a_call_that_cannot_be_trained_leaves_the_folder_to_the_corrected_one(tiny, tmp_path):
+    other = fit(tiny(filters=6, steps=6), tmp_path / "other")
+    for wrong in ({"bank": str(tmp_path / "typo")}, {"initial": str(other)}, {"noisy": str(other)}):
+        with pytest.raises(InputError):
+            fit(tiny(steps=6, **wrong), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    assert fit(tiny(steps=6), tmp_path / "run").is_file()
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_file_in_the_place_of_the_folder_is_said(tiny, tmp_path, stages):
+    (tmp_path / "text.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"text\.txt is a file: name a folder"):
+        fit_stages([tiny()] * stages, tmp_path / "text.txt")
+    assert (tmp_path / "text.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("key", ["initial", "noisy"])
+def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder, key):
+    """As many of them, in another order."""
+    first = fit(tiny(steps=6), tmp_path / "first")
+    bank = tmp_path / "bank"
+    shutil.copytree(bank_folder, bank)
+    header = json.loads((bank / "bank.json").read_text())
+    header["descriptors"].reverse()
+    (bank / "bank.json").write_text(json.dumps(header))
+    with pytest.raises(InputError, match=f"{key} has other descriptors"):
+        fit(tiny(steps=6, bank=str(bank), **{key: str(first)}), tmp_path / "run")
 
 
 def test_weights_to_start_from_are_known_wherever_they_are(tiny, tmp_path):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from bioatt.anatomy import load_descriptor_set
 from bioatt.errors import InputError
+from bioatt_training.cli import main
 from bioatt_training.prior.labelled import FINE_GRID, joined, label_ranges, load_labelled
 
 PAPER = load_descriptor_set("paper17")
@@ -59,6 +60,14 @@ def collection(tmp_path: Path) -> Path:
         "file,region\nvolumes/a.nrrd,abdomen\nvolumes/b.nrrd,neck\nslices/c.nrrd,chest\n"
     )
     return tmp_path
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_said(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = collection / "text.txt"
+    text.write_text("mine")
+    assert main(["prior", str(collection), str(text)]) == 2
+    assert "text.txt is a file: name a folder" in capsys.readouterr().err
+    assert text.read_text() == "mine"
 
 
 def test_reading_a_collection(collection: Path, tmp_path: Path) -> None:

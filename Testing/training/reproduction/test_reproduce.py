@@ -96,6 +96,17 @@ def test_a_stopped_reproduction_has_a_report(made_up_bank, tmp_path, pretended, 
     assert "**2 of 4 runs have finished**" in (tmp_path / "report" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("place", ["--out", "--report"])
+def test_a_file_in_the_place_of_a_folder_is_said_before_anything_runs(made_up_bank, tmp_path, pretended, capsys, place):
+    calls, _ = pretended
+    (tmp_path / "text.txt").write_text("mine")
+    places = {"--out": str(tmp_path / "out"), "--report": str(tmp_path / "report"), place: str(tmp_path / "text.txt")}
+    call = [word for option in places.items() for word in option]
+    assert main(["reproduce", "--data", str(made_up_bank()), *call]) == 2
+    assert "text.txt is a file: name a folder" in capsys.readouterr().err
+    assert not calls
+
+
 def test_the_report_s_numbers(made_up_bank, tmp_path, pretended):
     bank = made_up_bank()
     results = reproduce(bank, tmp_path / "out", Wish(ARMS, 2, 4, 1.0, command="the call"), tmp_path / "report")

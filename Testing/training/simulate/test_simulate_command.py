@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bioatt.volume import Volume, read_volume, write_volume
 from bioatt_training.cli import main
-from bioatt_training.simulate import calibration, report
+from bioatt_training.simulate import calibration, figures, report, volumes
 from bioatt_training.simulate.targets import noisier2noise, softened
 
 
@@ -114,6 +115,63 @@ def test_a_volume_that_is_there_is_replaced_only_when_asked(scan, tmp_path, caps
     assert main(["simulate", *call]) == 2
     assert "mine.nrrd is there already" in capsys.readouterr().err
     assert mine.read_text() == "a scan"
+
+
+def test_the_noise_never_takes_the_place_of_the_low_dose(scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "low.nrrd"
+    for given in ([], ["--overwrite"]):
+        assert main(["simulate", str(scan), "low.nrrd", "--noise-volume", str(out), *given]) == 2
+        assert "low.nrrd is OUT itself" in capsys.readouterr().err
+        assert not out.exists()
+
+
+@pytest.fixture
+def inserted(monkeypatch):
+    """Noise of 20 HU in place of the simulated one; the array that was inserted, in canonical order."""
+    noises = []
+
+    def insert(volume, **_):
+        noises.append(np.random.default_rng(0).normal(0, 20, volume.shape).astype(np.float32))
+        return SimpleNamespace(hu_low=volume.hu + noises[0], noise=noises[0]), "made up"
+
+    monkeypatch.setattr(volumes, "insert_into", insert)
+    return noises
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_the_noise_volume_is_the_noise_and_nothing_where_the_scan_is_padding(tmp_path, inserted, suffix):
+    """A scan from the tail to the head, whose corners hold the scanner's filler."""
+    hu = np.full((2, 32, 32), 40, np.int16)
+    hu[:, :6] = -2000
+    write_volume(Volume(hu, direction=np.diag([1.0, 1.0, -1.0])), tmp_path / "scan.nrrd")
+    low, noise = tmp_path / f"low{suffix}", tmp_path / f"noise{suffix}"
+    assert main(["simulate", str(tmp_path / "scan.nrrd"), str(low), "--noise-volume", str(noise)]) == 0
+    written = read_volume(noise, hu=False)
+    assert written.storage == "float32"
+    np.testing.assert_array_equal(written.hu[:, :6], 0)
+    np.testing.assert_array_equal(written.hu[:, 6:], inserted[0][::-1, 6:])
+    np.testing.assert_array_equal(read_volume(low).hu[:, :6], -2000)
+
+
+def test_the_noise_of_an_unsigned_scan_has_both_signs(tmp_path, inserted):
+    write_volume(Volume(np.full((2, 32, 32), 60, np.uint16)), tmp_path / "scan.nrrd")
+    call = ["simulate", str(tmp_path / "scan.nrrd"), str(tmp_path / "low.nrrd")]
+    assert main([*call, "--noise-volume", str(tmp_path / "noise.nrrd")]) == 0
+    np.testing.assert_array_equal(read_volume(tmp_path / "noise.nrrd", hu=False).hu, inserted[0])
+
+
+def test_the_pictures_of_a_scan_say_their_windows(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: shown.append(figure))
+    hu = np.zeros((3, 32, 32), np.float32)
+    monkeypatch.setattr(figures, "insert_noise", lambda hu, *_, **__: SimpleNamespace(hu_low=hu, noise=hu))
+    figures.plot_example("chest", hu, 0.8, 1, tmp_path / "chest.png")
+    panels = [(axis.images[0].get_clim(), axis.get_title()) for axis in shown[0].axes]
+    assert [limits for limits, _ in panels] == [(-160, 240), (-160, 240), (-150, 150)]
+    for (low, high), title in panels:
+        assert f"−{-low:g} … {high:g} HU" in title
+    figures.plt.close(shown[0])
 
 
 def test_noisier2noise_gives_the_truth_where_theory_says_so():

@@ -45,14 +45,15 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.models import default_model, load_model
     from bioatt.outputs import check_file_place
     from bioatt_training.bank import Bank
-    from bioatt_training.evaluation.compare import evaluate_all
+    from bioatt_training.evaluation.compare import earlier_results, evaluate_all
     from bioatt_training.evaluation.judge import Judgement
     from bioatt_training.evaluation.table import comparison, report
 
     tune_cpu()
     path = Path(args.json) if args.json else None
     if path:
-        check_file_place(path, overwrite=True)  # an interrupted call's, on which it goes on
+        check_file_place(path, overwrite=True)
+        earlier_results(path)  # any file but an interrupted call's is refused before the work
     judgement = Judgement(args.part, args.dose, args.per_patient, args.prior, args.strength)
     bank = Bank(Path(args.bank))
     models = [load_model(default_model(choose().device.type) if name == "auto" else name) for name in args.model]

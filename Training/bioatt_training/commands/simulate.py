@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bioatt.volume import Volume
 
 HELP = "insert the noise of a lower dose into a CT, or report how well that agrees with theory (--report)"
 
@@ -21,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="cpu", help="where noise is inserted: cpu (default), cuda, cuda:N, mps, auto"
     )
-    parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too")
+    parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too, in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT and the noise where they are there")
     parser.add_argument("--report", action="store_true", help="measure the simulation on water and on the scans of IN")
     parser.add_argument("--seed", type=int, default=0)
@@ -42,15 +48,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
-    from bioatt.outputs import check_free
-    from bioatt.volume import canonical, check_output, read_volume, write_volume
+    from bioatt.volume import canonical, read_volume, write_volume
     from bioatt_training.simulate.volumes import insert_into, scan_phantom
 
     device = _device(args.device)
     volume = read_volume(args.input)
-    for path in map(Path, filter(None, [args.output, args.noise_volume])):
-        check_output(volume, path)
-        check_free(path, args.overwrite)
+    _check_places(volume, args)
     straight = canonical(volume)
     for warning in volume.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -72,7 +75,31 @@ def _simulate(args: argparse.Namespace) -> None:
     note = f"Research use only. {summary}; seed {args.seed}"
     write_volume(volume.with_hu(straight.undo(low)), args.output, note=note)
     if args.noise_volume:
-        write_volume(volume.with_hu(straight.undo(noise)), args.noise_volume, note=f"Inserted noise. {note}")
+        write_volume(_noise_map(volume, straight.undo(noise)), args.noise_volume, note=f"Inserted noise. {note}")
+
+
+def _check_places(volume: Volume, args: argparse.Namespace) -> None:
+    """Raise InputError, before the work, where OUT or the noise cannot be written, or would replace one another."""
+    from bioatt.errors import InputError
+    from bioatt.files import same_file
+    from bioatt.outputs import check_free
+    from bioatt.volume import check_output
+
+    places = [Path(path) for path in (args.output, args.noise_volume) if path]
+    for path in places:
+        check_output(volume, path)
+        check_free(path, args.overwrite)
+    if len(places) == 2 and same_file(*places):
+        raise InputError(f"{places[1].name} is OUT itself: name another --noise-volume")
+
+
+def _noise_map(volume: Volume, noise: np.ndarray) -> Volume:
+    """Inserted noise (z, y, x) HU on the scan's grid, 0 where the scan is padding; float32, as scans' types clip it."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    return replace(volume, hu=np.where(volume.padding_mask, np.float32(0), noise), storage="float32", padding=())
 
 
 def _device(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from bioatt.errors import InputError
 from bioatt_training.bank import Slice
+from bioatt_training.claim import make_folder
 
 LIMITS = {"target.bin": 32000, "noise.bin": 4000, "softened.bin": 32000}
 """The files of voxels, int16 HU, and the largest value in each."""
@@ -27,7 +28,7 @@ class BankWriter:
     softened: whether every slice comes with a target of its own beside the scan. work: what the bank is made of and
     how; a call with the same work goes on after the last `finish` of one that was interrupted. done: the notes of the
     scans finished so far, by name.
-    Raises InputError where the folder exists and holds anything but a bank.
+    Raises InputError where the folder exists and holds anything but a bank, and, on entering, where it cannot be made.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], *, softened: bool = False, work: str = "") -> None:
@@ -44,7 +45,7 @@ class BankWriter:
     def __enter__(self) -> BankWriter:
         if not self._go_on():
             shutil.rmtree(self._partial, ignore_errors=True)
-            self._partial.mkdir(parents=True)
+            make_folder(self._partial)
             (self._partial / JOURNAL).write_text(json.dumps(self.work) + "\n", encoding="utf-8")
         self._files = [(self._partial / name).open("ab") for name in self._names]
         for stream in self._files:

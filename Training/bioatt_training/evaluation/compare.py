@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bioatt.errors import InputError
 from bioatt.files import appearing_whole
 from bioatt.metrics import WINDOWS
 from bioatt.models import TrainedModel
@@ -23,6 +24,8 @@ HEADLINE = (
     "noise/output_over_low",
 )
 """Figures that models are compared by."""
+WRITTEN = ("model", "sha256", "judgement", "patients")
+"""What every result says, in a file of an interrupted call too."""
 
 
 def evaluate_all(
@@ -36,10 +39,11 @@ def evaluate_all(
     """Results of all models (see `judge.evaluate`), in their order; progress is called after each patient.
 
     With a path all is written there as JSON {"results", "differences"} after every patient, and rows that are there
-    from an interrupted call on the same weights, bank and judgement are taken over.
+    from an interrupted call on the same weights, bank and judgement are taken over. Raises InputError where the path is
+    another program's file.
     """
     said = {"judgement": asdict(judgement), "bank": bank.identity}
-    rows_of = {one["sha256"]: one["patients"] for one in _earlier(path) if said.items() <= one.items()}
+    rows_of = {one["sha256"]: one["patients"] for one in earlier_results(path) if said.items() <= one.items()}
     results: list[Result] = []
     for model in models:
 
@@ -69,14 +73,22 @@ def differences(results: Sequence[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def _earlier(path: Path | None) -> list[Result]:
-    if path is None or not path.is_file():
+def earlier_results(path: Path | None) -> list[Result]:
+    """Results that an earlier call wrote; none where nothing is there. Raises InputError for any other file."""
+    if path is None or not path.exists():
         return []
     try:
-        results: list[Result] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return []  # another program's file: replaced, as the user named it
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        content = None
+    results = content.get("results") if isinstance(content, dict) else None
+    if not (isinstance(results, list) and results and all(map(_is_result, results))):
+        raise InputError(f"{path.name} is no result of bioatt-train evaluate: name another file")
     return results
+
+
+def _is_result(one: Any) -> bool:
+    return isinstance(one, dict) and all(key in one for key in WRITTEN)
 
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bioatt.anatomy import DescriptorSet
 from bioatt.priors.embedded import FILE, load_embedded, save_embedded
 from bioatt.priors.embedded_network import EmbeddedNetwork
+from bioatt_training.claim import make_folder
 from bioatt_training.prior.fit import FitConfig, fit, folds_of, logits_of, temperature
 from bioatt_training.prior.heads import drawn_heads
 from bioatt_training.prior.judge import Judgement, judge
@@ -53,8 +54,11 @@ class CrossValidation:
 
 
 def prepare(data_folder: Path, folder: Path, descriptors: DescriptorSet) -> TrainingData:
-    """Read the collection; its images are kept in `folder`. Raises InputError where the collection is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Read the collection; its images are kept in `folder`, which is made.
+
+    Raises InputError where the collection is not there, and where there can be no such folder.
+    """
+    make_folder(folder)
     data = load_labelled(data_folder, descriptors, folder / "images.npz")
     return TrainingData(data, drawn_heads(DRAWN_HEADS, descriptors), descriptors.descriptors)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from bioatt.errors import InputError
 from bioatt_training.arms import ARMS, ArmName
 from bioatt_training.bank import Bank
+from bioatt_training.claim import make_folder
 from bioatt_training.reproduction import cost, one_run
 from bioatt_training.reproduction.apart import RunError, apart
 from bioatt_training.reproduction.plan import Contents, Size, budget_size, paper_size, read_plan, write_plan
@@ -46,13 +47,14 @@ def reproduce(
     """Run what is missing in `folder`, seed by seed, and write the report after every run.
 
     A failing run is reported and the others go on; a later call tries it again. Sizes are chosen at the first call and
-    kept. Raises InputError for a bank without patients to test, and for a folder of runs of other data, of another
-    width or of another budget.
+    kept. Raises InputError for a bank without patients to test, for a folder of runs of other data, of another width or
+    of another budget, and where a file is in a folder's place.
     """
     bank = Bank(bank_folder)
     contents = Contents.of(bank)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     size = read_plan(folder, bank, wish.filters, wish.minutes)
+    make_folder(report)  # before the runs: the first report comes after hours
     size = size or _plan(bank_folder, bank, contents, folder, wish, say)
     say(
         f"{size.filters} filters; {size.epochs} epochs of {size.epoch_patches or 'all'} patches; "

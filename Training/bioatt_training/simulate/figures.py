@@ -15,6 +15,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 DPI = 80
+WINDOW_HU = -160, 240
+"""What black and white of a scan are: soft tissue."""
+NOISE_HU = -150, 150
 
 
 def plot_water(waters: Sequence[Water], path: Path) -> None:
@@ -54,16 +57,20 @@ def plot_anatomy(results: Sequence[Anatomy], path: Path) -> None:
 
 
 def plot_example(name: str, hu: np.ndarray, pixel_mm: float, index: int, path: Path, *, dose: float = 0.25) -> None:
-    """A slice as scanned, with noise inserted, and the noise; window −160 … 240 HU, ±150 HU for the noise."""
+    """A slice as scanned, with noise inserted, and the noise; each title says its window."""
     result = insert_noise(hu, pixel_mm, dose_fraction=dose, rng=0)
-    images = (hu[index], -160, 240), (result.hu_low[index], -160, 240), (result.noise[index], -150, 150)
+    images = (hu[index], WINDOW_HU), (result.hu_low[index], WINDOW_HU), (result.noise[index], NOISE_HU)
     figure, axes = plt.subplots(1, 3, figsize=(12, 12 * hu.shape[1] / hu.shape[2] / 3 + 0.4))
     titles = f"{name}, as scanned", f"dose fraction {dose:g} (simulated, research use only)", "inserted noise"
-    for axis, (image, low, high), title in zip(axes, images, titles, strict=True):
+    for axis, (image, (low, high)), title in zip(axes, images, titles, strict=True):
         axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        axis.set_title(title, fontsize=8)
+        axis.set_title(f"{title}\n{_said(low)} … {_said(high)} HU", fontsize=8)
         axis.axis("off")
     _save(figure, path)
+
+
+def _said(hu: int) -> str:
+    return f"{hu}".replace("-", "−")
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

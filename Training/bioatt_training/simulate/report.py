@@ -11,6 +11,7 @@ import numpy as np
 
 from bioatt.errors import InputError
 from bioatt.volume import canonical, read_volume
+from bioatt_training.claim import make_folder
 from bioatt_training.simulate.calibration import WATER_COUNTS, WATER_KERNELS, anatomy, water_cylinder
 from bioatt_training.simulate.figures import plot_anatomy, plot_example, plot_water
 from bioatt_training.simulate.targets import study
@@ -22,9 +23,7 @@ def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int,
     """Measure, plot and say line by line. Scans that cannot be measured are named with the reason and left out."""
     if not 0 < dose < 1:
         raise InputError(f"the dose fraction lies between 0 and 1, not at {dose:g}")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder.name} is a file: name a folder for the report")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     waters = []
     for kernel in WATER_KERNELS:
         water = water_cylinder(kernel, seed=seed)
