@@ -104,6 +104,12 @@ def _asked(results: Found, models: Sequence[str]) -> list[str]:
             if "with peers" in found:
                 over_peers += _over_peers(who, what, found["with peers"], wanted)
         rows += over_peers if name == models[0] else [[what, "–", measured, "–"] for what, _, measured, _ in over_peers]
+    if "with peers" in phantoms:
+        peers = phantoms["with peers"]
+        found = said(peers[f"size of low dose's {BIAS}"], sign=True)
+        rows.append(
+            [f"low dose itself: size of the bias less {peers[f'best {PSNR}']}'s, noise-free phantoms", "–", found, "–"]
+        )
     for name in models[1:]:
         rows.append(_row(f"{name} − {models[0]}, scans", "≥ −0.15 dB", quarter["against the first"][name][PSNR], -0.15))
     for name in models:

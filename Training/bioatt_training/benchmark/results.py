@@ -195,6 +195,7 @@ def _compared(
         found[f"best {metric}"] = max(among, key=lambda name: table[name][metric]["mean"])
     best, best_ssim = peers[found[f"best {PSNR}"]], peers[found[f"best {SSIM}"]]
     own = {row["case"]: row[BIAS] for row in same[Untouched.name]}
+    found[f"size of low dose's {BIAS}"] = difference(same[Untouched.name], best, BIAS, abs)
     for name, each in same.items():
         if name != Untouched.name:
             found["gain"][name] = {
