@@ -27,7 +27,7 @@ from bioatt.priors.base import part_prior
 from bioatt.priors.smoothing import CONTEXT_SLICES
 from bioatt.run import Run, asking, out_of_memory, placed
 from bioatt.strength import DEFAULT_STRENGTH, check_strength
-from bioatt.suitability import training_range_warnings
+from bioatt.suitability import filled_area_warnings, training_range_warnings
 from bioatt.volume import Canonical, Volume, canonical
 
 CLIP_HU = (-1024.0, 3071.0)
@@ -150,7 +150,9 @@ class Denoiser:
         if prior is not None and prior.spatial and not oriented.axial:
             prior = _cut_out(prior, oriented.volume, canonical(part).volume)
         before, after = (noise_by_slice(one) for one in (part, result))
-        warnings = [*volume.warnings, *run.warnings, *training_range_warnings(self.model, part, median(before))]
+        unsuitable = training_range_warnings(self.model, part, median(before))
+        unsuitable += filled_area_warnings(oriented.volume.hu, median(before))
+        warnings = [*volume.warnings, *run.warnings, *unsuitable]
         return Result(
             volume=result,
             prior=prior,
