@@ -55,6 +55,19 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
     return Compute(chosen, dtype)
 
 
+def available() -> list[dict[str, str]]:
+    """Devices that torch can compute on, best first: {"name": of it, "label": what a person calls it}."""
+    devices = [
+        {"name": f"cuda:{index}", "label": f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"}
+        for index in range(torch.cuda.device_count())
+        for properties in [torch.cuda.get_device_properties(index)]
+    ]
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "label": "Apple GPU"})
+    threads = torch.get_num_threads()
+    return [*devices, {"name": "cpu", "label": f"CPU, {threads} thread{'s' * (threads != 1)}"}]
+
+
 def _check_numpy() -> None:
     try:
         torch.zeros(1).numpy()

@@ -82,6 +82,17 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        raise InputError(f"{in_the_way.name} is a file: name a folder") from None
+    except OSError as error:
+        raise InputError(f"folder {folder.name} cannot be made ({error.strerror}): name another") from None
+
+
 def read_json(path: Path, what: str) -> Any:
     """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
     try:

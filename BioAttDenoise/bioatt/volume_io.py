@@ -43,6 +43,7 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
     Raises InputError where the file is missing, broken, or no CT.
     """
     path = Path(path)
+    name = path.absolute().name
     try:
         if not path.exists():
             raise InputError("no such file or folder: check the path")
@@ -56,11 +57,11 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
             volume = read_series(path, series)
         return replace(volume, warnings=(*volume.warnings, *check_hu(volume.hu))) if hu else volume
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read ({error.strerror}): check the path and its rights") from None
+        raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
     except MemoryError:
-        raise InputError(f"{path.name} does not fit into memory: give fewer slices") from None
+        raise InputError(f"{name} does not fit into memory: give fewer slices") from None
     except InputError as error:
-        raise InputError(f"{path.absolute().name}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "") -> None:

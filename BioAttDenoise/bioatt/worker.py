@@ -374,18 +374,9 @@ def _median(values: np.ndarray) -> float | None:
 
 
 def _find_devices() -> list[dict[str, str]]:
-    """Devices that torch can compute on: its name and what a person calls it."""
-    import torch
+    from bioatt.device import available
 
-    devices = [
-        {"name": f"cuda:{index}", "label": f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"}
-        for index in range(torch.cuda.device_count())
-        for properties in [torch.cuda.get_device_properties(index)]
-    ]
-    if torch.backends.mps.is_available():
-        devices.append({"name": "mps", "label": "Apple GPU"})
-    threads = torch.get_num_threads()
-    return [*devices, {"name": "cpu", "label": f"CPU, {threads} thread{'s' * (threads != 1)}"}]
+    return available()
 
 
 def main(

@@ -1,4 +1,4 @@
-"""A run's folder, and a note in it of what made it, so that other data or settings do not go on with it."""
+"""A note in a run's folder of what made it, so that other data or settings do not go on with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from bioatt.errors import InputError
-from bioatt.files import not_written
+from bioatt.files import make_folder, not_written
 
 
 def claim(note: Path, said: str, other: str) -> None:
@@ -26,14 +26,3 @@ def claim(note: Path, said: str, other: str) -> None:
         partial.replace(note)
     except OSError as error:
         raise not_written(note, error) from None
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        in_the_way = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-        raise InputError(f"{in_the_way.name} is a file: name a folder") from None
-    except OSError as error:
-        raise InputError(f"folder {folder.name} cannot be made ({error.strerror}): name another") from None

@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.commands.denoise import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.errors import InputError
+    from bioatt.files import make_folder
     from bioatt.outputs import check_file_place
     from bioatt.phantom import LABELS, TRAINING_SEEDS_FROM, torso
     from bioatt.volume import read_volume, write_volume
@@ -55,10 +56,7 @@ def run(args: argparse.Namespace) -> None:
     check_strength(args.strength)
     denoiser = chosen_denoiser(args)
     folder = Path(args.folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create the folder {folder.name} ({error.strerror}): choose another") from None
+    make_folder(folder)
     files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
         check_file_place(path, *engine_files(args), overwrite=args.overwrite)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         smoothing=not args.no_smoothing,
     )
     volume = canonical(scan).volume
-    if volume.slice_ids[0] != scan.slice_ids[0] and len(volume.slice_ids) == len(scan.slice_ids):
+    if scan.axial and volume.slice_ids[0] != scan.slice_ids[0]:
         print_warnings(["slices are counted from the feet here, by --slices as the file stores them: from the head"])
     prior = source.probabilities(volume)
     table = prior.as_table()

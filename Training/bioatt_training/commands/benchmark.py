@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     from bioatt.device import tune_cpu
     from bioatt.errors import InputError
+    from bioatt.files import make_folder
     from bioatt_training.bank import Bank
     from bioatt_training.benchmark.denoisers import WHOLE, Model
     from bioatt_training.benchmark.figures import write_figures, write_pictures
@@ -50,8 +51,6 @@ def run(args: argparse.Namespace) -> None:
     if args.peers and not args.quick and missing():
         raise InputError(f"{', '.join(missing())} missing: install the extra [benchmark], or give --no-peers")
     folder = Path(args.out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder.name} is a file: name a folder for the report")
     models = [Model(name) for name in args.models]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     bank = Bank(Path(args.bank))
     if not bank.indices("test"):
         raise InputError("the bank has no test slices: make it with a split that leaves patients out")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
     whole = [Model(name, WHOLE) for name in args.models]
     results = measured(runner, models, whole, peers=args.peers)

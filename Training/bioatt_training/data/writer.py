@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bioatt.errors import InputError
+from bioatt.files import make_folder
 from bioatt_training.bank import Slice
-from bioatt_training.claim import make_folder
 
 LIMITS = {"target.bin": 32000, "noise.bin": 4000, "softened.bin": 32000}
 """The files of voxels, int16 HU, and the largest value in each."""

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bioatt.anatomy import DescriptorSet
+from bioatt.files import make_folder
 from bioatt.priors.embedded import FILE, load_embedded, save_embedded
 from bioatt.priors.embedded_network import EmbeddedNetwork
-from bioatt_training.claim import make_folder
 from bioatt_training.prior.fit import FitConfig, fit, folds_of, logits_of, temperature
 from bioatt_training.prior.heads import drawn_heads
 from bioatt_training.prior.judge import Judgement, judge

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bioatt.errors import InputError
+from bioatt.files import make_folder
 from bioatt_training.arms import ARMS, ArmName
 from bioatt_training.bank import Bank
-from bioatt_training.claim import make_folder
 from bioatt_training.reproduction import cost, one_run
 from bioatt_training.reproduction.apart import RunError, apart
 from bioatt_training.reproduction.plan import Contents, Size, budget_size, paper_size, read_plan, write_plan
