@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_made(demo, tmp_path, capsys):
     _, call = demo
     (tmp_path / "file").write_text("")
     assert bioatt("demo", tmp_path / "file" / "demo", *call[2:]) == 2
-    assert "cannot create" in capsys.readouterr().err
+    assert "is a file: name a folder" in capsys.readouterr().err
 
 
 def test_parts_of_a_slice():
