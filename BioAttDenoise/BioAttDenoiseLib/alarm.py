@@ -22,6 +22,7 @@ class StructureAlarm:
         self.found: StructureMap | None = None
         self.node: Any = None
         self._pair: tuple[Any, Any] | None = None
+        self._search: Any = None
         self._steps: Any = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
@@ -64,7 +65,7 @@ class StructureAlarm:
     def stop(self) -> None:
         """End a search that runs."""
         self._timer.stop()
-        self._steps = None
+        self._pair = self._search = self._steps = None
 
     def forget(self) -> None:
         """Take the marks out of the scene."""
@@ -82,12 +83,13 @@ class StructureAlarm:
                 view.SetUseLabelOutline(True)
 
     def worst(self) -> tuple[float, float, float] | None:
-        """The place (RAS mm) of the strongest mark; None without an alarm."""
+        """The place on screen (RAS mm) of the strongest mark; None without an alarm."""
         if self.found is None or not self.found.alarm:
             return None
         at = np.unravel_index(np.argmax(self.found.significance), self.found.significance.shape)
         kji = _back(at, self._axis)
-        return tuple((volumes.ijk_to_ras(self._pair[0]) @ [*kji[::-1], 1.0])[:3])
+        place = (volumes.ijk_to_ras(self.node) @ [*kji[::-1], 1.0])[:3]
+        return tuple(volumes.to_world(self.node, [place])[0])
 
     def _step(self) -> None:
         if not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
@@ -97,14 +99,13 @@ class StructureAlarm:
         if fraction is not None:
             self._on_progress(fraction)
             return
-        self.stop()
         self.found = self._search.result()
-        del self._search
-        self._mark()
+        before, after = self._pair
+        self.stop()
+        self._mark(before, after)
         self._on_done()
 
-    def _mark(self) -> None:
-        before, after = self._pair
+    def _mark(self, before: Any, after: Any) -> None:
         name = _("{name}: structure removed").format(name=after.GetName())
         self.node = slice_views.hidden_volume(name, before, "vtkMRMLLabelMapVolumeNode")
         marks = np.moveaxis(self.found.marks, 0, self._axis)

@@ -48,7 +48,7 @@ class BatchSection(Section):
         if not all(folders):  # of an empty path Python makes the current folder
             self.panel.showStatus(_("Choose both folders."))
             return
-        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone)
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, ofScene=False)
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)

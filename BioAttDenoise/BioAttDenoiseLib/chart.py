@@ -207,7 +207,7 @@ def table_along_z(source: Any, prior: SlicePrior) -> Any:
     shape = slicer.util.arrayFromVolume(source).shape
     kji = np.tile((np.array(shape) - 1) / 2, (len(prior.p), 1))
     kji[:, axis] = np.arange(prior.start, prior.start + len(prior.p))
-    z = kji[:, ::-1] @ matrix[2, :3] + matrix[2, 3]
+    z = volumes.to_world(source, kji[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3])[:, 2]
     for name, values in (("z", z), *zip(prior.descriptors, prior.p.T, strict=True)):
         column = vtk.vtkDoubleArray()
         column.SetName(name)

@@ -11,7 +11,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import colour, slice_views
+from . import colour, slice_views, volumes
 from .layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
 from .reveal import Reveal
 from .windows import SameWindow, set_window
@@ -135,7 +135,8 @@ class Comparison:
         views = self.layouts.views()
         for name, view in views.items():
             view.SetOrientation("Axial")
-            view.RotateToVolumePlane(self.before)
+            if volumes.straight(self.before):
+                view.RotateToVolumePlane(self.before)
             composite = slice_views.composite_of(view)
             composite.SetSaveWithScene(False)
             composite.SetDoPropagateVolumeSelection(False)  # else a volume that is loaded takes every view

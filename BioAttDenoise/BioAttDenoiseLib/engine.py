@@ -80,7 +80,9 @@ class Job:
 
 
 class Engine:
-    """At most one job at a time. make_process() starts a process; it raises EngineGoneError where it cannot."""
+    """At most one job at a time. make_process() starts a process; it raises EngineGoneError where it cannot, OSError
+    where there is no place for its files.
+    """
 
     def __init__(self, make_process: Callable[[], EngineProcess]) -> None:
         self.make_process = make_process
@@ -165,6 +167,9 @@ class Engine:
                 self.process = self.make_process()
             except EngineGoneError as error:
                 raise EngineError("install", f"{error}. {HINTS['install']}") from None
+            except OSError as error:
+                text = f"No folder for temporary files can be made: {error.strerror}."
+                raise EngineError("disk", f"{text} {HINTS['disk']}") from None
 
     def _send(self, job: Job) -> None:
         with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job

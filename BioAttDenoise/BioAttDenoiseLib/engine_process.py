@@ -46,7 +46,7 @@ class EngineProcess:
     """One worker process with its private folder for arrays.
 
     python: the interpreter (PythonSlicer). script: what it runs. temporary: where the private folder is made.
-    environment: the child's. Raises EngineGoneError where it cannot be started.
+    environment: the child's. Raises EngineGoneError where it cannot be started, OSError where no folder can be made.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class EngineProcess:
         self._inbox: queue.Queue[dict[str, Any]] = queue.Queue()
         self._last_id = 0
         self._outputs: set[Path] = set()
+        self.folder = Path(tempfile.mkdtemp(prefix="BioAttDenoise-", dir=temporary))
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix="BioAttDenoise-", dir=temporary))
             self._process = subprocess.Popen(
                 [python, str(script), str(self.folder)],
                 stdin=subprocess.PIPE,
@@ -75,6 +75,7 @@ class EngineProcess:
                 **_own_group(),
             )
         except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
@@ -145,8 +146,9 @@ class EngineProcess:
         not wait.
         """
         if os.name == "nt":
-            for pid in {self._process.pid, self.pid} - {None}:
-                subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+            pids = [word for pid in {self._process.pid, self.pid} - {None} for word in ("/PID", str(pid))]
+            with contextlib.suppress(OSError):
+                subprocess.Popen(["taskkill", "/F", "/T", *pids], stdout=subprocess.DEVNULL, **_own_group())
         else:
             # macOS answers «not permitted» for a group whose processes have all ended
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -25,14 +25,9 @@ BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
 """Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""
 
 
-def torch_requirement(system: str | None = None, machine: str | None = None) -> str:
-    """Versions of torch that can be installed here. Windows: 2.13 has paths that Windows cannot write. Intel Macs: 2.2
-    is the last one.
-    """
-    system, machine = system or platform.system(), machine or platform.machine()
-    if system == "Windows":
-        return ">=2.6,<2.13"
-    return ">=2.2,<2.3" if (system, machine) == ("Darwin", "x86_64") else ">=2.6"
+def torch_requirement() -> str:
+    """Versions of torch that can be installed here. Windows: 2.13 has paths that Windows cannot write."""
+    return ">=2.6,<2.13" if platform.system() == "Windows" else ">=2.6"
 
 
 def requirements(resources: Path, prior: str) -> list[str]:
@@ -48,12 +43,22 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
     """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether Slicer
     restarts now.
 
-    Raises EngineError where the user declines, in testing mode, or when the installation fails (with instructions for
-    an offline computer).
+    Raises EngineError where there is no torch for this Slicer, where the user declines, in testing mode, or when the
+    installation fails (with instructions for an offline computer).
     """
     wanted = [package for package in packages if package["state"] != "ok"]
     if not wanted:
         return False
+    torch = next((package for package in wanted if package["name"] == "torch"), None)
+    if torch is not None and (platform.system(), platform.machine()) == ("Darwin", "x86_64"):
+        raise EngineError(
+            "install",
+            _(
+                "Slicer for Mac is a program for Intel processors, on other Macs too, and the last torch for those, 2.2, "
+                "cannot work with Slicer's NumPy 2: nothing is installed. Denoise with the command line instead, in a "
+                "Python for this Mac: «bioatt denoise»."
+            ),
+        )
     names = ", ".join(package["name"] for package in wanted)
     if slicer.app.testingEnabled():
         raise EngineError(
@@ -61,7 +66,6 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
         )
     if not _agreed(wanted):
         raise EngineError("install", _("Denoising needs {names}. Press Denoise again to install.").format(names=names))
-    torch = next((package for package in wanted if package["name"] == "torch"), None)
     try:
         if torch is not None:
             _install_torch(torch)
@@ -83,7 +87,7 @@ def offline(packages: list[dict[str, Any]], python: str) -> str:
         "Without internet on this computer:\n"
         "1. On a connected computer with the same operating system and Python {version}:\n"
         "   python -m pip download --dest packages {wanted}\n"
-        "2. Bring the folder packages here, close Slicer, and run in a terminal:\n"
+        "2. Bring the folder packages here, close Slicer, and run in a terminal (Windows: Command Prompt):\n"
         '   "{python}" -m pip install --no-index --find-links packages {wanted}'
     ).format(version=version, wanted=wanted, python=python)
 

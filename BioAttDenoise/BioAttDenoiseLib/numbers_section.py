@@ -82,7 +82,8 @@ class NumbersSection(Section):
     def save(self, path: str) -> None:
         """Write the table as CSV."""
         try:
-            Path(path).write_text(numbers.as_csv(self.lines), encoding="utf-8")
+            # with a byte order mark: Excel takes plain UTF-8 for Latin-1
+            Path(path).write_text(numbers.as_csv(self.lines), encoding="utf-8-sig")
         except OSError as error:
             self.panel.showStatus(_("⚠ The file could not be written: {text}").format(text=error.strerror))
             return
@@ -133,6 +134,7 @@ def _map_volume(name: str, like: Any, voxels: np.ndarray, kind: str) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetAttribute(f"{volumes.ATTRIBUTE}Map", kind)
     node.CopyOrientation(like)
+    node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(voxels))
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetAutoWindowLevel(False)

@@ -30,7 +30,11 @@ class Overlay:
         self.source, self.maps = source, maps
 
     def show(self, stage: str, name: str, view: str, composites: list[Any]) -> Any:
-        """Show a map in the views of these composite nodes; returns its volume. Raises as `AttentionMaps.voxels`."""
+        """Show a map in the views of these composite nodes; returns its volume. Raises ValueError where no maps
+        were computed, and as `AttentionMaps.voxels`.
+        """
+        if self.maps is None:
+            raise ValueError(_("There are no attention maps yet: compute them, or keep them with every denoising."))
         voxels = self.maps.voxels(stage, name, view)
         if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = slice_views.hidden_volume(_("{name} attention").format(name=self.source.GetName()), self.source)
@@ -65,6 +69,7 @@ class Overlay:
         """The map on screen as an ordinary volume of the scene."""
         kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
+        kept.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
         slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
         kept.CreateDefaultDisplayNodes()
         self._style(kept.GetDisplayNode(), self.shown[2], 1.0)

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -40,8 +41,8 @@ class State(Enum):
     IDLE = "idle"
     PREPARING = "preparing"
     RUNNING = "running"
-    MANAGING = "managing"
-    """Files of a model come or go, which is no matter of the scene."""
+    FILES = "files"
+    """As RUNNING, on files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
     CANCELLING = "cancelling"
 
 
@@ -91,7 +92,7 @@ class Panel(VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
-            (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self.selectCurrentVolume()),
+            (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self._nodeAdded()),
             (slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeGoes),
         ):
             self.addObserver(slicer.mrmlScene, event, callback)
@@ -163,8 +164,8 @@ class Panel(VTKObservationMixin):
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self.parameters = parameters
+        self._input = parameters.inputVolume if parameters is not None else None
         if parameters is not None:
-            self._input = parameters.inputVolume
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         for choice in self.choices:
@@ -182,6 +183,10 @@ class Panel(VTKObservationMixin):
         chosen = next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
         if chosen is not None:
             self.parameters.inputVolume = chosen
+
+    def _nodeAdded(self) -> None:
+        """Slicer's readers add a volume first and say afterwards what it is: CT, MR or PET."""
+        qt.QTimer.singleShot(0, self.selectCurrentVolume)
 
     def onParametersModified(self, caller: Any, event: Any) -> None:
         if self.parameters.inputVolume is not self._input:
@@ -314,10 +319,11 @@ class Panel(VTKObservationMixin):
             return
         self._enterState(State.RUNNING, "")
 
-    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str]) -> None:
+    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str], ofScene: bool = True) -> None:
         """Start a batch with the panel's settings: begin(callbacks and options) as `Batch.denoiseAllAsync`; Denoise is
-        Cancel meanwhile. done(outcomes) says how it went.
+        Cancel meanwhile. done(outcomes) says how it went. A batch that is not of the scene goes on when that is closed.
         """
+        state = State.RUNNING if ofScene else State.FILES
         ended: list[Outcome] = []
 
         def cancelled() -> None:
@@ -325,7 +331,7 @@ class Panel(VTKObservationMixin):
             self._enterState(State.IDLE, kept)
 
         def start() -> None:
-            self._enterState(State.RUNNING, "")
+            self._enterState(state, "")
             try:
                 begin(
                     onEach=ended.append,
@@ -345,7 +351,7 @@ class Panel(VTKObservationMixin):
         """
 
         def start() -> None:
-            self._enterState(State.MANAGING, text)
+            self._enterState(State.FILES, text)
             self.ui.progressBar.setRange(0, 0)  # how far it is, nobody says
             try:
                 begin(

@@ -61,7 +61,7 @@ class Reveal:
         self.update()
 
     def lookAt(self, r: float, a: float, s: float) -> None:
-        """The circle's centre in RAS mm."""
+        """The circle's centre on screen, in RAS mm."""
         self._centre = np.array([r, a, s])
         self.update()
 
@@ -81,7 +81,8 @@ class Reveal:
         offset[2 - axis] = index
         shifted = matrix.copy()
         shifted[:3, 3] += matrix[:3, :3] @ offset
-        part[~self._revealed(part.shape, shifted)] = HIDDEN
+        centre = None if self._centre is None else volumes.from_world(before, [self._centre])[0]
+        part[~self._revealed(part.shape, shifted, centre)] = HIDDEN
         self.node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(shifted))
         slicer.util.updateVolumeFromArray(self.node, part)
 
@@ -98,13 +99,13 @@ class Reveal:
         node, self.node = self.node, None
         slice_views.remove(node)
 
-    def _revealed(self, shape: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:
+    def _revealed(self, shape: tuple[int, ...], matrix: np.ndarray, centre: np.ndarray | None) -> np.ndarray:
         k, j, i = np.indices(shape, sparse=True)
-        if self._centre is None:  # right of the line on screen is the patient's left: R falls
+        if centre is None:  # right of the line on screen is the patient's left: R falls
             r = matrix[0, 0] * i + matrix[0, 1] * j + matrix[0, 2] * k
             return np.broadcast_to(r <= r.max() - self.fraction * (r.max() - r.min()), shape)
         place = [matrix[w, 0] * i + matrix[w, 1] * j + matrix[w, 2] * k + matrix[w, 3] for w in range(2)]
-        inside = (place[0] - self._centre[0]) ** 2 + (place[1] - self._centre[1]) ** 2 < self.radius_mm**2
+        inside = (place[0] - centre[0]) ** 2 + (place[1] - centre[1]) ** 2 < self.radius_mm**2
         return np.broadcast_to(inside, shape)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -41,19 +41,16 @@ def slice_index(view: Any, node: Any) -> int:
     matrix = volumes.ijk_to_ras(node)
     axis = regions.axial_axis(matrix)
     centre = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
-    parent = node.GetParentTransformNode()
-    if parent is not None:
-        from_world = vtk.vtkGeneralTransform()
-        parent.GetTransformFromWorld(from_world)
-        centre = from_world.TransformPoint(centre)
-    ijk = np.linalg.inv(matrix) @ [*centre, 1.0]
+    ijk = np.linalg.inv(matrix) @ [*volumes.from_world(node, [centre])[0], 1.0]
     return int(np.clip(np.rint(ijk[2 - axis]), 0, slicer.util.arrayFromVolume(node).shape[axis] - 1))
 
 
 def axial(view: Any, node: Any) -> bool:
     """Whether a view shows the volume's axial slices (within 45°)."""
     matrix = volumes.ijk_to_ras(node)
-    normal = matrix[:3, 2 - regions.axial_axis(matrix)]
+    middle = volumes.middle(node)
+    ends = volumes.to_world(node, np.array([middle, middle + matrix[:3, 2 - regions.axial_axis(matrix)]]))
+    normal = ends[1] - ends[0]
     across = np.array([view.GetSliceToRAS().GetElement(row, 2) for row in range(3)])
     return bool(abs(across @ normal) > 0.7 * np.linalg.norm(across) * np.linalg.norm(normal))
 

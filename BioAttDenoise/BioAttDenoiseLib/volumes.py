@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,18 +83,42 @@ def ijk_to_ras(node: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+def middle(node: Any) -> np.ndarray:
+    """(3,) RAS mm of the node itself in the middle of its voxels."""
+    last = np.array(node.GetImageData().GetDimensions()) - 1
+    return (ijk_to_ras(node) @ [*(last / 2), 1.0])[:3]
+
+
+def straight(node: Any) -> bool:
+    """Whether its slices are planes on screen: nothing bends it, as Slicer does with scans of a tilted gantry."""
+    parent = node.GetParentTransformNode()
+    return parent is None or bool(parent.IsTransformToWorldLinear())
+
+
+def to_world(node: Any, places: np.ndarray) -> np.ndarray:
+    """(n, 3) places in the RAS mm of a volume node itself → where its parent transforms put them: on screen."""
+    parent = node.GetParentTransformNode()
+    return places if parent is None else _moved(places, parent.GetTransformToWorld)
+
+
+def from_world(node: Any, places: np.ndarray) -> np.ndarray:
+    """(n, 3) places on screen → in the RAS mm of a volume node itself."""
+    parent = node.GetParentTransformNode()
+    return places if parent is None else _moved(places, parent.GetTransformFromWorld)
+
+
+def _moved(places: np.ndarray, fill: Callable[[Any], None]) -> np.ndarray:
+    transform = vtk.vtkGeneralTransform()
+    fill(transform)
+    return np.array([transform.TransformPoint(place) for place in places])
+
+
 def box_corners(roi: Any, node: Any) -> np.ndarray:
     """(8, 3) corners of a markups ROI in the RAS frame of a volume node, through the transforms of both."""
     half = np.array(roi.GetSize()) / 2
     signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
     to_world = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())
-    corners = (signs * half) @ to_world[:3, :3].T + to_world[:3, 3]
-    parent = node.GetParentTransformNode()
-    if parent is None:
-        return corners
-    from_world = vtk.vtkGeneralTransform()
-    parent.GetTransformFromWorld(from_world)
-    return np.array([from_world.TransformPoint(corner) for corner in corners])
+    return from_world(node, (signs * half) @ to_world[:3, :3].T + to_world[:3, 3])
 
 
 def place_in_the_middle(roi: Any, node: Any) -> None:

@@ -74,7 +74,7 @@ def _check_numpy() -> None:
     except RuntimeError:
         raise InputError(
             f"torch {torch.__version__} cannot work with NumPy {np.__version__}: install torch 2.3 or newer "
-            "(there is none for Intel Macs), or NumPy 1"
+            "(there is none for Intel Macs), or, outside Slicer, NumPy 1"
         ) from None
 
 

@@ -226,6 +226,23 @@ def test_cancel_leaves_nothing_half_written(batch, tmp_path, until):
     until(lambda: [path.name for path in target.iterdir()] == [".bioatt-1-abc.nrrd"], seconds=5)
 
 
+def test_a_folder_goes_on_when_the_scene_is_closed(batch, make_ct, slicer, until, tmp_path):
+    make_ct()
+    for seed, name in enumerate(("a.nrrd", "b.nrrd")):
+        write(tmp_path / "in", name, seed)
+    driver = batch()
+    driver.behave("slow")
+    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
+    driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
+    driver.click(driver.batch.folderButton)
+    until(lambda: "volume 1 of 2 · slice" in driver.ui.progressBar.format)
+    slicer.mrmlScene.Clear(0)
+    driver.settle()
+    assert driver.ui.denoiseButton.text == "Cancel"
+    driver.wait_idle()
+    assert driver.status == "Done: 2 files or series written."
+
+
 def test_an_output_folder_within_the_input_is_no_input(batch, tmp_path):
     """Its first series would be denoised again by the same run, as one more folder."""
     write(tmp_path / "in", "scan.nrrd")

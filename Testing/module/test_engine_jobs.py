@@ -294,6 +294,14 @@ def test_the_whole_tree_is_ended(tmp_path, alive, launcher):
 def test_an_interpreter_that_is_not_there(tmp_path):
     with pytest.raises(EngineGoneError, match="cannot be started"):
         EngineProcess(str(tmp_path / "PythonSlicer"), temporary=str(tmp_path))
+    assert list(tmp_path.iterdir()) == [], "no folder is left behind"
+
+
+def test_no_place_for_temporary_files_is_told_as_such(tmp_path):
+    engine = Engine(lambda: EngineProcess(sys.executable, script=STAND_IN, temporary=str(tmp_path / "gone")))
+    with pytest.raises(EngineError, match=r"^No folder for temporary files can be made: .*\. The disk is full") as told:
+        engine.submit("check", on_result=print, on_error=print)
+    assert told.value.kind == "disk"
 
 
 def test_the_log_keeps_the_last_words_of_a_dead_process(recorder):

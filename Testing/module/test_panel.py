@@ -115,6 +115,7 @@ def test_an_output_whose_input_is_gone_is_not_overwritten(make_driver, make_ct, 
     before = slicer.util.arrayFromVolume(kept).copy()
     slicer.mrmlScene.RemoveNode(first)
     second = make_ct(name="b", size=24)
+    driver.settle()
     assert driver.parameters.inputVolume is second
     assert driver.parameters.outputVolume is None
     driver.denoise()

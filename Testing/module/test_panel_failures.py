@@ -20,7 +20,20 @@ def test_without_a_volume_nothing_can_be_pressed(make_driver, make_ct, slicer, u
     assert not driver.ui.previewButton.enabled
     assert driver.ui.denoiseButton.toolTip == "Choose the CT volume to denoise."
     node = make_ct()
+    driver.settle()
     assert driver.parameters.inputVolume is node, "a volume that is loaded meanwhile is chosen"
+    assert driver.ui.denoiseButton.enabled
+
+
+def test_of_a_pet_ct_the_ct_is_chosen(make_driver, make_ct, slicer):
+    """Slicer's reader adds a volume to the scene first and says afterwards that it is a PET."""
+    driver = make_driver()
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    for name, modality in (("PET", "PT"), ("CT", "CT")):
+        node = make_ct(name=name)
+        tree.SetItemAttribute(tree.GetItemByDataNode(node), "DICOM.Modality", modality)
+    driver.settle()
+    assert driver.parameters.inputVolume is node
     assert driver.ui.denoiseButton.enabled
 
 

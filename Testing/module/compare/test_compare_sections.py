@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -75,6 +80,26 @@ def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, vie
     assert section.ui.compareHintLabel.isVisibleTo(section.ui.compareWidget)
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_closed_scene_leaves_no_scan_in_memory(slicer, story, until, stopped):
+    import vtk
+
+    kept = [vtk.vtkWeakReference() for _ in range(2)]
+    for reference, node in zip(kept, (story.parameters.inputVolume, story.parameters.outputVolume), strict=True):
+        reference.Set(node)
+    section = story.sections["CompareSection"]
+    story.click(section.ui.alarmButton)
+    if stopped:
+        story.click(section.ui.alarmButton)
+    until(lambda: not section.inspection.alarm.running)
+    story.widget.exit()
+    del node
+    slicer.mrmlScene.Clear(0)
+    story.settle()
+    gc.collect()
+    assert [reference.Get() for reference in kept] == [None, None]
+
+
 def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
     section = story.sections["CompareSection"]
     output = story.parameters.outputVolume
@@ -126,6 +151,24 @@ def test_organs_maps_and_overlay(slicer, story, views):
     assert composite.GetForegroundVolumeID() == section.inspection.overlay.node.GetID()
     story.click(ui.showOverlayCheckBox)
     assert composite.GetForegroundVolumeID() is None
+
+
+def test_the_snippet_of_the_documentation(slicer, story, views, monkeypatch):
+    text = (Path(__file__).parents[3] / "Docs" / "compare.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    own = SimpleNamespace(widgetRepresentation=lambda: story.widget)
+    monkeypatch.setattr(slicer.modules, "bioattdenoise", own, raising=False)
+    scope = {"slicer": slicer}
+    exec(snippet, scope)
+    assert scope["seen"].comparison.active
+    assert not scope["found"].alarm
+    with pytest.raises(ValueError, match="no attention maps yet"):
+        scope["seen"].overlay.show("last", "liver", "raw", [])
+    story.click(story.sections["AttentionSection"].ui.withDenoisingCheckBox)
+    story.choose(story.sections["AttentionSection"].ui.organsComboBox, "All")
+    story.denoise()
+    exec(snippet, scope)
+    assert scope["seen"].overlay.shown == ("last", "liver", "contrast")
 
 
 def test_maps_in_the_same_pass_as_the_denoising(story):
