@@ -91,7 +91,8 @@ class EngineProcess:
         """Send a request; returns its id. Raises EngineGoneError when the process has ended."""
         self._last_id += 1
         if "output" in fields:
-            self._outputs.add(Path(fields["output"]["path"]).parent)
+            path = Path(fields["output"]["path"])
+            self._outputs |= {path, path.parent}  # what is half written lies in a folder that was there, or beside
         self._send({"type": kind, "id": self._last_id, **fields})
         return self._last_id
 

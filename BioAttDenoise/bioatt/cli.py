@@ -6,6 +6,7 @@ Exit status: 0 done, 1 our fault, 2 wrong call or input (one line on stderr), 13
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import logging
@@ -13,8 +14,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bioatt.errors import BioAttError, Cancelled, InputError
+
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""What the system says of names and rights that are the caller's matter, wherever it says so."""
 
 COMMANDS = ("denoise", "prior", "attention", "evaluate", "models", "demo")
 
@@ -45,8 +50,11 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
 def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse and run; turn every outcome into the contract's exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # a pipe on Windows has the system's code page, without ≤ or Å
+        # a pipe on Windows has the system's code page, without ≤ or Å; names need not be UTF-8
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     args = parser.parse_args(argv)
+    if "" in vars(args).values():
+        parser.error("an argument is empty: is a variable not set?")
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -67,6 +75,10 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except Exception as error:
         if args.verbose:
             raise
+        if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
+            what = Path(error.filename).name if isinstance(error.filename, str) else "a file"
+            print(f"{parser.prog}: {what}: {error.strerror}: choose another name or place", file=sys.stderr)
+            return 2
         line = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"{parser.prog}: internal error, please report it with --verbose: {line}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import re
 import shutil
@@ -24,9 +25,10 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import STR_VR
 
 import bioatt
-from bioatt.dicom_series import SourceFile, identity_of, lenient, read_series
+from bioatt.dicom_images import SourceFile, identity_of, lenient
+from bioatt.dicom_series import read_series
 from bioatt.errors import BioAttError, InputError
-from bioatt.files import check_folder, not_written, partial_prefix
+from bioatt.files import TakenError, check_folder, check_name, move_new, not_written, partial_prefix, umask
 from bioatt.labels import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description
 from bioatt.volume import Volume
 
@@ -95,13 +97,14 @@ def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
 def _check_place(volume: Volume, folder: Path) -> None:
     if len(volume.sources) != volume.shape[0] or not all(_is_dicom(source) for source in volume.sources):
         raise InputError("a DICOM series needs DICOM input to derive from: name the output .nrrd, .nii.gz or .mha")
+    check_name(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a new folder for the DICOM series")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"folder {folder.name} is not empty: name a new one, nothing is overwritten")
     if any(source.absolute().parent in folder.absolute().parents for source in volume.sources):
         raise InputError(f"folder {folder.name} lies in the scan's own, where both would be mixed: name one beside it")
-    check_folder(folder.absolute().parent)
+    check_folder(folder if folder.is_dir() else folder.absolute().parent)
 
 
 @contextmanager
@@ -271,6 +274,8 @@ def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
         raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
     known = source.identity if isinstance(source, SourceFile) else None
     replaced = known is not None and identity_of(original) != known
+    if not original.original_encoding[1]:
+        raise InputError(f"{source.name} is big-endian, which is not written: name the output .nrrd, .nii.gz or .mha")
     if replaced or (original.get("Rows"), original.get("Columns")) != shape:
         raise InputError(f"{source.name} has changed since it was read: run again")
     return original
@@ -308,16 +313,38 @@ def _place(header: Dataset) -> list[Any]:
 
 @contextmanager
 def _appearing_whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise."""
+    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise.
+
+    A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
+    partial one is in it, and what it holds moves out of it at the end.
+    Raises TakenError where another run has filled the folder meanwhile.
+    """
     folder = folder.absolute()
-    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder.parent))
+    there = folder.is_dir()
+    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder if there else folder.parent))
     try:
         yield partial
-        partial.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        partial.rename(folder)
+        if there:
+            _move_all(partial, folder)
+        else:
+            partial.chmod(0o777 & ~umask())
+            partial.rename(folder)
     except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise TakenError(f"{folder.name} was made by another run meanwhile: name another folder") from None
         raise not_written(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move the files of a folder into another, all or none."""
+    moved = []
+    try:
+        for file in sorted(source.iterdir()):
+            move_new(file, target / file.name)
+            moved.append(target / file.name)
+    except OSError:
+        for file in moved:
+            file.unlink()
+        raise

@@ -1,71 +1,19 @@
-"""Choosing and reading one CT series of a DICOM folder: headers by pydicom, pixels by GDCM (every transfer syntax)."""
+"""One CT series of a DICOM folder as a volume: which images belong together, in which order, at which places."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
-import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
+from bioatt.dicom_images import CTSlice, SourceFile, ct_slices, identity_of, images_in, lenient
+from bioatt.dicom_pixels import pixels, plane_of
 from bioatt.errors import InputError
 from bioatt.labels import DENOISED_BEFORE, DERIVED_MARK
-from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume, cast
+from bioatt.volume import PADDING_BELOW_HU, Acquisition, Volume
 
-_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_MOST_FILES = 50_000
-_CUT_SHORT = "a DICOM file is empty or cut short, and its slice would be missing: copy the series again"
-_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
-    "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP", "PhotometricInterpretation",
-    "SeriesDescription",
-]  # fmt: skip
-
-
-class SourceFile(type(Path())):  # type: ignore[misc]
-    """Path of a slice's file that remembers which image it held, so that another one of its name is not taken for it.
-
-    identity: `identity_of` its header when it was read; None for paths made from this one.
-    """
-
-    identity: str | None = None
-
-    @classmethod
-    def of(cls, path: Path, header: Dataset) -> SourceFile:
-        source = cls(path)
-        source.identity = identity_of(header)
-        return source
-
-    def __reduce__(self) -> tuple[Any, ...]:  # a path's own carries no attributes into copies and other processes
-        return (*super().__reduce__()[:2], {"identity": self.identity})
-
-
-def identity_of(header: Dataset) -> str:
-    """SOP Instance UID (C.12.1), "" where the header has none."""
-    return str(header.get("SOPInstanceUID") or "")
-
-
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    path: Path
-    header: Dataset
-    position: np.ndarray
-    orientation: np.ndarray
-
-    def text(self, keyword: str) -> str:
-        value = self.header.get(keyword)
-        return "" if value is None else str(value)
+_OF_A_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
 
 
 def read_series(path: Path, series: str | int | None = None) -> Volume:
@@ -87,29 +35,14 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
         raise InputError(f"a DICOM header holds a malformed value ({what}): export the series again") from error
 
 
-@contextmanager
-def lenient() -> Iterator[None]:
-    """Read and write values that break the standard without a word of pydicom's, which would quote them.
-
-    Those that matter are refused by us.
-    """
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _read_series(path: Path, series: str | int | None) -> Volume:
     notes: list[str] = []
-    files = [path] if path.is_file() else list(_files(path))
-    images = [header for file in files if (header := _header(file)) is not None]
+    images = images_in(path)
     if not images:
         raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
-    suffixes = {file.suffix for file, _ in images}
-    if any(file.suffix in suffixes and file.name[0] != "." and not file.stat().st_size for file in files):
-        raise InputError(_CUT_SHORT)
-    stack = _choose(_ct_slices(images), series, notes)
+    stack = _choose(ct_slices(images), series, notes)
     stack = _ordered(stack, notes)
-    hu, slopes = _pixels(stack, notes)
+    hu, slopes = pixels(stack, notes)
     first = stack[0]
     if DERIVED_MARK in first.text("SeriesDescription"):
         notes.append(DENOISED_BEFORE)
@@ -131,73 +64,9 @@ def _read_series(path: Path, series: str | int | None) -> Volume:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    count = 0
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            count += 1
-            if count > _MOST_FILES:
-                raise InputError(f"more than {_MOST_FILES} files: name the folder of one series")
-            yield Path(root, name)
-
-
-def _header(path: Path) -> tuple[Path, Dataset] | None:
-    """The header of a DICOM image; None for any other file. Raises InputError for a header that ends too early."""
-    with path.open("rb") as stream:
-        start = stream.read(132)
-    # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
-    if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-        return None
-    kind = None
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-        if "Rows" in header and "SOPClassUID" in header:
-            return path, header
-        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    except OSError:
-        raise
-    except Exception:  # pydicom raises whatever a damaged header provokes
-        pass
-    if start[128:] == b"DICM" and kind in (None, _CT_IMAGE, *_ENHANCED):
-        raise InputError(_CUT_SHORT)
-    return None
-
-
-def _ct_slices(images: list[tuple[Path, Dataset]]) -> list[_Slice]:
-    kinds: Counter[str] = Counter()
-    slices = []
-    for file, header in images:
-        image_type = {str(v).upper() for v in header.get("ImageType") or ()}
-        if header.get("Modality") != "CT":
-            kinds[f"modality {header.get('Modality') or 'unknown'}"] += 1
-        elif header.SOPClassUID in _ENHANCED or int(header.get("NumberOfFrames") or 1) > 1:
-            kinds["multi-frame CT (convert it to classic CT or NRRD)"] += 1
-        elif image_type & {"LOCALIZER", "SCOUT", "TOPOGRAM"}:
-            kinds["localizer"] += 1
-        elif header.SOPClassUID != _CT_IMAGE:
-            kinds["screen capture"] += 1
-        elif int(header.get("SamplesPerPixel") or 1) != 1:
-            kinds["colour image"] += 1
-        else:
-            position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-            slices.append(
-                _Slice(
-                    file,
-                    header,
-                    np.array([float(v) for v in position] if position else [np.nan] * 3),
-                    np.array([float(v) for v in orientation] if orientation else [np.nan] * 6),
-                )
-            )
-    if not slices:
-        found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
-        raise InputError(f"no CT slices, but {found}: give the folder of a CT series")
-    return slices
-
-
-def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) -> list[_Slice]:
+def _choose(slices: list[CTSlice], series: str | int | None, notes: list[str]) -> list[CTSlice]:
     """The largest group of slices of one series, size and orientation."""
-    groups: list[list[_Slice]] = []
+    groups: list[list[CTSlice]] = []
     for item in slices:
         home = next((group for group in groups if _fits(item, group[0])), None)
         if home is None:
@@ -213,7 +82,8 @@ def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) ->
             raise InputError(f"no CT series {series}, but {listing}: choose one of these")
     if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
         raise InputError(
-            f"{len(ranked)} CT series, the longest of one length: {listing}; name one by its number or UID"
+            f"{len(ranked)} CT series, the longest of one length: {listing}; name one by its number or UID, or "
+            "put it into a folder of its own"
         )
     if len(ranked) > 1:
         unnamed = "; ".join(map(_describe, ranked[:8]))  # a report that notes end in names no file
@@ -221,17 +91,22 @@ def _choose(slices: list[_Slice], series: str | int | None, notes: list[str]) ->
     return ranked[0]
 
 
-def _fits(one: _Slice, other: _Slice) -> bool:
-    """Whether two slices can lie in one volume: same series, matrix, pixels and (to 0.06 degrees) orientation."""
+def _fits(one: CTSlice, other: CTSlice) -> bool:
+    """Whether two slices can lie in one volume: same series, matrix, pixels and (to 0.06 degrees) orientation.
+
+    A series UID alone does not tell a series: careless anonymisers leave it blank, or give one to all.
+    """
     a, b = one.header, other.header
     return (
-        (a.get("SeriesInstanceUID"), a.Rows, a.Columns) == (b.get("SeriesInstanceUID"), b.Rows, b.Columns)
+        all(one.text(keyword) == other.text(keyword) for keyword in _OF_A_SERIES)
+        and (_kernel(a) or _kernel(b)) == (_kernel(b) or _kernel(a))
+        and (a.Rows, a.Columns) == (b.Rows, b.Columns)
         and np.allclose(a.get("PixelSpacing") or 0, b.get("PixelSpacing") or 0, rtol=1e-4)
         and np.allclose(one.orientation, other.orientation, atol=1e-3, equal_nan=True)
     )
 
 
-def _describe(group: list[_Slice]) -> str:
+def _describe(group: list[CTSlice]) -> str:
     first = group[0]
     parts = [
         f"series {first.text('SeriesNumber') or '?'}",
@@ -244,7 +119,7 @@ def _describe(group: list[_Slice]) -> str:
     return " ".join(parts)
 
 
-def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
+def _ordered(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
     """Sorted along the slices' normal; copies of one image dropped."""
     items = _without_copies(stack, notes)
     if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
@@ -254,7 +129,7 @@ def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
             )
         notes.append("no position or orientation in the header: a supine axial slice at 0 is taken")
         only = items[0]
-        return [_Slice(only.path, only.header, np.zeros(3), np.array([1.0, 0, 0, 0, 1, 0]))]
+        return [CTSlice(only.path, only.header, np.zeros(3), np.array([1.0, 0, 0, 0, 1, 0]))]
     normal = _normal(items[0])
     # Towards the head, the left or the back, whichever the normal is nearest to: independent of row and column signs.
     normal = normal * np.sign(normal[np.argmax(np.abs(normal))])
@@ -266,9 +141,9 @@ def _ordered(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
     return items
 
 
-def _without_copies(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
+def _without_copies(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
     """Each image once. Raises InputError where different ones have one SOP Instance UID, as some anonymisers write."""
-    unique: dict[str, _Slice] = {}
+    unique: dict[str, CTSlice] = {}
     for item in stack:
         first = unique.setdefault(identity_of(item.header) or str(item.path), item)
         if first is not item and not _same_image(first, item):
@@ -278,21 +153,21 @@ def _without_copies(stack: list[_Slice], notes: list[str]) -> list[_Slice]:
     return list(unique.values())
 
 
-def _same_image(one: _Slice, other: _Slice) -> bool:
+def _same_image(one: CTSlice, other: CTSlice) -> bool:
     """Whether place and voxels agree; decoded, since a copy may be compressed differently."""
     return (
         np.array_equal(one.position, other.position, equal_nan=True)
         and np.array_equal(one.orientation, other.orientation, equal_nan=True)
-        and np.array_equal(_plane(one), _plane(other))
+        and np.array_equal(plane_of(one), plane_of(other))
     )
 
 
-def _normal(item: _Slice) -> np.ndarray:
+def _normal(item: CTSlice) -> np.ndarray:
     normal = np.cross(item.orientation[:3], item.orientation[3:])
     return normal / np.linalg.norm(normal)
 
 
-def _step(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, bool]:
+def _step(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, bool]:
     """Vector from a slice to the next (mm, LPS), and whether all slices are that far apart."""
     header = stack[0].header
     if len(stack) == 1:
@@ -311,62 +186,7 @@ def _step(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, bool]:
     return step * typical / np.linalg.norm(step), False
 
 
-def _pixels(stack: list[_Slice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice."""
-    slopes, planes = [], []
-    _check_rescale(stack, notes)
-    for item in stack:
-        kind = item.text("RescaleType").upper()
-        if kind not in ("", "HU", "US", "HU_MOD"):
-            raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
-        slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
-        plane = (
-            _inverted(item, *slopes[-1]) if item.text("PhotometricInterpretation") == "MONOCHROME1" else _plane(item)
-        )
-        planes.append(_narrowest(plane.reshape(item.header.Rows, item.header.Columns)))
-    hu = np.stack(planes)
-    return (hu.astype(np.float32, copy=False) if hu.dtype.kind == "f" else hu), slopes
-
-
-def _check_rescale(stack: list[_Slice], notes: list[str]) -> None:
-    """A blank intercept, as some anonymisers leave it, is none; a few slices without one would be 1024 HU off."""
-    without = [item for item in stack if item.header.get("RescaleIntercept") in (None, "")]
-    if len(without) == len(stack):
-        notes.append("no Rescale Intercept in the header: the stored numbers are taken as HU")
-    elif without:
-        raise InputError(f"{len(without)} of {len(stack)} slices have no Rescale Intercept: export the series again")
-
-
-def _plane(item: _Slice) -> np.ndarray:
-    try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
-    except RuntimeError:
-        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
-
-
-def _inverted(item: _Slice, slope: float, intercept: float) -> np.ndarray:
-    """HU of an image to be shown dark on bright, which GDCM would invert although its rescale is of stored values.
-
-    pydicom needs a plug-in for JPEG; such rare images are refused.
-    """
-    try:
-        return pydicom.dcmread(item.path, force=True).pixel_array.astype(np.float64) * slope + intercept
-    except (NotImplementedError, RuntimeError):
-        raise InputError(f"{item.path.name} is compressed MONOCHROME1: export the series uncompressed") from None
-    except (AttributeError, EOFError, TypeError, ValueError):
-        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
-
-
-def _narrowest(plane: np.ndarray) -> np.ndarray:
-    """As int16 or int32 where that holds the values exactly, else float32."""
-    if plane.dtype.kind == "f" and not np.array_equal(plane, np.rint(plane)):
-        return plane.astype(np.float32)
-    limits = np.iinfo(np.int16)
-    fits = limits.min <= plane.min() and plane.max() <= limits.max
-    return cast(plane, "int16" if fits else "int32")
-
-
-def _padding(stack: list[_Slice], slopes: list[tuple[float, float]]) -> tuple[float, ...]:
+def _padding(stack: list[CTSlice], slopes: list[tuple[float, float]]) -> tuple[float, ...]:
     """HU of the declared padding values (C.7.5.1.1.2) that lie where tissue, air and metal do not."""
     found = set()
     for item, (slope, intercept) in zip(stack, slopes, strict=True):

@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bioatt.errors import InputError
 from bioatt.file_check import suffix_of
@@ -19,12 +19,17 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class TakenError(InputError):
+    """Somebody else has made what was to be written, since it was looked at."""
+
+
 @contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
+def appearing_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
 
     The name is nobody else's: several processes can write the same `path`, and the last one's file stays.
-    Raises InputError with the system's reason for every OSError.
+    Raises InputError with the system's reason for every OSError; TakenError where a file is there and may not be
+    replaced.
     """
     partial = None
     try:
@@ -32,13 +37,52 @@ def appearing_whole(path: Path) -> Iterator[Path]:
         os.close(handle)
         partial = Path(name)
         yield partial
-        partial.chmod(0o666 & ~_umask())  # mkstemp's file is for its owner only
-        partial.replace(path)
+        partial.chmod(0o666 & ~umask())  # mkstemp's file is for its owner only
+        partial.replace(path) if overwrite else move_new(partial, path)
+    except FileExistsError:
+        raise TakenError(f"{path.name} was made by another run meanwhile: name another output") from None
     except OSError as error:
         raise not_written(path, error) from None
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Rename a file, but never onto another one. Raises FileExistsError where something is there."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+class Written(NamedTuple):
+    """Where something lies, and what a person should know of it, a line each."""
+
+    place: Path
+    warnings: tuple[str, ...] = ()
+
+
+def write_new(path: Path, write: Callable[[Path], None]) -> Written:
+    """write(place) at `path`, or where somebody else has made that meanwhile at the first free of PATH-2, PATH-3, …
+
+    write raises TakenError where something is there.
+    """
+    suffix = "" if path.is_dir() else suffix_of(path)
+    stem = path.name.removesuffix(suffix)
+    for place in (path, *(path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))):
+        with suppress(TakenError):
+            if not taken(place):
+                write(place)
+                meanwhile = f"{path.name} was made by another run meanwhile: written as {place.name}"
+                return Written(place, () if place == path else (meanwhile,))
+    raise TakenError(f"{path.name} and all of its numbers are taken: name another output")
 
 
 def partial_prefix(process: int) -> str:
@@ -68,6 +112,14 @@ def not_written(path: Path, error: OSError) -> InputError:
         mend = "choose another place"
     reason = error.strerror or type(error).__name__
     return InputError(f"{path.name} could not be written whole ({reason}): {mend}")
+
+
+def check_name(path: Path) -> None:
+    """Raise InputError for a name that is not UTF-8, as some have on old discs: ITK ends the program over it."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{path.name!a} is or lies in a name that is not UTF-8: rename it") from None
 
 
 def check_folder(folder: Path) -> None:
@@ -116,7 +168,8 @@ def taken(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits that files made by this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -25,9 +25,11 @@ from bioatt.errors import InputError
 from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, NoiseMixture, build_network
 from bioatt.resources import resources_folder
 
-FORMAT = 2
-FORMATS = (1, FORMAT)
-"""The first knew neither kept means nor weights by noise, and is read as having none."""
+FORMAT = 3
+FORMATS = (1, 2, FORMAT)
+"""The first knew neither kept means nor weights by noise, and is read as having none; the second kept means where there
+is little noise only if it kept them where there is much.
+"""
 OFFSET_HU, SCALE_HU = -500.0, 500.0
 """Standardisation of the paper (§3.1): x = (HU − OFFSET_HU) / SCALE_HU."""
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
@@ -142,6 +144,8 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
         if "mixture_noise_hu" in metadata:
             other = {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}
             quiet = _network(metadata, other or given, metadata["quiet_means_px"])
+            if not metadata["means_px"]:  # keeps none where there is much noise, and where there is little as `quiet`
+                network.keep_means(float(metadata["quiet_means_px"]), share=0.0)
             low, high = metadata["mixture_noise_hu"]
             mixture = NoiseMixture(quiet, network, (float(low), float(high)))
     except InputError:
@@ -229,4 +233,4 @@ def save_model(
 
 
 def _means_px(network: BioAttNetwork) -> float:
-    return network.means.sigma_px if network.means is not None else 0.0
+    return network.means.sigma_px if network.means is not None and network.means.share else 0.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
-from bioatt.file_check import data_files, suffix_of
-from bioatt.files import appearing_whole, check_folder, same_file, taken
+from bioatt.file_check import data_files
+from bioatt.files import Written, appearing_whole, check_folder, same_file, taken, write_new
 from bioatt.labels import DENOISED
 from bioatt.volume import Volume, check_output, write_volume
 
@@ -57,36 +56,36 @@ def check_free(path: Path, overwrite: bool) -> None:
     """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
     if not overwrite and taken(path):
         raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")
 
 
-def write_result(
-    result: Result, output: Path, series: bool | None = None, *, overwrite: bool = False
-) -> tuple[str, ...]:
-    """Write the denoised volume, whole or not at all; returns what a person should know of the file, a line each.
+def write_result(result: Result, output: Path, series: bool | None = None, *, overwrite: bool = False) -> Written:
+    """Write the denoised volume, whole or not at all.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
     overwrite: whether a file may be replaced; a folder that holds anything never is. Where somebody else made `output`
     since `check_result_output`, the result of a long run is not thrown away: it is written beside, as OUT-2.
     """
     as_series = is_series(output) if series is None else series
-    place = output if overwrite and not as_series else _free_name(output)
-    told = () if place == output else (f"{output.name} was made by another run meanwhile: written as {place.name}",)
-    if as_series:
-        model = result.model
-        return told + write_derived_series(
-            result.volume, place, model_name=model.name, model_version=model.version, strength=result.strength
-        )
-    note = f"{DENOISED}, model {result.model.name}, strength {result.strength:g}: research use only"
-    write_volume(result.volume, place, note=note)
-    return told
+    model = result.model
+    warnings: list[str] = []
 
+    def write(place: Path) -> None:
+        if as_series:
+            version, strength = model.version, result.strength
+            warnings[:] = write_derived_series(
+                result.volume, place, model_name=model.name, model_version=version, strength=strength
+            )
+        else:
+            note = f"{DENOISED}, model {model.name}, strength {result.strength:g}: research use only"
+            write_volume(result.volume, place, note=note, overwrite=overwrite)
 
-def _free_name(path: Path) -> Path:
-    """The path, or the first of PATH-2, PATH-3, … at which nothing is; an empty folder is nothing."""
-    suffix = "" if path.is_dir() else suffix_of(path)
-    stem = path.name.removesuffix(suffix)
-    names = (path.with_name(f"{stem}-{number}{suffix}") for number in count(2))
-    return next(one for one in chain([path], names) if not taken(one))
+    if overwrite and not as_series:
+        write(output)
+        return Written(output)
+    written = write_new(output, write)
+    return Written(written.place, (*written.warnings, *warnings))
 
 
 def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:

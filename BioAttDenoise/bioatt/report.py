@@ -49,9 +49,9 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
     return [float(value) if value == value else None for value in values]
 
 
-def write_report(result: Result, path: Path, made_of: dict[str, Any] | None = None) -> None:
-    """Write `report(result, made_of)` as JSON, whole or not at all."""
-    with appearing_whole(path) as partial:
+def write_report(result: Result, path: Path, made_of: dict[str, Any] | None = None, *, overwrite: bool = True) -> None:
+    """Write `report(result, made_of)` as JSON, whole or not at all. Raises TakenError as `appearing_whole`."""
+    with appearing_whole(path, overwrite=overwrite) as partial:
         partial.write_text(json.dumps(report(result, made_of), indent=1), encoding="utf-8")
 
 

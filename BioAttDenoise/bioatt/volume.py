@@ -104,7 +104,8 @@ class Volume:
             raise InputError(
                 "the columns of the direction matrix are no axes of unit length: correct the file's header"
             )
-        object.__setattr__(self, "storage", self.storage or hu.dtype.name)
+        own = hu.dtype if hu.dtype.itemsize <= 8 and hu.dtype != np.float16 else _working_type(hu.dtype)
+        object.__setattr__(self, "storage", self.storage or np.dtype(own).name)
         object.__setattr__(self, "hu", cast(hu, _working_type(hu.dtype)))
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))

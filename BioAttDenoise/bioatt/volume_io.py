@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from bioatt.errors import InputError
 from bioatt.file_check import check_whole, suffix_of
-from bioatt.files import appearing_whole, check_folder, same_file
+from bioatt.files import appearing_whole, check_folder, check_name, same_file
 from bioatt.labels import DENOISED, DENOISED_BEFORE
 from bioatt.volume import Acquisition, Volume, cast, check_hu
 
@@ -42,14 +42,19 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
     Raises InputError where the file is missing, broken, or no CT.
     """
+    if not os.fspath(path):
+        raise InputError("an empty name: name a file or a folder")
     path = Path(path)
     name = path.absolute().name
+    check_name(path)
     try:
         if not path.exists():
             raise InputError("no such file or folder: check the path")
         if path.is_file() and path.stat().st_size == 0:
             raise InputError("the file is empty: copy it again from its source")
         if path.is_file() and suffix_of(path) in READABLE:
+            if series is not None:
+                raise InputError("a file holds no series to choose from: leave the series out")
             volume = _read_file(path)
         else:
             from bioatt.dicom_series import read_series
@@ -64,11 +69,12 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
         raise InputError(f"{name}: {error}") from None
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "") -> None:
+def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "", overwrite: bool = True) -> None:
     """Write a volume as .nrrd, .nii, .nii.gz or .mha: whole, in its storage type, or not at all.
 
     The header gets geometry, kernel, slice thickness, kVp, modality and the note (NIfTI: as far as its 79 characters
     go), and nothing that identifies a person.
+    overwrite: whether a file that is there may be replaced.
     Raises InputError where the place or the format cannot hold it (see `check_output`), or the disk is full.
     """
     path = Path(path)
@@ -79,7 +85,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = ""
     image.SetDirection(volume.direction.ravel())
     for key, value in _header(volume.acquisition, note, suffix_of(path)).items():
         image.SetMetaData(key, value)
-    with appearing_whole(path) as partial:
+    with appearing_whole(path, overwrite=overwrite) as partial:
         try:
             sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=_COMPRESSION)
             _verify(image, partial)
@@ -91,8 +97,11 @@ def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
     """Raise InputError where `write_volume` would refuse this path, so that a long run can ask first."""
     path = Path(path)
     suffix = suffix_of(path)
+    check_name(path)
     if path.is_dir() or suffix not in WRITABLE:
         raise InputError(f"{path.name} names no volume file: name the output {', '.join(WRITABLE)}")
+    if not path.name.endswith(suffix):
+        raise InputError(f"{path.name}: many programs read no capitals in {suffix}: name the output so")
     if any(same_file(path, source) for source in volume.sources):
         raise InputError(f"{path.name} is the input itself, which stays untouched: name another output")
     check_folder(path.parent)
@@ -130,12 +139,18 @@ def _read_file(path: Path) -> Volume:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[Path]:
-    """The file under a name that no other file answers to: ITK takes x.nii.gz's voxels from an x.nii beside it."""
-    if suffix_of(path) != ".nii.gz" or not path.with_name(path.name[: -len(".gz")]).exists():
+    """The file under a name that ITK takes for what it is, with nothing beside it.
+
+    ITK takes x.nii.gz's voxels from an x.nii beside it, and refuses suffixes with capitals.
+    """
+    suffix = suffix_of(path)
+    beside = suffix == ".nii.gz" and path.with_name(path.name[: -len(".gz")]).exists()
+    capitals = suffix in WRITABLE and not path.name.endswith(suffix)  # not .mhd and .nhdr, whose voxels lie beside
+    if not beside and not capitals:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / path.name
+        file = Path(folder) / f"scan{suffix}"
         try:
             file.symlink_to(path.absolute())
         except OSError:  # Windows lets few users make links

@@ -236,10 +236,10 @@ class Worker:
         result = work(self._denoiser(request), volume, options)
         self._raise_if_cancelled(identity)
         self.writing = output
-        written = write_result(result, output, series) if output is not None else ()
+        told = write_result(result, output, series).warnings if output is not None else ()
         self.writing = None
         reply = self._describe(result, identity, arrays=output is None)
-        return {**reply, "warnings": [*result.warnings, *written], "seconds": time.monotonic() - start}
+        return {**reply, "warnings": [*result.warnings, *told], "seconds": time.monotonic() - start}
 
     def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
         """A Result as a reply: numbers as they are, arrays as files."""

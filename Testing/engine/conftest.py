@@ -89,11 +89,17 @@ def denoise(make_model, tmp_path, capfd):
 
 
 @pytest.fixture
-def gapped(tmp_path):
-    """A DICOM series that lacks a slice."""
+def series_writer():
+    """What writes synthetic DICOM series for the tests of volumes: `write_series`, `ct_like`."""
     path = Path(__file__).with_name("volume") / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
-    writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
+    return writer
+
+
+@pytest.fixture
+def gapped(series_writer, tmp_path):
+    """A DICOM series that lacks a slice."""
+    series_writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
     return tmp_path / "series"

@@ -50,7 +50,7 @@ def test_a_file_that_somebody_made_meanwhile_stays_and_so_does_the_result(denois
 def test_result_and_report_are_there_when_the_maps_cannot_be_written(denoise, scan, tmp_path, monkeypatch):
     from bioatt.commands import attention
 
-    def full(*_):
+    def full(*_, **__):
         raise InputError("the disk is full")
 
     monkeypatch.setattr(attention, "write_maps", full)
@@ -191,3 +191,48 @@ def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):
     assert main(["demo", str(tmp_path / "out"), *engine]) == 2
     assert "metrics.json is a folder" in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.json"]
+
+
+def test_a_report_follows_its_scan_where_another_run_was_there(denoise, scan, tmp_path, monkeypatch, capfd):
+    output, report = tmp_path / "out.nrrd", tmp_path / "out.json"
+    compute = Denoiser.denoise
+
+    def slow(*args, **options):
+        output.write_text("another run's")
+        report.write_text("another run's")
+        return compute(*args, **options)
+
+    monkeypatch.setattr(Denoiser, "denoise", slow)
+    arguments = [str(scan), str(output), "--report", str(report), "--prior", "uniform", "--device", "cpu"]
+    assert main(["denoise", *arguments, "--model", str(tmp_path / "tiny.safetensors")]) == 0
+    said = capfd.readouterr()
+    assert "written as out-2.nrrd" in said.err
+    assert "written as out-2.json" in said.err
+    assert said.out.startswith(f"{tmp_path / 'out-2.nrrd'}: "), "what was written, not what was asked for"
+    assert (output.read_text(), report.read_text()) == ("another run's", "another run's")
+    assert (tmp_path / "out-2.json").is_file()
+
+
+@pytest.mark.parametrize("where", ["IN", "OUT", "--report", "--attention", "--model", "--prior"])
+def test_names_too_long_for_the_system_are_the_caller_s_matter(denoise, scan, tmp_path, where):
+    name = str(tmp_path / ("n" * 300))
+    if where in ("IN", "OUT"):
+        status, lines = denoise(
+            name if where == "IN" else scan, tmp_path / "o.nrrd" if where == "IN" else f"{name}.nrrd"
+        )
+    else:
+        status, lines = denoise(scan, tmp_path / "o.nrrd", where, name)
+    assert (status, len(lines)) == (2, 1), lines
+    assert "internal" not in lines[0]
+    assert str(tmp_path) not in lines[0], "no path"
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_variable_that_is_not_set_is_not_the_current_folder(scan, tmp_path, capsys, empty, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(scan), "out.nrrd"]
+    arguments[empty] = ""
+    with pytest.raises(SystemExit) as stopped:
+        main(["denoise", *arguments])
+    assert stopped.value.code == 2
+    assert "empty" in capsys.readouterr().err

@@ -148,3 +148,14 @@ def test_table_of_equal_scans_has_no_numbers_for_infinity(make_volume):
     text = table({"same": compare(volume.hu, volume.hu)})
     assert "inf" not in text
     assert "nan" not in text
+
+
+def test_slices_of_other_places_are_not_compared(series_writer, tmp_path, capsys):
+    """Two series of one length, each without another slice."""
+    hu = series_writer.ct_like(slices=8)
+    for name, left_out in (("a", 2), ("b", 6), ("c", 2)):
+        series_writer.write_series(tmp_path / name, hu, keep=[k for k in range(8) if k != left_out])
+    assert bioatt("evaluate", tmp_path / "a", tmp_path / "b") == 2
+    assert "2.5 mm off" in capsys.readouterr().err
+    assert bioatt("evaluate", tmp_path / "a", tmp_path / "c") == 0
+    assert "0.00" in capsys.readouterr().out

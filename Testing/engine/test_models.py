@@ -50,6 +50,20 @@ def test_a_smaller_scale_for_little_noise_needs_no_second_weights(make_model, tm
     assert path.stat().st_size < 1.1 * (tmp_path / "tiny.safetensors").stat().st_size
 
 
+def test_means_that_only_little_noise_keeps_survive_the_file(make_model, tmp_path):
+    model = make_model()
+    quiet = copy.deepcopy(model.network)
+    quiet.keep_means(2.5)
+    path = tmp_path / "both.safetensors"
+    save_model(path, model.network, {**model.metadata, "mixture_noise_hu": [15, 40]}, quiet)
+    again = read_model(path)
+    x, p = torch.randn(1, 1, 40, 40), torch.full((1, 17), 1 / 17)
+    assert torch.equal(again.network(x, p), model.network(x, p))
+    assert torch.equal(again.mixture.quiet(x, p), quiet(x, p))
+    again.mixture.tune(again.network, 5.0)
+    assert torch.equal(again.network(x, p), quiet(x, p)), "the network that is run can keep them"
+
+
 def test_one_network_with_the_metadata_of_two_is_one(make_model):
     """Metadata are often another model's, changed."""
     model = make_model(mixture_noise_hu=[15, 40], quiet_means_px=2.5)

@@ -15,6 +15,8 @@ from bioatt_training.arms import ARMS, ArmName
 
 GRID_PATCH = 55
 """Side of the paper's patches in pixels (§3.1)."""
+MEANS_PX = 20
+"""Side in pixels of the squares whose means `means_weight` is about: some 14 mm, as a reader's region of interest."""
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
@@ -30,7 +32,7 @@ LEAST = {
     ("network", "quiet_means_px"): 0,
     **{("optimiser", key): 0 for key in ("steps", "epochs", "early_stop", "plateau_patience", "margin")},
     **{("optimiser", key): 0 for key in ("weight_decay", "minimum_learning_rate", "min_delta", "gradient_clip")},
-    **{("optimiser", key): 0 for key in ("floor_hu", "bias_weight")},
+    **{("optimiser", key): 0 for key in ("floor_hu", "means_weight", "bias_weight")},
     ("optimiser", "halve_every"): 1,
     ("data", "batch"): 1,
     ("data", "repeats"): 1,
@@ -104,6 +106,7 @@ class OptimiserConfig:
 
     steps or epochs: the run's length; one of them (10,000 steps where neither is given).
     floor_hu: input error below which `relative_mse` and `unbiased` no longer weigh a patch higher.
+    means_weight: how much more than a pixel's `relative_mse` minds the error of the mean over `MEANS_PX` squared.
     bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
     bias_noise_hu: noise at which a quarter of that weight is left.
     teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
@@ -131,6 +134,7 @@ class OptimiserConfig:
     gradient_clip: float = 1.0
     loss: LossName = "mse"
     floor_hu: float = 20.0
+    means_weight: float = 0.0
     bias_weight: float = 4.0
     bias_noise_hu: float = math.inf
     teacher: str | None = None
@@ -217,6 +221,8 @@ class Config:
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
         if 2 * optimiser.margin >= side:
             raise InputError(f"[optimiser] margin leaves nothing of patches of {side} px: make it smaller")
+        if optimiser.means_weight and side - 2 * optimiser.margin < MEANS_PX:
+            raise InputError(f"[optimiser] means_weight needs {MEANS_PX} px within the margins: make the patch larger")
         if data.sampling != "whole" and side % self.network.block:
             raise InputError(
                 f"[network] layout {self.network.layout} needs patches whose side is a multiple of "

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from bioatt.metrics import SSIM_WINDOW
 from bioatt.models import SCALE_HU
-from bioatt_training.config import LossName, OptimiserConfig
+from bioatt_training.config import MEANS_PX, LossName, OptimiserConfig
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(output, target, low) (B, 1, H, W) → scalar."""
@@ -29,14 +29,20 @@ def mse(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
     return torch.mean((output - target) ** 2)
 
 
-def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0) -> Tensor:
+def relative_mse(
+    output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0, means_weight: float = 0.0
+) -> Tensor:
     """Squared error of each patch as a share of its input's, so that scans of little noise count as much as others.
 
     floor_hu: root mean square error below which the input counts as clean. A fresh network begins with 20 HU: a small
     floor asks it first of all to leave clean patches alone, and it learns to do nothing and stays there; plain MSE asks
     it first of all to smooth the noisiest ones, and it smooths all.
+    means_weight: how much more than a pixel's error that of the mean over `MEANS_PX` squared counts: the HU that a
+    reader measures, of which pixels hardly tell.
     """
     error, before = (torch.mean((image - target) ** 2, dim=(1, 2, 3)) for image in (output, low))
+    if means_weight:
+        error = error + means_weight * torch.mean(avg_pool2d(output - target, MEANS_PX) ** 2, dim=(1, 2, 3))
     return torch.mean(error / (before + (floor_hu / SCALE_HU) ** 2))
 
 
@@ -105,7 +111,7 @@ def build_loss(config: OptimiserConfig) -> Loss:
     loss = LOSSES[config.loss]
     known = {
         name: getattr(config, name)
-        for name in ("floor_hu", "bias_weight", "bias_noise_hu")
+        for name in ("floor_hu", "means_weight", "bias_weight", "bias_noise_hu")
         if name in signature(loss).parameters
     }
     return partial(loss, **known)

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.view != "raw":
         assert result.prior is not None  # a model without one has no maps
         maps = viewed(maps, args.view, result.prior)
-    write_maps(maps, Path(args.folder))
+    write_maps(maps, Path(args.folder), overwrite=args.overwrite)
     stored = "stored as uint8; attention = value / 255" if args.view == "raw" else f"{args.view}, stored as float32"
     print(f"{args.folder}: {len(maps)} maps, {stored}")
 
@@ -93,10 +93,10 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, 
         raise InputError(f"{folder.name} holds .nrrd files already: name another folder, or say --overwrite")
 
 
-def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path) -> None:
-    """Write each map as STAGE_ORGAN.nrrd."""
+def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path, *, overwrite: bool = True) -> None:
+    """Write each map as STAGE_ORGAN.nrrd. Raises InputError where one is there and may not be replaced."""
     from bioatt.volume import write_volume
 
     folder.mkdir(exist_ok=True)
     for (stage, name), volume in maps.items():
-        write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd")
+        write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd", overwrite=overwrite)

@@ -79,6 +79,7 @@ def check_same_grid(reference: Volume, other: Volume) -> None:
     """Raises InputError where voxels do not lie at the same places (0.01 mm)."""
     import numpy as np
 
+    from bioatt.dicom_images import slice_positions
     from bioatt.errors import InputError
 
     if reference.shape != other.shape:
@@ -86,6 +87,13 @@ def check_same_grid(reference: Volume, other: Volume) -> None:
             f"{name(other)} has {' x '.join(map(str, other.shape))} voxels (z, y, x), "
             f"the reference {' x '.join(map(str, reference.shape))}: compare scans of one grid"
         )
+    if not (reference.even and other.even):
+        apart = np.abs(slice_positions(reference) - slice_positions(other)).max()
+        if apart > 0.01:
+            raise InputError(
+                f"slices of {name(other)} lie {apart:.2g} mm off the reference's (slices missing, or unevenly spaced): "
+                "give both the same slices"
+            )
     last = np.append(np.array(reference.shape[::-1]) - 1, 1)
     for corner in (np.array([0, 0, 0, 1]), last, last * [1, 0, 0, 1], last * [0, 1, 0, 1]):
         apart = np.linalg.norm((reference.ijk_to_lps - other.ijk_to_lps) @ corner)

@@ -42,14 +42,15 @@ class BioAttNetwork(nn.Module, ABC):
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
         self.means = None
 
-    def keep_means(self, sigma_px: float) -> None:
-        """From now on give back what a Gaussian of `sigma_px` lets through of what the layers take (0: nothing).
+    def keep_means(self, sigma_px: float, share: float = 1.0) -> None:
+        """From now on give back a share of what a Gaussian of `sigma_px` (0: none) lets through of what layers take.
 
-        What is much larger than the Gaussian keeps its mean, whatever the weights; a disc as large as it about half.
-        The noise of CT has little power at low frequencies (Riederer 1978, 10.1088/0031-9155/23/3/007): there is next
-        to nothing to gain, and the HU of an organ or of a faint lesion to lose.
+        All given back, what is much larger than the Gaussian keeps its mean, whatever the weights; a disc as large as
+        it about half. The noise of CT has little power at low frequencies (Riederer 1978, 10.1088/0031-9155/23/3/007):
+        where there is little noise there is next to nothing to gain, and the HU of an organ or of a faint lesion to
+        lose.
         """
-        self.means = GaussianMeans(sigma_px) if sigma_px else None
+        self.means = GaussianMeans(sigma_px, share) if sigma_px else None
 
     @property
     def kind(self) -> str:
@@ -106,8 +107,8 @@ class BioAttNetwork(nn.Module, ABC):
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
         residual = self._residual(x, self._weights(x, p), record)
-        if self.means is not None:
-            residual = residual - self.means(residual)
+        if self.means is not None and self.means.share:
+            residual = residual - self.means.share * self.means(residual)
         return residual + x
 
     def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:

@@ -12,13 +12,14 @@ from torch.nn.functional import conv2d
 class GaussianMeans(nn.Module):
     """Gaussian blur of (B, 1, H, W), cut off at 3 σ; zeros beyond the border.
 
-    sigma_px: σ in pixels. radius: how far it sees.
+    sigma_px: σ in pixels. radius: how far it sees. share: part of the means that is given back (see `keep_means`).
     """
 
     kernel: Tensor
 
-    def __init__(self, sigma_px: float) -> None:
+    def __init__(self, sigma_px: float, share: float = 1.0) -> None:
         super().__init__()
+        self.share = share
         self.radius = math.ceil(3 * sigma_px)
         self.register_buffer("kernel", torch.empty(2 * self.radius + 1), persistent=False)
         self.narrow(sigma_px)

@@ -17,11 +17,12 @@ from bioatt.network.base import BioAttNetwork
 
 @dataclass(frozen=True)
 class NoiseMixture:
-    """The weights for scans of little noise, `quiet`, and of much, `noisy`; both or neither keep means.
+    """The weights for scans of little noise, `quiet`, and of much, `noisy`.
 
-    The means that are kept may be of a smaller scale where there is little noise: what is lost by that is little.
+    The quiet end may keep means of a smaller scale (what is lost by that is little), or keep means alone: where there
+    is much noise, part of it is in the means.
     noise_hu: a slice's noise (`bioatt.noise_floor`) up to which `quiet` alone is used, and from which on `noisy` alone;
-    linear between. Raises ValueError where one end alone keeps means, or the quiet one those of a larger scale.
+    linear between. Raises ValueError where the noisy end alone keeps means, or those of a smaller scale.
     """
 
     quiet: BioAttNetwork
@@ -30,7 +31,7 @@ class NoiseMixture:
 
     def __post_init__(self) -> None:
         quiet, noisy = self.quiet.means, self.noisy.means
-        if (quiet is None) != (noisy is None) or (quiet and noisy and quiet.sigma_px > noisy.sigma_px):
+        if noisy is not None and (quiet is None or quiet.sigma_px > noisy.sigma_px):
             raise ValueError("means for little noise must be of no larger scale than those for much")
 
     def share(self, noise_hu: float) -> float:
@@ -45,6 +46,9 @@ class NoiseMixture:
         ends = zip(self.quiet.parameters(), self.noisy.parameters(), strict=True)
         for weights, (quiet, noisy) in zip(network.parameters(), ends, strict=True):
             weights.copy_(torch.lerp(quiet, noisy, share))
-        if network.means is not None and self.quiet.means is not None and self.noisy.means is not None:
-            narrow, wide = self.quiet.means.sigma_px, self.noisy.means.sigma_px
-            network.means.narrow(narrow + share * (wide - narrow))
+        quiet_means, noisy_means = self.quiet.means, self.noisy.means
+        if network.means is not None and quiet_means is not None:
+            kept = noisy_means if noisy_means is not None and noisy_means.share else None
+            wide = quiet_means.sigma_px if kept is None else kept.sigma_px
+            network.means.narrow(quiet_means.sigma_px + share * (wide - quiet_means.sigma_px))
+            network.means.share = 1 - share if kept is None else 1.0

@@ -52,7 +52,23 @@ def test_kept_means_are_of_the_scale_that_the_noise_calls_for(ends):
         torch.testing.assert_close(inner, expected.kernel, rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize(("quiet_px", "noisy_px"), [(0.0, 4.0), (4.0, 0.0), (5.0, 4.0)])
+def test_means_that_only_the_quiet_end_keeps_fade_with_the_noise(ends):
+    quiet, noisy = ends
+    quiet.keep_means(2.0)
+    network = build_network("bioatt", 4, 3, means_px=2.0)
+    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    x, p = torch.randn(1, 1, 32, 32), torch.full((1, 3), 1 / 3)
+    for noise_hu, share in ((90.0, 0.0), (23.0, 0.75), (5.0, 1.0)):
+        mixture.tune(network, noise_hu)
+        bare = build_network("bioatt", 4, 3)
+        bare.load_state_dict(network.state_dict())
+        with torch.no_grad():
+            taken = bare(x, p) - x
+            given_back = bare(x, p) - network(x, p)
+        torch.testing.assert_close(given_back, share * GaussianMeans(2.0)(taken), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("quiet_px", "noisy_px"), [(0.0, 4.0), (5.0, 4.0)])
 def test_ends_whose_means_do_not_fit_are_refused(ends, quiet_px, noisy_px):
     quiet, noisy = ends
     quiet.keep_means(quiet_px)

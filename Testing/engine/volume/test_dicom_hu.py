@@ -103,3 +103,59 @@ def test_dark_on_bright_damaged_or_compressed_otherwise(series):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"002\.dcm is damaged"):
         read_volume(series.folder)
+
+
+def changed(series, number, change):
+    path = series.folder / f"{number:03d}.dcm"
+    image = pydicom.dcmread(path)
+    change(image)
+    image.save_as(path)
+
+
+def shorter(image):
+    image.PixelData = image.PixelData[:-100]
+
+
+def halved(image):
+    image.Columns //= 2
+
+
+def at_the_top(image):
+    image.PixelData = (image.pixel_array.astype(np.uint16) << 4).tobytes()
+    image.HighBit = 15
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(shorter, "damaged or truncated"), (halved, "damaged"), (at_the_top, "High Bit 15")]
+)
+def test_pixels_that_do_not_fill_their_rows_and_columns_are_refused(series, change, said):
+    """GDCM fills up with what is in memory, differently each time, within the range of HU."""
+    series(HU, bits=12, signed=False)
+    if change is halved:
+        for number in (0, 2):
+            changed(series, number, change)
+    changed(series, 1, change)
+    with pytest.raises(InputError, match=said):
+        read_volume(series.folder)
+
+
+def test_an_odd_number_of_bytes_has_one_more(series):
+    hu = np.random.default_rng(0).integers(0, 200, (2, 5, 5))
+    series(hu, intercept=0)
+    for number in range(2):
+        changed(series, number, lambda image: image.__setattr__("PixelData", image.PixelData + b"\0\0"))
+    np.testing.assert_array_equal(read_volume(series.folder, hu=False).hu, hu)
+
+
+def test_a_slope_that_some_slices_lack_is_refused(series):
+    series(HU, slope=2.0, RescaleSlope=lambda k: 2.0 if k else "")
+    with pytest.raises(InputError, match="1 of 3 slices have no Rescale Slope"):
+        read_volume(series.folder)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_is_no_finite_number_is_refused(series, keyword):
+    series(HU, **{keyword: "inf"})
+    with pytest.raises(InputError, match="no finite number"):
+        read_volume(series.folder)

@@ -11,7 +11,8 @@ import pytest
 
 from bioatt.errors import InputError
 from bioatt.file_check import data_files
-from bioatt.outputs import appearing_whole, check_file_place
+from bioatt.files import move_new, write_new
+from bioatt.outputs import appearing_whole, check_file_place, check_free
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,44 @@ def test_what_has_no_data_beside_it(tmp_path, name):
     (tmp_path / "folder.nhdr").mkdir()
     (tmp_path / "scan.nrrd").write_text("data file: other.raw\n")
     assert data_files(tmp_path / name) == []
+
+
+def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
+    path = tmp_path / "report.json"
+
+    def write(place, text="mine"):
+        with appearing_whole(place, overwrite=False) as partial:
+            partial.write_text(text)
+            if place == path:
+                path.write_text("another run's")
+
+    written = write_new(path, write)
+    assert written.place == tmp_path / "report-2.json"
+    assert written.warnings == ("report.json was made by another run meanwhile: written as report-2.json",)
+    assert (path.read_text(), written.place.read_text()) == ("another run's", "mine")
+    assert sorted(tmp_path.iterdir()) == [written.place, path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_moves_only_to_where_nothing_is(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT and some network shares
+
+        def refuse(*_):
+            raise OSError(errno.EPERM, "no hard links")
+
+        monkeypatch.setattr(os, "link", refuse)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("one")
+    move_new(one, other)
+    assert (one.exists(), other.read_text()) == (False, "one")
+    one.write_text("two")
+    with pytest.raises(FileExistsError):
+        move_new(one, other)
+    assert (one.read_text(), other.read_text()) == ("two", "one")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no ordinary file"):
+        check_free(tmp_path / "pipe", overwrite=True)

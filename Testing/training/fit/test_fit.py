@@ -222,14 +222,20 @@ def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny,
     assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
 
 
+def test_little_noise_alone_may_keep_its_means(tiny, tmp_path):
+    noisy = fit(tiny(), tmp_path / "noisy")
+    model = read_model(fit(tiny(noisy=str(noisy), means_px=2.0), tmp_path / "both"))
+    assert (model.metadata["means_px"], model.metadata["quiet_means_px"]) == (0.0, 2.0)
+    assert model.mixture.quiet.means.sigma_px == 2.0
+
+
 def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_path):
     other = fit(tiny(filters=6), tmp_path / "other")
     with pytest.raises(InputError, match="noisy is a red_cnn of arm bioatt with 6 filters"):
         fit(tiny(noisy=str(other)), tmp_path / "run")
-    same = fit(tiny(), tmp_path / "same")
-    with pytest.raises(InputError, match="means_px does not fit"):
-        fit(tiny(noisy=str(same), means_px=2.0), tmp_path / "other means")
     wide = fit(tiny(means_px=1.5), tmp_path / "wide")
+    with pytest.raises(InputError, match="means_px does not fit"):
+        fit(tiny(noisy=str(wide), means_px=2.0), tmp_path / "other means")
     fit(tiny(noisy=str(wide), means_px=2.0, quiet_means_px=1.0), tmp_path / "exported means fit")
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
