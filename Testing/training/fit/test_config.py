@@ -71,6 +71,8 @@ def test_the_paper_s_recipe():
         (RUN + DATA + "[network]\nmeans_px = 1\nquiet_means_px = 2", "must hold"),
         (RUN + DATA + "[network]\nmeans_px = 100", "must hold"),
         (RUN + DATA + "[optimiser]\nmargin = -3", "margin must be 0"),
+        (RUN + DATA + "[optimiser]\nmeans_weight = -1", "means_weight must be 0"),
+        (RUN + DATA + "patch = 48\n[optimiser]\nmeans_weight = 1", "20 px within the margins"),
         (RUN + DATA + "[optimiser]\nlearning_rate = -1", "learning_rate must be above"),
         (RUN + DATA + "insert_share = 1.5", "insert_share must lie between"),
         (RUN + DATA + "prior_perturbation = -0.1", "prior_perturbation must lie between"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from bioatt.models import SCALE_HU
 from bioatt_training.config import OptimiserConfig
 from bioatt_training.objectives import (
     LOSSES,
@@ -45,6 +46,21 @@ def test_the_relative_loss_weighs_all_noise_levels_alike():
     quiet, loud = noise.clone(), noise.clone()
     quiet[0], loud[1] = 0, 0
     assert loss(quiet, target, noise) == pytest.approx(float(loss(loud, target, noise)), rel=0.02)
+
+
+def test_means_that_are_wrong_cost_more_than_pixels_that_are():
+    """A shift of 2 HU is lost in 20 HU of noise, and is what a reader measures."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.zeros(4, 1, 100, 100)
+    noise = torch.randn(target.shape, generator=generator) * 20 / SCALE_HU
+    shifted = noise + 2 / SCALE_HU
+    plain, minding = loss_of("relative_mse"), loss_of("relative_mse", means_weight=100.0)
+    assert float(plain(shifted, target, noise) / plain(noise, target, noise)) == pytest.approx(1.01, abs=0.005)
+    assert float(minding(shifted, target, noise) / minding(noise, target, noise)) > 1.5
+    checkers = (torch.arange(100)[:, None] + torch.arange(100)) % 2 * 2.0 - 1
+    assert float(minding(checkers.expand(target.shape), target, noise)) == pytest.approx(
+        float(plain(checkers.expand(target.shape), target, noise)), rel=1e-4
+    ), "errors that cancel over a square cost no more"
 
 
 def test_ssim_is_scikit_image_s(images):
