@@ -211,6 +211,9 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
         "metrics": {"best_step": held["global_step"]},
     }
     noisy, quiet = network, _quiet(config, network)
+    if config.run.initial:
+        before = load_model(config.run.initial).metadata.get("training", {})
+        metadata["training"] |= _widened(metadata["training"], before)
     if config.run.noisy:
         given = load_model(config.run.noisy)
         noisy = given.network
@@ -223,6 +226,6 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
 
 
 def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The ranges of noise and dose that either of two trainings saw."""
+    """The ranges of noise and dose that either of two trainings saw: the one before, or that of the other weights."""
     both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
     return {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}

@@ -222,6 +222,16 @@ def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny,
     assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
 
 
+def test_what_a_training_starts_from_has_seen_noise_too(tiny, tmp_path):
+    """Else the last stage's doses alone would tell which scans are unlike the training."""
+    first = read_model(fit(tiny(doses=(0.05, 0.5)), tmp_path / "first"))
+    second = read_model(
+        fit(tiny(initial=str(tmp_path / "first" / "tiny.safetensors"), doses=(0.2, 0.7)), tmp_path / "b")
+    )
+    assert second.metadata["training"]["doses"] == [0.05, 0.7]
+    assert second.metadata["training"]["noise_hu"][1] == first.metadata["training"]["noise_hu"][1]
+
+
 def test_little_noise_alone_may_keep_its_means(tiny, tmp_path):
     noisy = fit(tiny(), tmp_path / "noisy")
     model = read_model(fit(tiny(noisy=str(noisy), means_px=2.0), tmp_path / "both"))
