@@ -9,7 +9,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from bioatt.anatomy import load_descriptor_set
 from bioatt.errors import InputError
+from bioatt.priors.simple import FixedPrior
 
 
 class Choice:
@@ -93,3 +95,14 @@ class FileChoice(Choice):
         except InputError as error:
             self.say(f"⚠ {error}")
         self.update()
+
+
+def choices_of(ui: Any, say: Callable[[str], None]) -> list[Choice]:
+    """The panel's choices: of the model, of the source of anatomy, of the descriptor set. say(text): see FileChoice."""
+    prior = _("Probabilities of every slice, as «bioatt prior --json» writes them")
+    descriptors = _("A descriptor set of your own (.json)")
+    return [
+        Choice(ui.modelComboBox, "model"),
+        FileChoice(ui.priorComboBox, "prior", prior, FixedPrior.from_file, say),
+        FileChoice(ui.descriptorsComboBox, "descriptors", descriptors, load_descriptor_set, say),
+    ]

@@ -15,14 +15,11 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.priors.simple import FixedPrior
-
 from . import catalogue, results, volumes
 from .advanced import AdvancedSection
 from .batch import Outcome, finished
 from .batch_section import BatchSection
-from .choices import Choice, FileChoice
+from .choices import choices_of
 from .compare_section import CompareSection
 from .engine import HINTS, EngineError, as_engine_error
 from .live import LivePreview
@@ -64,23 +61,7 @@ class Panel(VTKObservationMixin):
         layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.choices = [
-            Choice(self.ui.modelComboBox, "model"),
-            FileChoice(
-                self.ui.priorComboBox,
-                "prior",
-                _("Probabilities of every slice, as «bioatt prior --json» writes them"),
-                FixedPrior.from_file,
-                self.showStatus,
-            ),
-            FileChoice(
-                self.ui.descriptorsComboBox,
-                "descriptors",
-                _("A descriptor set of your own (.json)"),
-                load_descriptor_set,
-                self.showStatus,
-            ),
-        ]
+        self.choices = choices_of(self.ui, self.showStatus)
         self.live = LivePreview(self)
         self.sections = [section(self) for section in SECTIONS]
         for section in self.sections:

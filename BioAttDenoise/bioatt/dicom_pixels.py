@@ -60,16 +60,15 @@ def plane_of(item: CTSlice) -> np.ndarray:
     try:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
     except RuntimeError:
-        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
+        raise _damaged(item) from None
 
 
 def _check_stored(item: CTSlice) -> None:
     """GDCM fills up short pixel data with whatever is in memory, and takes bits at an unusual place for others."""
-    damaged = f"{item.path.name} is damaged or truncated: copy it again from its source"
     try:
         found = pydicom.dcmread(item.path, force=True, specific_tags=["PixelData", "BitsStored", "HighBit"])
     except (EOFError, TypeError, ValueError):
-        raise InputError(damaged) from None
+        raise _damaged(item) from None
     bits, high = found.get("BitsStored"), found.get("HighBit")
     if bits is not None and high is not None and high != bits - 1:  # PS3.5 8.1.1
         raise InputError(f"{item.path.name} keeps its {bits} bits at another place (High Bit {high}): export it again")
@@ -78,7 +77,11 @@ def _check_stored(item: CTSlice) -> None:
         return
     wanted = -(-int(item.header.Rows) * int(item.header.Columns) * int(item.header.get("BitsAllocated") or 16) // 8)
     if not wanted <= len(element.value) <= wanted + _PADDING_BYTES:
-        raise InputError(damaged)
+        raise _damaged(item)
+
+
+def _damaged(item: CTSlice) -> InputError:
+    return InputError(f"{item.path.name} is damaged or truncated: copy it again from its source")
 
 
 def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
@@ -91,7 +94,7 @@ def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
     except (NotImplementedError, RuntimeError):
         raise InputError(f"{item.path.name} is compressed MONOCHROME1: export the series uncompressed") from None
     except (AttributeError, EOFError, TypeError, ValueError):
-        raise InputError(f"{item.path.name} is damaged or truncated: copy it again from its source") from None
+        raise _damaged(item) from None
 
 
 def _narrowest(plane: np.ndarray) -> np.ndarray:

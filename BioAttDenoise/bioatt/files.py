@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,19 +69,22 @@ class Written(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def write_new(path: Path, write: Callable[[Path], None]) -> Written:
+def deliver(path: Path, write: Callable[[Path], Iterable[str] | None], *, overwrite: bool) -> Written:
     """write(place) at `path`, or where somebody else has made that meanwhile at the first free of PATH-2, PATH-3, …
 
-    write raises TakenError where something is there.
+    write returns what a person should know, and raises TakenError where something is there. overwrite: whether that
+    may be replaced, so that `path` is the place.
     """
+    if overwrite:
+        return Written(path, tuple(write(path) or ()))
     suffix = "" if path.is_dir() else suffix_of(path)
     stem = path.name.removesuffix(suffix)
     for place in (path, *(path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))):
         with suppress(TakenError):
             if not taken(place):
-                write(place)
+                told = tuple(write(place) or ())
                 meanwhile = f"{path.name} was made by another run meanwhile: written as {place.name}"
-                return Written(place, () if place == path else (meanwhile,))
+                return Written(place, told if place == path else (meanwhile, *told))
     raise TakenError(f"{path.name} and all of its numbers are taken: name another output")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bioatt.dicom import check_series_output, write_derived_series
 from bioatt.errors import InputError
 from bioatt.file_check import data_files
-from bioatt.files import Written, appearing_whole, check_folder, same_file, taken, write_new
+from bioatt.files import Written, appearing_whole, check_folder, deliver, same_file, taken
 from bioatt.labels import DENOISED
 from bioatt.volume import Volume, check_output, write_volume
 
@@ -68,24 +68,17 @@ def write_result(result: Result, output: Path, series: bool | None = None, *, ov
     since `check_result_output`, the result of a long run is not thrown away: it is written beside, as OUT-2.
     """
     as_series = is_series(output) if series is None else series
-    model = result.model
-    warnings: list[str] = []
+    model, strength = result.model, result.strength
 
-    def write(place: Path) -> None:
+    def write(place: Path) -> tuple[str, ...]:
         if as_series:
-            version, strength = model.version, result.strength
-            warnings[:] = write_derived_series(
-                result.volume, place, model_name=model.name, model_version=version, strength=strength
-            )
-        else:
-            note = f"{DENOISED}, model {model.name}, strength {result.strength:g}: research use only"
-            write_volume(result.volume, place, note=note, overwrite=overwrite)
+            name, version = model.name, model.version
+            return write_derived_series(result.volume, place, model_name=name, model_version=version, strength=strength)
+        note = f"{DENOISED}, model {model.name}, strength {strength:g}: research use only"
+        write_volume(result.volume, place, note=note, overwrite=overwrite)
+        return ()
 
-    if overwrite and not as_series:
-        write(output)
-        return Written(output)
-    written = write_new(output, write)
-    return Written(written.place, (*written.warnings, *warnings))
+    return deliver(output, write, overwrite=overwrite and not as_series)
 
 
 def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:

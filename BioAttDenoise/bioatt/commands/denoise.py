@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.attention import AttentionRequest
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.device import tune_cpu
-    from bioatt.files import write_new
+    from bioatt.files import deliver
     from bioatt.outputs import check_file_place, check_result_output, write_result
     from bioatt.report import provenance, write_report
     from bioatt.volume import read_volume
@@ -122,12 +122,12 @@ def run(args: argparse.Namespace) -> None:
     )
     written = write_result(result, Path(args.output), overwrite=args.overwrite)  # first: maps can be made again
     told = [*result.warnings, *written.warnings]
-    if args.report and args.overwrite:
-        write_report(result, Path(args.report), made_of)
-    elif args.report:
-        told += write_new(
-            Path(args.report), lambda place: write_report(result, place, made_of, overwrite=False)
-        ).warnings
+    if args.report:
+
+        def report(place: Path) -> None:
+            write_report(result, place, made_of, overwrite=args.overwrite)
+
+        told += deliver(Path(args.report), report, overwrite=args.overwrite).warnings
     if args.attention:
         write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
     print_summary(result, str(written.place), told)

@@ -11,7 +11,7 @@ import pytest
 
 from bioatt.errors import InputError
 from bioatt.file_check import data_files
-from bioatt.files import move_new, write_new
+from bioatt.files import deliver, move_new
 from bioatt.outputs import appearing_whole, check_file_place, check_free
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
             if place == path:
                 path.write_text("another run's")
 
-    written = write_new(path, write)
+    written = deliver(path, write, overwrite=False)
     assert written.place == tmp_path / "report-2.json"
     assert written.warnings == ("report.json was made by another run meanwhile: written as report-2.json",)
     assert (path.read_text(), written.place.read_text()) == ("another run's", "mine")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,24 +148,6 @@ def test_organs_maps_and_overlay(slicer, story, views):
     assert composite.GetForegroundVolumeID() == section.inspection.overlay.node.GetID()
     story.click(ui.showOverlayCheckBox)
     assert composite.GetForegroundVolumeID() is None
-
-
-def test_the_snippet_of_the_documentation(slicer, story, views, monkeypatch):
-    text = (Path(__file__).parents[3] / "Docs" / "compare.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    own = SimpleNamespace(widgetRepresentation=lambda: story.widget)
-    monkeypatch.setattr(slicer.modules, "bioattdenoise", own, raising=False)
-    scope = {"slicer": slicer}
-    exec(snippet, scope)
-    assert scope["seen"].comparison.active
-    assert not scope["found"].alarm
-    with pytest.raises(ValueError, match="no attention maps yet"):
-        scope["seen"].overlay.show("last", "liver", "raw", [])
-    story.click(story.sections["AttentionSection"].ui.withDenoisingCheckBox)
-    story.choose(story.sections["AttentionSection"].ui.organsComboBox, "All")
-    story.denoise()
-    exec(snippet, scope)
-    assert scope["seen"].overlay.shown == ("last", "liver", "contrast")
 
 
 def test_maps_in_the_same_pass_as_the_denoising(story):
