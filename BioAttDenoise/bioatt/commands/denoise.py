@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.strength import DEFAULT_STRENGTH
+from bioatt.core.strength import DEFAULT_STRENGTH
 
 if TYPE_CHECKING:
-    from bioatt.denoiser import Denoiser, Progress, Result
-    from bioatt.volume import Volume
+    from bioatt.core.volume import Volume
+    from bioatt.inference.denoiser import Denoiser, Progress, Result
 
 HELP = "denoise a CT volume or DICOM folder"
 PRIOR_SOURCES = (
@@ -69,7 +68,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_denoiser(args: argparse.Namespace) -> Denoiser:
     """What `add_engine_arguments` asked for."""
-    from bioatt.assembly import make_denoiser
+    from bioatt.inference.assembly import make_denoiser
 
     return make_denoiser(
         args.model,
@@ -83,24 +82,20 @@ def chosen_denoiser(args: argparse.Namespace) -> Denoiser:
 
 def engine_files(args: argparse.Namespace) -> list[Path]:
     """The files that the options of `add_engine_arguments` name."""
+    from bioatt.io.files import files_named
+
     return [file for option in (args.model, args.prior, args.descriptors or "") for file in files_named(option)]
-
-
-def files_named(option: str) -> list[Path]:
-    """The files that an option names, alone or as `KIND:FILE,FILE`."""
-    parts = dict.fromkeys((option, *re.split("[:,]", option)))
-    return [path for path in map(Path, parts) if path.is_file()]
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all."""
-    from bioatt.attention import AttentionRequest
     from bioatt.commands.attention import check_maps_folder, write_maps
-    from bioatt.device import tune_cpu
-    from bioatt.files import deliver
-    from bioatt.outputs import check_file_place, check_result_output, write_result
-    from bioatt.report import provenance, write_report
-    from bioatt.volume import read_volume
+    from bioatt.compute.device import tune_cpu
+    from bioatt.inference.attention import AttentionRequest
+    from bioatt.inference.report import provenance, write_report
+    from bioatt.io.files import deliver
+    from bioatt.io.images import read_volume
+    from bioatt.io.outputs import check_file_place, check_result_output, write_result
 
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
@@ -120,7 +115,14 @@ def run(args: argparse.Namespace) -> None:
         ),
         "denoising",
     )
-    written = write_result(result, Path(args.output), overwrite=args.overwrite)  # first: maps can be made again
+    written = write_result(  # first: maps can be made again
+        result.volume,
+        Path(args.output),
+        model_name=result.model.name,
+        model_version=result.model.version,
+        strength=result.strength,
+        overwrite=args.overwrite,
+    )
     told = [*result.warnings, *written.warnings]
     if args.report:
 
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
 
 def parse_slices(text: str | None, volume: Volume) -> range | None:
     """ "A:B" → range; either end may be missing. Raises InputError for anything else or an empty range."""
-    from bioatt.errors import InputError
+    from bioatt.core.errors import InputError
 
     if text is None:
         return None
@@ -170,7 +172,7 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """What a user wants to know at a glance; warnings go to stderr."""
-    from bioatt.denoiser import median
+    from bioatt.inference.denoiser import median
 
     print_warnings(warnings)
     before, after = median(result.noise_before), median(result.noise_after)
