@@ -7,14 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.denoise import (
-    add_engine_arguments,
-    add_input_arguments,
-    chosen_denoiser,
-    parse_slices,
-    print_warnings,
-    with_progress,
-)
+from bioatt.commands.console import print_warnings, with_progress
+from bioatt.commands.options import add_engine_arguments, add_input_arguments, chosen_denoiser, parse_slices
 from bioatt.core.attention_views import VIEWS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.denoise import add_engine_arguments, chosen_denoiser, engine_files
+from bioatt.commands.options import add_engine_arguments, chosen_denoiser, engine_files
 from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Simulate, denoise, compare. What is compared is read back from the files written."""
-    from bioatt.commands.denoise import with_progress
+    from bioatt.commands.console import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.core.errors import InputError
     from bioatt.io.files import make_folder

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bioatt.commands.console import print_summary, with_progress
+from bioatt.commands.options import (
+    add_engine_arguments,
+    add_input_arguments,
+    chosen_denoiser,
+    engine_files,
+    parse_slices,
+)
 from bioatt.core.strength import DEFAULT_STRENGTH
 
-if TYPE_CHECKING:
-    from bioatt.core.volume import Volume
-    from bioatt.inference.denoiser import Denoiser, Progress, Result
-
 HELP = "denoise a CT volume or DICOM folder"
-PRIOR_SOURCES = (
-    "embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,52 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace OUT, the report and the maps where they are there"
     )
-
-
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """The scan to work on, shared by every command that reads one."""
-    parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
-    parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, where a DICOM folder holds several")
-
-
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that choose the model, the prior and the device, shared by every command that runs the network."""
-    parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")
-    parser.add_argument(
-        "--prior",
-        default="embedded",
-        metavar="SOURCE",
-        help=f"{PRIOR_SOURCES} (default embedded)",
-    )
-    parser.add_argument(
-        "--descriptors",
-        metavar="FILE.json",
-        help="your own descriptor set for the prior; it must name all of the model's descriptors",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: the fastest safe one)")
-    parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
-
-
-def chosen_denoiser(args: argparse.Namespace) -> Denoiser:
-    """What `add_engine_arguments` asked for."""
-    from bioatt.inference.assembly import make_denoiser
-
-    return make_denoiser(
-        args.model,
-        prior=args.prior,
-        descriptors=args.descriptors,
-        device=args.device,
-        precision=args.precision,
-        tile=args.tile,
-    )
-
-
-def engine_files(args: argparse.Namespace) -> list[Path]:
-    """The files that the options of `add_engine_arguments` name."""
-    from bioatt.io.files import files_named
-
-    return [file for option in (args.model, args.prior, args.descriptors or "") for file in files_named(option)]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -133,55 +85,3 @@ def run(args: argparse.Namespace) -> None:
     if args.attention:
         write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
     print_summary(result, str(written.place), told)
-
-
-def parse_slices(text: str | None, volume: Volume) -> range | None:
-    """ "A:B" → range; either end may be missing. Raises InputError for anything else or an empty range."""
-    from bioatt.core.errors import InputError
-
-    if text is None:
-        return None
-    first, colon, last = text.partition(":")
-    try:
-        chosen = range(int(first or 0), int(last or volume.shape[0]))
-    except ValueError:
-        chosen = range(0)
-    if not colon or not chosen or chosen.start < 0 or chosen.stop > volume.shape[0]:
-        raise InputError(f"--slices {text}: give A:B with 0 <= A < B <= {volume.shape[0]}")
-    return chosen
-
-
-def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
-    """Run work(progress) behind a progress bar on stderr with the time left."""
-    from tqdm import tqdm
-
-    with tqdm(total=0, desc=what, unit="slice", leave=False, disable=None) as bar:
-
-        def progress(fraction: float, done: int, total: int, eta_s: float | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return work(progress)
-
-
-def print_warnings(warnings: Iterable[str]) -> None:
-    """One line each on stderr."""
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
-    """What a user wants to know at a glance; warnings go to stderr."""
-    from bioatt.inference.denoiser import median
-
-    print_warnings(warnings)
-    before, after = median(result.noise_before), median(result.noise_after)
-    slices = result.volume.shape[0]
-    print(
-        f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
-        f"({result.precision}), model {result.model.name}, "
-        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
-    )
-    if before > 0 and after >= 0:
-        print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
-    print("Research use only: not a medical device.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioatt.commands.denoise import print_warnings
+from bioatt.commands.console import print_warnings
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume

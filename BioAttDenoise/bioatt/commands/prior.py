@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from bioatt.commands.denoise import PRIOR_SOURCES, add_input_arguments, print_warnings
+from bioatt.commands.console import print_warnings
+from bioatt.commands.options import PRIOR_SOURCES, add_input_arguments
 from bioatt.io.files import files_named
 
 HELP = "show the anatomical prior of each slice"
