@@ -45,7 +45,7 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        from BioAttDenoiseLib.panel import Panel
+        from BioAttDenoiseLib.panel.panel import Panel
 
         self.logic = BioAttDenoiseLogic()
         self.panel = Panel(
@@ -73,7 +73,7 @@ class BioAttDenoiseLogic(DenoiseLogic, ScriptedLoadableModuleLogic):
     """Denoising from Python: see BioAttDenoiseLib.logic."""
 
     def getParameterNode(self):
-        from BioAttDenoiseLib.parameters import BioAttDenoiseParameterNode
+        from BioAttDenoiseLib.scene.parameters import BioAttDenoiseParameterNode
 
         return BioAttDenoiseParameterNode(super().getParameterNode())
 
@@ -93,7 +93,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def test_parameters(self):
         """Defaults, and what is stored in the scene."""
-        from bioatt.strength import DEFAULT_STRENGTH
+        from bioatt.core.strength import DEFAULT_STRENGTH
 
         logic = BioAttDenoiseLogic()
         parameters = logic.getParameterNode()
@@ -104,7 +104,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def test_output_is_like_its_input(self):
         """Geometry, look and name, without a network."""
-        from BioAttDenoiseLib import volumes
+        from BioAttDenoiseLib.scene import volumes
 
         node = self.makeVolume()
         node.SetSpacing(0.7, 0.8, 2.5)

@@ -22,8 +22,8 @@ slicer_runtime.start()
 import slicer  # noqa: E402
 import vtk  # noqa: E402
 
-from bioatt.phantom import torso  # noqa: E402
-from bioatt.tomography.kernels import FAMILY  # noqa: E402
+from bioatt.simulation.phantom import torso  # noqa: E402
+from bioatt.simulation.tomography.kernels import FAMILY  # noqa: E402
 
 SLICES, SIZE, NOISE_HU = 8, 256, 28.0
 VIEW = 340

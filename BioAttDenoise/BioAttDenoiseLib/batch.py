@@ -9,11 +9,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from bioatt.files import taken
+from bioatt.io.files import taken
 
-from . import volumes
-from .engine import EngineError, as_engine_error
-from .options import DenoiseOptions
+from .engine.jobs import EngineError, as_engine_error
+from .engine.options import DenoiseOptions
+from .scene import volumes
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}

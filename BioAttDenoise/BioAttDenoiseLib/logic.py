@@ -21,14 +21,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from bioatt.labels import DENOISED, DENOISED_BEFORE
+from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 
-from . import regions, volumes
 from .batch import Batch
-from .engine import Engine, EngineError, Job
-from .engine_process import EngineProcess, cleaning_up
-from .options import DenoiseOptions
-from .settings import models_folder
+from .engine.jobs import Engine, EngineError, Job
+from .engine.options import DenoiseOptions
+from .engine.process import EngineProcess, cleaning_up
+from .engine.settings import models_folder
+from .scene import regions, volumes
 
 POLL_INTERVAL_MS = 25
 WHOLE = "whole"

@@ -15,11 +15,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import regions, slice_views, volumes
-from .engine import EngineError
-from .engine_process import EngineProcess
-from .options import DenoiseOptions
-from .windows import SameWindow
+from .engine.jobs import EngineError
+from .engine.options import DenoiseOptions
+from .engine.process import EngineProcess
+from .scene import regions, slice_views, volumes
+from .scene.windows import SameWindow
 
 
 @dataclass

@@ -5,7 +5,7 @@
     result = Denoiser("bioatt").denoise(volume)
     write_volume(result.volume, "denoised.nrrd")
 
-Names load on first use, so that `bioatt.volume` and `bioatt.metrics` never import torch.
+Names load on first use, so that `bioatt.core` and `bioatt.io` never import torch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BioAttError": "errors",
-    "Cancelled": "errors",
-    "InputError": "errors",
-    "Volume": "volume",
-    "read_volume": "volume",
-    "write_volume": "volume",
-    "Denoiser": "denoiser",
-    "Result": "denoiser",
+    "BioAttError": "core.errors",
+    "Cancelled": "core.errors",
+    "InputError": "core.errors",
+    "Volume": "core.volume",
+    "read_volume": "io.images",
+    "write_volume": "io.images",
+    "Denoiser": "inference.denoiser",
+    "Result": "inference.denoiser",
     "build_network": "network",
-    "load_model": "models",
+    "load_model": "inference.models",
     "build_prior": "priors",
 }
 __all__ = [*_HOMES]

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bioatt.errors import BioAttError, Cancelled, InputError
+from bioatt.core.errors import BioAttError, Cancelled, InputError
 
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 """What the system says of names and rights that are the caller's matter, wherever it says so."""

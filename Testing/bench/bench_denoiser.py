@@ -12,13 +12,13 @@ import time
 import numpy as np
 import torch
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.denoiser import Denoiser
-from bioatt.device import choose, cpu_has_bf16, tune_cpu
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.compute.device import choose, cpu_has_bf16, tune_cpu
+from bioatt.core.volume import Volume
+from bioatt.inference.denoiser import Denoiser
+from bioatt.inference.tiling import Box, pad, run
 from bioatt.network import build_network
 from bioatt.priors import build_prior
-from bioatt.tiling import Box, pad, run
-from bioatt.volume import Volume
 
 ROUNDS = 5
 DESCRIPTORS = load_descriptor_set("paper17")

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bioatt.device import tune_cpu
-from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
+from bioatt.compute.device import tune_cpu
 from bioatt_training.data.writer import BankWriter
-from bioatt_training.experiment import arm_network
-from bioatt_training.loaders import ResumableLoader, RunData, TrainingBatches
-from bioatt_training.objectives import mse
-from bioatt_training.schedule import build_optimiser
+from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
+from bioatt_training.fit.experiment import arm_network
+from bioatt_training.fit.loaders import ResumableLoader, RunData, TrainingBatches
+from bioatt_training.fit.objectives import mse
+from bioatt_training.fit.schedule import build_optimiser
 
 SLICES = 200
 

@@ -17,14 +17,14 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.device import Precision, choose
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.compute.device import Precision, choose
+from bioatt.core.volume import Volume
 from bioatt.priors import build_prior
-from bioatt.priors.biomedclip import BiomedCLIPPrior
-from bioatt.priors.biomedclip_files import in_folder
-from bioatt.priors.biomedclip_install import MANIFEST
-from bioatt.priors.biomedclip_text import FOLDER, cache_name, import_open_clip, write_text_embeddings
-from bioatt.volume import Volume
+from bioatt.priors.biomedclip.files import in_folder
+from bioatt.priors.biomedclip.install import MANIFEST
+from bioatt.priors.biomedclip.prior import BiomedCLIPPrior
+from bioatt.priors.biomedclip.text import FOLDER, cache_name, import_open_clip, write_text_embeddings
 
 ROUNDS = 5
 DESCRIPTORS = load_descriptor_set("paper17")

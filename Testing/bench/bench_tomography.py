@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bioatt.tomography import Geometry, fbp, kernel_named, project
+from bioatt.simulation.tomography import Geometry, fbp, kernel_named, project
 from bioatt_training.simulate import Scanner, insert_noise
 
 PIXEL_MM = 0.8

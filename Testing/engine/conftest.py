@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from bioatt.anatomy import load_descriptor_set
+from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.cli import main
-from bioatt.models import TrainedModel, read_model, save_model
+from bioatt.core.volume import Volume
+from bioatt.inference.models import TrainedModel, read_model, save_model
+from bioatt.io.images import write_volume
 from bioatt.network import build_network
-from bioatt.volume import Volume, write_volume
 
 TRAINING = {
     "noise_hu": [2.0, 120.0],
@@ -91,7 +92,7 @@ def denoise(make_model, tmp_path, capfd):
 @pytest.fixture
 def series_writer():
     """What writes synthetic DICOM series for the tests of volumes: `write_series`, `ct_like`."""
-    path = Path(__file__).with_name("volume") / "conftest.py"
+    path = Path(__file__).with_name("io") / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)

@@ -24,8 +24,8 @@ def test_the_wheel_carries_what_the_engine_needs(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import bioatt, bioatt_training; assert bioatt.__file__.startswith(sys.argv[1])\n"
-        "from bioatt.models import default_model, load_model\n"
-        "from bioatt.anatomy import load_descriptor_set\n"
+        "from bioatt.inference.models import default_model, load_model\n"
+        "from bioatt.anatomy.descriptors import load_descriptor_set\n"
         "from bioatt.priors import build_prior\n"
         "load_model(default_model('cpu'))\n"
         "build_prior('embedded', descriptors=load_descriptor_set('paper17'))"

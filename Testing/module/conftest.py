@@ -174,7 +174,7 @@ class Driver:
 @pytest.fixture
 def change_hu() -> int:
     """What the stand-in engine subtracts at the default strength."""
-    from bioatt.strength import DEFAULT_STRENGTH
+    from bioatt.core.strength import DEFAULT_STRENGTH
 
     return round(20 * DEFAULT_STRENGTH)
 

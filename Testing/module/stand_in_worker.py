@@ -21,17 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BioAttDenoise"))
 
 import numpy as np
 
-from bioatt import volume_io
-from bioatt.anatomy import load_descriptor_set
-from bioatt.errors import BioAttError, Cancelled, InputError
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.core.errors import BioAttError, Cancelled, InputError
+from bioatt.io import images as volume_io
 from bioatt.priors import FixedPrior
-from bioatt.worker import main
+from bioatt.worker.server import main
 
 DESCRIPTORS = ("lungs", "heart", "liver")
 
 
 class StandInDenoiser:
-    """Behaves as `bioatt.denoiser.Denoiser` towards the worker."""
+    """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
 
     def __init__(self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None):
         if model == "unknown":

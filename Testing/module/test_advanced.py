@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture
 def models(slicer, scene, tmp_path):
     """An empty models folder of this test's own."""
-    from BioAttDenoiseLib.settings import MODELS_FOLDER, set_models_folder
+    from BioAttDenoiseLib.engine.settings import MODELS_FOLDER, set_models_folder
 
     folder = tmp_path / "models"
     set_models_folder(folder)
@@ -33,7 +33,7 @@ def entries(comboBox) -> list[str]:
 
 def test_models_offered(models, make_driver):
     """Automatic first, then what ships; a model that the catalogue names but that is not here cannot be chosen."""
-    from BioAttDenoiseLib import catalogue
+    from BioAttDenoiseLib.engine import catalogue
 
     shipped = json.loads((catalogue.shipped_models_folder() / "models.json").read_text())["models"]
     driver = make_driver()
@@ -46,7 +46,7 @@ def test_models_offered(models, make_driver):
 
 
 def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
-    from BioAttDenoiseLib import catalogue
+    from BioAttDenoiseLib.engine import catalogue
 
     listed = [
         catalogue.ModelEntry("gone", "gone", "was here once", False),
@@ -128,7 +128,7 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
 @pytest.fixture
 def downloading(models, make_driver, make_ct, slicer, monkeypatch):
     """A panel that has begun to download BiomedCLIP, from a hub that never answers."""
-    from BioAttDenoiseLib import install
+    from BioAttDenoiseLib.engine import install
 
     make_ct()
     with socket.create_server(("127.0.0.1", 0)) as hub:
@@ -176,7 +176,7 @@ def test_closing_the_scene_leaves_a_download_alone(downloading, slicer, make_ct)
 
 def test_a_script_is_told_that_a_download_runs(downloading):
     """And not that a denoising does, which nobody sees."""
-    from BioAttDenoiseLib.engine import EngineError
+    from BioAttDenoiseLib.engine.jobs import EngineError
 
     with pytest.raises(EngineError, match="Files of a model are being fetched or removed"):
         downloading.logic.denoise(downloading.parameters.inputVolume)
@@ -249,7 +249,7 @@ def test_the_log_shows_what_the_engine_said(make_driver, make_ct, slicer):
 
 
 def test_the_models_folder_is_a_setting_of_the_computer(models, make_driver, slicer, tmp_path):
-    from BioAttDenoiseLib.settings import models_folder
+    from BioAttDenoiseLib.engine.settings import models_folder
 
     driver = make_driver()
     assert driver.advanced.modelsFolderLineEdit.currentPath == str(models)

@@ -29,7 +29,7 @@ def batch(make_driver, slicer):
 @pytest.fixture
 def make_series():
     """make_series(folder) writes a DICOM series of 3 slices there."""
-    path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"
+    path = Path(__file__).parents[1] / "engine" / "io" / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
@@ -47,7 +47,8 @@ def names(slicer):
 
 
 def write(folder, name, seed=0):
-    from bioatt.volume import Volume, write_volume
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import write_volume
 
     folder.mkdir(exist_ok=True)
     hu = np.random.default_rng(seed).integers(-1000, 1000, (6, 16, 16)).astype(np.int16)
@@ -135,7 +136,7 @@ def test_one_that_fails_is_named_and_the_others_are_done(batch, make_ct, slicer)
 
 
 def test_memory_that_runs_out_at_a_start_is_told(batch, make_ct, slicer, monkeypatch):
-    from BioAttDenoiseLib import regions
+    from BioAttDenoiseLib.scene import regions
 
     make_ct(name="a")
     make_ct(name="b")
@@ -277,7 +278,7 @@ def test_a_series_in_a_folder_with_a_dot_in_its_name(batch, tmp_path, make_serie
 
 
 def test_a_folder_into_another(batch, make_ct, slicer, tmp_path, change_hu):
-    from bioatt.volume import read_volume
+    from bioatt.io.images import read_volume
 
     make_ct()
     hu = {name: write(tmp_path / "in", name, seed) for seed, name in enumerate(("a.nrrd", "b.nii.gz"))}

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from BioAttDenoiseLib.engine import Engine, EngineError
-from BioAttDenoiseLib.engine_process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
+from BioAttDenoiseLib.engine.jobs import Engine, EngineError
+from BioAttDenoiseLib.engine.process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}

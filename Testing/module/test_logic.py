@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from bioatt.labels import series_description
-from BioAttDenoiseLib.engine import EngineError
+from bioatt.core.provenance import series_description
+from BioAttDenoiseLib.engine.jobs import EngineError
 
 
 def affine(slicer, node):
@@ -104,7 +104,7 @@ def test_an_output_says_which_part_was_denoised(slicer, logic, make_ct):
 
 
 def test_a_second_denoising_is_told_and_no_part_of_a_batch(slicer, logic, make_ct):
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     node, results = make_ct(), []
     output = logic.denoise(node, model="steady")
@@ -284,7 +284,8 @@ def test_every_ct_of_the_scene(slicer, logic, make_ct):
 
 
 def test_a_folder_of_files(slicer, logic, scene, tmp_path, change_hu):
-    from bioatt.volume import Volume, read_volume, write_volume
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import read_volume, write_volume
 
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()

@@ -94,7 +94,7 @@ def test_tests_are_registered(installed):
 
 def test_the_installed_engine_finds_its_models(installed):
     _, tree = installed
-    code = "from bioatt.resources import resources_folder; print(resources_folder())"
+    code = "from bioatt.core.resources import resources_folder; print(resources_folder())"
     run = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tree)!r}); {code}"],
         capture_output=True,

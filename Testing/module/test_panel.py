@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from bioatt.strength import DEFAULT_STRENGTH
+from bioatt.core.strength import DEFAULT_STRENGTH
 
 
 def volumes(slicer):

@@ -121,7 +121,7 @@ def test_a_failure_is_told_and_the_next_run_works(make_driver, make_ct, slicer, 
 
 
 def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, make_ct, slicer, monkeypatch):
-    from BioAttDenoiseLib import regions
+    from BioAttDenoiseLib.scene import regions
 
     def too_large(*args):
         raise MemoryError
@@ -160,7 +160,7 @@ def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer,
 
 
 def test_the_disk_is_full_when_the_input_is_written(make_driver, make_ct, slicer, monkeypatch):
-    from BioAttDenoiseLib.engine_process import EngineProcess
+    from BioAttDenoiseLib.engine.process import EngineProcess
 
     make_ct()
     driver = make_driver()
@@ -196,7 +196,7 @@ def test_the_model_is_missing(make_driver, make_ct, slicer, monkeypatch, tmp_pat
 
 
 def test_a_second_run_cannot_start_while_one_runs(make_driver, make_ct, slicer, until):
-    from BioAttDenoiseLib.engine import EngineError
+    from BioAttDenoiseLib.engine.jobs import EngineError
 
     node = make_ct(slices=30)
     driver = make_driver()

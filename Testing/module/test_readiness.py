@@ -266,7 +266,7 @@ def test_slicer_is_quit_while_packages_are_installed(unready, installer, slicer)
 
 @pytest.mark.parametrize("agree", [True, False])
 def test_after_a_restart_no_process_is_started(unready, slicer, monkeypatch, agree):
-    from BioAttDenoiseLib import install
+    from BioAttDenoiseLib.engine import install
 
     driver, restarts = unready, []
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, *more: agree)

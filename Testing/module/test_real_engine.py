@@ -34,7 +34,7 @@ def tiny_model(tmp_path_factory):
     code = f"""
 import json, torch
 from pathlib import Path
-from bioatt.models import load_model, save_model
+from bioatt.inference.models import load_model, save_model
 from bioatt.network import build_network
 model = load_model("bioatt-fast")
 torch.manual_seed(0)
@@ -77,7 +77,7 @@ def test_the_same_voxels_as_the_command_line(slicer, real, scene, tmp_path, tiny
 
 
 def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_model):
-    from BioAttDenoiseLib.options import DenoiseOptions
+    from BioAttDenoiseLib.engine.options import DenoiseOptions
     from BioAttDenoiseLib.preview import Preview
 
     node = torso(slicer, 12, 96)
@@ -99,8 +99,8 @@ def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_
 @pytest.mark.parametrize("order", [(1, 0, 2), (1, 2, 0)], ids=["coronal", "sagittal"])
 def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, scene, order):
     """Nor does one with the prior set by hand, which changes it."""
-    from bioatt.anatomy import load_descriptor_set
-    from BioAttDenoiseLib.options import DenoiseOptions
+    from bioatt.anatomy.descriptors import load_descriptor_set
+    from BioAttDenoiseLib.engine.options import DenoiseOptions
     from BioAttDenoiseLib.preview import Preview
 
     axial = torso(slicer, 10, 64)
@@ -129,8 +129,8 @@ def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, sce
 
 def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real, scene):
     """The prior of a slice at the edge of the range takes its neighbours in, whatever the stack."""
-    from BioAttDenoiseLib.inspection import Inspection
-    from BioAttDenoiseLib.options import DenoiseOptions
+    from BioAttDenoiseLib.engine.options import DenoiseOptions
+    from BioAttDenoiseLib.inspection.inspection import Inspection
 
     axial = torso(slicer, 10, 64)
     slicer.util.updateVolumeFromArray(axial, slicer.util.arrayFromVolume(axial).astype(np.float32))
@@ -155,7 +155,7 @@ def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real,
 
 def stored_as(slicer, node, order):
     """The same voxels in the same places with the array's axes in another order."""
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     matrix = volumes.ijk_to_ras(node)
     turned = matrix.copy()
@@ -198,7 +198,7 @@ class EventLoop:
     def __init__(self, monkeypatch, slicer):
         import qt
 
-        from BioAttDenoiseLib.regions import Region
+        from BioAttDenoiseLib.scene.regions import Region
 
         self.turns, self.copying = [], 0.0
         self._timer = qt.QTimer()

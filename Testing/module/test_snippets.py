@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_three_snippets(slicer, module, make_ct, until, tmp_path, monkeypatch, capsys):
     import BioAttDenoise
-    from bioatt.volume import Volume, write_volume
-    from BioAttDenoiseLib.options import DenoiseOptions
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import write_volume
+    from BioAttDenoiseLib.engine.options import DenoiseOptions
 
     stand_in = Path(__file__).with_name("stand_in_worker.py")
 

@@ -118,7 +118,8 @@ def test_preview_is_one_slice(pipe):
 
 
 def test_a_file_is_denoised_without_the_scene(pipe, tmp_path, change_hu):
-    from bioatt.volume import Volume, read_volume, write_volume
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import read_volume, write_volume
 
     hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
     write_volume(Volume(hu), tmp_path / "in.nrrd")
@@ -135,7 +136,8 @@ def test_a_file_is_denoised_without_the_scene(pipe, tmp_path, change_hu):
 
 
 def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
-    from bioatt.volume import Volume, write_volume
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import write_volume
 
     scan, organs = tmp_path / "in.nrrd", tmp_path / "organs.nrrd"
     for path in (scan, organs):
@@ -151,7 +153,7 @@ def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
 
 def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
     """12 unsigned bits from -1024 HU on: what the stand-in takes off is lost at the lower end."""
-    path = Path(__file__).parents[1] / "engine" / "volume" / "conftest.py"
+    path = Path(__file__).parents[1] / "engine" / "io" / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
@@ -195,7 +197,8 @@ def test_an_edited_file_is_read_again(pipe, tmp_path):
 
 
 def test_what_is_half_written_goes_with_its_parent(pipe, tmp_path):
-    from bioatt.volume import Volume, write_volume
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import write_volume
 
     hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
     write_volume(Volume(hu), tmp_path / "in.nrrd")

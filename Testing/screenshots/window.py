@@ -29,7 +29,7 @@ COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
 def open_module() -> Any:
     """The module's widget on screen, with the engine of this tree."""
     module = slicer_runtime.load_module(ROOT / "BioAttDenoise" / "BioAttDenoise.py")
-    from BioAttDenoiseLib.settings import set_models_folder
+    from BioAttDenoiseLib.engine.settings import set_models_folder
 
     set_models_folder(Path("~/BioAtt models"))  # no picture shows a folder of the machine it was made on
     widget = module.widgetRepresentation()

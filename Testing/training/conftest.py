@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bioatt_training.bank import Slice
+from bioatt_training.data.bank import Slice
 
 SIDE = 120
 NOISE_HU = 40.0
@@ -27,7 +27,7 @@ def made_up_bank(tmp_path: Path) -> Callable[..., Path]:
     def make(train: int = 2, validation: int = 1, test: int = 3, slices: int = 2, side: int = SIDE) -> Path:
         from scipy.ndimage import uniform_filter
 
-        from bioatt.anatomy import load_descriptor_set
+        from bioatt.anatomy.descriptors import load_descriptor_set
 
         folder = tmp_path / "bank"
         folder.mkdir()
@@ -85,8 +85,8 @@ def shifting_model(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str = "shift", shift_hu: float = 0.0, arm: str = "base", weighting: str = "anatomical") -> Path:
         import torch
 
-        from bioatt.anatomy import load_descriptor_set
-        from bioatt.models import save_model
+        from bioatt.anatomy.descriptors import load_descriptor_set
+        from bioatt.inference.models import save_model
         from bioatt.network import build_network
 
         network = build_network(arm, 4, 17, weighting)

@@ -7,19 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.attention_views import VIEWS
-from bioatt.commands.denoise import (
-    add_engine_arguments,
-    add_input_arguments,
-    chosen_denoiser,
-    parse_slices,
-    print_warnings,
-    with_progress,
-)
+from bioatt.commands.console import print_warnings, with_progress
+from bioatt.commands.options import add_engine_arguments, add_input_arguments, chosen_denoiser, parse_slices
+from bioatt.core.attention_views import VIEWS
 
 if TYPE_CHECKING:
+    from bioatt.core.volume import Volume
     from bioatt.network import Stage
-    from bioatt.volume import Volume
 
 HELP = "write attention maps (0 to 1) with the scan's geometry"
 
@@ -44,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
-    from bioatt.attention import AttentionRequest, viewed
-    from bioatt.device import tune_cpu
+    from bioatt.compute.device import tune_cpu
+    from bioatt.inference.attention import AttentionRequest, viewed
+    from bioatt.io.images import read_volume
     from bioatt.network import STAGES
-    from bioatt.volume import read_volume
 
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
@@ -76,8 +70,8 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, 
 
     overwrite: whether volumes that are in the folder may be replaced.
     """
-    from bioatt.errors import InputError
-    from bioatt.files import check_folder, same_file
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import check_folder, same_file
 
     if output is not None and same_file(folder, output):
         raise InputError(f"{folder.name} is the output itself: name another folder for the attention maps")
@@ -95,7 +89,7 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, 
 
 def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path, *, overwrite: bool = True) -> None:
     """Write each map as STAGE_ORGAN.nrrd. Raises InputError where one is there and may not be replaced."""
-    from bioatt.volume import write_volume
+    from bioatt.io.images import write_volume
 
     folder.mkdir(exist_ok=True)
     for (stage, name), volume in maps.items():

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.denoise import add_engine_arguments, chosen_denoiser, engine_files
-from bioatt.strength import DEFAULT_STRENGTH, check_strength
+from bioatt.commands.options import add_engine_arguments, chosen_denoiser, engine_files
+from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Simulate, denoise, compare. What is compared is read back from the files written."""
-    from bioatt.acquisition import Scanner, scan
-    from bioatt.commands.denoise import with_progress
+    from bioatt.commands.console import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
-    from bioatt.errors import InputError
-    from bioatt.files import make_folder
-    from bioatt.outputs import check_file_place
-    from bioatt.phantom import LABELS, TRAINING_SEEDS_FROM, torso
-    from bioatt.volume import read_volume, write_volume
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import make_folder
+    from bioatt.io.images import read_volume, write_volume
+    from bioatt.io.outputs import check_file_place
+    from bioatt.simulation.acquisition import Scanner, scan
+    from bioatt.simulation.phantom import LABELS, TRAINING_SEEDS_FROM, torso
 
     start = time.monotonic()
     if not 0 <= args.seed < TRAINING_SEEDS_FROM:
@@ -127,9 +127,9 @@ def pictures(
     import numpy as np
     from scipy.ndimage import label
 
-    from bioatt.comparison import View, around, body_part, write_comparison
-    from bioatt.metrics import WINDOWS
-    from bioatt.phantom import LABELS
+    from bioatt.core.metrics import WINDOWS
+    from bioatt.io.comparison_figure import View, around, body_part, write_comparison
+    from bioatt.simulation.phantom import LABELS
 
     lesion, vessels = labels == LABELS["liver lesion"], labels == LABELS["lung vessels"]
     # the slice with the most low-contrast lesion, and the one with the most lung vessels

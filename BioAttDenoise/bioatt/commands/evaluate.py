@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioatt.commands.denoise import print_warnings
+from bioatt.commands.console import print_warnings
 
 if TYPE_CHECKING:
-    from bioatt.volume import Volume
+    from bioatt.core.volume import Volume
 
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
 
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, compare, print."""
-    from bioatt.outputs import check_file_place
-    from bioatt.volume import read_volume
+    from bioatt.io.images import read_volume
+    from bioatt.io.outputs import check_file_place
 
     paths = {"reference": args.reference, "output": args.test, "input": args.low}
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
@@ -64,8 +64,8 @@ def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> 
 
     Raises InputError where the grids differ.
     """
-    from bioatt.metrics import compare
-    from bioatt.volume import canonical
+    from bioatt.core.canonical import canonical
+    from bioatt.core.metrics import compare
 
     scans = {"input": input, "output": output}
     given = {role: scan for role, scan in scans.items() if scan is not None}
@@ -79,8 +79,8 @@ def check_same_grid(reference: Volume, other: Volume) -> None:
     """Raises InputError where voxels do not lie at the same places (0.01 mm)."""
     import numpy as np
 
-    from bioatt.dicom_images import slice_positions
-    from bioatt.errors import InputError
+    from bioatt.core.errors import InputError
+    from bioatt.io.dicom_slices import slice_positions
 
     if reference.shape != other.shape:
         raise InputError(
@@ -142,7 +142,7 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all. Raises InputError where the place cannot be written."""
-    from bioatt.files import appearing_whole
+    from bioatt.io.files import appearing_whole
 
     with appearing_whole(path) as partial:
         partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(_: argparse.Namespace) -> None:
-    from bioatt.models import catalogue, default_model
-    from bioatt.priors.biomedclip_files import default_folder
+    from bioatt.inference.models import catalogue, default_model
+    from bioatt.priors.biomedclip.files import default_folder
 
     for entry in catalogue():
         here = "here" if entry.path else "missing"
@@ -46,7 +46,7 @@ def _list(_: argparse.Namespace) -> None:
 def _info(args: argparse.Namespace) -> None:
     import json
 
-    from bioatt.models import load_model
+    from bioatt.inference.models import load_model
 
     model = load_model(args.name)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
@@ -55,9 +55,9 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _biomedclip(args: argparse.Namespace) -> None:
-    from bioatt.anatomy import descriptor_set_names, load_descriptor_set
-    from bioatt.priors import biomedclip_install
-    from bioatt.priors.biomedclip_files import find_files
+    from bioatt.anatomy.descriptors import descriptor_set_names, load_descriptor_set
+    from bioatt.priors.biomedclip import install as biomedclip_install
+    from bioatt.priors.biomedclip.files import find_files
 
     if args.action == "download":
         consent = args.yes or _asked(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")

@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from bioatt.commands.denoise import PRIOR_SOURCES, add_input_arguments, files_named, print_warnings
+from bioatt.commands.console import print_warnings
+from bioatt.commands.options import PRIOR_SOURCES, add_input_arguments
+from bioatt.io.files import files_named
 
 HELP = "show the anatomical prior of each slice"
 PICTURES = (".png", ".pdf", ".svg")
@@ -32,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compute the prior in axial slice order from feet to head; print a table where no file is asked for."""
-    from bioatt.anatomy import load_descriptor_set
-    from bioatt.device import choose
-    from bioatt.errors import InputError
-    from bioatt.files import appearing_whole
-    from bioatt.outputs import check_file_place
+    from bioatt.anatomy.descriptors import load_descriptor_set
+    from bioatt.compute.device import choose
+    from bioatt.core.canonical import canonical
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import appearing_whole
+    from bioatt.io.images import read_volume
+    from bioatt.io.outputs import check_file_place
     from bioatt.priors import build_prior
-    from bioatt.volume import canonical, read_volume
 
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
         raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")

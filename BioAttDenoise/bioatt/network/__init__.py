@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
-from bioatt.network.mixture import NoiseMixture
+from bioatt.network.interpolation import NoiseMixture
 from bioatt.network.red_cnn import RedCnn
 from bioatt.network.unet import UNet
 

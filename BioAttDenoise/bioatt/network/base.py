@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bioatt.network.attention import ChannelAttention, OrganAttention, SpatialAttention
-from bioatt.network.means import GaussianMeans
+from bioatt.network.low_frequency import GaussianMeans
 
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bioatt.anatomy import DescriptorSet
-from bioatt.errors import InputError
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.core.errors import InputError
 from bioatt.priors.base import AnatomicalPrior, Prior
 from bioatt.priors.simple import FixedPrior, RandomPrior, UniformPrior
 from bioatt.priors.smoothing import SmoothedPrior
@@ -37,7 +37,7 @@ def build_prior(
         embedded = EmbeddedPrior(descriptors, device)
         return SmoothedPrior(embedded) if smoothing else embedded
     if kind == "biomedclip":
-        from bioatt.priors.biomedclip import BiomedCLIPPrior
+        from bioatt.priors.biomedclip.prior import BiomedCLIPPrior
 
         biomedclip = BiomedCLIPPrior(descriptors, detail, device)
         return SmoothedPrior(biomedclip) if smoothing else biomedclip

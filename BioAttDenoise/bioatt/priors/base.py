@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from bioatt.errors import InputError
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
 from bioatt.priors.spatial import SpatialRows
-from bioatt.volume import Volume
 
 _SUM_TOLERANCE = 1e-3
 

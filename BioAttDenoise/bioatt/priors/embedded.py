@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bioatt import device as devices
-from bioatt.anatomy import DescriptorSet
-from bioatt.errors import Cancelled, InputError
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.compute import device as devices
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.core.resources import resources_folder
+from bioatt.core.volume import Volume
+from bioatt.network.embedded import EmbeddedNetwork, share
 from bioatt.priors.base import Prior
-from bioatt.priors.embedded_network import EmbeddedNetwork, share
 from bioatt.priors.slice_image import slice_image
-from bioatt.resources import resources_folder
-from bioatt.volume import Volume
 
 FILE = "embedded_prior.safetensors"
 

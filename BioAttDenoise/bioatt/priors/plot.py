@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bioatt.files import appearing_whole
+from bioatt.io.files import appearing_whole
 from bioatt.priors.base import Prior
 from bioatt.priors.spatial import SpatialRows
 

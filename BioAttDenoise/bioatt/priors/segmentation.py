@@ -14,12 +14,13 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from bioatt.anatomy import DescriptorSet
-from bioatt.errors import InputError
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.core.errors import InputError
+from bioatt.core.resources import resources_folder
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume
 from bioatt.priors.base import AnatomicalPrior, Prior
 from bioatt.priors.spatial import SpatialRows
-from bioatt.resources import resources_folder
-from bioatt.volume import Volume, read_volume
 
 BORDER_MM = 2.0
 """σ of the Gaussian that softens a mask's border: about the width over which CT blurs an edge."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bioatt.errors import InputError
-from bioatt.files import read_json
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.io.files import read_json
 from bioatt.priors.base import Prior
-from bioatt.volume import Volume
 
 
 class UniformPrior:

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bioatt.core.noise import CONTEXT_SLICES
+from bioatt.core.volume import Volume
 from bioatt.priors.base import AnatomicalPrior, Prior
-from bioatt.volume import Volume
 
 SIGMA_MM = 4.0
-CONTEXT_SLICES = 4
-"""Neighbours on either side that a smoothed prior can depend on; a part of a volume with these gets the same."""
 
 
 class SmoothedPrior:

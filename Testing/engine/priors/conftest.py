@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.priors.torchvision_cure import import_torchvision
-from bioatt.volume import Volume
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.compute.torchvision_cure import import_torchvision
+from bioatt.core.volume import Volume
 
 TEXT_REPOSITORY = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
 SIDE, WIDTH = 160, 16

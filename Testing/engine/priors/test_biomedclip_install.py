@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bioatt.anatomy import load_descriptor_set, parse_descriptor_set
-from bioatt.errors import InputError
+from bioatt.anatomy.descriptors import load_descriptor_set, parse_descriptor_set
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
 from bioatt.priors import build_prior
-from bioatt.priors.biomedclip import BiomedCLIPPrior
-from bioatt.priors.biomedclip_files import IMAGE_REPOSITORY, TEXT_REPOSITORY, default_folder, find_files, in_folder
-from bioatt.priors.biomedclip_install import download, export_image_tower, import_folder, remove
-from bioatt.volume import Volume
+from bioatt.priors.biomedclip.files import IMAGE_REPOSITORY, TEXT_REPOSITORY, default_folder, find_files, in_folder
+from bioatt.priors.biomedclip.install import download, export_image_tower, import_folder, remove
+from bioatt.priors.biomedclip.prior import BiomedCLIPPrior
 
 PAPER = load_descriptor_set("paper17")
 COMMIT = "1" * 40

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from bioatt.anatomy import load_descriptor_set
+from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.cli import main
+from bioatt.core.canonical import canonical
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume
 from bioatt.priors import build_prior
 from bioatt.priors.base import Prior
 from bioatt.priors.plot import plot_prior
-from bioatt.volume import Volume, canonical, read_volume
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bioatt.anatomy import load_descriptor_set, parse_descriptor_set
-from bioatt.errors import Cancelled, InputError
+from bioatt.anatomy.descriptors import load_descriptor_set, parse_descriptor_set
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.core.volume import Volume
 from bioatt.priors import build_prior
-from bioatt.priors.biomedclip import BiomedCLIPPrior, clip_images
-from bioatt.priors.biomedclip_files import IMAGE_REPOSITORY, find_files, in_folder
-from bioatt.priors.biomedclip_text import text_embeddings
-from bioatt.volume import Volume
+from bioatt.priors.biomedclip.files import IMAGE_REPOSITORY, find_files, in_folder
+from bioatt.priors.biomedclip.prior import BiomedCLIPPrior, clip_images
+from bioatt.priors.biomedclip.text import text_embeddings
 
 PAPER = load_descriptor_set("paper17")
 
@@ -102,7 +102,7 @@ def test_text_embeddings_are_computed_once(small: Path, own_cache: Path, monkeyp
     files = in_folder(small)
     first = text_embeddings(files, PAPER)
     assert len(list((own_cache / "text_embeddings").glob("paper17-*.safetensors"))) == 1
-    monkeypatch.setattr("bioatt.priors.biomedclip_text.load_open_clip", lambda files: pytest.fail("computed again"))
+    monkeypatch.setattr("bioatt.priors.biomedclip.text.load_open_clip", lambda files: pytest.fail("computed again"))
     assert torch.equal(text_embeddings(files, PAPER), first)
 
 
@@ -193,7 +193,8 @@ def test_hub_cache_is_used_offline(small: Path, tmp_path: Path) -> None:
         for name in names:
             shutil.copy(small / name, snapshot / name)
     code = (
-        "from bioatt.anatomy import load_descriptor_set; from bioatt.priors.biomedclip import BiomedCLIPPrior\n"
+        "from bioatt.anatomy.descriptors import load_descriptor_set\n"
+        "from bioatt.priors.biomedclip.prior import BiomedCLIPPrior\n"
         f"print(BiomedCLIPPrior(load_descriptor_set('paper17'), {f'hf-hub:{IMAGE_REPOSITORY}'!r}).text.shape)\n"
         "BiomedCLIPPrior(load_descriptor_set('paper17'))\n"
     )

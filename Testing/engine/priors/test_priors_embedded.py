@@ -10,15 +10,17 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from bioatt.anatomy import DescriptorSet, load_descriptor_set, parse_descriptor_set
-from bioatt.errors import Cancelled, InputError
-from bioatt.phantom import torso as phantom
+from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set, parse_descriptor_set
+from bioatt.core.canonical import canonical
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.core.resources import resources_folder
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume
+from bioatt.network.embedded import EmbeddedNetwork, share
 from bioatt.priors import build_prior
 from bioatt.priors.embedded import FILE, EmbeddedPrior, save_embedded
-from bioatt.priors.embedded_network import EmbeddedNetwork, share
 from bioatt.priors.slice_image import CELL_MM, GRID, slice_image
-from bioatt.resources import resources_folder
-from bioatt.volume import Volume, canonical, read_volume
+from bioatt.simulation.phantom import torso as phantom
 
 PAPER = load_descriptor_set("paper17")
 

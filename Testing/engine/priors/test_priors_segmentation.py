@@ -11,13 +11,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.errors import InputError
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.core.canonical import canonical
+from bioatt.core.errors import InputError
+from bioatt.core.resources import resources_folder
+from bioatt.core.volume import Volume
 from bioatt.network import build_network
 from bioatt.priors import FixedPrior
 from bioatt.priors.segmentation import Segmentation, SegmentationPrior, read_segmentation
-from bioatt.resources import resources_folder
-from bioatt.volume import Volume, canonical
 
 PAPER = load_descriptor_set("paper17")
 LIVER, SPLEEN, CHEST_AORTA, BELLY_AORTA = (

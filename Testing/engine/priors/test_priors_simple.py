@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioatt.anatomy import load_descriptor_set
-from bioatt.errors import InputError
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.core.errors import InputError
+from bioatt.core.noise import CONTEXT_SLICES
+from bioatt.core.volume import Volume
 from bioatt.priors import FixedPrior, Prior, RandomPrior, build_prior
-from bioatt.priors.smoothing import CONTEXT_SLICES, smoothed
-from bioatt.volume import Volume
+from bioatt.priors.smoothing import smoothed
 
 PAPER = load_descriptor_set("paper17")
 NAMES = ("liver", "spleen", "spine")

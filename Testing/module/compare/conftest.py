@@ -11,7 +11,7 @@ def pair(slicer, make_ct):
     """An input and an output of the same geometry: smoothed input, with Slicer's views on the input."""
     from scipy.ndimage import gaussian_filter
 
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     before = make_ct(slices=9, size=48, name="CT")
     hu = slicer.util.arrayFromVolume(before)
@@ -46,8 +46,8 @@ def drag(slicer):
 @pytest.fixture
 def maps(slicer, pair):
     """Attention maps of the pair at stage "last": lungs (0.1, in a square 0.9), liver (0.2) and the unified map."""
-    from BioAttDenoiseLib import regions, volumes
-    from BioAttDenoiseLib.attention_maps import AttentionMaps, SlicePrior
+    from BioAttDenoiseLib.inspection.attention_maps import AttentionMaps, SlicePrior
+    from BioAttDenoiseLib.scene import regions, volumes
 
     shape = slicer.util.arrayFromVolume(pair[0]).shape
     region = regions.whole_region(shape, volumes.ijk_to_ras(pair[0]))

@@ -10,13 +10,13 @@ import zlib
 import numpy as np
 import pytest
 
-from bioatt.strength import DEFAULT_STRENGTH
+from bioatt.core.strength import DEFAULT_STRENGTH
 
 
 @pytest.fixture
 def figure(slicer, pair):
-    from BioAttDenoiseLib import capture
-    from BioAttDenoiseLib.compare import Comparison
+    from BioAttDenoiseLib.inspection import capture
+    from BioAttDenoiseLib.inspection.comparison import Comparison
 
     comparison = Comparison()
     comparison.start(*pair, "grid")
@@ -78,7 +78,7 @@ def test_captions_and_notice_are_written(figure):
 
 
 def test_the_figure_says_what_the_prior_was_made_of(make_driver, make_ct, tmp_path):
-    from BioAttDenoiseLib.capture import settings_line
+    from BioAttDenoiseLib.inspection.capture import settings_line
 
     file = tmp_path / "prior.json"
     file.write_text(json.dumps({"descriptors": ["lungs", "heart", "liver"], "probabilities": [0.1, 0.2, 0.7]}))

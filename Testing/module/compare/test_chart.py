@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def chart(slicer, pair, maps):
-    from BioAttDenoiseLib.chart import PriorChart
+    from BioAttDenoiseLib.inspection.chart import PriorChart
 
     made = PriorChart()
     made.setPrior(*pair, maps.prior)
@@ -32,7 +32,7 @@ def test_the_table_along_z_has_the_slices_places(slicer, chart):
 
 
 def test_the_charts_are_in_the_plot_views_and_follow(slicer, pair, chart):
-    from BioAttDenoiseLib.compare import Comparison
+    from BioAttDenoiseLib.inspection.comparison import Comparison
 
     comparison = Comparison()
     comparison.start(*pair, "side by side", charts=True)
@@ -52,7 +52,7 @@ def test_the_charts_are_in_the_plot_views_and_follow(slicer, pair, chart):
 
 
 def test_the_prior_comes_back_with_a_saved_scene(slicer, pair, maps, chart, tmp_path):
-    from BioAttDenoiseLib.chart import PriorChart
+    from BioAttDenoiseLib.inspection.chart import PriorChart
 
     path = str(tmp_path / "scene.mrb")
     slicer.util.saveScene(path)
@@ -73,7 +73,7 @@ def test_denoising_again_replaces_the_table(slicer, pair, maps, chart):
 
 
 def test_a_table_without_an_output_goes_with_its_chart(slicer, pair, maps):
-    from BioAttDenoiseLib.chart import PriorChart
+    from BioAttDenoiseLib.inspection.chart import PriorChart
 
     made = PriorChart()
     made.setPrior(pair[0], None, maps.prior)

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def comparison(slicer, pair):
-    from BioAttDenoiseLib.compare import Comparison
+    from BioAttDenoiseLib.inspection.comparison import Comparison
 
     link = slicer.vtkMRMLSliceLinkLogic()  # Slicer's application has one of its own
     link.SetMRMLScene(slicer.mrmlScene)
@@ -119,7 +119,7 @@ def test_a_volume_loaded_meanwhile_stays_out_of_the_comparison(slicer, pair, mak
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_the_difference_is_exact(slicer, make_ct, comparison, dtype):
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     before = make_ct(slices=4, dtype=dtype)
     after = volumes.make_output(before, None, "out")
@@ -137,7 +137,7 @@ def test_the_difference_is_exact(slicer, make_ct, comparison, dtype):
 
 
 def test_extreme_differences_do_not_wrap():
-    from BioAttDenoiseLib.compare import difference
+    from BioAttDenoiseLib.inspection.comparison import difference
 
     low, high = np.full((1, 1, 2), -32768, np.int16), np.full((1, 1, 2), 32767, np.int16)
     assert (difference(low, high) == 65535).all()
@@ -146,14 +146,14 @@ def test_extreme_differences_do_not_wrap():
 
 
 def test_the_difference_is_drawn_through_its_colors(slicer, pair, comparison):
-    from BioAttDenoiseLib import colour, slice_views
+    from BioAttDenoiseLib.scene import colour, slice_views
 
     comparison.start(*pair, "grid")
     comparison.setRange(80)
     widget = view(slicer, "BioAttDifference")
     widget.resize(48, 48)
     widget.mrmlSliceNode().SetFieldOfView(48 * 0.8, 48 * 0.8, 1)
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     middle = volumes.ijk_to_ras(pair[0]) @ [24, 23, 4, 1]  # pixels fall on voxels
     widget.mrmlSliceNode().JumpSliceByCentering(*middle[:3])

@@ -249,7 +249,7 @@ def test_a_preview_of_a_former_input_is_dropped(slicer, story, make_ct, until):
 
 
 def test_sliders_follow_the_order_of_the_descriptors(story):
-    from BioAttDenoiseLib.attention_maps import SlicePrior
+    from BioAttDenoiseLib.inspection.attention_maps import SlicePrior
 
     by_hand = story.sections["AttentionSection"].byHand
     names = [by_hand.widget.layout().labelForField(s).text for s in by_hand.sliders]

@@ -8,14 +8,14 @@ import pytest
 
 @pytest.fixture
 def numbers(slicer):
-    from BioAttDenoiseLib import numbers
+    from BioAttDenoiseLib.inspection import numbers
 
     return numbers
 
 
 def roi(slicer, node, low, high, name):
     """A box over voxel centres low … high (i, j, k)."""
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     matrix = volumes.ijk_to_ras(node)
     low, high = np.array(low), np.array(high)
@@ -66,7 +66,7 @@ def test_an_empty_region_is_told(slicer, pair, numbers):
 
 
 def test_reference(slicer, pair, numbers):
-    from bioatt import metrics
+    from bioatt.core import metrics
 
     lines = numbers.reference_numbers([pair[1]], pair[0])
     arrays = [slicer.util.arrayFromVolume(node) for node in pair]
@@ -101,7 +101,10 @@ def test_nothing_here_imports_torch():
     import sys
     from pathlib import Path
 
-    code = "import sys, bioatt.metrics, bioatt.structure, bioatt.attention_views, bioatt.noise_map as n, numpy as np;"
-    code += "bioatt.metrics.ssim(np.zeros((9,9)), np.ones((9,9))); assert not {'torch', 'skimage'} & set(sys.modules)"
+    code = "import sys, bioatt.core.metrics, bioatt.core.structure, bioatt.core.noise as n, numpy as np;"
+    code += "import bioatt.core.attention_views;"
+    code += (
+        "bioatt.core.metrics.ssim(np.zeros((9,9)), np.ones((9,9))); assert not {'torch', 'skimage'} & set(sys.modules)"
+    )
     root = Path(__file__).parents[3] / "BioAttDenoise"
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True, env={"PYTHONPATH": str(root)})

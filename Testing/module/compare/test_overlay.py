@@ -22,7 +22,7 @@ def red(slicer, pair):
 
 
 def colors_of(slicer, kind, values, high=1.0):
-    from BioAttDenoiseLib import colour
+    from BioAttDenoiseLib.scene import colour
 
     ramp = np.round(colour.ramp(kind) * 255)
     return ramp[np.clip((values / high * 255).round().astype(int), 0, 255)]
@@ -34,7 +34,7 @@ def show(slicer, overlay, red, *what):
 
 @pytest.fixture
 def overlay(slicer, pair, maps):
-    from BioAttDenoiseLib.overlay import Overlay
+    from BioAttDenoiseLib.inspection.overlay import Overlay
 
     made = Overlay()
     made.setMaps(pair[0], maps)
@@ -44,7 +44,7 @@ def overlay(slicer, pair, maps):
 
 
 def test_opaque_pixels_are_the_maps_values_through_the_color_table(slicer, pair, maps, overlay, red):
-    from BioAttDenoiseLib import slice_views
+    from BioAttDenoiseLib.scene import slice_views
 
     overlay.setOpacity(1.0)
     node = show(slicer, overlay, red, "last", "lungs", "raw")
@@ -133,15 +133,15 @@ def test_keeping_a_map_makes_an_ordinary_volume(slicer, pair, overlay, red):
     overlay.clear()
     assert kept.GetSaveWithScene()
     assert not kept.GetHideFromEditors()
-    from BioAttDenoiseLib import slice_views
+    from BioAttDenoiseLib.scene import slice_views
 
     assert slice_views.same_grid(kept, pair[0])
     assert kept.GetName() == "CT attention last lungs"
 
 
 def test_the_engines_reply_becomes_maps_in_the_arrays_order(slicer, pair):
-    from BioAttDenoiseLib import regions, volumes
-    from BioAttDenoiseLib.attention_maps import maps_of_reply
+    from BioAttDenoiseLib.inspection.attention_maps import maps_of_reply
+    from BioAttDenoiseLib.scene import regions, volumes
 
     array, matrix = slicer.util.arrayFromVolume(pair[0]), volumes.ijk_to_ras(pair[0])
     region = regions.slice_region(array.shape, matrix, 3, 5)

@@ -49,7 +49,7 @@ def bounds(node):
 
 
 def test_there_and_back(slicer, moved):
-    from BioAttDenoiseLib import volumes
+    from BioAttDenoiseLib.scene import volumes
 
     places = np.array([[0.0, 1.0, 2.0], [-7.0, 5.0, -300.0]])
     np.testing.assert_allclose(volumes.to_world(moved[0], places), places + MOVE)
@@ -60,9 +60,9 @@ def test_there_and_back(slicer, moved):
 
 
 def test_noise_maps_and_kept_attention_maps_lie_on_the_scan(slicer, moved, maps):
-    from BioAttDenoiseLib import colour
-    from BioAttDenoiseLib.numbers_section import _map_volume
-    from BioAttDenoiseLib.overlay import Overlay
+    from BioAttDenoiseLib.inspection.overlay import Overlay
+    from BioAttDenoiseLib.panel.numbers_section import _map_volume
+    from BioAttDenoiseLib.scene import colour
 
     voxels = slicer.util.arrayFromVolume(moved[0]).astype(np.float32)
     np.testing.assert_allclose(bounds(_map_volume("noise", moved[0], voxels, colour.NOISE)), bounds(moved[0]))
@@ -74,8 +74,8 @@ def test_noise_maps_and_kept_attention_maps_lie_on_the_scan(slicer, moved, maps)
 
 
 def test_the_strongest_mark_is_found_where_it_is_on_screen(slicer, moved):
-    from BioAttDenoiseLib import volumes
-    from BioAttDenoiseLib.alarm import StructureAlarm
+    from BioAttDenoiseLib.inspection.structure_check import StructureAlarm
+    from BioAttDenoiseLib.scene import volumes
 
     before, after = moved
     hu = slicer.util.arrayFromVolume(before)
@@ -92,7 +92,7 @@ def test_the_strongest_mark_is_found_where_it_is_on_screen(slicer, moved):
 
 
 def test_the_spyglass_opens_around_the_mouse(slicer, moved):
-    from BioAttDenoiseLib.reveal import HIDDEN, Reveal
+    from BioAttDenoiseLib.inspection.reveal import HIDDEN, Reveal
 
     view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     reveal = Reveal()
@@ -104,7 +104,7 @@ def test_the_spyglass_opens_around_the_mouse(slicer, moved):
 
 
 def test_a_view_is_axial_as_the_scan_lies_on_screen(slicer, pair):
-    from BioAttDenoiseLib import slice_views
+    from BioAttDenoiseLib.scene import slice_views
 
     view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     view.SetOrientation("Axial")
@@ -117,8 +117,8 @@ def test_a_view_is_axial_as_the_scan_lies_on_screen(slicer, pair):
 
 
 def test_a_scan_that_a_grid_bends_can_be_compared(slicer, pair, capfd):
-    from BioAttDenoiseLib import volumes
-    from BioAttDenoiseLib.compare import Comparison
+    from BioAttDenoiseLib.inspection.comparison import Comparison
+    from BioAttDenoiseLib.scene import volumes
 
     under(slicer, pair, "vtkMRMLGridTransformNode", bent())
     assert not volumes.straight(pair[0])
@@ -130,7 +130,7 @@ def test_a_scan_that_a_grid_bends_can_be_compared(slicer, pair, capfd):
 
 
 def test_a_prior_along_z_is_told_by_places_on_screen(slicer, moved, maps):
-    from BioAttDenoiseLib.chart import table_along_z
+    from BioAttDenoiseLib.inspection.chart import table_along_z
 
     table = table_along_z(moved[0], maps.prior).GetTable()
     z = [table.GetValue(row, 0).ToDouble() for row in range(table.GetNumberOfRows())]

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.metrics import noise_sd
-from bioatt.phantom import TRAINING_SEEDS_FROM, torso
-from bioatt.volume import Volume, read_volume, write_volume
-from bioatt_training.bank import Bank
+from bioatt.core.errors import InputError
+from bioatt.core.noise import noise_sd
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume, write_volume
+from bioatt.simulation.phantom import TRAINING_SEEDS_FROM, torso
 from bioatt_training.cli import main
+from bioatt_training.data.bank import Bank
 from bioatt_training.data.collection import collection
 from bioatt_training.data.layouts import find_scans
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.volume import Volume, write_volume
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.io.images import write_volume
 from bioatt_training.data.layouts import find_scans
 from bioatt_training.data.scans import pseudonym, with_patients
 

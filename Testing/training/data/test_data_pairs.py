@@ -8,8 +8,8 @@ import logging
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.volume import Volume
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
 from bioatt_training.data import split
 from bioatt_training.data.pairs import check_pair, duplicates, matched
 

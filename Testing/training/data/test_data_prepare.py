@@ -7,16 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.tomography import kernel_named
-from bioatt.volume import Volume, write_volume
-from bioatt_training.bank import Bank
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.io.images import write_volume
+from bioatt.simulation.tomography import kernel_named
 from bioatt_training.cli import main
 from bioatt_training.data import prepare as prepare_module
-from bioatt_training.data.grid import PATCH, GridDataset
+from bioatt_training.data.bank import Bank
 from bioatt_training.data.layouts import find_scans
 from bioatt_training.data.prepare import Plan, prepare
-from bioatt_training.patches import DataConfig, PatchDataset
+from bioatt_training.fit.grid import PATCH, GridDataset
+from bioatt_training.fit.patches import DataConfig, PatchDataset
 
 GRID = {"spacing": (3.0, 3.0, 3.0)}
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.models import read_model
-from bioatt_training.bank import Bank
+from bioatt.core.errors import InputError
+from bioatt.inference.models import read_model
 from bioatt_training.cli import main
+from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation import judge
 from bioatt_training.evaluation.compare import evaluate_all
 from bioatt_training.evaluation.judge import Judgement, evaluate, slices_by_patient, spread

@@ -8,9 +8,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bioatt.network import build_network
-from bioatt_training.bank import Bank
-from bioatt_training.data.grid import GridDataset
+from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
+from bioatt_training.fit.grid import GridDataset
 
 
 def test_patches_are_the_training_grids(made_up_bank):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-from bioatt.metrics import WINDOWS
+from bioatt.core.metrics import WINDOWS
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
 
 RNG = np.random.default_rng(0)

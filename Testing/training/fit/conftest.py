@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bioatt_training.bank import Slice
-from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
+from bioatt_training.data.bank import Slice
+from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
 
 SIDE = 110
 

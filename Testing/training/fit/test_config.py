@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from bioatt.errors import InputError
-from bioatt_training.arms import ARMS
-from bioatt_training.config import Config, LossName
-from bioatt_training.experiment import arm_network
-from bioatt_training.objectives import LOSSES
+from bioatt.core.errors import InputError
+from bioatt_training.fit.arms import ARMS
+from bioatt_training.fit.config import Config, LossName
+from bioatt_training.fit.experiment import arm_network
+from bioatt_training.fit.objectives import LOSSES
 
 CONFIGS = Path(__file__).parents[3] / "Training" / "configs"
 RUN = '[run]\nname = "a"\nversion = "1"\n'

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from bioatt.errors import InputError
-from bioatt.models import read_model
-from bioatt_training.arms import ARMS
-from bioatt_training.experiment import Experiment
-from bioatt_training.fit import epoch_model, fit, fit_stages, precision
-from bioatt_training.history import COLUMNS, read_history
-from bioatt_training.prior_perturbation import perturb
+from bioatt.core.errors import InputError
+from bioatt.inference.models import read_model
+from bioatt_training.data.prior_augmentation import perturb
+from bioatt_training.fit.arms import ARMS
+from bioatt_training.fit.experiment import Experiment
+from bioatt_training.fit.history import COLUMNS, read_history
+from bioatt_training.fit.run import epoch_model, fit, fit_stages, precision
 
 
 def weights(path):
@@ -51,9 +51,9 @@ def test_metrics_are_those_of_the_patches(tiny, tmp_path):
     still = tiny(sampling="grid", epochs=1, margin=0, learning_rate=1e-12, initial=str(first), validation_patches=0)
     fit(still, tmp_path / "second")
     line = read_history(tmp_path / "second")[0]
-    from bioatt_training.data.grid import GridDataset
-    from bioatt_training.loaders import RunData
-    from bioatt_training.objectives import paper_metrics
+    from bioatt_training.fit.grid import GridDataset
+    from bioatt_training.fit.loaders import RunData
+    from bioatt_training.fit.objectives import paper_metrics
 
     items = GridDataset(RunData(still).bank, "validation")
     low, target, p = (torch.stack(parts) for parts in zip(*(items[n] for n in range(len(items))), strict=True))

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from bioatt.models import read_model
-from bioatt_training.history import COLUMNS, read_history
+from bioatt.inference.models import read_model
+from bioatt_training.fit.history import COLUMNS, read_history
 
 TOML = """
 [run]

@@ -12,17 +12,17 @@ import time
 import pytest
 import torch
 
-from bioatt.models import read_model, save_model
+from bioatt.inference.models import read_model, save_model
 from bioatt.network import build_network
-from bioatt_training.fit import fit
-from bioatt_training.history import COLUMNS, FILE, read_history
+from bioatt_training.fit.history import COLUMNS, FILE, read_history
+from bioatt_training.fit.run import fit
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 
 KILLED_AT_STEP = """
 import os, pickle, signal, sys
-from bioatt_training.experiment import Experiment
-from bioatt_training.fit import fit
+from bioatt_training.fit.experiment import Experiment
+from bioatt_training.fit.run import fit
 
 def training_step(self, *batch, real=Experiment.training_step):
     if self.global_step == {step}:
@@ -35,8 +35,8 @@ fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
 
 KILLED_WHILE_WRITING = """
 import os, pickle, signal, sys
-from bioatt_training import checkpoints
-from bioatt_training.fit import fit
+from bioatt_training.fit import checkpoints
+from bioatt_training.fit.run import fit
 
 class Dying:
     def __init__(self, real): self.__dict__["real"] = real

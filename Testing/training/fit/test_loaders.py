@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bioatt.errors import InputError
-from bioatt_training.data.grid import GridDataset, SliceDataset, cells
-from bioatt_training.loaders import ResumableLoader, RunData, TrainingBatches
+from bioatt.core.errors import InputError
+from bioatt_training.fit.grid import GridDataset, SliceDataset, cells
+from bioatt_training.fit.loaders import ResumableLoader, RunData, TrainingBatches
 
 
 def taken(data, rank=0, processes=1):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bioatt.models import SCALE_HU
-from bioatt_training.config import OptimiserConfig
-from bioatt_training.objectives import (
+from bioatt.core.hu import SCALE_HU
+from bioatt_training.fit.config import OptimiserConfig
+from bioatt_training.fit.objectives import (
     LOSSES,
     build_loss,
     interior,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bioatt.errors import InputError
-from bioatt_training.bank import Bank, Slice
-from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
-from bioatt_training.loaders import RunData
-from bioatt_training.patches import PatchDataset, noise_scale
+from bioatt.core.errors import InputError
+from bioatt_training.data.bank import Bank, Slice, noise_scale
+from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
+from bioatt_training.fit.loaders import RunData
+from bioatt_training.fit.patches import PatchDataset
 
 SIZE = 96
 

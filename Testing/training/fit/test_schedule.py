@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bioatt_training.config import OptimiserConfig
-from bioatt_training.schedule import build_optimiser, build_schedule
+from bioatt_training.fit.config import OptimiserConfig
+from bioatt_training.fit.schedule import build_optimiser, build_schedule
 
 
 def rates(config, steps, epoch_steps=10):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bioatt.volume import Volume, read_volume, write_volume
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume, write_volume
 from bioatt_training.cli import main
 from bioatt_training.simulate import calibration, figures, report, volumes
 from bioatt_training.simulate.targets import noisier2noise, softened
@@ -181,7 +182,7 @@ def test_noisier2noise_gives_the_truth_where_theory_says_so():
 
 
 def test_a_softened_target_has_less_noise_and_the_same_mean():
-    from bioatt.tomography import kernel_named
+    from bioatt.simulation.tomography import kernel_named
 
     image = 40 + np.random.default_rng(0).normal(0, 20, (2, 64, 64)).astype(np.float32)
     soft = softened(image, 0.8, kernel_named("B50"), kernel_named("B10"))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bioatt.errors import InputError
-from bioatt.metrics import noise_sd
-from bioatt.tomography import Geometry, kernel_named
+from bioatt.core.errors import InputError
+from bioatt.core.noise import noise_sd
+from bioatt.simulation.tomography import Geometry, kernel_named
 from bioatt_training.simulate import Scanner, insert_noise
 from bioatt_training.simulate.calibration import streak_index
 from bioatt_training.simulate.direct import scan_body

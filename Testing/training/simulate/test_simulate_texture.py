@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from bioatt.errors import InputError
-from bioatt.tomography import Geometry, kernel_named
+from bioatt.core.errors import InputError
+from bioatt.simulation.tomography import Geometry, kernel_named
 from bioatt_training.simulate.texture import estimate_kernel, fit_texture, peak_frequency, radial_nps
 from bioatt_training.simulate.tissue import mode, slice_noise
 from bioatt_training.simulate.white import white_image

@@ -34,19 +34,19 @@ def run(args: argparse.Namespace) -> None:
     """Measure what is not measured yet, and write the report."""
     import logging
 
-    from bioatt.device import tune_cpu
-    from bioatt.errors import InputError
-    from bioatt.files import make_folder
-    from bioatt_training.bank import Bank
-    from bioatt_training.benchmark.denoisers import WHOLE, Model
-    from bioatt_training.benchmark.figures import write_figures, write_pictures
-    from bioatt_training.benchmark.peers import missing
-    from bioatt_training.benchmark.report import write_report
-    from bioatt_training.benchmark.results import measured
-    from bioatt_training.benchmark.runner import QUICK, Runner, Size
+    from bioatt.compute.device import tune_cpu
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import make_folder
+    from bioatt_training.data.bank import Bank
+    from bioatt_training.studies.benchmark.baselines import missing
+    from bioatt_training.studies.benchmark.denoisers import WHOLE, Model
+    from bioatt_training.studies.benchmark.figures import write_figures, write_pictures
+    from bioatt_training.studies.benchmark.report import write_report
+    from bioatt_training.studies.benchmark.results import measured
+    from bioatt_training.studies.benchmark.runner import QUICK, Runner, Size
 
     tune_cpu()
-    logging.getLogger("bioatt_training.benchmark").setLevel(logging.INFO)
+    logging.getLogger("bioatt_training.studies.benchmark").setLevel(logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.peers and not args.quick and missing():
         raise InputError(f"{', '.join(missing())} missing: install the extra [benchmark], or give --no-peers")

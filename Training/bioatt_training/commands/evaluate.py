@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> None:
     """Judge, print the tables, and the differences between models."""
     from tqdm import tqdm
 
-    from bioatt.device import choose, tune_cpu
-    from bioatt.models import default_model, load_model
-    from bioatt.outputs import check_file_place
-    from bioatt_training.bank import Bank
+    from bioatt.compute.device import choose, tune_cpu
+    from bioatt.inference.models import default_model, load_model
+    from bioatt.io.outputs import check_file_place
+    from bioatt_training.data.bank import Bank
     from bioatt_training.evaluation.compare import earlier_results, evaluate_all
     from bioatt_training.evaluation.judge import Judgement
     from bioatt_training.evaluation.table import comparison, report

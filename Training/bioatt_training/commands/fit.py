@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> None:
     """Train and say where the model is."""
     from dataclasses import replace
 
-    from bioatt.errors import InputError
-    from bioatt_training.cured_lightning import rank_zero_only
-    from bioatt_training.fit import Config, fit_stages
+    from bioatt.core.errors import InputError
+    from bioatt_training.fit.lightning_import import rank_zero_only
+    from bioatt_training.fit.run import Config, fit_stages
 
     if args.devices < 1 or args.nodes < 1:
         raise InputError("--devices and --nodes are 1 or more")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bioatt.tomography import Kernel
+    from bioatt.simulation.tomography import Kernel
 
 HELP = "make a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
 RESUMES = True
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     """Find, check and write; everything left out is named on stderr."""
     from dataclasses import replace
 
-    from bioatt.errors import InputError
+    from bioatt.core.errors import InputError
     from bioatt_training.data.layouts import find_scans
     from bioatt_training.data.prepare import Plan, prepare
     from bioatt_training.data.scans import with_patients
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _target(convention: str) -> Kernel | None:
     """The kernel of softened targets, or None for the scan itself. InputError for another word."""
-    from bioatt.errors import InputError
-    from bioatt.tomography import kernel_named
+    from bioatt.core.errors import InputError
+    from bioatt.simulation.tomography import kernel_named
 
     word, _, name = convention.partition(":")
     if convention == "scan":

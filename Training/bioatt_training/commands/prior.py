@@ -23,12 +23,12 @@ def run(args: argparse.Namespace) -> None:
     """Train, judge as trained and under changes of the scan, write the card."""
     import torch
 
-    from bioatt.anatomy import load_descriptor_set
+    from bioatt.anatomy.descriptors import load_descriptor_set
     from bioatt.priors.embedded import FILE
-    from bioatt_training.prior.card import model_card
-    from bioatt_training.prior.fit import FitConfig
-    from bioatt_training.prior.robustness import CHANGES, judge_under
-    from bioatt_training.prior.train import DRAWN_HEADS, cross_validate, prepare, train
+    from bioatt_training.priors.card import model_card
+    from bioatt_training.priors.fit import FitConfig
+    from bioatt_training.priors.robustness import CHANGES, judge_under
+    from bioatt_training.priors.train import DRAWN_HEADS, cross_validate, prepare, train
 
     torch.set_num_threads(args.threads)
     folder, descriptors = Path(args.out), load_descriptor_set("paper17")

@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare where needed, run, and say where the report is."""
-    from bioatt.device import choose
-    from bioatt_training.arms import ARMS
-    from bioatt_training.reproduction.reproduce import Wish, reproduce
+    from bioatt.compute.device import choose
+    from bioatt_training.fit.arms import ARMS
+    from bioatt_training.studies.reproduction.reproduce import Wish, reproduce
 
     data, out = Path(args.data), Path(args.out)
     device = choose().device.type

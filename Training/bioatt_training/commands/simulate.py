@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from bioatt.volume import Volume
+    from bioatt.core.volume import Volume
 
 HELP = "insert the noise of a lower dose into a CT, or report how well that agrees with theory (--report)"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Simulate one volume, or write the report."""
-    from bioatt.errors import InputError
+    from bioatt.core.errors import InputError
 
     if args.device != "cpu" and (args.phantom or args.report):
         raise InputError("--phantom and --report compute on the CPU: leave --device out")
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
-    from bioatt.volume import canonical, read_volume, write_volume
+    from bioatt.core.canonical import canonical
+    from bioatt.io.images import read_volume, write_volume
     from bioatt_training.simulate.volumes import insert_into, scan_phantom
 
     device = _device(args.device)
@@ -80,10 +81,10 @@ def _simulate(args: argparse.Namespace) -> None:
 
 def _check_places(volume: Volume, args: argparse.Namespace) -> None:
     """Raise InputError, before the work, where OUT or the noise cannot be written, or would replace one another."""
-    from bioatt.errors import InputError
-    from bioatt.files import same_file
-    from bioatt.outputs import check_free
-    from bioatt.volume import check_output
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import same_file
+    from bioatt.io.images import check_output
+    from bioatt.io.outputs import check_free
 
     places = [Path(path) for path in (args.output, args.noise_volume) if path]
     for path in places:
@@ -106,14 +107,14 @@ def _device(name: str) -> str:
     """The device by its own name; the CPU's loops need no torch. InputError where it is not there."""
     if name == "cpu":
         return name
-    from bioatt.device import choose
+    from bioatt.compute.device import choose
 
     return str(choose(name).device)
 
 
 def _scans(path: Path) -> list[Path]:
     """The volume files below a folder; the path itself where it is a file or a DICOM series. InputError if missing."""
-    from bioatt.errors import InputError
+    from bioatt.core.errors import InputError
     from bioatt_training.data.scans import volume_files
 
     if not path.exists():

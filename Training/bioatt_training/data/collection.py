@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from bioatt.errors import InputError
+from bioatt.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from bioatt.errors import InputError
+from bioatt.core.errors import InputError
 from bioatt_training.data.collection import collection, is_collection
 from bioatt_training.data.scans import Listing, Scan, Series, Source, dicom_folders, series_in, volume_files
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bioatt.body import body_mask
-from bioatt.errors import InputError
-from bioatt.metrics import noise_sd
-from bioatt.volume import Volume
+from bioatt.core.body import body_mask
+from bioatt.core.errors import InputError
+from bioatt.core.noise import noise_sd
+from bioatt.core.volume import Volume
 
 LEAST_CORRELATION = 0.9
 MOST_BIAS_HU = 20.0

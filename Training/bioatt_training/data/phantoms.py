@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bioatt.acquisition import Scanner, scan
-from bioatt.phantom import TRAINING_SEEDS_FROM, torso
+from bioatt.core.volume import Volume
 from bioatt.priors import AnatomicalPrior
-from bioatt.tomography import Geometry
-from bioatt.volume import Volume
-from bioatt_training.bank import DOSE
+from bioatt.simulation.acquisition import Scanner, scan
+from bioatt.simulation.phantom import TRAINING_SEEDS_FROM, torso
+from bioatt.simulation.tomography import Geometry
+from bioatt_training.data.bank import DOSE
 
 SLICES = 4
 SMOOTH_TO_SHARP = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pydicom
 
-from bioatt.errors import InputError
-from bioatt.volume import Volume, read_volume
-from bioatt.volume_io import READABLE
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.io.images import READABLE, read_volume
 
 _IMAGE_SUFFIXES = (".dcm", ".ima", "")
 _HEADER_TAGS = ["PatientID", "SeriesInstanceUID", "SeriesDescription", "Modality", "Rows"]
@@ -27,7 +27,7 @@ class Source:
     series: str | None = None
 
     def read(self) -> Volume:
-        """The volume; InputError as `bioatt.volume.read_volume`."""
+        """The volume; InputError as `bioatt.io.images.read_volume`."""
         return read_volume(self.path, series=self.series)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bioatt.errors import InputError
+from bioatt.core.errors import InputError
 
 PARTS = ("train", "validation", "test")
 SHARES = (0.64, 0.16, 0.20)

@@ -1,4 +1,4 @@
-"""Writing a bank (see `bioatt_training.bank`): whole, or not at all; what an interrupted call made is gone on with."""
+"""Writing a bank (see `bioatt_training.data.bank`): whole, or not at all; an interrupted call is continued."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bioatt.errors import InputError
-from bioatt.files import make_folder
-from bioatt_training.bank import Slice
+from bioatt.core.errors import InputError
+from bioatt.io.files import make_folder
+from bioatt_training.data.bank import Slice
 
 LIMITS = {"target.bin": 32000, "noise.bin": 4000, "softened.bin": 32000}
 """The files of voxels, int16 HU, and the largest value in each."""

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bioatt.errors import InputError
-from bioatt.files import appearing_whole
-from bioatt.metrics import WINDOWS
-from bioatt.models import TrainedModel
-from bioatt_training.bank import Bank
+from bioatt.core.errors import InputError
+from bioatt.core.metrics import WINDOWS
+from bioatt.inference.models import TrainedModel
+from bioatt.io.files import appearing_whole
+from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import Judgement, Row, columns, evaluate
 from bioatt_training.evaluation.protocol import METRICS
-from bioatt_training.statistics import paired
+from bioatt_training.evaluation.statistics import paired
 
 Result = dict[str, Any]
 HEADLINE = (

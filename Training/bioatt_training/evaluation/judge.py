@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bioatt.denoiser import Denoiser
-from bioatt.errors import InputError
-from bioatt.models import TrainedModel, load_model
-from bioatt.noise_floor import noise_floor
+from bioatt.core.errors import InputError
+from bioatt.core.hu import CLIP_HU
+from bioatt.core.noise import noise_level
+from bioatt.core.volume import Volume
+from bioatt.inference.denoiser import Denoiser
+from bioatt.inference.models import TrainedModel, load_model
+from bioatt.inference.run import placed
 from bioatt.priors import Prior, build_prior
-from bioatt.run import placed
-from bioatt.volume import Volume
-from bioatt_training.bank import Bank
+from bioatt_training.data.bank import Bank, noise_scale
 from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
+from bioatt_training.evaluation.statistics import interval
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
-from bioatt_training.patches import CLIP_HU, noise_scale
-from bioatt_training.statistics import interval
 
 Values = dict[str, float | None]
 Row = dict[str, Any]
@@ -188,7 +188,7 @@ class Judge:
         if not len(before):
             return {}
         if self.model.mixture is not None:
-            self.model.mixture.tune(self.network, noise_floor(low))
+            self.model.mixture.tune(self.network, noise_level(low))
         after = self._blended(denoised_patches(self.network, before, p), before)
         lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
         return lows | patch_metrics(reference, after)

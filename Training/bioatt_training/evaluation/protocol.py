@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bioatt.metrics import planes_ssim
-from bioatt.models import OFFSET_HU, SCALE_HU
+from bioatt.core.hu import OFFSET_HU, SCALE_HU
+from bioatt.core.metrics import planes_ssim
 from bioatt.network import BioAttNetwork
-from bioatt_training.data.grid import PATCH, SIDE
+from bioatt_training.fit.grid import PATCH, SIDE
 
 METRICS = ("rmse", "psnr", "ssim")
 DATA_RANGE = 1.0

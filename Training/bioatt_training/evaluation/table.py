@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bioatt.metrics import TISSUES, WINDOWS
+from bioatt.core.metrics import TISSUES, WINDOWS
 from bioatt_training.evaluation.compare import Result, differences
 from bioatt_training.evaluation.judge import columns
 from bioatt_training.evaluation.protocol import METRICS

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from bioatt.metrics import WINDOWS, hu_bias, noise_sd, psnr, rmse, ssim
-from bioatt.physics import nps, patches_inside
+from bioatt.core.metrics import WINDOWS, hu_bias, psnr, rmse, ssim
+from bioatt.core.noise import noise_sd
+from bioatt.physics.nps import nps, patches_inside
 
 SPECTRUM_PX = 24
 SOFT_HU = (-130.0, 150.0)

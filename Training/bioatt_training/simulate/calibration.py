@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter, uniform_filter1d
 
-from bioatt.metrics import noise_sd
-from bioatt.tomography import kernel_named
+from bioatt.core.noise import noise_sd
+from bioatt.simulation.tomography import kernel_named
 from bioatt_training.simulate.direct import scan_body
 from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner

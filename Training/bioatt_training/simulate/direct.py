@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bioatt.tomography import Kernel, fbp, hu_to_mu, mu_to_hu, project
+from bioatt.simulation.tomography import Kernel, fbp, hu_to_mu, mu_to_hu, project
 from bioatt_training.simulate.scanner import Scanner
 
 
@@ -21,8 +21,8 @@ def scan_body(
     """Reconstructions (dose, z, y, x) in HU of noise-free slices hu (z, y, x), float32.
 
     N ~ Poisson(dose · counts / e) + Normal(0, electronic variance) with e = e^p / (bow-tie · modulation); the line
-    integral is −ln of N, never under half a count, over its flux. `bioatt.acquisition` scans with exposure control
-    instead.
+    integral is −ln of N, never under half a count, over its flux. `bioatt.simulation.acquisition` scans with exposure
+    control instead.
     """
     scanner = scanner or Scanner()
     rng = np.random.default_rng(rng)

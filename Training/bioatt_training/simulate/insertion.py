@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bioatt.errors import InputError
-from bioatt.tomography import Geometry, Kernel, hu_to_mu, kernel_named, project
+from bioatt.core.errors import InputError
+from bioatt.simulation.tomography import Geometry, Kernel, hu_to_mu, kernel_named, project
 from bioatt_training.simulate.scanner import Scanner
 from bioatt_training.simulate.texture import estimate_kernel
 from bioatt_training.simulate.tissue import mode, slice_noise, soft_tissue
@@ -52,7 +52,7 @@ def insert_noise(
 
     hu (z, y, x) in HU, axial slices, pixel_mm in plane; 0 < dose_fraction < 1 of the dose the scan was made with.
     kernel: a `Kernel`, a name of the family or a vendor's name, or "auto" to fit it to the scan's own noise spectrum.
-    noise_hu: the scan's noise as `bioatt.metrics.noise_sd` measures it, for all slices or (z,); measured where not
+    noise_hu: the scan's noise as `bioatt.core.noise.noise_sd` measures it, for all slices or (z,); measured where not
     given. Slices thicker than their spacing share noise. The result depends on rng, not on how slices are grouped.
     device: where it is projected and reconstructed, "cpu" or a GPU that PyTorch knows.
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bioatt.errors import InputError
-from bioatt.files import make_folder
-from bioatt.volume import canonical, read_volume
+from bioatt.core.canonical import canonical
+from bioatt.core.errors import InputError
+from bioatt.io.files import make_folder
+from bioatt.io.images import read_volume
 from bioatt_training.simulate.calibration import WATER_COUNTS, WATER_KERNELS, anatomy, water_cylinder
 from bioatt_training.simulate.figures import plot_anatomy, plot_example, plot_water
 from bioatt_training.simulate.targets import study

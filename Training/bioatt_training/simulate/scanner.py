@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bioatt.errors import InputError
-from bioatt.tomography import MU_WATER, Geometry
+from bioatt.core.errors import InputError
+from bioatt.simulation.tomography import MU_WATER, Geometry
 
 BOWTIE_RADIUS_MM = 240.0
 

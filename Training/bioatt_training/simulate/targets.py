@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 
-from bioatt.body import body_mask
-from bioatt.phantom import torso
-from bioatt.tomography import Kernel, fbp, hu_to_mu, kernel_named, mu_to_hu, project
+from bioatt.core.body import body_mask
+from bioatt.simulation.phantom import torso
+from bioatt.simulation.tomography import Kernel, fbp, hu_to_mu, kernel_named, mu_to_hu, project
 from bioatt_training.simulate.direct import scan_body
 from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner

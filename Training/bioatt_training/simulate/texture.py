@@ -9,8 +9,8 @@ import scipy.fft
 from scipy.ndimage import uniform_filter
 from scipy.optimize import least_squares, nnls
 
-from bioatt.errors import InputError
-from bioatt.tomography import Geometry, Kernel
+from bioatt.core.errors import InputError
+from bioatt.simulation.tomography import Geometry, Kernel
 from bioatt_training.simulate.tissue import flat_tissue
 from bioatt_training.simulate.white import white_image
 

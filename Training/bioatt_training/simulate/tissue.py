@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter
 
-from bioatt.errors import InputError
-from bioatt.metrics import noise_sd
+from bioatt.core.errors import InputError
+from bioatt.core.noise import noise_sd
 
 WINDOW = 9
-"""Side of the window of local standard deviations in pixels, as in `bioatt.metrics.noise_sd`."""
+"""Side of the window of local standard deviations in pixels, as in `bioatt.core.noise.noise_sd`."""
 
 
 def local_moments(image: np.ndarray, size: int = WINDOW) -> tuple[np.ndarray, np.ndarray]:

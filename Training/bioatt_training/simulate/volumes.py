@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from bioatt.acquisition import Scanner as PhantomScanner
-from bioatt.acquisition import scan
-from bioatt.errors import InputError
-from bioatt.tomography import kernel_named
-from bioatt.volume import Volume
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.simulation.acquisition import Scanner as PhantomScanner
+from bioatt.simulation.acquisition import scan
+from bioatt.simulation.tomography import kernel_named
 from bioatt_training.simulate.insertion import Insertion, insert_noise
 from bioatt_training.simulate.scanner import Scanner
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from bioatt.metrics import noise_sd
-from bioatt.tomography import MU_WATER, Geometry, Kernel, backproject, fbp
+from bioatt.core.noise import noise_sd
+from bioatt.simulation.tomography import MU_WATER, Geometry, Kernel, backproject, fbp
 
 SIDE, SLICES = 128, 16
 
@@ -21,7 +21,7 @@ def noise_image(
     *,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Noise in HU (z, y, x) of noise views (z, views, cells); device as in `bioatt.tomography.project`."""
+    """Noise in HU (z, y, x) of noise views (z, views, cells); device as in `bioatt.simulation.tomography.project`."""
     image = fbp(views, geometry, shape, pixel_mm, kernel, upsample=2, extend=False, device=device)
     return image * np.float32(1000 / MU_WATER)
 

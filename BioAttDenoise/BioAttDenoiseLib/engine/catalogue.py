@@ -1,0 +1,116 @@
+"""The models and sources of anatomy that the panel offers: those that ship, those the user imported, and whether
+BiomedCLIP is here. Reads JSON, no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from .settings import models_folder
+
+SUFFIX = ".safetensors"
+BIOMEDCLIP = "biomedclip"
+PRIORS = (
+    ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
+    (
+        BIOMEDCLIP,
+        "BiomedCLIP",
+        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced.",
+    ),
+    ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
+    ("random", "Random", "A random guess: a control for experiments."),
+)
+"""Sources of anatomy: value, name, and what it is."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model to choose: `value` is what the engine is told, `present` whether its weights are on this computer."""
+
+    value: str
+    label: str
+    summary: str
+    present: bool
+    imported: bool = False
+
+
+def shipped_models_folder() -> Path:
+    """Resources/Models beside the installed module, or at the top of a clone."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = [package.parent / "Resources" / "Models", package.parents[1] / "Resources" / "Models"]
+    return next((folder for folder in candidates if (folder / "models.json").is_file()), candidates[0])
+
+
+def models() -> list[ModelEntry]:
+    """Shipped models in the catalogue's order, then the user's own by name."""
+    shipped, own = shipped_models_folder(), models_folder()
+    try:
+        lines = json.loads((shipped / "models.json").read_text(encoding="utf-8"))["models"]
+    except (OSError, ValueError, KeyError):
+        lines = []  # the engine says what is wrong with the installation when it runs
+    entries = [
+        ModelEntry(
+            line["name"], line["name"], line["summary"], any((f / line["file"]).is_file() for f in (own, shipped))
+        )
+        for line in lines
+    ]
+    known = {line["file"] for line in lines}
+    files = sorted(own.glob(f"*{SUFFIX}")) if own.is_dir() else []
+    entries += [ModelEntry(str(f), f.stem, str(f), True, imported=True) for f in files if f.name not in known]
+    return entries
+
+
+def model_choices() -> list[tuple[str, str, str, bool]]:
+    """What the panel lists as models: value, name, tool tip, and whether it can be chosen."""
+    found = [("auto", _("Automatic"), _("The model that is recommended for this computer's device."), True)]
+    for entry in models():
+        label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
+        found.append((entry.value, label, entry.summary, entry.present))
+    return found
+
+
+def prior_choices() -> list[tuple[str, str, str, bool]]:
+    """What the panel lists as sources of anatomy, likewise."""
+    absent = {} if biomedclip_present() else {BIOMEDCLIP: _(" (download under Advanced)")}
+    return [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
+
+
+def biomedclip_present() -> bool:
+    """Whether BiomedCLIP's files are in the models folder."""
+    return (models_folder() / BIOMEDCLIP).is_dir()
+
+
+def import_model(path: Path) -> Path:
+    """Copy a model file into the models folder, whole or not at all. Raises ValueError where it is not one of ours."""
+    if not is_model(path):
+        raise ValueError(f"{path.name} is not a BioAtt model: choose a {SUFFIX} file made by bioatt-train.")
+    folder = models_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{path.name}.partial"
+    shutil.copyfile(path, partial)
+    partial.replace(folder / path.name)
+    return folder / path.name
+
+
+def remove_model(value: str) -> None:
+    """Delete an imported model's file."""
+    path = Path(value)
+    if path.parent == models_folder():
+        path.unlink(missing_ok=True)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a safetensors file carries our description (its header is JSON after an 8-byte length)."""
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, 1 << 24)))
+    except (OSError, ValueError, struct.error):
+        return False
+    return "bioatt" in header.get("__metadata__", {})

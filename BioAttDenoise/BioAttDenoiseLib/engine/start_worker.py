@@ -1,0 +1,17 @@
+"""Started by Slicer with PythonSlicer: finds the engine beside this folder, whether installed or in a clone, and runs
+its worker.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+if __name__ == "__main__":
+    if hasattr(os, "nice"):
+        os.nice(5)  # Slicer's window comes first
+
+    from bioatt.worker.server import main
+
+    main()

@@ -1,0 +1,1 @@
+"""Comparing, overlaying, measuring and checking what denoising did."""

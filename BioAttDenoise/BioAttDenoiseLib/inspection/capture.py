@@ -1,0 +1,207 @@
+"""A figure of the comparison for a slide: views, captions, scale bar and settings, as PNG or PDF. Needs VTK alone."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..scene import slice_views
+from ..scene.layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT
+
+PANEL_PX = 720
+"""Smallest width of a panel: smaller views are enlarged by a whole factor."""
+GAP, LINE = 10, 34
+SCALES_MM = (5, 10, 20, 50, 100)
+NOTICE = "Research use only, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One view: its picture (rows, columns, RGB), millimetres by pixel of the picture, and what is written above it."""
+
+    name: str
+    image: np.ndarray
+    mm_per_px: float
+    caption: str
+
+
+def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
+    """The comparison's views as panels, row by row as on screen. `attention` says which map is shown. ValueError where
+    a view shows another volume than its caption would tell.
+    """
+    if comparison.flickered:
+        comparison.flicker()
+    for name in comparison.layouts.views():
+        _check_volume(comparison, name)
+    found = {name: _panel(name, view, comparison, attention) for name, view in comparison.layouts.views().items()}
+    rows = [[found[name] for name in row if name in found] for row in ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION))]
+    return [row for row in rows if row]
+
+
+def settings_line(output: Any) -> str:
+    """Model, prior with what it was made of, and strength, as the output volume records them."""
+    if output is None or output.GetAttribute("BioAttDenoise.Model") is None:
+        return ""
+    names = ("Model", "ModelSHA256", "Prior", "Strength")
+    model, digest, prior, strength = (output.GetAttribute(f"BioAttDenoise.{name}") or "?" for name in names)
+    files = output.GetAttribute("BioAttDenoise.PriorFilesSHA256")
+    if files:
+        prior += f" ({', '.join(file[:8] for file in files.split())})"
+    words = output.GetAttribute("BioAttDenoise.DescriptorSet")
+    if words:
+        prior += f" over {words} ({(output.GetAttribute('BioAttDenoise.DescriptorSetSHA256') or '?')[:8]})"
+    return f"BioAttDenoise, model {model} ({digest[:8]}), prior {prior}, strength {strength}"
+
+
+def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
+    """The panels with their captions and a footer on black, (rows, columns, 3) uint8."""
+    height, width = (max(panel.image.shape[axis] for row in rows for panel in row) for axis in (0, 1))
+    across = max(len(row) for row in rows)
+    whole = np.zeros((len(rows) * (height + LINE + GAP) + 2 * LINE, across * (width + GAP) + GAP, 3), np.uint8)
+    for y, row in enumerate(rows):
+        for x, panel in enumerate(row):
+            top, left = y * (height + LINE + GAP), GAP + x * (width + GAP)
+            _write(whole, panel.caption, left, top + 4, width)
+            picture = _with_scale_bar(panel)
+            whole[top + LINE : top + LINE + picture.shape[0], left : left + picture.shape[1]] = picture
+    bottom = whole.shape[0] - 2 * LINE
+    _write(whole, footer, GAP, bottom + 2, whole.shape[1] - 2 * GAP)
+    _write(whole, NOTICE, GAP, bottom + LINE - 4, whole.shape[1] - 2 * GAP)
+    return whole
+
+
+def write_figure(path: str | Path, image: np.ndarray) -> None:
+    """Write as .png or .pdf, whole or not at all. ValueError: another ending; OSError: an unwritable place."""
+    target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in (".png", ".pdf"):
+        raise ValueError(_("A figure is written as .png or .pdf, not as «{ending}».").format(ending=target.suffix))
+    data = _png(image) if kind == ".png" else _pdf(image)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def view_image(view: Any) -> np.ndarray:
+    """What the slice pipeline makes of a view's volumes, on black: (rows, columns, 3) uint8, top row first."""
+    logic = slicer.app.applicationLogic().GetSliceLogic(view)
+    port = logic.GetImageDataConnection()
+    if port is None:
+        columns, rows, _depth = view.GetDimensions()
+        return np.zeros((rows, columns, 3), np.uint8)
+    port.GetProducer().Update()
+    image = port.GetProducer().GetOutputDataObject(port.GetIndex())
+    columns, rows, _depth = image.GetDimensions()
+    rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1]
+    return (rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
+
+
+def _check_volume(comparison: Any, name: str) -> None:
+    expected, identity = comparison.volume(name), comparison.composite(name).GetBackgroundVolumeID()
+    if identity == expected.GetID():
+        return
+    shown = slicer.mrmlScene.GetNodeByID(identity) if identity else None
+    found = f"«{shown.GetName()}»" if shown is not None else _("no volume")
+    text = _("The view of «{expected}» shows {found}. Leave the comparison, enter it again, then save the figure.")
+    raise ValueError(text.format(expected=expected.GetName(), found=found))
+
+
+def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
+    image = view_image(view)
+    factor = -(-PANEL_PX // image.shape[1])
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    scale = view.GetFieldOfView()[0] / view.GetDimensions()[0] / factor
+    display = comparison.before.GetDisplayNode()
+    window = f"W {display.GetWindow():g} L {display.GetLevel():g} HU"
+    index = slice_views.slice_index(view, comparison.before) + 1
+    caption = {
+        INPUT: f"Input, slice {index}, {window}",
+        OUTPUT: f"Denoised, {window}",
+        DIFFERENCE: f"Denoised - input, {-comparison.range:g} (blue) to {comparison.range:+g} HU (red)",
+        ATTENTION: f"Attention: {attention}" if attention else f"Input, {window}",
+    }[name]
+    if name == DIFFERENCE and slice_views.composite_of(view).GetLabelVolumeID():
+        caption += "; green outline: structure removed"
+    return Panel(name, image, scale, caption)
+
+
+def _with_scale_bar(panel: Panel) -> np.ndarray:
+    image = panel.image.copy()
+    length = max((mm for mm in SCALES_MM if mm / panel.mm_per_px < 0.35 * image.shape[1]), default=SCALES_MM[0])
+    pixels = round(length / panel.mm_per_px)
+    bottom, left = image.shape[0] - 18, 18
+    image[bottom - 7 : bottom + 1, left - 2 : left + pixels + 2] = 0
+    image[bottom - 5 : bottom - 1, left : left + pixels] = 255
+    _write(image, f"{length} mm", left, bottom - 40, 200)
+    return image
+
+
+def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None:
+    """White text on a darkened ground, made smaller until it fits `room` pixels."""
+    if not text:
+        return
+    style = vtk.vtkTextProperty()
+    style.SetColor(1, 1, 1)
+    style.SetFontFamilyToArial()
+    for size in range(20, 7, -1):
+        style.SetFontSize(size)
+        drawn, dimensions = vtk.vtkImageData(), [0, 0]
+        vtk.vtkTextRenderer.GetInstance().RenderString(style, text, drawn, dimensions, 72)
+        if dimensions[0] <= room:
+            break
+    columns, rows, _depth = drawn.GetDimensions()
+    pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(rows, columns, -1)
+    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][::-1]  # VTK's rows go up, beyond the text it is empty
+    part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    alpha = pixels[: part.shape[0], : part.shape[1], 3:] / 255.0
+    part[...] = 0.3 * part * (1 - alpha) + 255 * alpha
+
+
+def _png(image: np.ndarray) -> bytes:
+    data = vtk.vtkImageData()
+    data.SetDimensions(image.shape[1], image.shape[0], 1)
+    scalars = numpy_to_vtk(np.ascontiguousarray(image[::-1]).reshape(-1, 3), deep=True)
+    data.GetPointData().SetScalars(scalars)
+    writer = vtk.vtkPNGWriter()
+    writer.SetWriteToMemory(True)
+    writer.SetInputData(data)
+    writer.Write()
+    return vtk_to_numpy(writer.GetResult()).tobytes()
+
+
+def _pdf(image: np.ndarray) -> bytes:
+    """One page that holds the picture, 13.33 inches wide as a slide is (ISO 32000-1, 8.9.5)."""
+    rows, columns = image.shape[:2]
+    width = 960.0
+    height = width * rows / columns
+    draw = f"q {width:.2f} 0 0 {height:.2f} 0 0 cm /I Do Q".encode()
+    picture = zlib.compress(np.ascontiguousarray(image).tobytes(), 6)
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {width:.2f} {height:.2f}] /Contents 4 0 R "
+        "/Resources << /XObject << /I 5 0 R >> >> >>".encode(),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(draw), draw),
+        b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8 "
+        b"/Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (columns, rows, len(picture), picture),
+    ]
+    out, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+    return out + end % (len(objects) + 1, table, len(objects) + 1, len(out))

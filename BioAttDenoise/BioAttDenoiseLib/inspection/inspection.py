@@ -1,0 +1,132 @@
+"""What the sections on attention, comparison and numbers share: one overlay, one comparison, one chart, one alarm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from ..engine.options import DenoiseOptions
+from ..engine.process import EngineProcess
+from ..scene import layouts, regions, slice_views, volumes
+from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prior
+from .chart import PriorChart
+from .comparison import Comparison
+from .overlay import Overlay
+from .structure_check import StructureAlarm
+
+_made: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
+
+
+def inspection_of(panel: Any) -> Inspection:
+    """The panel's one inspection."""
+    if panel not in _made:
+        _made[panel] = Inspection(panel.logic)
+    return _made[panel]
+
+
+class Inspection:
+    """The input, its output and everything that explains how one became the other."""
+
+    def __init__(self, logic: Any) -> None:
+        self.logic = logic
+        self.overlay, self.chart, self.alarm = Overlay(), PriorChart(), StructureAlarm()
+        self.comparison = Comparison()
+
+    def resultArrived(self, result: Any) -> None:
+        """Take prior and maps of a denoising."""
+        source = result.volume.GetNodeReference(volumes.INPUT_ROLE)
+        matrix = volumes.ijk_to_ras(source)
+        self.alarm.stop()
+        self.alarm.forget()
+        if result.prior is not None:
+            self.chart.setPrior(source, result.volume, slice_prior(result.prior, result.region, matrix))
+        if result.attention:
+            shape = slicer.util.arrayFromVolume(source).shape
+            reply = {"prior": result.prior, "attention": result.attention}
+            self.overlay.setMaps(source, maps_of_reply(reply, result.region, shape, matrix))
+
+    def computeMaps(
+        self,
+        node: Any,
+        options: DenoiseOptions,
+        request: dict[str, Any],
+        index: int | None,
+        onDone: Callable[[AttentionMaps], None],
+        onError: Callable[[Exception], None],
+        onCancelled: Callable[[], None],
+        onProgress: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Have the network's maps of a volume, or of the slice `index` of it.
+
+        request: {stages, descriptors (None: all), unified}.
+        Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
+        """
+        problem = volumes.problem(node)
+        if problem:
+            raise ValueError(problem)
+        array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
+        region = regions.whole_region(array.shape, matrix)
+        if index is not None:
+            region = regions.Region(region.axis, index, index + 1, region.count)
+        sent, fields = region.fields(array, matrix)
+        name = f"maps-{time.monotonic_ns()}.npy"
+        fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
+
+        def prepare(process: EngineProcess) -> dict[str, Any]:
+            process.save(name, sent)
+            return {}
+
+        def finish(reply: dict[str, Any]) -> None:
+            if not slicer.mrmlScene.IsNodePresent(node):
+                onError(ValueError(_("The input volume was removed meanwhile.")))
+                return
+            maps = maps_of_reply(reply, region, array.shape, matrix)
+            self.overlay.setMaps(node, maps)
+            if maps.prior is not None and index is None:
+                self.chart.setPrior(node, None, maps.prior)
+            onDone(maps)
+
+        self.logic.request(
+            "denoise",
+            {**options.request(), "strength": 1.0, **fields, "attention": request},
+            on_result=finish,
+            on_error=onError,
+            on_cancelled=onCancelled,
+            on_progress=onProgress,
+            prepare=prepare,
+        )
+
+    def composites(self, node: Any) -> list[Any]:
+        """Where the overlay goes: the comparison's own view for it, else every view that shows the volume or an output
+        of it.
+        """
+        own = self.comparison.composite(layouts.ATTENTION)
+        shown = slice_views.showing(node, *slice_views.outputs_of(node))
+        return [own] if own is not None else [composite for _view, composite in shown]
+
+    def prior_at(self, index: int) -> np.ndarray | None:
+        """Probabilities of a slice, from the chart's prior or the maps'."""
+        prior = self.prior()
+        return prior.at(index) if prior is not None else None
+
+    def prior(self) -> SlicePrior | None:
+        """The prior that is known."""
+        if self.chart.prior is not None:
+            return self.chart.prior
+        return self.overlay.maps.prior if self.overlay.maps is not None else None
+
+    def clear(self) -> None:
+        """Everything off the screen."""
+        self.alarm.stop()
+        self.overlay.clear()
+        self.overlay.maps = None
+        self.comparison.leave()
+        self.alarm.forget()
+        self.chart.deafen()
+        self.chart.clear()

@@ -1,0 +1,120 @@
+"""Numbers of a comparison: regions of interest, contrast to noise, and the distance to a reference volume."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from bioatt.core import metrics
+
+from ..scene import regions, slice_views, volumes
+
+HEADER = ("volume", "quantity", "value", "unit")
+DIGITS = {"HU": 1, "dB": 2, "mm³": 0}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One line of the table."""
+
+    volume: str
+    quantity: str
+    value: float
+    unit: str
+
+    @property
+    def text(self) -> str:
+        """The value as it is shown."""
+        return f"{self.value:.{DIGITS.get(self.unit, 3)}f}".replace("-", "−")
+
+
+def roi_voxels(roi: Any, node: Any) -> np.ndarray:
+    """HU of the voxels of a volume whose centres lie in a markups ROI box. Raises ValueError where there are none."""
+    array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
+    box = regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)).box
+    k, j, i = np.indices([part.stop - part.start for part in box])
+    ijk1 = np.stack([i + box[2].start, j + box[1].start, k + box[0].start, np.ones_like(i)]).reshape(4, -1)
+    ras = matrix @ ijk1
+    parent = node.GetParentTransformNode()
+    if parent is not None:
+        import vtk
+
+        to_world = vtk.vtkGeneralTransform()
+        parent.GetTransformToWorld(to_world)
+        ras[:3] = np.array([to_world.TransformPoint(point) for point in ras[:3].T]).T
+    local = np.linalg.inv(slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())) @ ras
+    half = np.array(roi.GetSize())[:, None] / 2
+    inside = (np.abs(local[:3]) <= half + 1e-6).all(axis=0)
+    if not inside.any():
+        raise ValueError(_("The region «{name}» holds no voxel. Make it larger.").format(name=roi.GetName()))
+    return array[box].reshape(-1)[inside].astype(np.float64)
+
+
+def roi_numbers(nodes: list[Any], first: Any, second: Any = None) -> list[Number]:
+    """Mean and SD in each volume; with two regions also CNR = |mean₁ − mean₂| / SD₂ (the second is the background)."""
+    lines = []
+    for node in nodes:
+        found = []
+        for roi in (first, second):
+            if roi is None:
+                continue
+            hu = roi_voxels(roi, node)
+            found.append((hu.mean(), hu.std(ddof=1) if hu.size > 1 else 0.0))
+            lines.append(
+                Number(node.GetName(), _("mean in {roi}").format(roi=roi.GetName()), float(found[-1][0]), "HU")
+            )
+            if hu.size > 1:
+                lines.append(
+                    Number(node.GetName(), _("SD in {roi}").format(roi=roi.GetName()), float(found[-1][1]), "HU")
+                )
+        if len(found) == 2 and found[1][1] > 0:
+            lines.append(Number(node.GetName(), "CNR", float(abs(found[0][0] - found[1][0]) / found[1][1]), ""))
+    return lines
+
+
+def noise_numbers(nodes: list[Any]) -> list[Number]:
+    """Soft-tissue σ of each volume, where it can be measured."""
+    lines = []
+    for node in nodes:
+        sd = metrics.noise_sd(_axial(node))
+        if sd == sd:
+            lines.append(Number(node.GetName(), _("noise σ in soft tissue, 9×9 px"), sd, "HU"))
+    return lines
+
+
+def reference_numbers(nodes: list[Any], reference: Any, window: str = "soft tissue") -> list[Number]:
+    """RMSE, PSNR and SSIM of each volume against a reference, in a window of `bioatt.core.metrics.WINDOWS`.
+
+    Raises ValueError where the reference has other voxels.
+    """
+    span = metrics.WINDOWS[window]
+    truth = _axial(reference)
+    lines = []
+    for node in nodes:
+        if not slice_views.same_grid(node, reference):
+            raise ValueError(_("The reference has other voxels than «{name}».").format(name=node.GetName()))
+        hu = _axial(node)
+        lines.append(Number(node.GetName(), f"RMSE, {window}", metrics.rmse(truth, hu, span), "HU"))
+        lines.append(Number(node.GetName(), f"PSNR, {window}", metrics.psnr(truth, hu, span), "dB"))
+        lines.append(Number(node.GetName(), f"SSIM, {window}", metrics.ssim(truth, hu, span), ""))
+    return lines
+
+
+def as_csv(lines: list[Number], delimiter: str = ",") -> str:
+    """The table as text, full precision, for a file or (with a tab) the clipboard."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows((line.volume, line.quantity, repr(line.value), line.unit) for line in lines)
+    return stream.getvalue()
+
+
+def _axial(node: Any) -> np.ndarray:
+    """The voxels with the axial slices first."""
+    return np.moveaxis(slicer.util.arrayFromVolume(node), regions.axial_axis(volumes.ijk_to_ras(node)), 0)

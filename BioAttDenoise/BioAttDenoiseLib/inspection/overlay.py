@@ -1,0 +1,152 @@
+"""An attention map over the slice views: color, opacity, threshold, legend; taking it away puts the views back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene import colour, slice_views
+from .attention_maps import CONTRAST, CONTRIBUTION, UNIFIED, AttentionMaps
+
+MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
+
+
+class Overlay:
+    """One map at a time, in one hidden volume node: what is kept of many maps stays small (uint8)."""
+
+    def __init__(self) -> None:
+        self.source: Any = None
+        self.maps: AttentionMaps | None = None
+        self.shown: tuple[str, str, str] | None = None
+        self.node: Any = None
+        self.opacity, self.threshold, self.legend = 0.5, 0.0, True
+        self._former: list[tuple[Any, str | None, float]] = []
+
+    def setMaps(self, source: Any, maps: AttentionMaps | None) -> None:
+        """Take other maps; what is on screen of the former ones goes."""
+        self.clear()
+        self.source, self.maps = source, maps
+
+    def show(self, stage: str, name: str, view: str, composites: list[Any]) -> Any:
+        """Show a map in the views of these composite nodes; returns its volume. Raises ValueError where no maps
+        were computed, and as `AttentionMaps.voxels`.
+        """
+        if self.maps is None:
+            raise ValueError(_("There are no attention maps yet: compute them, or keep them with every denoising."))
+        voxels = self.maps.voxels(stage, name, view)
+        if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
+            self.node = slice_views.hidden_volume(_("{name} attention").format(name=self.source.GetName()), self.source)
+        slicer.util.updateVolumeFromArray(self.node, voxels)
+        self.node.SetName(title(self.source.GetName(), stage, name, view))
+        self.node.SetAttribute(MAP_ATTRIBUTE, f"{stage}/{name}/{view}")
+        self.shown = (stage, name, view)
+        self._style(self.node.GetDisplayNode(), view, float(voxels.max()))
+        self._put_into(composites)
+        self._show_legend()
+        return self.node
+
+    def setOpacity(self, opacity: float) -> None:
+        """0 … 1."""
+        self.opacity = opacity
+        for composite, _foreground, _opacity in self._former:
+            if self._is_ours(composite):
+                composite.SetForegroundOpacity(opacity)
+
+    def setThreshold(self, threshold: float) -> None:
+        """Values below it are transparent, and so is what no map covers (0)."""
+        self.threshold = threshold
+        if self.node is not None:
+            self.node.GetDisplayNode().SetLowerThreshold(max(threshold, 1e-6))
+
+    def setLegend(self, visible: bool) -> None:
+        """Show or hide the color legend."""
+        self.legend = visible
+        self._show_legend()
+
+    def keep(self) -> Any:
+        """The map on screen as an ordinary volume of the scene."""
+        kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
+        kept.CopyOrientation(self.node)
+        kept.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
+        slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
+        kept.CreateDefaultDisplayNodes()
+        self._style(kept.GetDisplayNode(), self.shown[2], 1.0)
+        kept.SetAttribute(MAP_ATTRIBUTE, self.node.GetAttribute(MAP_ATTRIBUTE))
+        return kept
+
+    def clear(self) -> None:
+        """Give every view back its former foreground and remove the map's node."""
+        former, self._former = self._former, []
+        for composite, foreground, opacity in former:
+            if self._is_ours(composite):
+                composite.SetForegroundVolumeID(foreground)
+                composite.SetForegroundOpacity(opacity)
+        node, self.node, self.shown = self.node, None, None
+        if node is not None and node.GetDisplayNode() is not None:
+            slice_views.remove(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()))
+        slice_views.remove(node)
+
+    def _is_ours(self, composite: Any) -> bool:
+        present = self.node is not None and slicer.mrmlScene.IsNodePresent(composite)
+        return present and composite.GetForegroundVolumeID() == self.node.GetID()
+
+    def _put_into(self, composites: list[Any]) -> None:
+        """Into these views and out of all others; what was there before is remembered once."""
+        kept = []
+        for entry in self._former:
+            composite, foreground, opacity = entry
+            if composite in composites:
+                kept.append(entry)
+            elif self._is_ours(composite):
+                composite.SetForegroundVolumeID(foreground)
+                composite.SetForegroundOpacity(opacity)
+        self._former = kept
+        known = [entry[0] for entry in kept]
+        for composite in composites:
+            if composite not in known:
+                self._former.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
+            composite.SetForegroundVolumeID(self.node.GetID())
+            composite.SetForegroundOpacity(self.opacity)
+
+    def _style(self, display: Any, view: str, highest: float) -> None:
+        # contributions are small: each fills the scale, which the legend tells
+        high = max(highest, 0.01) if view == CONTRIBUTION and self.shown[1] != UNIFIED else 1.0
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(0.0, high)
+        display.SetAndObserveColorNodeID(colour.table(colour.ATTENTION).GetID())
+        display.SetInterpolate(True)
+        display.SetAutoThreshold(False)
+        display.SetApplyThreshold(True)
+        display.SetThreshold(max(self.threshold, 1e-6), 2.0)
+
+    def _show_legend(self) -> None:
+        if self.node is None:
+            return
+        display = self.node.GetDisplayNode()
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
+        if legend is None and self.legend:
+            legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
+            legend.SetSaveWithScene(False)
+        if legend is not None:
+            legend.SetVisibility(self.legend)
+            legend.SetTitleText(_label(*self.shown))
+            legend.SetLabelFormat("%.2f")
+            legend.SetNumberOfLabels(3)
+            legend.SetSize(0.12, 0.4)
+            legend.RemoveAllViewNodeIDs()
+            names = {entry[0].GetLayoutName() for entry in self._former}
+            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+                if view.GetLayoutName() in names:
+                    legend.AddViewNodeID(view.GetID())
+
+
+def title(volume: str, stage: str, name: str, view: str) -> str:
+    """A name for the node of a map."""
+    return f"{volume} attention {stage} {name}" + ("" if view == "raw" else f" {view}")
+
+
+def _label(stage: str, name: str, view: str) -> str:
+    symbol = {CONTRAST: "A - mean", CONTRIBUTION: "p A"}.get(view, "A") if name != UNIFIED else "A'"
+    return f"{name}\n{stage} {symbol}"

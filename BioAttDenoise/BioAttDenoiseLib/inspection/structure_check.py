@@ -1,0 +1,128 @@
+"""The structure alarm in the scene: searches what was removed for anatomy while Slicer goes on, and marks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from bioatt.core.structure import StructureMap, StructureSearch
+
+from ..scene import colour, regions, slice_views, volumes
+
+
+class StructureAlarm:
+    """One search at a time: a slice at each turn of Slicer's event loop."""
+
+    def __init__(self) -> None:
+        self.found: StructureMap | None = None
+        self.node: Any = None
+        self._pair: tuple[Any, Any] | None = None
+        self._search: Any = None
+        self._steps: Any = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._step)
+
+    @property
+    def running(self) -> bool:
+        return self._steps is not None
+
+    def start(
+        self,
+        before: Any,
+        after: Any,
+        onDone: Callable[[], None],
+        onProgress: Callable[[float], None] = lambda fraction: None,
+    ) -> None:
+        """Search in before − after; onDone() when `found` is there. Raises ValueError for different volumes."""
+        if not slice_views.same_grid(before, after):
+            raise ValueError(
+                _("The two volumes have different voxels. Choose the output that was made from this input.")
+            )
+        self.stop()
+        self.forget()
+        self._pair, self._on_done, self._on_progress = (before, after), onDone, onProgress
+        self._axis = regions.axial_axis(volumes.ijk_to_ras(before))
+        arrays = [_axial_first(slicer.util.arrayFromVolume(node), self._axis) for node in (before, after)]
+        # array axes (k, j, i) ↔ spacing (i, j, k)
+        spacing = _axial_first_order(before.GetSpacing()[::-1], self._axis)
+        self._search = StructureSearch(*arrays, (spacing[2], spacing[1], spacing[0]))
+        self._steps = self._search.run()
+        self._timer.start()
+
+    def run(self, before: Any, after: Any) -> StructureMap:
+        """The same at once: for scripts."""
+        self.start(before, after, lambda: None)
+        while self.running:
+            self._step()
+        return self.found
+
+    def stop(self) -> None:
+        """End a search that runs."""
+        self._timer.stop()
+        self._pair = self._search = self._steps = None
+
+    def forget(self) -> None:
+        """Take the marks out of the scene."""
+        self.found, node, self.node = None, self.node, None
+        slice_views.remove(node)
+
+    def show(self, composites: list[Any]) -> None:
+        """Outline the marks in these views."""
+        for composite in composites:
+            composite.SetLabelVolumeID(self.node.GetID() if self.node is not None else None)
+            composite.SetLabelOpacity(1.0)
+        names = {composite.GetLayoutName() for composite in composites}
+        for view in slice_views.on_screen():
+            if view.GetLayoutName() in names:
+                view.SetUseLabelOutline(True)
+
+    def worst(self) -> tuple[float, float, float] | None:
+        """The place on screen (RAS mm) of the strongest mark; None without an alarm."""
+        if self.found is None or not self.found.alarm:
+            return None
+        at = np.unravel_index(np.argmax(self.found.significance), self.found.significance.shape)
+        kji = _back(at, self._axis)
+        place = (volumes.ijk_to_ras(self.node) @ [*kji[::-1], 1.0])[:3]
+        return tuple(volumes.to_world(self.node, [place])[0])
+
+    def _step(self) -> None:
+        if not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
+            self.stop()
+            return
+        fraction = next(self._steps, None)
+        if fraction is not None:
+            self._on_progress(fraction)
+            return
+        self.found = self._search.result()
+        before, after = self._pair
+        self.stop()
+        self._mark(before, after)
+        self._on_done()
+
+    def _mark(self, before: Any, after: Any) -> None:
+        name = _("{name}: structure removed").format(name=after.GetName())
+        self.node = slice_views.hidden_volume(name, before, "vtkMRMLLabelMapVolumeNode")
+        marks = np.moveaxis(self.found.marks, 0, self._axis)
+        slicer.util.updateVolumeFromArray(self.node, np.ascontiguousarray(marks, np.uint8))
+        self.node.GetDisplayNode().SetAndObserveColorNodeID(colour.table(colour.MARKS).GetID())
+
+
+def _axial_first(array: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(array, axis, 0)
+
+
+def _axial_first_order(values: Any, axis: int) -> list[float]:
+    rest = [value for index, value in enumerate(values) if index != axis]
+    return [values[axis], *rest]
+
+
+def _back(index: Any, axis: int) -> list[int]:
+    rest = list(index[1:])
+    rest.insert(axis, index[0])
+    return [int(value) for value in rest]

@@ -1,0 +1,1 @@
+"""The module panel and its sections."""

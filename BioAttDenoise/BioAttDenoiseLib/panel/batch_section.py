@@ -1,0 +1,61 @@
+"""«Batch» in the panel: every CT volume of the scene, or a folder into another; the panel shows how far it is."""
+
+from __future__ import annotations
+
+import ctk
+from slicer.i18n import tr as _
+
+from ..batch import Outcome, finished, report
+from ..scene import volumes
+from .section import Section
+
+
+class BatchSection(Section):
+    """See the module's docstring. Model, source of anatomy, strength and device are the panel's; the volumes are
+    denoised whole.
+    """
+
+    uiFile = "BioAttDenoiseBatch.ui"
+
+    def setup(self) -> None:
+        ui = self.ui
+        for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
+            line.filters = ctk.ctkPathLineEdit.Dirs
+            line.connect("currentPathChanged(QString)", lambda path: self.update())
+            line.connect("validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
+        ui.allVolumesButton.connect("clicked(bool)", lambda checked: self.onAllVolumes())
+        ui.folderButton.connect("clicked(bool)", lambda checked: self.onFolder())
+        self.update()
+
+    def update(self) -> None:
+        idle = self.panel.parameters is not None and self.panel.idle
+        ui = self.ui
+        ui.allVolumesButton.enabled = idle
+        lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
+        ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
+        for line in lines:
+            line.enabled = idle
+
+    def onAllVolumes(self) -> None:
+        if not volumes.ct_volumes():
+            self.panel.showStatus(_("There is no CT volume to denoise."))
+            return
+        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone)
+
+    def onFolder(self) -> None:
+        ui, logic = self.ui, self.panel.logic
+        folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
+        if not all(folders):  # of an empty path Python makes the current folder
+            self.panel.showStatus(_("Choose both folders."))
+            return
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, ofScene=False)
+
+    def _volumesDone(self, outcomes: list[Outcome]) -> str:
+        done = finished(outcomes)
+        names = ", ".join(f"«{outcome.result.GetName()}»" for outcome in done)
+        text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(count=len(done), names=names))
+
+    def _filesDone(self, outcomes: list[Outcome]) -> str:
+        text = _("Done: {count} files or series written.").format(count=len(finished(outcomes)))
+        return report(outcomes, text)

@@ -1,0 +1,1 @@
+"""Volumes, regions, slice views and layouts of the MRML scene."""

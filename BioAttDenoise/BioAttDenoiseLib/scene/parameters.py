@@ -1,0 +1,174 @@
+"""The panel's state in the scene: saved and restored with it."""
+
+from enum import Enum
+from inspect import isclass
+from typing import Annotated, Any, get_type_hints
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapper
+
+from bioatt.core.strength import DEFAULT_STRENGTH
+
+from ..engine.options import DenoiseOptions
+
+
+class Region(Enum):
+    """Which part of the volume is denoised."""
+
+    WHOLE = "whole"
+    SLICES = "slices"
+    ROI = "roi"
+
+    def label(self) -> str:
+        return {"WHOLE": _("Whole volume"), "SLICES": _("Slice range"), "ROI": _("Region of interest")}[self.name]
+
+
+class Device(Enum):
+    """Where the network runs; the value is the engine's name for it."""
+
+    AUTO = "auto"
+    GPU = "gpu"
+    CPU = "cpu"
+
+    def label(self) -> str:
+        return {"AUTO": _("Automatic"), "GPU": _("Graphics card (GPU)"), "CPU": _("Processor (CPU)")}[self.name]
+
+
+class Precision(Enum):
+    """Arithmetic of the network; the value is the engine's name for it."""
+
+    AUTO = "auto"
+    FULL = "fp32"
+    BRAIN = "bf16"
+    HALF = "fp16"
+
+    def label(self) -> str:
+        return {"AUTO": _("Automatic"), "FULL": "float32", "BRAIN": "bfloat16", "HALF": "float16"}[self.name]
+
+
+class MapSlices(Enum):
+    """What attention maps are computed of."""
+
+    SLICE = "slice"
+    VOLUME = "volume"
+
+    def label(self) -> str:
+        return {"SLICE": _("Slice on screen"), "VOLUME": _("Whole volume")}[self.name]
+
+
+class MapOrgans(Enum):
+    """Which structures' maps are kept besides the unified one."""
+
+    PROBABLE = "probable"
+    ALL = "all"
+    NONE = "none"
+
+    def label(self) -> str:
+        return {"PROBABLE": _("Most probable"), "ALL": _("All"), "NONE": _("Unified map only")}[self.name]
+
+
+class MapStages(Enum):
+    """Whose maps are kept: those of one attention block or of both."""
+
+    LAST = "last"
+    MIDDLE = "middle"
+    BOTH = "both"
+
+    def label(self) -> str:
+        return {"LAST": _("Last"), "MIDDLE": _("Middle"), "BOTH": _("Both")}[self.name]
+
+
+class Stage(Enum):
+    """The attention block whose map is shown; the value is the engine's name for it."""
+
+    MIDDLE = "middle"
+    LAST = "last"
+
+    def label(self) -> str:
+        return {"MIDDLE": _("Middle"), "LAST": _("Last")}[self.name]
+
+
+class MapView(Enum):
+    """How a map's values are presented; the value is the engine's name for it."""
+
+    RAW = "raw"
+    CONTRAST = "contrast"
+    CONTRIBUTION = "contribution"
+
+    def label(self) -> str:
+        return {
+            "RAW": _("As it is (A)"),
+            "CONTRAST": _("Contrast over structures"),
+            "CONTRIBUTION": _("Contribution (p·A)"),
+        }[self.name]
+
+
+@parameterNodeWrapper
+class BioAttDenoiseParameterNode:
+    """The module's parameters.
+
+    outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not,
+    but people do; lastSlice 0 means the last one. strength is in percent. tileSize 0 means whole slices. prior is a
+    source or a .json file; descriptors a .json file, empty for the model's own set. The rest is what the sections show:
+    positions and opacities in percent, the difference's range in HU.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputVolume: vtkMRMLScalarVolumeNode
+    region: Region = Region.WHOLE
+    firstSlice: Annotated[int, Minimum(1)] = 1
+    lastSlice: Annotated[int, Minimum(0)] = 0
+    roi: vtkMRMLMarkupsROINode
+    model: str = "auto"
+    prior: str = "embedded"
+    descriptors: str = ""
+    strength: Annotated[float, WithinRange(0, 100)] = 100 * DEFAULT_STRENGTH
+    livePreview: bool = False
+    device: Device = Device.AUTO
+    precision: Precision = Precision.AUTO
+    tileSize: Annotated[int, WithinRange(0, 2048)] = 0
+    swipePosition: Annotated[float, WithinRange(0, 100)] = 50.0
+    differenceRange: Annotated[float, WithinRange(1, 1000)] = 50.0
+    mapSlices: MapSlices = MapSlices.SLICE
+    mapOrgans: MapOrgans = MapOrgans.ALL
+    mapStages: MapStages = MapStages.BOTH
+    keepMaps: bool = False
+    mapStage: Stage = Stage.LAST
+    mapName: str = "unified"
+    mapView: MapView = MapView.RAW
+    mapOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
+    mapThreshold: Annotated[float, WithinRange(0, 1)] = 0.0
+    mapLegend: bool = True
+    firstRegion: vtkMRMLMarkupsROINode
+    secondRegion: vtkMRMLMarkupsROINode
+    referenceVolume: vtkMRMLScalarVolumeNode
+
+
+def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
+    """Choose nothing wherever a node is chosen that is about to go.
+
+    A list of nodes does not fall back to «None»: it goes on with the row below, which as the output would be
+    overwritten by the next denoising.
+    """
+    for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():
+        if isclass(kind) and issubclass(kind, vtkMRMLNode) and getattr(parameters, name) is node:
+            setattr(parameters, name, None)
+
+
+def takes_descriptors(prior: str) -> bool:
+    """Whether a source of anatomy looks for whatever a descriptor set names."""
+    return prior.startswith("biomedclip")
+
+
+def options(parameters: BioAttDenoiseParameterNode) -> DenoiseOptions:
+    """How to denoise, as the panel says."""
+    return DenoiseOptions(
+        model=parameters.model,
+        prior=parameters.prior,
+        descriptors=parameters.descriptors if takes_descriptors(parameters.prior) else "",
+        strength=parameters.strength / 100,
+        device=parameters.device.value,
+        precision=parameters.precision.value,
+        tile=parameters.tileSize,
+    )

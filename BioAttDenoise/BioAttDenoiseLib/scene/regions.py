@@ -1,0 +1,155 @@
+"""Which voxels are denoised: a range of axial slices of an array, with neighbours for the prior, and within it perhaps
+a box.
+
+Arrays are (k, j, i) as MRML gives them. Only numpy is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PRIOR_CONTEXT = 4
+"""Slices on either side that the prior looks at (as `bioatt.core.noise.CONTEXT_SLICES`), so that a slice alone
+gets the prior it has in its volume.
+"""
+
+
+def axial_axis(ijk_to_ras: np.ndarray) -> int:
+    """Array axis (0 = k, 1 = j, 2 = i) along which axial slices are stacked."""
+    directions = np.abs(ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0))
+    best = max(itertools.permutations(range(3)), key=lambda axes: sum(directions[w, a] for w, a in enumerate(axes)))
+    return 2 - best[2]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Slices `start … stop-1` along array axis `axis`; `box` limits what changes to a box of the whole array (one slice
+    object an axis).
+    """
+
+    axis: int
+    start: int
+    stop: int
+    count: int
+    box: tuple[slice, slice, slice] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every voxel is denoised."""
+        return self.box is None and (self.start, self.stop) == (0, self.count)
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """The slices that are sent: those asked for and their neighbours."""
+        return max(self.start - PRIOR_CONTEXT, 0), min(self.stop + PRIOR_CONTEXT, self.count)
+
+    def part(self, first: int, last: int) -> tuple[slice, slice, slice]:
+        """Index of slices first … last-1 of the whole array."""
+        index = [slice(None)] * 3
+        index[self.axis] = slice(first, last)
+        return tuple(index)
+
+    def fields(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """The voxels to send (a copy), and the geometry and slices of the request that go with them."""
+        first, last = self.context
+        axis = self.axis
+        if self.turned:
+            axis, (array, ijk_to_ras) = 0, self.axial_first(array, ijk_to_ras)
+        index: list[Any] = [slice(None)] * 3
+        index[axis] = slice(first, last)
+        sent = np.array(array[tuple(index)], order="C")
+        matrix, offset = ijk_to_ras.copy(), np.zeros(3)
+        offset[2 - axis] = first
+        matrix[:3, 3] += ijk_to_ras[:3, :3] @ offset
+        fields: dict[str, Any] = {"volume": geometry(matrix)}
+        if (first, last) != (self.start, self.stop):
+            fields["slices"] = [self.start - first, self.stop - first]
+        return sent, fields
+
+    @property
+    def turned(self) -> bool:
+        """Whether the slices are sent along k though they are stacked along another axis: the engine takes axial slices
+        and their neighbours out of a stack of them alone.
+        """
+        return self.axis != 0 and (self.start, self.stop) != (0, self.count)
+
+    def received(self, array: np.ndarray) -> np.ndarray:
+        """What the engine made of `fields`, with the axes of the whole array."""
+        return np.moveaxis(array, 0, self.axis) if self.turned else array
+
+    def axial_first(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same voxels in the same places, axial slices along k: the array and its matrix."""
+        order = [self.axis, *(axis for axis in range(3) if axis != self.axis)]
+        matrix = ijk_to_ras.copy()
+        matrix[:, :3] = ijk_to_ras[:, [2 - axis for axis in reversed(order)]]
+        return array.transpose(order), matrix
+
+    def insert(self, whole: np.ndarray, denoised: np.ndarray) -> None:
+        """Write the denoised slices into the whole array, inside the box where there is one."""
+        target = whole[self.part(self.start, self.stop)]
+        if self.box is None:
+            target[...] = cast(denoised, target.dtype)
+            return
+        inside = list(self.box)
+        along = inside[self.axis]
+        inside[self.axis] = slice(along.start - self.start, along.stop - self.start)
+        target[tuple(inside)] = cast(denoised[tuple(inside)], target.dtype)
+
+
+def whole_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> Region:
+    """Every slice."""
+    axis = axial_axis(ijk_to_ras)
+    return Region(axis, 0, shape[axis], shape[axis])
+
+
+def slice_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, first: int, last: int) -> Region:
+    """Axial slices first … last, counted from 1; last 0 means the last one. Raises ValueError where there are none
+    such.
+    """
+    axis = axial_axis(ijk_to_ras)
+    count = shape[axis]
+    last = last or count
+    if not 1 <= first <= last <= count:
+        raise ValueError(f"The slice range {first} … {last} does not fit: the volume has slices 1 … {count}.")
+    return Region(axis, first - 1, last, count)
+
+
+def box_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, corners_ras: np.ndarray) -> Region:
+    """The voxels of a box given by its 8 corners in RAS (8, 3). Raises ValueError where the box lies outside the
+    volume.
+    """
+    ras_to_ijk = np.linalg.inv(ijk_to_ras)
+    ijk = corners_ras @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3]
+    low = np.ceil(ijk.min(axis=0) - 1e-6).astype(int)[::-1]
+    high = np.floor(ijk.max(axis=0) + 1e-6).astype(int)[::-1] + 1
+    low, high = np.maximum(low, 0), np.minimum(high, shape)
+    if (low >= high).any():
+        raise ValueError("The region of interest lies outside the volume. Move it over the anatomy to be denoised.")
+    axis = axial_axis(ijk_to_ras)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return Region(axis, int(low[axis]), int(high[axis]), shape[axis], box)
+
+
+def geometry(ijk_to_ras: np.ndarray) -> dict[str, Any]:
+    """Spacing, origin and direction (LPS, mm) as the worker's protocol has them."""
+    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    return {
+        "spacing": spacing.tolist(),
+        "origin": ijk_to_lps[:3, 3].tolist(),
+        "direction": (ijk_to_lps[:3, :3] / spacing).tolist(),
+    }
+
+
+def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values in the type of a volume node, clipped to what it can hold."""
+    if dtype.kind == "f" or values.dtype == dtype:
+        return values.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+    return np.clip(values, limits.min, limits.max).astype(dtype)

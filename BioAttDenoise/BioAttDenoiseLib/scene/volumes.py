@@ -1,0 +1,227 @@
+"""Volume nodes: what can be denoised, their arrays and geometry, and the output node made like its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from bioatt.core.provenance import DENOISED, DERIVED_MARK, SERIES_NUMBER_OFFSET, series_description
+
+ATTRIBUTE = "BioAttDenoise."
+MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
+"""Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
+INPUT_ROLE = "BioAttDenoiseInput"
+HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
+
+
+def problem(node: Any) -> str:
+    """Why a node cannot be denoised, in words for the user; empty where it can. Looks at no voxels."""
+    if node is None:
+        return _("Choose the CT volume to denoise.")
+    image = node.GetImageData()
+    if image is None or 0 in image.GetDimensions():
+        return _("This volume has no voxels. Choose another one.")
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("This is a color image. Choose a CT volume.")
+    found = modality(node)
+    if found not in ("", "CT"):
+        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(
+            modality=found
+        )
+    return ""
+
+
+def takes_output(node: Any, source: Any) -> bool:
+    """Whether an output of `source` may be put into a node: an earlier output of it, or a volume without voxels. A node
+    whose own input is gone takes none: it is another scan's, perhaps another patient's.
+    """
+    image = node.GetImageData()
+    return image is None or 0 in image.GetDimensions() or node.GetNodeReference(INPUT_ROLE) is source
+
+
+def series_tag(node: Any, keyword: str) -> str:
+    """What the subject hierarchy says of a volume's DICOM series, such as its SeriesNumber; empty where nothing."""
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(node) if tree is not None else 0
+    prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
+    return tree.GetItemAttribute(item, prefix + keyword) if item else ""
+
+
+def modality(node: Any) -> str:
+    """DICOM modality of a volume ("CT", "MR", …), empty where it is not known."""
+    found = series_tag(node, "Modality")
+    units = node.GetVoxelValueUnits()
+    if not found and units is not None and units.GetCodeValue():
+        return "CT" if units.GetCodeValue() == HOUNSFIELD else ""
+    return found
+
+
+def ct_volumes() -> list[Any]:
+    """The scene's volumes that look like CT scans and were not made here."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
+    return [n for n in scans if not (problem(n) or denoised(n) or any(n.GetAttribute(name) for name in MADE_HERE))]
+
+
+def denoised(node: Any) -> bool:
+    """Whether a volume is an output: of the module, or of the engine as NRRD, whose note Slicer keeps as attribute, or
+    as derived series.
+    """
+    noted = DENOISED in (node.GetAttribute("Note") or "") or DERIVED_MARK in series_tag(node, "SeriesDescription")
+    return noted or bool(node.GetAttribute(f"{ATTRIBUTE}Model"))
+
+
+def ijk_to_ras(node: Any) -> np.ndarray:
+    """(4, 4) matrix from voxel indices to RAS mm of the node itself (parent transforms left out)."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def middle(node: Any) -> np.ndarray:
+    """(3,) RAS mm of the node itself in the middle of its voxels."""
+    last = np.array(node.GetImageData().GetDimensions()) - 1
+    return (ijk_to_ras(node) @ [*(last / 2), 1.0])[:3]
+
+
+def straight(node: Any) -> bool:
+    """Whether its slices are planes on screen: nothing bends it, as Slicer does with scans of a tilted gantry."""
+    parent = node.GetParentTransformNode()
+    return parent is None or bool(parent.IsTransformToWorldLinear())
+
+
+def to_world(node: Any, places: np.ndarray) -> np.ndarray:
+    """(n, 3) places in the RAS mm of a volume node itself → where its parent transforms put them: on screen."""
+    parent = node.GetParentTransformNode()
+    return places if parent is None else _moved(places, parent.GetTransformToWorld)
+
+
+def from_world(node: Any, places: np.ndarray) -> np.ndarray:
+    """(n, 3) places on screen → in the RAS mm of a volume node itself."""
+    parent = node.GetParentTransformNode()
+    return places if parent is None else _moved(places, parent.GetTransformFromWorld)
+
+
+def _moved(places: np.ndarray, fill: Callable[[Any], None]) -> np.ndarray:
+    transform = vtk.vtkGeneralTransform()
+    fill(transform)
+    return np.array([transform.TransformPoint(place) for place in places])
+
+
+def box_corners(roi: Any, node: Any) -> np.ndarray:
+    """(8, 3) corners of a markups ROI in the RAS frame of a volume node, through the transforms of both."""
+    half = np.array(roi.GetSize()) / 2
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+    to_world = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())
+    return from_world(node, (signs * half) @ to_world[:3, :3].T + to_world[:3, 3])
+
+
+def place_in_the_middle(roi: Any, node: Any) -> None:
+    """Put a markups ROI around the middle of a volume, half as wide in every direction."""
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+    roi.CreateDefaultDisplayNodes()
+    roi.SetCenter(*((low + high) / 2))
+    roi.SetSize(*((high - low) / 2))
+
+
+def acquisition(node: Any) -> dict[str, Any]:
+    """How a scan loaded from DICOM was made, as far as the engine asks: kernel, slice thickness, tube voltage,
+    modality.
+    """
+    found: dict[str, Any] = {"modality": modality(node) or None}
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if not uids or database is None:
+        return found
+    for key, tag, kind in (
+        ("kernel", "0018,1210", str),
+        ("slice_thickness_mm", "0018,0050", float),
+        ("kvp", "0018,0060", float),
+    ):
+        text = database.instanceValue(uids[0], tag).split("\\")[0].strip()
+        try:
+            found[key] = kind(text) if text else None
+        except ValueError:
+            found[key] = None  # a header that says nonsense says nothing
+    return found
+
+
+def make_output(source: Any, target: Any, name: str) -> Any:
+    """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject
+    hierarchy. Voxels are not set.
+    """
+    created = target is None
+    if created:
+        name = slicer.mrmlScene.GenerateUniqueName(name) if slicer.mrmlScene.GetFirstNodeByName(name) else name
+        target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    matrix = vtk.vtkMatrix4x4()
+    source.GetIJKToRASMatrix(matrix)
+    target.SetIJKToRASMatrix(matrix)
+    target.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    target.SetVoxelValueQuantity(source.GetVoxelValueQuantity())
+    target.SetVoxelValueUnits(source.GetVoxelValueUnits())
+    if target.GetDisplayNode() is None:
+        target.CreateDefaultDisplayNodes()
+    if source.GetDisplayNode() is not None:
+        copy_look(source.GetDisplayNode(), target.GetDisplayNode())
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    items = [tree.GetItemByDataNode(node) for node in (source, target)] if created and tree is not None else [0]
+    if all(items):
+        tree.SetItemParent(items[1], tree.GetItemParent(items[0]))
+    return target
+
+
+def copy_look(source: Any, target: Any) -> None:
+    """Window, level, colors, threshold and interpolation of a display node, on another."""
+    target.SetAutoWindowLevel(False)
+    target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+    target.SetAndObserveColorNodeID(source.GetColorNodeID())
+    target.SetInterpolate(source.GetInterpolate())
+    target.SetApplyThreshold(source.GetApplyThreshold())
+    target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+
+
+def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -> None:
+    """Record on the output what made it: attributes with our prefix, and its input by reference."""
+    for key, value in attributes.items():
+        node.SetAttribute(f"{ATTRIBUTE}{key}", value)
+    node.SetNodeReferenceID(INPUT_ROLE, source.GetID())
+
+
+def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool) -> None:
+    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom_write` does its
+    own; without that it would look like a scan as the scanner made it. strength: 0 … 1.
+    whole: whether all of it was denoised.
+
+    The export takes these attributes of the subject hierarchy's item as tags; an item without a study just keeps them.
+    """
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(node) if tree is not None else 0
+    if not item:
+        return
+    name = series_tag(source, "SeriesDescription") or source.GetName()
+    try:
+        number = int(series_tag(source, "SeriesNumber"))
+    except ValueError:  # of no series
+        number = 0
+    prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
+    for keyword, value in (
+        ("SeriesDescription", series_description(name, model, strength, "" if whole else "partly")),
+        ("Modality", "CT"),
+        ("SeriesNumber", str(SERIES_NUMBER_OFFSET + number)),
+    ):
+        tree.SetItemAttribute(item, prefix + keyword, value)
+
+
+def show_instead(old: Any, new: Any) -> None:
+    """Where a slice view shows `old` as its background, show `new`; every view keeps its slice and zoom."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetBackgroundVolumeID() == old.GetID():
+            composite.SetBackgroundVolumeID(new.GetID())

@@ -1,0 +1,1 @@
+"""Descriptor sets and what is measured by organ. NumPy only."""

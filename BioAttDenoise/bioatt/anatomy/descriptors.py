@@ -1,0 +1,165 @@
+"""Descriptor sets: the anatomical words t₁…t_N that a prior is a distribution over (paper §2.1), as data.
+
+A set is a JSON file: names, prompts for a vision-language model, the HU window the model is shown, and the names under
+which segmentations know each descriptor. `Resources/Anatomy/descriptor-set.schema.json` is its schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bioatt.core.errors import InputError
+from bioatt.core.resources import resources_folder
+from bioatt.io.files import read_json
+
+DEFAULT_WINDOWS = ((-160.0, 240.0),)
+DEFAULT_TEMPLATES = ("{}",)
+_SET_KEYS = {"$schema", "name", "about", "hu_windows", "templates", "descriptors"}
+_DESCRIPTOR_KEYS = {"name", "phrase", "prompts", "structures"}
+
+
+@dataclass(frozen=True)
+class DescriptorSet:
+    """N descriptors in the order of a prior's columns.
+
+    prompts: for each descriptor the texts whose embeddings are averaged. hu_windows: one (low, high) in HU for a grey
+    image, or three for red, green and blue. structures: for each descriptor the names, * matching anything, that it
+    has in segmentations and organ tables.
+    """
+
+    name: str
+    descriptors: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    hu_windows: tuple[tuple[float, float], ...] = DEFAULT_WINDOWS
+    structures: tuple[tuple[str, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def columns_of(self, structure: str) -> tuple[int, ...]:
+        """Columns of the descriptors that a structure's name counts as: none, one, or several ("aorta").
+
+        Case, spaces and underscores do not matter.
+        """
+        wanted = _plain(structure)
+        named = self.structures or ((),) * len(self)
+        return tuple(
+            column
+            for column, (descriptor, patterns) in enumerate(zip(self.descriptors, named, strict=True))
+            if wanted == _plain(descriptor) or any(fnmatchcase(wanted, _plain(pattern)) for pattern in patterns)
+        )
+
+    def check_covers(self, descriptors: Sequence[str]) -> None:
+        """Raise InputError, with the list, where a model's descriptors are not all among these by name."""
+        missing = [name for name in descriptors if name not in self.descriptors]
+        if missing:
+            raise InputError(
+                f"descriptor set {self.name} lacks {', '.join(missing)}: add them by the names that the model has"
+            )
+
+    @property
+    def text_hash(self) -> str:
+        """SHA-256 of names and prompts: what text embeddings depend on."""
+        content = json.dumps([self.descriptors, self.prompts], ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def descriptor_set_names() -> tuple[str, ...]:
+    """Names of the sets that ship in `Resources/Anatomy`."""
+    folder = resources_folder() / "Anatomy"
+    return tuple(sorted(path.stem for path in folder.glob("*.json") if not path.name.endswith(".schema.json")))
+
+
+def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
+    """Read a shipped set by name, or a user's own JSON file.
+
+    Raises InputError where the name is unknown, or the file is missing or does not follow the schema.
+    """
+    path = Path(name_or_path)
+    if path.suffix.lower() != ".json":
+        shipped = descriptor_set_names()
+        if str(name_or_path) not in shipped:
+            known = ", ".join(shipped)
+            raise InputError(f"unknown descriptor set {str(name_or_path)!r}: use one of {known}, or a .json file")
+        path = resources_folder() / "Anatomy" / f"{name_or_path}.json"
+    content = read_json(path, "descriptor set")
+    try:
+        return parse_descriptor_set(content)
+    except InputError as error:
+        raise InputError(f"descriptor set {path.name}: {error}") from None
+
+
+def parse_descriptor_set(content: Any) -> DescriptorSet:
+    """Descriptor set from decoded JSON. Raises InputError that names the first thing that breaks the schema."""
+    _object(content, "the file", _SET_KEYS, required={"name", "descriptors"})
+    name = _text(content["name"], "name")
+    if not all(letter.isalnum() or letter in "_.-" for letter in name):
+        raise InputError("name may hold letters, digits and _ . - only")
+    templates = _texts(content.get("templates", list(DEFAULT_TEMPLATES)), "templates")
+    for template in templates:
+        if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+            raise InputError(f"template {template!r} must hold {{}} once, where the descriptor goes")
+    entries = content["descriptors"]
+    if not isinstance(entries, list) or not 2 <= len(entries) <= 256:
+        raise InputError("descriptors must be a list of 2 to 256 objects")
+    names, prompts, structures = [], [], []
+    for position, entry in enumerate(entries):
+        where = f"descriptors[{position}]"
+        _object(entry, where, _DESCRIPTOR_KEYS, required={"name"})
+        names.append(_text(entry["name"], f"{where}.name"))
+        phrase = _text(entry.get("phrase", names[-1]), f"{where}.phrase")
+        own = entry.get("prompts")
+        prompts.append(
+            _texts(own, f"{where}.prompts")
+            if own is not None
+            else tuple(template.replace("{}", phrase) for template in templates)
+        )
+        structures.append(_texts(entry.get("structures", []), f"{where}.structures", least=0))
+    doubles = sorted({given for given in names if [_plain(other) for other in names].count(_plain(given)) > 1})
+    if doubles:
+        raise InputError(f"descriptor {doubles[0]!r} is named twice")
+    return DescriptorSet(name, tuple(names), tuple(prompts), _windows(content), tuple(structures))
+
+
+def _plain(name: str) -> str:
+    return "_".join(name.strip().lower().replace("_", " ").split())
+
+
+def _windows(content: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    windows = content.get("hu_windows", DEFAULT_WINDOWS)
+    if not isinstance(windows, list | tuple) or len(windows) not in (1, 3):
+        raise InputError("hu_windows must be a list of one window (grey) or three (red, green, blue)")
+    for window in windows:
+        pair = isinstance(window, list | tuple) and len(window) == 2
+        if not pair or not all(type(edge) in (int, float) and -32768 <= edge <= 32767 for edge in window):
+            raise InputError("each of hu_windows must be [low, high] in HU")
+        if window[0] >= window[1]:
+            raise InputError(f"HU window [{window[0]}, {window[1]}] must rise from low to high")
+    return tuple((float(low), float(high)) for low, high in windows)
+
+
+def _object(value: Any, where: str, keys: set[str], required: set[str]) -> None:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be a JSON object")
+    if missing := sorted(required - value.keys()):
+        raise InputError(f"{where} lacks {missing[0]!r}")
+    if unknown := sorted(value.keys() - keys):
+        raise InputError(f"{where} has an unknown key {unknown[0]!r}: known are {', '.join(sorted(keys))}")
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where} must be a text that is not empty")
+    return value
+
+
+def _texts(value: Any, where: str, least: int = 1) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < least:
+        raise InputError(f"{where} must be a list of texts")
+    return tuple(_text(item, f"{where}[{position}]") for position, item in enumerate(value))

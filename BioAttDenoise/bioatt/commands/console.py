@@ -1,0 +1,46 @@
+"""What a command says on the terminal: progress, warnings, a summary."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bioatt.inference.denoiser import Progress, Result
+
+
+def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
+    """Run work(progress) behind a progress bar on stderr with the time left."""
+    from tqdm import tqdm
+
+    with tqdm(total=0, desc=what, unit="slice", leave=False, disable=None) as bar:
+
+        def progress(fraction: float, done: int, total: int, eta_s: float | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return work(progress)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """One line each on stderr."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
+    """What a user wants to know at a glance; warnings go to stderr."""
+    from bioatt.inference.denoiser import median
+
+    print_warnings(warnings)
+    before, after = median(result.noise_before), median(result.noise_after)
+    slices = result.volume.shape[0]
+    print(
+        f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
+        f"({result.precision}), model {result.model.name}, "
+        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
+    )
+    if before > 0 and after >= 0:
+        print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
+    print("Research use only: not a medical device.")

@@ -1,0 +1,1 @@
+"""Devices, memory and the libraries to compute with."""

@@ -1,0 +1,127 @@
+"""Which device and precision to compute on, and how to keep the CPU's memory allocator out of the way."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from bioatt.core.errors import InputError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how the network runs: `dtype` is autocast's, None for plain float32."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+
+    @property
+    def precision(self) -> str:
+        """`fp32`, `bf16` or `fp16`, as reports name it."""
+        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Context in which the network's forward runs; float32 means float32, also on GPUs that offer TF32 for it."""
+        exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+        mixed = torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+        with exact, mixed:
+            yield
+
+
+def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
+    """Resolve `auto | cpu | cuda | cuda:N | mps` and `auto | fp32 | bf16 | fp16`.
+
+    Raises InputError for a device that this machine lacks, an unknown name, or a torch that cannot exchange arrays with
+    the NumPy installed.
+    """
+    _check_numpy()
+    chosen = _device(device)
+    if precision == "auto":
+        return Compute(chosen, _fast_dtype(chosen))
+    try:
+        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    except KeyError:
+        raise InputError(f"unknown precision {precision!r}: use auto, fp32, bf16 or fp16") from None
+    return Compute(chosen, dtype)
+
+
+def available() -> list[dict[str, str]]:
+    """Devices that torch can compute on, best first: {"name": of it, "label": what a person calls it}."""
+    devices = [
+        {"name": f"cuda:{index}", "label": f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"}
+        for index in range(torch.cuda.device_count())
+        for properties in [torch.cuda.get_device_properties(index)]
+    ]
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "label": "Apple GPU"})
+    threads = torch.get_num_threads()
+    return [*devices, {"name": "cpu", "label": f"CPU, {threads} thread{'s' * (threads != 1)}"}]
+
+
+def _check_numpy() -> None:
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError:
+        raise InputError(
+            f"torch {torch.__version__} cannot work with NumPy {np.__version__}: install torch 2.3 or newer "
+            "(there is none for Intel Macs), or, outside Slicer, NumPy 1"
+        ) from None
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name} is not available (CUDA devices found: {torch.cuda.device_count()}): use auto")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device mps is not available on this machine: use auto")
+    return device
+
+
+def _fast_dtype(device: torch.device) -> torch.dtype | None:
+    """bf16 only where the hardware multiplies it: emulated on an AVX2 CPU it is thirty times slower than float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else None
+
+
+def cpu_has_bf16() -> bool:
+    """True where both the CPU's instructions (AVX-512 BF16 or AMX) and oneDNN's limit on them allow bf16."""
+    probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    native = any(probe() for probe in probes if probe is not None)
+    return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def tune_cpu() -> None:
+    """Set the process up for a network on the CPU; for programs of our own, since it holds for the whole process.
+
+    Denormal numbers, which cost a hundred times a normal one and appear in weights and gradients near 0, are flushed
+    to 0. On glibc, freed activations are kept for the next layer instead of going back to the system as 100 MB blocks,
+    whose page faults otherwise take a quarter of the time.
+    """
+    torch.set_flush_denormal(True)
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(m_mmap_max, 0)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
+    libc.mallopt(m_top_pad, 512 << 20)

@@ -1,0 +1,73 @@
+"""The canonical form of a volume, on which prior and network work: axial slices in LPS order, padding as air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bioatt.core.geometry import nearest_axes
+from bioatt.core.hu import AIR_HU
+from bioatt.core.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the way back.
+
+    volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool of that volume.
+    axial: False where the original's slices were not axial (a coronal or sagittal reformat).
+    """
+
+    volume: Volume
+    padding_mask: np.ndarray
+    axial: bool
+    _axes: tuple[int, int, int]
+    _flips: tuple[int, ...]
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """View of an array (..., z, y, x) on the original's grid (labels, maps) in canonical order."""
+        lead = array.ndim - 3
+        array = array.transpose(*range(lead), *(lead + axis for axis in self._axes))
+        return np.flip(array, tuple(lead + axis for axis in self._flips))
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """View of a canonical array (..., z, y, x) in the original's axes and order."""
+        lead = array.ndim - 3
+        array = np.flip(array, tuple(lead + axis for axis in self._flips))
+        return array.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self._axes)))
+
+
+def canonical(volume: Volume) -> Canonical:
+    """The volume as float32 axial slices in LPS order, padding replaced by air.
+
+    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle: nothing is
+    resampled.
+    """
+    world_to_index, signs = nearest_axes(volume.direction)
+    index = list(world_to_index)
+    axes = (2 - index[2], 2 - index[1], 2 - index[0])
+    flips = tuple(2 - world for world in range(3) if signs[world] < 0)
+    last = np.array(volume.shape[::-1]) - 1
+    corner = [last[a] if signs[w] < 0 else 0 for w, a in sorted(enumerate(index), key=lambda pair: pair[1])]
+    axial = index[2] == 2
+    order = slice(None, None, int(signs[2]))
+
+    mask = volume.padding_mask
+    shell = Canonical(volume, mask, axial, axes, flips)
+    mask = np.ascontiguousarray(shell.apply(mask))
+    hu = np.array(shell.apply(volume.hu), dtype=np.float32, order="C")
+    hu[mask] = AIR_HU
+    direction = volume.direction[:, index] * signs
+    straight = replace(
+        volume,
+        hu=hu,
+        spacing=(volume.spacing[index[0]], volume.spacing[index[1]], volume.spacing[index[2]]),
+        origin=tuple((volume.ijk_to_lps @ [*corner, 1])[:3]),
+        direction=direction,
+        slice_ids=volume.slice_ids[order] if axial else (),
+        sources=volume.sources[order] if axial and len(volume.sources) == volume.shape[0] else volume.sources,
+        storage="float32",
+        padding=(),
+    )
+    return Canonical(straight, mask, axial, axes, flips)

@@ -1,0 +1,291 @@
+"""Structure alarm: did the denoising remove anatomy with the noise? Needs no torch.
+
+What was removed, R = before − after, should be noise and nothing else. Two statistics ask for structure in it, both in
+units of the standard deviation that noise of R's own correlation would give them:
+
+blob   R through band-pass filters (differences of Gaussians) of lesion size: something was erased as a whole.
+edge   R times the structure of the denoised image, summed locally: contrast or edges were worn down (a local
+       correlation of what was removed with what was left).
+
+A voxel is marked where the larger of them passes the level that pure noise reaches in 1 % of scans (expected Euler
+characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). A scan with little noise makes the finest
+wear of an edge significant, which is no loss to a reader: where the denoised image has edges, something of lesion size
+near the mark must have lost LEAST_HU. Where it is flat, there was no edge to wear, and every significant blob counts;
+but what goes there is told against all the noise that the scan has. A denoiser that leaves half of it, here more and
+there less, takes away blobs that stand out of what went around them and never stood out of the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, gaussian_filter, maximum_filter, minimum_filter, uniform_filter
+from scipy.optimize import brentq
+
+from bioatt.core.body import body_mask
+from bioatt.core.errors import InputError
+
+Array = NDArray[np.float32]
+
+BLOB_MM = (1.5, 3.0)
+"""Standard deviations of the Gaussian that a lesion is looked for with; the surround's is three times as wide."""
+SURROUND = 3.0
+EDGE_MM = 3.0
+"""Standard deviation of the window over which the edge statistic sums."""
+LEAST_HU = 3.0
+"""As the wider blob filter sees it, which shows a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
+FLAT_HU = 20.0
+"""Range of the denoised image within EDGE_MM below which it has no edge there. Vessels and fat planes span more, the
+noise that is left in an organ spans less.
+"""
+FALSE_ALARMS = 0.01
+LUNG_HU = -400.0
+NEIGHBOURHOOD_MM = 20.0
+"""Half the side of the square in which the noise's local standard deviation is measured."""
+CLIP_SD = 2.5
+LAGS = 8  # px: noise is taken as uncorrelated farther apart
+STRUCTURE_SD = 4.0
+"""How far the denoised image's detail must stand out of its remaining noise to count as structure."""
+
+
+@dataclass(frozen=True)
+class StructureMap:
+    """significance (z, y, x) in standard deviations, 0 outside the body and where less than the least HU was removed
+    from an edge; `threshold` is the alarm's level.
+    """
+
+    significance: Array
+    threshold: float
+
+    @property
+    def marks(self) -> NDArray[np.bool_]:
+        """Voxels at which structure was removed."""
+        return self.significance > self.threshold
+
+    @property
+    def alarm(self) -> bool:
+        """Whether structure was removed anywhere."""
+        return bool((self.significance > self.threshold).any())
+
+
+def removed_structure(
+    before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
+) -> StructureMap:
+    """The structure alarm of a denoising: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
+
+    least_hu: see LEAST_HU; 0 marks all that is significant. Raises InputError for arrays of different or other shape.
+    """
+    search = StructureSearch(before, after, spacing, least_hu=least_hu)
+    for _ in search.run():
+        pass
+    return search.result()
+
+
+class StructureSearch:
+    """`removed_structure` in steps of a part of a slice, for a program that must not stand still meanwhile."""
+
+    def __init__(
+        self, before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
+    ) -> None:
+        if before.shape != after.shape or before.ndim != 3 or not before.size:
+            raise InputError(
+                f"the structure alarm compares two volumes (z, y, x) of one shape, not {before.shape}, {after.shape}"
+            )
+        self.before, self.after, self.least_hu = before, after, least_hu
+        self.pixel, self.thickness = (spacing[0] + spacing[1]) / 2, spacing[2]
+        self.significance = np.zeros(before.shape, np.float32)
+        self._correlation = self._noise_correlation()
+        self._products: dict[int, tuple[Array, Array]] = {}
+        self._area, self._roughness = 0, {name: [0.0, 0] for name in (*BLOB_MM, "edge")}
+
+    def run(self) -> Iterator[float]:
+        """Look at the slices one after another; yields the fraction done, several times a slice."""
+        for k in range(len(self.before)):
+            for _ in self._look(k):
+                yield k / len(self.before)
+            yield (k + 1) / len(self.before)
+
+    def result(self) -> StructureMap:
+        """What was found so far."""
+        return StructureMap(self.significance, self._threshold())
+
+    def _removed(self, k: int) -> Array:
+        return self.before[k].astype(np.float32) - self.after[k].astype(np.float32)
+
+    def _neighbours(self, k: int, sigma_mm: float) -> list[tuple[int, float]]:
+        """Slices around k and their Gaussian weights, which sum to 1."""
+        reach = int(2 * sigma_mm / self.thickness)
+        found = [
+            (n, np.exp(-0.5 * ((n - k) * self.thickness / sigma_mm) ** 2)) for n in range(k - reach, k + reach + 1)
+        ]
+        found = [(n, weight) for n, weight in found if 0 <= n < len(self.before)]
+        total = sum(weight for _, weight in found)
+        return [(n, float(weight / total)) for n, weight in found]
+
+    def _look(self, k: int) -> Iterator[None]:
+        after = self.after[k].astype(np.float32)
+        body = body_mask(after)
+        if not body.any():
+            return
+        inner = binary_erosion(body, iterations=max(round(2 / self.pixel), 1))
+        edge = max(round(2 * EDGE_MM / self.pixel), 1)  # windows that reach over the image's border see mirrored noise
+        inner[:edge], inner[-edge:], inner[:, :edge], inner[:, -edge:] = False, False, False, False
+        tissues = _tissues(after)
+        near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
+        flat = maximum_filter(after, near) - minimum_filter(after, near) < FLAT_HU
+        whole = self._whole_noise(k, [tissue & flat for tissue in tissues])
+        yield
+        self._area += int(inner.sum())
+        best = self.significance[k]
+        for sigma in BLOB_MM:
+            weighted = np.zeros_like(after)
+            for n, weight in self._neighbours(k, sigma):
+                weighted += np.float32(weight) * self._removed(n)
+            response = _band(weighted, sigma / self.pixel)
+            z = response / _local_sd(response, tissues, NEIGHBOURHOOD_MM / self.pixel)
+            self._measure(sigma, z, inner)
+            np.maximum(best, np.abs(z) / whole, out=best)
+            yield
+        for n, _weight in self._neighbours(k, EDGE_MM):
+            if n not in self._products:
+                self._products[n] = self._product(n)
+                yield
+        z = self._edges(k)
+        self._measure("edge", z, inner)
+        # an edge loses most on either side of it; `response` is the wider blob filter's
+        enough = maximum_filter(np.abs(response), near) >= self.least_hu
+        best *= enough | flat
+        np.maximum(best, np.abs(z) * enough, out=best)
+        best *= inner
+
+    def _whole_noise(self, k: int, flat: list[NDArray[np.bool_]]) -> Array:
+        """All the slice's noise over what was removed of it, 1 or more, as the finest detail of flat places shows."""
+        before, removed = (
+            _local_sd(image - gaussian_filter(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
+            for image in (self.before[k].astype(np.float32), self._removed(k))
+        )
+        measured = np.isfinite(before) & np.isfinite(removed)
+        return np.maximum(np.divide(before, removed, out=np.ones_like(before), where=measured), 1)
+
+    def _edges(self, k: int) -> Array:
+        """Sum of w·R·D over its standard deviation; D is the structure of the denoised image."""
+        total = np.zeros(self.after.shape[1:], np.float32)
+        variance = np.zeros_like(total)
+        neighbours = self._neighbours(k, EDGE_MM)
+        for n, weight in neighbours:
+            product, spread = self._products[n]
+            total += weight * product
+            variance += weight**2 * spread
+        self._products = {n: kept for n, kept in self._products.items() if n >= neighbours[0][0]}
+        floor = 1e-3 * float(variance.max())
+        return np.where(variance > floor, total / np.sqrt(np.maximum(variance, floor or 1)), 0).astype(np.float32)
+
+    def _product(self, k: int) -> tuple[Array, Array]:
+        """Of one slice: the windowed sum of R·D, R in units of its noise, and its variance."""
+        sigma = EDGE_MM / self.pixel
+        tissues = _tissues(self.after[k].astype(np.float32))
+        removed, structure = self._removed(k), self._structure(k, tissues)
+        noise = _local_sd(removed, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        spread = structure * _filtered(structure, self._correlation)
+        # the squared Gaussian window is narrower by √2 and sums to 1 / (4πσ²)
+        variance = gaussian_filter(spread, sigma / np.sqrt(2)) / (4 * np.pi * sigma**2)
+        return gaussian_filter(removed / noise * structure, sigma), variance
+
+    def _structure(self, k: int, tissues: list[NDArray[np.bool_]]) -> Array:
+        """Detail of the denoised image beyond its remaining noise, bounded so that bone does not outweigh the rest."""
+        detail = _band(np.clip(self.after[k].astype(np.float32), -1000, 400), 1.0)
+        noise = STRUCTURE_SD * _local_sd(detail, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        return np.sign(detail) * np.clip(np.abs(detail) - noise, 0, 2 * noise)
+
+    def _noise_correlation(self) -> Array:
+        """Autocorrelation of R at lags up to ±LAGS px, from where the denoised image is flat, as an image (y, x)."""
+        height, width = self.before.shape[1:]
+        size = (height + LAGS, width + LAGS)
+        sums, counts = np.zeros(size), np.zeros(size)
+        for k in np.unique(np.linspace(0, len(self.before) - 1, 7).astype(int)):
+            after = self.after[k].astype(np.float32)
+            body = body_mask(after)
+            detail = np.abs(_band(after, 1.0))
+            flat = body & (detail < 2 * np.median(detail[body])) if body.any() else body
+            if not flat.any():
+                continue
+            removed = self._removed(k)
+            spectrum = np.fft.rfft2(np.where(flat, removed - removed[flat].mean(), 0), size)
+            mask = np.fft.rfft2(flat.astype(float), size)
+            sums += np.fft.irfft2(np.abs(spectrum) ** 2, size)
+            counts += np.fft.irfft2(np.abs(mask) ** 2, size)
+        lags = np.arange(-LAGS, LAGS + 1)
+        window = np.ix_(lags, lags)
+        if not counts[0, 0] > 0.5 or not sums[0, 0] > 0:
+            return np.ones((1, 1), np.float32)
+        correlation = sums[window] / np.maximum(counts[window], 1)
+        return (correlation / correlation[LAGS, LAGS]).astype(np.float32)
+
+    def _measure(self, name: float | str, z: Array, inside: NDArray[np.bool_]) -> None:
+        """Gather the variance of the field's gradient, from which its number of independent places follows."""
+        step = np.diff(np.clip(z, -CLIP_SD, CLIP_SD), axis=1)[inside[:, 1:] & inside[:, :-1]]
+        moving = step[step != 0]
+        entry = self._roughness[name]
+        entry[0] += float((moving**2).sum())
+        entry[1] += moving.size
+
+    def _threshold(self) -> float:
+        """Level that the expected number of false marks reaches FALSE_ALARMS at, over slices and statistics."""
+        roughness = [total / count for total, count in self._roughness.values() if count]
+        if not roughness:
+            return float("inf")
+        places = self._area * sum(roughness) * 2 / (2 * np.pi) ** 1.5  # both signs
+        return float(brentq(lambda u: places * u * np.exp(-u * u / 2) - FALSE_ALARMS, 1, 40)) if places > 1 else 4.0
+
+
+def _tissues(after: Array) -> list[NDArray[np.bool_]]:
+    """Lung and the rest of the body: their noise differs."""
+    body, lung = body_mask(after), uniform_filter(after, 3) < LUNG_HU
+    return [body & lung, body & ~lung]
+
+
+def _band(image: Array, sigma: float) -> Array:
+    return gaussian_filter(image, sigma) - gaussian_filter(image, SURROUND * sigma)
+
+
+def _filtered(image: Array, kernel: Array) -> Array:
+    """Correlation with a small symmetric kernel by FFT."""
+    reach = kernel.shape[0] // 2
+    size = tuple(n + 2 * reach for n in image.shape)
+    product = np.fft.irfft2(np.fft.rfft2(image, size) * np.fft.rfft2(kernel, size), size)
+    return product[reach : reach + image.shape[0], reach : reach + image.shape[1]].astype(np.float32)
+
+
+def _local_sd(field: Array, tissues: list[NDArray[np.bool_]], reach: float) -> Array:
+    """Standard deviation of a field of mean zero around each pixel, tissue by tissue, deaf to the few large values."""
+    found = np.full(field.shape, np.inf, np.float32)
+    for tissue in tissues:
+        if not tissue.any():
+            continue
+        values = np.abs(field[tissue])
+        overall = float(np.median(values)) / 0.6745
+        if overall == 0:
+            continue
+        share = uniform_filter(tissue.astype(np.float32), int(2 * reach) + 1)
+        limit: Array | float = CLIP_SD * overall
+        for _ in range(2):  # the second time with the limit that belongs to the place
+            squares = np.where(tissue, np.minimum(np.abs(field), limit) ** 2, 0).astype(np.float32)
+            local = np.sqrt(
+                np.maximum(uniform_filter(squares, int(2 * reach) + 1), 0) / np.maximum(share, 1e-3) / CLIPPED_VARIANCE
+            )
+            limit = CLIP_SD * np.maximum(local, 0.3 * overall)
+        found[tissue] = np.maximum(local, 0.3 * overall)[tissue]
+    return found
+
+
+def _clipped_variance() -> float:
+    """Variance of a standard normal value clipped at ±CLIP_SD."""
+    x = np.linspace(-8, 8, 4001)
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    return float((np.clip(x, -CLIP_SD, CLIP_SD) ** 2 * density).sum() * (x[1] - x[0]))
+
+
+CLIPPED_VARIANCE = _clipped_variance()

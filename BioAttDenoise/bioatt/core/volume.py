@@ -1,0 +1,202 @@
+"""A CT volume: HU voxels with their geometry.
+
+Conventions are ITK's: arrays are (z, y, x) = (k, j, i); spacing and origin are (x, y, z) in mm; the columns of
+`direction` are the unit vectors of i, j, k in LPS, so that LPS = origin + direction · (spacing * (i, j, k)).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bioatt.core.errors import BioAttError, InputError
+from bioatt.core.geometry import nearest_axes, orientation_warnings
+from bioatt.core.hu import cast, working_type
+
+PADDING_BELOW_HU = -1500.0
+"""Air reaches -1024, noise spreads it; scanners pad with -2000, -2048, -3024, ..."""
+
+_FILLER_SHARE = 1e-3
+"""Share of a slice from which one exact value below PADDING_BELOW_HU is a filler. Noise cannot reach it: a Gaussian d
+below its mean has at most 0.242 / d of its voxels on one whole HU, whatever its SD, and air is 500 HU away: 0.05 %."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How the scan was made, as far as a model's training range asks; nothing here identifies a person."""
+
+    kernel: str | None = None
+    slice_thickness_mm: float | None = None
+    kvp: float | None = None
+    modality: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """CT voxels in HU with their geometry.
+
+    hu: (z, y, x), int16, int32 or float32; other types are converted to the narrowest of these that holds theirs.
+    spacing: (x, y, z) mm; origin: (x, y, z) mm LPS; direction: (3, 3) LPS, columns are the unit vectors of i, j, k.
+    slice_ids: one identity per slice, made from its content (see `content_ids`) where not given.
+    sources: the DICOM files in slice order, or the one file the volume was read from.
+    storage: name of the data type in the file, which the output gets too.
+    padding: HU values that the source declares as padding, beside the fillers that `padding_mask` finds.
+    even: False where DICOM slices are missing or unevenly spaced, so that `spacing` cannot place them all.
+    warnings: what a person should know before trusting the result, one line each.
+
+    Raises InputError where shape or geometry is impossible.
+    """
+
+    hu: np.ndarray
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: np.ndarray = field(default_factory=lambda: np.eye(3))
+    slice_ids: tuple[str, ...] = ()
+    acquisition: Acquisition = Acquisition()
+    sources: tuple[Path, ...] = ()
+    storage: str = ""
+    padding: tuple[float, ...] = ()
+    even: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        hu = np.asarray(self.hu)
+        if hu.ndim != 3 or 0 in hu.shape:
+            raise InputError(f"a volume has three dimensions (z, y, x), this array has shape {hu.shape}")
+        if hu.dtype.kind not in "iuf":
+            raise InputError(f"voxels of type {hu.dtype} are not HU: give integers or floats")
+        direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
+        spacing = tuple(float(s) for s in self.spacing)
+        if not (np.isfinite(spacing).all() and min(spacing) > 0):
+            raise InputError(f"spacing must be positive, it is {spacing}: correct it in the file's header")
+        if not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3) or abs(np.linalg.det(direction)) < 1e-3:
+            raise InputError(
+                "the columns of the direction matrix are no axes of unit length: correct the file's header"
+            )
+        own = hu.dtype if hu.dtype.itemsize <= 8 and hu.dtype != np.float16 else working_type(hu.dtype)
+        object.__setattr__(self, "storage", self.storage or np.dtype(own).name)
+        object.__setattr__(self, "hu", cast(hu, working_type(hu.dtype)))
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "origin", tuple(float(o) for o in self.origin))
+        object.__setattr__(self, "direction", direction)
+        object.__setattr__(self, "slice_ids", tuple(self.slice_ids) or content_ids(self.hu, self.direction))
+        if len(self.slice_ids) != len(hu):
+            raise InputError(f"{len(self.slice_ids)} slice ids for {len(hu)} slices")
+        warnings = (*self.warnings, *orientation_warnings(self.direction))
+        object.__setattr__(self, "warnings", tuple(dict.fromkeys(warnings)))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)"""
+        slices, rows, columns = self.hu.shape
+        return slices, rows, columns
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a square pixel of the same area as the slices' pixels, mm."""
+        return float(np.sqrt(self.spacing[0] * self.spacing[1]))
+
+    @property
+    def ijk_to_lps(self) -> np.ndarray:
+        """(4, 4) affine from voxel indices (i, j, k, 1) to LPS mm."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.direction * np.asarray(self.spacing)
+        affine[:3, 3] = self.origin
+        return affine
+
+    @property
+    def ijk_to_ras(self) -> np.ndarray:
+        """(4, 4) affine from voxel indices (i, j, k, 1) to RAS mm, as Slicer's IJKToRAS."""
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.ijk_to_lps
+
+    @property
+    def axial(self) -> bool:
+        """Whether the slices are axial, or nearly so; False for coronal and sagittal stacks."""
+        return nearest_axes(self.direction)[0][2] == 2
+
+    @property
+    def padding_mask(self) -> np.ndarray:
+        """(z, y, x) bool: voxels outside the scanner's field of view, which carry a filler instead of HU.
+
+        They hold a declared padding value, or one value below PADDING_BELOW_HU that fills 0.1 % of a slice or more, or
+        are as low and touch such voxels (resampling blends a filler's rim). What else is as low is noise, and stays.
+        """
+        mask = np.zeros(self.shape, bool)
+        for value in self.padding:
+            mask |= self.hu == value
+        for plane, found in zip(self.hu, mask, strict=True):
+            _add_fillers(plane, found)
+        return mask
+
+    def with_hu(self, hu: np.ndarray) -> Volume:
+        """The same slices with new HU: rounded and clipped into this volume's type, padding put back as it was.
+
+        hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape, BioAttError for NaN.
+        """
+        if np.shape(hu) != self.shape:
+            raise InputError(f"the new voxels have shape {np.shape(hu)}, the volume {self.shape}")
+        mask = self.padding_mask
+        values = np.empty_like(self.hu, order="C")
+        for k, plane in enumerate(np.asarray(hu)):  # slice by slice, to need no second float copy of a large volume
+            if not np.isfinite(plane).all():
+                raise BioAttError("the new voxels hold NaN or infinite values: please report it")
+            values[k] = np.where(mask[k], self.hu[k], cast(plane, self.hu.dtype))
+        return replace(self, hu=values)
+
+    def part(self, slices: range) -> Volume:
+        """The slices of a range (step 1) as a volume of their own, each where it was in space.
+
+        Raises InputError where the range is empty or leaves the volume.
+        """
+        if not (0 <= slices.start < slices.stop <= self.shape[0] and slices.step == 1):
+            raise InputError(f"slices {slices.start}:{slices.stop} are not within 0:{self.shape[0]}")
+        window = slice(slices.start, slices.stop)
+        return replace(
+            self,
+            hu=self.hu[window],
+            origin=tuple((self.ijk_to_lps @ [0, 0, slices.start, 1])[:3]),
+            slice_ids=self.slice_ids[window],
+            sources=self.sources[window] if len(self.sources) == self.shape[0] else self.sources,
+        )
+
+
+def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
+    """One identity per slice: SHA-1 of its voxels (whole HU, in-plane axes in LPS order) and shape.
+
+    The identity is the same whether the slice comes from DICOM in any file order, from NRRD or NIfTI with other axis
+    directions, or alone, and it reveals nothing (a SOPInstanceUID leads to the patient, and is lost outside DICOM).
+    Slices with the very same voxels are told apart by "#2", "#3", ... counted in canonical order.
+    """
+    index, signs = nearest_axes(direction)
+    axial = index[2] == 2
+    if axial:
+        if index[0] == 1:
+            hu = hu.transpose(0, 2, 1)
+        hu = hu[:, :: int(signs[1]), :: int(signs[0])]
+    order = range(len(hu))[:: int(signs[2]) if axial else 1]
+    seen: dict[str, int] = {}
+    names = [""] * len(hu)
+    for k in order:
+        digest = hashlib.sha1(str(hu[k].shape).encode(), usedforsecurity=False)
+        with np.errstate(invalid="ignore"):  # NaN is refused by `check_hu`, here it only needs some number
+            digest.update(cast(hu[k], "<i4").tobytes())
+        name = digest.hexdigest()
+        seen[name] = seen.get(name, 0) + 1
+        names[k] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+    return tuple(names)
+
+
+def _add_fillers(hu: np.ndarray, mask: np.ndarray) -> None:
+    """Mark the fillers of a slice (y, x) in its mask, and the low voxels that touch them or what was marked before."""
+    low = hu < PADDING_BELOW_HU
+    if not low.any():
+        return
+    values, counts = np.unique(hu[low], return_counts=True)
+    mask |= low & np.isin(hu, values[counts >= _FILLER_SHARE * hu.size])
+    if mask.any() and (low & ~mask).any():
+        from scipy.ndimage import binary_propagation
+
+        mask |= binary_propagation(mask & low, structure=np.ones((3, 3)), mask=low)

@@ -1,0 +1,110 @@
+"""Attention maps as volumes: each organ's map A at each voxel, and the unified A' = Σ pₙ Aₙ (equations 4–6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bioatt.core import attention_views
+from bioatt.core.attention_views import SCALE
+from bioatt.core.canonical import Canonical, canonical
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.inference.tiling import Box
+from bioatt.network import STAGES, Stage
+from bioatt.priors import Prior
+
+UNIFIED = "unified"
+
+
+@dataclass(frozen=True)
+class AttentionRequest:
+    """Which maps to keep. Each costs one byte a voxel: choose stages and descriptors for long scans.
+
+    descriptors None means all; `unified` adds A'.
+    """
+
+    stages: tuple[Stage, ...] = STAGES
+    descriptors: tuple[str, ...] | None = None
+    unified: bool = True
+
+    def names(self, available: tuple[str, ...]) -> tuple[str, ...]:
+        """Descriptors to keep, in the model's order. Raises InputError where one is unknown to the model."""
+        if not available:
+            raise InputError("this model has no organ attention: choose one of the bioatt arm")
+        unknown = sorted(set(self.descriptors or ()) - set(available))
+        if unknown:
+            raise InputError(f"the model has no attention map for {', '.join(unknown)}: it has {', '.join(available)}")
+        return tuple(name for name in available if self.descriptors is None or name in self.descriptors)
+
+
+@dataclass
+class AttentionRecorder:
+    """Gathers the maps of a denoising, slice by slice, in canonical orientation. Outside the body they are 0."""
+
+    request: AttentionRequest
+    descriptors: tuple[str, ...]
+    shape: tuple[int, int, int]
+    maps: dict[tuple[Stage, str], NDArray[np.uint8]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [*self.request.names(self.descriptors), *([UNIFIED] if self.request.unified else [])]
+        for stage in self.request.stages:
+            for name in names:
+                self.maps[stage, name] = np.zeros(self.shape, np.uint8)
+
+    def add(self, index: int, box: Box, maps: Mapping[Stage, Tensor], p: Tensor, body: NDArray[np.bool_]) -> None:
+        """Store one slice's maps (N, box) of each stage; p is (N,) or, spatial, (N, box); body (box)."""
+        weights = p[:, None, None] if p.ndim == 1 else p
+        for (stage, name), volume in self.maps.items():
+            a = maps[stage]
+            a = (a * weights).sum(dim=0) if name == UNIFIED else a[self.descriptors.index(name)]
+            volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy() * body
+
+    def maps_of(self, canonical: Canonical, like: Volume, inner: slice) -> AttentionMaps:
+        """The maps on the grid of `like`: slices `inner` of what was denoised, in the original's order."""
+        return AttentionMaps({key: canonical.undo(stored)[inner] for key, stored in self.maps.items()}, like)
+
+
+@dataclass(frozen=True)
+class AttentionMaps(Mapping[tuple[Stage, str], Volume]):
+    """Volumes keyed by (stage, descriptor or "unified"), each made when it is asked for: a byte a voxel until then."""
+
+    stored: dict[tuple[Stage, str], NDArray[np.uint8]]
+    like: Volume
+
+    def __getitem__(self, key: tuple[Stage, str]) -> Volume:
+        return replace(self.like, hu=self.stored[key], storage="uint8", padding=(), warnings=())
+
+    def __iter__(self) -> Iterator[tuple[Stage, str]]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def viewed(maps: Mapping[tuple[Stage, str], Volume], view: str, prior: Prior) -> dict[tuple[Stage, str], Volume]:
+    """The maps of a Result in another view (`attention_views.VIEWS`), float32; A' is as it is in every view.
+
+    prior: the Result's. Raises InputError for the contrast where a stage has one organ only.
+    """
+    found = {}
+    for (stage, name), volume in maps.items():
+        if view == "raw" or name == UNIFIED:
+            values = attention_views.raw(volume.hu)
+        elif view == "contrast":
+            organs = {n: v.hu for (s, n), v in maps.items() if s == stage and n != UNIFIED}
+            values = attention_views.contrast(organs, name)
+        else:
+            oriented = canonical(volume)
+            number = prior.descriptors.index(name)
+            p = np.stack([prior.p[k][number] for k in range(len(prior.p))])  # a spatial prior gives one slice at a time
+            p = p[:, None, None] if p.ndim == 1 else p
+            weights = oriented.undo(np.ascontiguousarray(np.broadcast_to(p, oriented.volume.shape)))
+            values = attention_views.contribution(volume.hu, weights)
+        found[stage, name] = replace(volume, hu=values, storage="float32")
+    return found

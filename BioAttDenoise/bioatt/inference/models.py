@@ -1,0 +1,227 @@
+"""Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
+
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
+`BioAttNetwork.keep_means`), mixture_noise_hu and quiet_means_px (where little noise is treated otherwise than much:
+`NoiseMixture`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels; data
+and licence), version, metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from bioatt.core.errors import InputError
+from bioatt.core.hu import OFFSET_HU, SCALE_HU
+from bioatt.core.resources import models_folder, resources_folder
+from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, NoiseMixture, build_network
+
+FORMAT = 3
+FORMATS = (1, 2, FORMAT)
+"""The first knew neither kept means nor weights by noise, and is read as having none; the second kept means where there
+is little noise only if it kept them where there is much.
+"""
+NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
+PADDING = "reflect"
+LARGEST_MEANS_PX = 64.0
+QUIET = "quiet."
+"""Before the names of the weights for scans of little noise, in files that have such."""
+MIXTURE_KEYS = ("mixture_noise_hu", "quiet_means_px")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with its weights, in evaluation mode on the CPU, and what its file says of it.
+
+    mixture: where the weights depend on a slice's noise; `network` then has those for much noise.
+    """
+
+    network: BioAttNetwork
+    metadata: Mapping[str, Any]
+    name: str
+    sha256: str
+    mixture: NoiseMixture | None = None
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the N attention maps, in the network's order; empty for the arms without a prior."""
+        return tuple(self.metadata.get("descriptors", ()))
+
+    @property
+    def version(self) -> str:
+        """Version of the weights."""
+        return str(self.metadata.get("version", "0"))
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A line of `models.json`. path is where its weights are on this machine, None where they are not."""
+
+    name: str
+    file: str
+    sha256: str
+    summary: str
+    path: Path | None = None
+
+
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """Models named in `Resources/Models/models.json`, with the place of those that are here."""
+    folders = [resources_folder() / "Models", models_folder()]
+    entries = []
+    for line in _catalogue_file()["models"]:
+        places = (folder / line["file"] for folder in folders)
+        path = next((place for place in places if place.is_file()), None)
+        entries.append(CatalogueEntry(line["name"], line["file"], line["sha256"], line["summary"], path))
+    return tuple(entries)
+
+
+def default_model(device_type: str) -> str:
+    """Name of the model that `auto` means on a device type: `cpu`, `cuda` or `mps`."""
+    defaults = _catalogue_file()["default"]
+    return defaults.get(device_type, defaults["cpu"])
+
+
+def _catalogue_file() -> dict[str, Any]:
+    return json.loads((resources_folder() / "Models" / "models.json").read_text(encoding="utf-8"))
+
+
+def load_model(model: str | Path) -> TrainedModel:
+    """Load a model by its catalogue name, or from a .safetensors file of one's own.
+
+    Raises InputError where the name is unknown, the file is missing, is not a model of ours, or (for a catalogue name)
+    its SHA-256 differs from the catalogue's.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise InputError(f"model file {path.name} does not exist: check the path")
+        return read_model(path)
+    for entry in catalogue():
+        if entry.name == str(model):
+            if entry.path is None:
+                raise InputError(f"the weights of {entry.name} are missing: reinstall BioAttDenoise")
+            loaded = read_model(entry.path, expected_sha256=entry.sha256)
+            return replace(loaded, name=entry.name)
+    known = ", ".join(entry.name for entry in catalogue())
+    raise InputError(f"unknown model {str(model)!r}: use one of {known}, or a .safetensors file")
+
+
+def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
+    """Read a trained-model file. Raises InputError where it is corrupt or not one of ours."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise InputError(f"model file {path.name} is damaged (its SHA-256 is not the catalogue's): reinstall it")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        weights = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
+    try:
+        metadata = {"layout": "red_cnn", "means_px": 0.0, **json.loads(header["bioatt"])}
+        _check(metadata, path.name)
+        given = {name: value for name, value in weights.items() if not name.startswith(QUIET)}
+        network, mixture = _network(metadata, given, metadata["means_px"]), None
+        if "mixture_noise_hu" in metadata:
+            other = {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}
+            quiet = _network(metadata, other or given, metadata["quiet_means_px"])
+            if not metadata["means_px"]:  # keeps none where there is much noise, and where there is little as `quiet`
+                network.keep_means(float(metadata["quiet_means_px"]), share=0.0)
+            low, high = metadata["mixture_noise_hu"]
+            mixture = NoiseMixture(quiet, network, (float(low), float(high)))
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
+        ) from None
+    return TrainedModel(network, metadata, path.stem, sha256, mixture)
+
+
+def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], means_px: float) -> BioAttNetwork:
+    """The network that a header describes, with these weights."""
+    network = build_network(
+        metadata["arm"],
+        metadata["filters"],
+        max(len(metadata["descriptors"]), 1),
+        metadata["weighting"],
+        metadata["layout"],
+        float(means_px),
+    )
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def _check(metadata: Mapping[str, Any], name: str) -> None:
+    """Refuse a header that this program would misread. Raises InputError, KeyError or TypeError."""
+    expected = {"format": FORMATS, "padding": (PADDING,), "normalisation": (NORMALISATION,)}
+    for key, known in expected.items():
+        if metadata[key] not in known:
+            raise InputError(
+                f"{name} has {key} {metadata[key]}, this program reads {known[-1]}: update it, or the model"
+            )
+    for key, names in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
+        if metadata[key] not in names:
+            raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(names)}")
+    for key in ("means_px", "quiet_means_px"):
+        if not 0 <= float(metadata.get(key, 0.0)) <= LARGEST_MEANS_PX:
+            raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
+    low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
+    if not 0 <= float(low) < float(high):
+        raise InputError(f"{name} mixes its weights between {low} and {high} HU of noise: the first must be lower")
+    if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
+        raise KeyError("descriptor_set")
+    for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
+        low, high = metadata.get("training", {}).get(key, (0.0, 0.0))
+        if not float(low) <= float(high):
+            raise InputError(f"{name} has a range {key} that is none: {low} to {high}")
+
+
+def save_model(
+    path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], quiet: BioAttNetwork | None = None
+) -> str:
+    """Write a trained-model file, whole or not at all; returns its SHA-256.
+
+    metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
+    itself knows is added. quiet: the network for little noise, where `network` is the one for much; the metadata then
+    need `mixture_noise_hu` (`NoiseMixture.noise_hu`). Its weights are written where they are others.
+    """
+    described = {
+        **metadata,
+        "format": FORMAT,
+        "arm": network.arm,
+        "filters": network.filters,
+        "weighting": network.weighting,
+        "layout": network.layout,
+        "means_px": _means_px(network),
+        "padding": PADDING,
+        "normalisation": NORMALISATION,
+    }
+    weights = network.state_dict()
+    if quiet is None:  # the metadata of a model that had one
+        described = {key: value for key, value in described.items() if key not in MIXTURE_KEYS}
+    else:
+        described["quiet_means_px"] = _means_px(quiet)
+        others = quiet.state_dict()
+        if not all(torch.equal(value, weights[name]) for name, value in others.items()):
+            weights.update({f"{QUIET}{name}": value for name, value in others.items()})
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be
+    os.replace(partial, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _means_px(network: BioAttNetwork) -> float:
+    return network.means.sigma_px if network.means is not None and network.means.share else 0.0

@@ -1,0 +1,1 @@
+"""Files in and out: integrity, images, DICOM, atomic writing."""

@@ -1,0 +1,106 @@
+"""HU of CT images from their files: stored values by GDCM (every transfer syntax) and the rescale (PS3.3 C.11.1)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+
+from bioatt.core.errors import InputError
+from bioatt.core.hu import cast
+from bioatt.io.dicom_slices import CTSlice
+from bioatt.io.files import check_name
+
+_PADDING_BYTES = 16
+"""After the pixels; the standard has one, for an even length."""
+_UNDEFINED = 0xFFFFFFFF
+"""Length of what is compressed (PS3.5 A.4)."""
+
+
+def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice.
+
+    Raises InputError for a file that is damaged or does not hold HU. notes: gets what a person should know.
+    """
+    slopes, planes = [], []
+    _check_rescale(stack, notes)
+    for item in stack:
+        kind = item.text("RescaleType").upper()
+        if kind not in ("", "HU", "US", "HU_MOD"):
+            raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
+        slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
+        plane = (
+            _inverted(item, *slopes[-1]) if item.text("PhotometricInterpretation") == "MONOCHROME1" else plane_of(item)
+        )
+        planes.append(_narrowest(plane.reshape(item.header.Rows, item.header.Columns)))
+    hu = np.stack(planes)
+    return (hu.astype(np.float32, copy=False) if hu.dtype.kind == "f" else hu), slopes
+
+
+def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
+    """A blank value, as some anonymisers leave it, is none; a few slices without an intercept would be 1024 HU off."""
+    for keyword, name in (("RescaleSlope", "Slope"), ("RescaleIntercept", "Intercept")):
+        given = [value for item in stack if (value := item.header.get(keyword)) not in (None, "")]
+        if 0 < len(given) < len(stack):
+            without = f"{len(stack) - len(given)} of {len(stack)} slices have"
+            raise InputError(f"{without} no Rescale {name}: export the series again")
+        if not all(math.isfinite(float(value)) for value in given):
+            raise InputError(f"a Rescale {name} is no finite number: export the series again")
+        if not given and keyword == "RescaleIntercept":
+            notes.append("no Rescale Intercept in the header: the stored numbers are taken as HU")
+
+
+def plane_of(item: CTSlice) -> np.ndarray:
+    """An image's voxels by GDCM, rescaled. Raises InputError where the file is damaged."""
+    _check_stored(item)
+    check_name(item.path)
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
+    except RuntimeError:
+        raise _damaged(item) from None
+
+
+def _check_stored(item: CTSlice) -> None:
+    """GDCM fills up short pixel data with whatever is in memory, and takes bits at an unusual place for others."""
+    try:
+        found = pydicom.dcmread(item.path, force=True, specific_tags=["PixelData", "BitsStored", "HighBit"])
+    except (EOFError, TypeError, ValueError):
+        raise _damaged(item) from None
+    bits, high = found.get("BitsStored"), found.get("HighBit")
+    if bits is not None and high is not None and high != bits - 1:  # PS3.5 8.1.1
+        raise InputError(f"{item.path.name} keeps its {bits} bits at another place (High Bit {high}): export it again")
+    element: Any = found.get_item("PixelData") if "PixelData" in found else None
+    if element is None or element.length == _UNDEFINED:  # compressed: GDCM says what is wrong
+        return
+    wanted = -(-int(item.header.Rows) * int(item.header.Columns) * int(item.header.get("BitsAllocated") or 16) // 8)
+    if not wanted <= len(element.value) <= wanted + _PADDING_BYTES:
+        raise _damaged(item)
+
+
+def _damaged(item: CTSlice) -> InputError:
+    return InputError(f"{item.path.name} is damaged or truncated: copy it again from its source")
+
+
+def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
+    """HU of an image to be shown dark on bright, which GDCM would invert although its rescale is of stored values.
+
+    pydicom needs a plug-in for JPEG; such rare images are refused.
+    """
+    try:
+        return pydicom.dcmread(item.path, force=True).pixel_array.astype(np.float64) * slope + intercept
+    except (NotImplementedError, RuntimeError):
+        raise InputError(f"{item.path.name} is compressed MONOCHROME1: export the series uncompressed") from None
+    except (AttributeError, EOFError, TypeError, ValueError):
+        raise _damaged(item) from None
+
+
+def _narrowest(plane: np.ndarray) -> np.ndarray:
+    """As int16 or int32 where that holds the values exactly, else float32."""
+    if plane.dtype.kind == "f" and not np.array_equal(plane, np.rint(plane)):
+        return plane.astype(np.float32)
+    limits = np.iinfo(np.int16)
+    fits = limits.min <= plane.min() and plane.max() <= limits.max
+    return cast(plane, "int16" if fits else "int32")

@@ -1,0 +1,350 @@
+"""A denoised volume as a derived DICOM series, made from the headers of the series it came from (PS3.3 C.12.4.1.1)."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import STR_VR
+
+import bioatt
+from bioatt.core.errors import BioAttError, InputError
+from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description
+from bioatt.core.volume import Volume
+from bioatt.io.dicom_read import read_series
+from bioatt.io.dicom_slices import SourceFile, identity_of, lenient
+from bioatt.io.files import TakenError, check_folder, check_name, move_new, not_written, partial_prefix, umask
+
+_ST_LENGTH = 1024
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+
+# What described the old pixels, or was sealed over them.
+_STALE = (
+    "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
+    "IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID",
+    "DataSetTrailingPadding", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+
+
+def write_derived_series(
+    volume: Volume,
+    folder: str | os.PathLike[str],
+    *,
+    model_name: str,
+    model_version: str,
+    strength: float,
+    series_number: int | None = None,
+) -> tuple[str, ...]:
+    """Write every slice of a denoised volume as a CT image derived from the file it came from.
+
+    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. series_number: 1000 + the
+    source's where None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are
+    uncompressed. The folder appears whole, read back and compared, or not at all.
+    Returns warnings, one line each: voxels clipped to what the series can store.
+    Raises InputError where the volume has no DICOM sources, a source's header cannot be written again, or the folder
+    cannot be written or is not empty.
+    """
+    folder = Path(folder)
+    _check_place(volume, folder)
+    series_uid = generate_uid(prefix=None)
+    written_at = datetime.now().astimezone()
+    ranges, places = [], []
+    with _appearing_whole(folder) as partial, lenient():
+        for k, source in enumerate(volume.sources):
+            original = _read_source(source, volume.shape[1:])
+            with _rewriting(source):
+                now = _in_zone(written_at, original)
+                derived = _derive(original, series_uid, series_number, now)
+                _describe(derived, original, model_name, model_version, strength, now)
+                ranges.append(_set_pixels(derived, volume.hu[k]))
+                derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
+            places.append(_place(original))
+        _verify(volume, ranges, places, partial)
+    return _clipped(volume, ranges)
+
+
+def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
+    """Raise InputError where `write_derived_series` would refuse, so that a long run can ask first."""
+    _check_place(volume, Path(folder))
+    now = datetime.now().astimezone()
+    with lenient():
+        for source in volume.sources:
+            original = _read_source(source, volume.shape[1:])
+            with _rewriting(source):
+                derived = _derive(original, generate_uid(prefix=None), None, now)
+                _describe(derived, original, "", "", 0.0, now)
+                _set_pixels(derived, np.zeros((1, 1)))
+                derived.save_as(BytesIO(), enforce_file_format=True)
+
+
+def _check_place(volume: Volume, folder: Path) -> None:
+    if len(volume.sources) != volume.shape[0] or not all(_is_dicom(source) for source in volume.sources):
+        raise InputError("a DICOM series needs DICOM input to derive from: name the output .nrrd, .nii.gz or .mha")
+    check_name(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file: name a new folder for the DICOM series")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"folder {folder.name} is not empty: name a new one, nothing is overwritten")
+    if any(source.absolute().parent in folder.absolute().parents for source in volume.sources):
+        raise InputError(f"folder {folder.name} lies in the scan's own, where both would be mixed: name one beside it")
+    check_folder(folder if folder.is_dir() else folder.absolute().parent)
+
+
+@contextmanager
+def _rewriting(source: Path) -> Iterator[None]:
+    """What goes wrong with a source's header while the derived one is made and written, as one line."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error):
+        raise InputError(
+            f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
+        ) from None
+
+
+def _derive(original: Dataset, series_uid: str, series_number: int | None, now: datetime) -> Dataset:
+    """The original's header as that of a new image in a new series, without private and stale elements."""
+    derived = copy.deepcopy(original)
+    _strip(derived)
+    correct_ambiguous_vr(derived, is_little_endian=True)
+    for keyword in _STALE:
+        if keyword in derived:
+            delattr(derived, keyword)
+    for group in range(0x6000, 0x6020, 2):  # overlays kept in the unused bits of the old pixels
+        if (group, 0x0010) in derived and (group, 0x3000) not in derived:
+            for element in list(derived.group_dataset(group)):
+                del derived[element.tag]
+    derived.SOPInstanceUID = generate_uid(prefix=None)
+    derived.SeriesInstanceUID = series_uid
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + _number(original) if series_number is None else series_number
+    derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(original)]
+    for moment in ("InstanceCreation", "Content", "Series"):
+        setattr(derived, f"{moment}Date", now.strftime("%Y%m%d"))
+        setattr(derived, f"{moment}Time", now.strftime("%H%M%S"))
+    derived.file_meta = FileMetaDataset()
+    derived.file_meta.MediaStorageSOPClassUID = derived.SOPClassUID
+    derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
+    derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return derived
+
+
+def _number(original: Dataset) -> int:
+    """The source's Series Number; 0 where it has none that is a number."""
+    try:
+        return int(original.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _strip(header: Dataset) -> None:
+    """Remove private elements, and give the others of an implicit VR header their VR, without decoding text.
+
+    Text that the declared character set (C.12.1.1.2) cannot decode would come out with U+FFFD in its place, so it stays
+    raw, and pydicom writes its bytes back. Of a header that it thinks implicit it would decode all to make it explicit.
+    """
+    for tag in list(header.keys()):
+        if tag.is_private:
+            del header[tag]
+            continue
+        element: Any = header.get_item(tag)
+        vr = element.VR
+        if vr in (None, "UN"):
+            vr = dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
+        if vr == "SQ":
+            element = header[tag]
+            for item in element.value or () if element.VR == "SQ" else ():
+                _strip(item)
+        elif element.VR is None and vr in STR_VR and element.value is not None:
+            header[tag] = element._replace(VR=vr)
+        elif element.VR is None:
+            _ = header[tag]  # decoded, and no longer raw
+    header.set_original_encoding(False, header.original_encoding[1], header.original_character_set)
+
+
+def _in_zone(moment: datetime, original: Dataset) -> datetime:
+    """A moment in the zone in which the header's dates and times are to be read (C.12.1.1.8), where it names one."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", str(original.get("TimezoneOffsetFromUTC") or "").strip())
+    if found is None:
+        return moment
+    minutes = int(found[1] + "1") * (60 * int(found[2]) + int(found[3]))
+    return moment.astimezone(timezone(timedelta(minutes=minutes))) if -720 <= minutes <= 840 else moment
+
+
+def _image_type(original: Dataset) -> list[str]:
+    """Values 3 onwards of Image Type (C.8.2.1.1.1): AXIAL where the source has none, and what the source adds."""
+    values = original.get("ImageType") or []
+    kind, *more = ([] if isinstance(values, str) else list(values)[2:]) or ["AXIAL"]
+    return [kind or "AXIAL", *more]
+
+
+def _describe(
+    derived: Dataset, original: Dataset, model_name: str, model_version: str, strength: float, now: datetime
+) -> None:
+    """Say in the header what was done, with what, and from which image."""
+    before = str(original.get("SeriesDescription") or "CT")
+    derived.SeriesDescription = series_description(before, model_name, strength)
+    ours = (
+        f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
+        f"strength {strength:.2f}. Research use only."
+    )
+    before = str(original.get("DerivationDescription") or "").strip()[: max(_ST_LENGTH - len(ours) - 2, 0)]
+    derived.DerivationDescription = f"{before}; {ours}" if before else ours
+    derived.DerivationCodeSequence = [_code("113087", "Smoothing")]  # DCM has no code for denoising
+
+    source = Dataset()
+    source.ReferencedSOPClassUID = original.SOPClassUID
+    source.ReferencedSOPInstanceUID = original.SOPInstanceUID
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
+    derived.SourceImageSequence = [source]
+
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    equipment.Manufacturer = "BioAttDenoise"
+    equipment.ManufacturerModelName = model_name[:LO_LENGTH]
+    equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:LO_LENGTH]]
+    equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    equipment.ContributionDescription = f"Noise reduction, strength {strength:.2f}. Research use only."
+    derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
+
+
+class _Range(NamedTuple):
+    """HU that an image can store: from low to high in steps."""
+
+    low: float
+    high: float
+    step: float
+
+
+def _set_pixels(derived: Dataset, hu: np.ndarray) -> _Range:
+    """Store HU (rows, columns) under the header's rescale, rounded and clipped to its bits."""
+    slope, intercept = float(derived.get("RescaleSlope") or 1), float(derived.get("RescaleIntercept") or 0)
+    if "RescaleSlope" not in derived or "RescaleIntercept" not in derived:
+        derived.RescaleSlope, derived.RescaleIntercept, derived.RescaleType = slope, intercept, "HU"
+    bits, signed = int(derived.BitsStored), int(derived.PixelRepresentation) == 1
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    derived.BitsAllocated = 16 if bits <= 16 else 32
+    derived.HighBit = bits - 1
+    stored = np.clip(np.rint((hu.astype(np.float64) - intercept) / slope), low, high)
+    derived.PixelData = stored.astype(f"<{'i' if signed else 'u'}{derived.BitsAllocated // 8}").tobytes()
+    derived["PixelData"].VR = "OW"
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return _Range(ends[0], ends[1], abs(slope))
+
+
+def _clipped(volume: Volume, ranges: list[_Range]) -> tuple[str, ...]:
+    """A warning with number and extent of the HU that the series could not store."""
+    count, most = 0, 0.0
+    for hu, (low, high, step) in zip(volume.hu, ranges, strict=True):
+        over = np.maximum(low - hu, hu - high)
+        count += int(np.count_nonzero(over > step / 2))
+        most = max(most, float(over.max()))
+    if count == 0:
+        return ()
+    low, high = min(r.low for r in ranges), max(r.high for r in ranges)
+    return (f"{count} voxels clipped by up to {most:.0f} HU to the series' range, {low:.0f} to {high:.0f} HU",)
+
+
+def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
+    try:
+        original = pydicom.dcmread(source, stop_before_pixels=True, force=True)
+    except OSError:
+        raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
+    known = source.identity if isinstance(source, SourceFile) else None
+    replaced = known is not None and identity_of(original) != known
+    if not original.original_encoding[1]:
+        raise InputError(f"{source.name} is big-endian, which is not written: name the output .nrrd, .nii.gz or .mha")
+    if replaced or (original.get("Rows"), original.get("Columns")) != shape:
+        raise InputError(f"{source.name} has changed since it was read: run again")
+    return original
+
+
+def _is_dicom(source: Path) -> bool:
+    try:
+        with source.open("rb") as stream:
+            start = stream.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00")
+
+
+def _verify(volume: Volume, ranges: list[_Range], places: list[list[Any]], folder: Path) -> None:
+    """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the places that were meant.
+
+    Voxels to half a step of the rescale; places: `_place` of each source, since slices need not be even.
+    """
+    written = read_series(folder)
+    if not (
+        written.shape == volume.shape
+        and all(
+            np.abs(hu - np.clip(meant, low, high)).max() <= step / 2 + 1e-3
+            for hu, meant, (low, high, step) in zip(written.hu, volume.hu, ranges, strict=True)
+        )
+        and [_place(pydicom.dcmread(path, specific_tags=list(_PLACE))) for path in written.sources] == places
+    ):
+        raise BioAttError("the DICOM series does not read back as it was written: please report it")
+
+
+def _place(header: Dataset) -> list[Any]:
+    return [header.get(name) for name in _PLACE]
+
+
+@contextmanager
+def _appearing_whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise.
+
+    A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
+    partial one is in it, and what it holds moves out of it at the end.
+    Raises TakenError where another run has filled the folder meanwhile.
+    """
+    folder = folder.absolute()
+    there = folder.is_dir()
+    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder if there else folder.parent))
+    try:
+        yield partial
+        if there:
+            _move_all(partial, folder)
+        else:
+            partial.chmod(0o777 & ~umask())
+            partial.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise TakenError(f"{folder.name} was made by another run meanwhile: name another folder") from None
+        raise not_written(folder, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move the files of a folder into another, all or none."""
+    moved = []
+    try:
+        for file in sorted(source.iterdir()):
+            move_new(file, target / file.name)
+            moved.append(target / file.name)
+    except OSError:
+        for file in moved:
+            file.unlink()
+        raise

@@ -1,0 +1,185 @@
+"""Files that appear whole or not at all, and places that are looked at before the work."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bioatt.core.errors import InputError
+from bioatt.io.integrity import suffix_of
+
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class TakenError(InputError):
+    """Somebody else has made what was to be written, since it was looked at."""
+
+
+@contextmanager
+def appearing_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
+
+    The name is nobody else's: several processes can write the same `path`, and the last one's file stays.
+    Raises InputError with the system's reason for every OSError; TakenError where a file is there and may not be
+    replaced.
+    """
+    partial = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=partial_prefix(os.getpid()), suffix=suffix_of(path), dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o666 & ~umask())  # mkstemp's file is for its owner only
+        partial.replace(path) if overwrite else move_new(partial, path)
+    except FileExistsError:
+        raise TakenError(f"{path.name} was made by another run meanwhile: name another output") from None
+    except OSError as error:
+        raise not_written(path, error) from None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Rename a file, but never onto another one. Raises FileExistsError where something is there."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+class Written(NamedTuple):
+    """Where something lies, and what a person should know of it, a line each."""
+
+    place: Path
+    warnings: tuple[str, ...] = ()
+
+
+def deliver(path: Path, write: Callable[[Path], Iterable[str] | None], *, overwrite: bool) -> Written:
+    """write(place) at `path`, or where somebody else has made that meanwhile at the first free of PATH-2, PATH-3, …
+
+    write returns what a person should know, and raises TakenError where something is there. overwrite: whether that
+    may be replaced, so that `path` is the place.
+    """
+    if overwrite:
+        return Written(path, tuple(write(path) or ()))
+    suffix = "" if path.is_dir() else suffix_of(path)
+    stem = path.name.removesuffix(suffix)
+    for place in (path, *(path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))):
+        with suppress(TakenError):
+            if not taken(place):
+                told = tuple(write(place) or ())
+                meanwhile = f"{path.name} was made by another run meanwhile: written as {place.name}"
+                return Written(place, told if place == path else (meanwhile, *told))
+    raise TakenError(f"{path.name} and all of its numbers are taken: name another output")
+
+
+def partial_prefix(process: int) -> str:
+    """How the names of what a process has not written whole yet begin."""
+    return f".bioatt-{process}-"
+
+
+def remove_partials(folder: Path, process: int) -> None:
+    """Remove what a process that was ended by force left half written in a folder."""
+    for path in folder.glob(f"{partial_prefix(process)}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def not_written(path: Path, error: OSError) -> InputError:
+    """What to say where the system refused to write `path`."""
+    if error.errno in _FULL:
+        mend = "free some space and try again"
+    elif error.errno in _DENIED:
+        mend = "choose another folder, or close the file where it is open"
+    elif error.errno == errno.ENAMETOOLONG:
+        mend = "give it a shorter name"
+    else:
+        mend = "choose another place"
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{path.name} could not be written whole ({reason}): {mend}")
+
+
+def check_name(path: Path) -> None:
+    """Raise InputError for a name that is not UTF-8, as some have on old discs: ITK ends the program over it."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{path.name!a} is or lies in a name that is not UTF-8: rename it") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError where no file can be made in a folder."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder.absolute().name}: make it first")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"folder {folder.absolute().name} cannot be written ({error.strerror}): choose another"
+        ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        raise InputError(f"{in_the_way.name} is a file: name a folder") from None
+    except OSError as error:
+        raise InputError(f"folder {folder.name} cannot be made ({error.strerror}): name another") from None
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{what} {path.name} cannot be opened: check the path") from None
+    except ValueError as error:
+        raise InputError(f"{what} {path.name} is not JSON ({error}): correct the file") from None
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, by links or another spelling too; neither has to exist."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.resolve() == other.resolve()
+
+
+def taken(path: Path) -> bool:
+    """Whether something would be overwritten at a path; an empty folder is nothing."""
+    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+
+
+def umask() -> int:
+    """The bits that files made by this process do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def files_named(option: str) -> list[Path]:
+    """The files that an option names, alone or as `KIND:FILE,FILE`."""
+    parts = dict.fromkeys((option, *re.split("[:,]", option)))
+    return [path for path in map(Path, parts) if path.is_file()]

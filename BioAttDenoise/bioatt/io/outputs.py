@@ -1,0 +1,105 @@
+"""Where a result goes: a volume file by its suffix, or a folder as a derived DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bioatt.core.errors import InputError
+from bioatt.core.provenance import DENOISED
+from bioatt.core.volume import Volume
+from bioatt.io.dicom_write import check_series_output, write_derived_series
+from bioatt.io.files import Written, appearing_whole, check_folder, deliver, same_file, taken
+from bioatt.io.images import check_output, write_volume
+from bioatt.io.integrity import data_files
+
+__all__ = [
+    "appearing_whole",
+    "check_file_place",
+    "check_free",
+    "check_result_output",
+    "is_series",
+    "write_result",
+]
+
+
+def is_series(output: Path) -> bool:
+    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
+
+    What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
+    """
+    return output.is_dir() or not output.suffix[1:2].isalpha()
+
+
+def check_result_output(
+    volume: Volume,
+    output: Path,
+    series: bool | None = None,
+    *,
+    read: Iterable[Path] = (),
+    overwrite: bool = False,
+) -> None:
+    """Raise InputError, before the long run, where `write_result` would refuse, or would replace a file of `read`."""
+    if _among(output, read):
+        raise InputError(f"{output.name} is a file that this command reads, and stays untouched: name another output")
+    if is_series(output) if series is None else series:
+        check_series_output(volume, output)
+    else:
+        check_output(volume, output)
+        check_free(output, overwrite)
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
+    if not overwrite and taken(path):
+        raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")
+
+
+def write_result(
+    volume: Volume,
+    output: Path,
+    series: bool | None = None,
+    *,
+    model_name: str,
+    model_version: str,
+    strength: float,
+    overwrite: bool = False,
+) -> Written:
+    """Write the denoised volume, whole or not at all.
+
+    series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
+    overwrite: whether a file may be replaced; a folder that holds anything never is. Where somebody else made `output`
+    since `check_result_output`, the result of a long run is not thrown away: it is written beside, as OUT-2.
+    """
+    as_series = is_series(output) if series is None else series
+
+    def write(place: Path) -> tuple[str, ...]:
+        if as_series:
+            return write_derived_series(
+                volume, place, model_name=model_name, model_version=model_version, strength=strength
+            )
+        note = f"{DENOISED}, model {model_name}, strength {strength:g}: research use only"
+        write_volume(volume, place, note=note, overwrite=overwrite)
+        return ()
+
+    return deliver(output, write, overwrite=overwrite and not as_series)
+
+
+def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:
+    """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
+
+    forbidden: what the command reads and what else it writes; the data files of .mhd and .nhdr headers belong to them.
+    overwrite: whether any other file may be replaced.
+    """
+    if path.is_dir():
+        raise InputError(f"{path.name} is a folder: name a file")
+    if _among(path, forbidden):
+        raise InputError(f"{path.name} is already an input or output of this command: name another file")
+    check_free(path, overwrite)
+    check_folder(path.absolute().parent)
+
+
+def _among(path: Path, files: Iterable[Path]) -> bool:
+    return any(same_file(path, file) for other in files for file in (other, *data_files(other)))

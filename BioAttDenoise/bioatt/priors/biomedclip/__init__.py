@@ -1,0 +1,1 @@
+"""BiomedCLIP, the prior of the paper."""

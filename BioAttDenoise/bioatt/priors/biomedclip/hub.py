@@ -1,0 +1,116 @@
+"""Files from the Hugging Face hub: a repository's listing with checksums, and downloads that go on where they stopped.
+
+The hub's own client (2.x) starts a file anew after every interruption, which 790 MB over a thin line cannot afford.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tqdm import tqdm
+
+from bioatt.core.errors import InputError
+
+PIECE = 1 << 20
+TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository: git's SHA-1 of its blob, or the SHA-256 of one kept in large-file storage."""
+
+    name: str
+    size: int
+    git_sha1: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model repository at one commit."""
+
+    address: str
+    name: str
+    commit: str
+    files: dict[str, HubFile]
+
+
+def list_repository(name: str, endpoint: str | None = None) -> Repository:
+    """Files of a model repository's main branch. Raises OSError or ValueError where the hub does not give them.
+
+    endpoint: address of a mirror; default HF_ENDPOINT, else the hub itself.
+    """
+    address = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    with _open(f"{address}/api/models/{quote(name)}?blobs=true") as reply:
+        listing: dict[str, Any] = json.load(reply)
+    files = {}
+    for sibling in listing["siblings"]:
+        lfs = sibling.get("lfs") or {}
+        entry = HubFile(sibling["rfilename"], sibling["size"], sibling["blobId"], lfs.get("sha256"))
+        files[entry.name] = entry
+    return Repository(address, name, listing["sha"], files)
+
+
+def fetch(repository: Repository, name: str, folder: Path) -> None:
+    """Download a file into `folder`, going on from NAME.part where there is one, and check it.
+
+    Raises OSError where the connection fails (what came is kept), InputError where the checksum is not the hub's.
+    """
+    wanted = repository.files[name]
+    path, part = folder / name, folder / f"{name}.part"
+    if path.is_file() and matches(path, wanted):
+        return
+    done = part.stat().st_size if part.is_file() else 0
+    if done < wanted.size:
+        address = f"{repository.address}/{quote(repository.name)}/resolve/{repository.commit}/{quote(name)}"
+        with _open(address, start=done) as reply:
+            if done and reply.status != 206:  # the server sends it all over again
+                done = 0
+            with (
+                part.open("ab" if done else "wb") as file,
+                tqdm(total=wanted.size, initial=done, unit="B", unit_scale=True, desc=name, disable=None) as bar,
+            ):
+                while piece := reply.read(PIECE):
+                    file.write(piece)
+                    bar.update(len(piece))
+        if part.stat().st_size < wanted.size:
+            raise ConnectionError("the connection broke off")
+    if not matches(part, wanted):
+        part.unlink()
+        raise InputError(f"{name} arrived damaged (its checksum is not the hub's): run the download again")
+    part.replace(path)
+
+
+def matches(path: Path, wanted: HubFile) -> bool:
+    """Whether a file is what the hub says it is."""
+    if path.stat().st_size != wanted.size:
+        return False
+    if wanted.sha256 is not None:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == wanted.sha256
+    content = path.read_bytes()
+    blob = b"blob %d\0" % len(content) + content
+    return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == wanted.git_sha1
+
+
+def _open(address: str, start: int = 0) -> Any:
+    headers = {"User-Agent": "bioatt"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    context = ssl.create_default_context()
+    try:
+        import certifi
+    except ImportError:
+        pass
+    else:
+        context.load_verify_locations(certifi.where())  # Pythons without a store of the system's own
+    request = urllib.request.Request(address, headers=headers)
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context)

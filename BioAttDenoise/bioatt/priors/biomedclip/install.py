@@ -1,0 +1,206 @@
+"""Get BiomedCLIP onto this machine and off it again: download with consent, import a copy, export, remove.
+
+Files are gathered in a folder beside the final one and moved there when all are there and checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.core.errors import InputError
+from bioatt.core.resources import models_folder
+from bioatt.priors.biomedclip.files import (
+    CONFIG,
+    IMAGE_REPOSITORY,
+    MANIFEST,
+    TEXT_CONFIG,
+    TEXT_REPOSITORY,
+    VOCABULARIES,
+    WEIGHTS,
+    BiomedCLIPFiles,
+    default_folder,
+    in_folder,
+    read_manifest,
+    sha256_of,
+)
+from bioatt.priors.biomedclip.hub import fetch, list_repository
+from bioatt.priors.biomedclip.prior import image_weights, load_image_tower, load_pickled
+from bioatt.priors.biomedclip.text import FOLDER as TEXT_FOLDER
+from bioatt.priors.biomedclip.text import cache_name, load_open_clip, text_embeddings, write_text_embeddings
+
+SIZE_MB = 790
+_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+def download(consent: bool, folder: Path | None = None, *, endpoint: str | None = None) -> Path:
+    """Fetch BiomedCLIP and its text repository from the Hugging Face hub into `folder` (see `default_folder`).
+
+    consent: whether the user agreed to fetch SIZE_MB from there. A download that was cut off goes on where it stopped.
+    Every file is checked against the hub's own checksum. endpoint: a mirror of the hub.
+    Raises InputError without consent, when the hub cannot be reached, when a file does not match its checksum,
+    or where the folder holds anything else.
+    """
+    if not consent:
+        raise InputError(
+            f"BiomedCLIP is {SIZE_MB} MB from the Hugging Face hub, under the licence on its page there: agree to "
+            "download it (--yes), or import a copy (`bioatt models import biomedclip FOLDER`)"
+        )
+    target = folder or default_folder()
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
+    _check_ours(target)
+    partial = target.with_name(f"{target.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    image = _fetch(IMAGE_REPOSITORY, [(CONFIG,), (WEIGHTS[0], WEIGHTS[2])], partial, endpoint)
+    text_repository = json.loads((partial / CONFIG).read_text(encoding="utf-8"))["model_cfg"]["text_cfg"][
+        "hf_model_name"
+    ]
+    text = _fetch(text_repository, [(TEXT_CONFIG,), VOCABULARIES, *((name,) for name in _TOKENIZER)], partial, endpoint)
+    return _settle(partial, target, {"sources": {IMAGE_REPOSITORY: image, text_repository: text}})
+
+
+def import_folder(source: Path, folder: Path | None = None) -> Path:
+    """Copy BiomedCLIP from `source`: another machine's folder, or a clone of the published repository.
+
+    Copies of ours are checked against the checksums they carry. The text model's `config.json`, which the published
+    repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
+    Raises InputError where files are missing, damaged, or do not fit each other, or the place holds anything else.
+    """
+    target = folder or default_folder()
+    source = source.resolve()
+    if not source.is_dir():
+        raise InputError(f"BiomedCLIP folder {source.name} does not exist: check the path")
+    if source == target.resolve():
+        raise InputError("this folder is where BiomedCLIP already is: nothing to import")
+    _check_ours(target)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        return _settle(partial, target, _copied(source, partial))
+    except InputError as error:  # which names the folder that it looked at
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(str(error).replace(partial.name, source.name)) from None
+
+
+def _copied(source: Path, partial: Path) -> dict[str, Any]:
+    """Copy the files of `source`, checked where it has checksums; what its manifest says beside them."""
+    manifest = read_manifest(source)
+    weights = next((name for name in WEIGHTS if (source / name).is_file()), None)
+    for name in filter(None, (CONFIG, weights, TEXT_CONFIG, *VOCABULARIES, *_TOKENIZER)):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, partial / name)
+            if manifest.get("sha256", {}).get(name, "") not in ("", sha256_of(partial / name)):
+                raise InputError(
+                    f"{name} in {source.name} is damaged (its SHA-256 is not the one noted): copy it again"
+                )
+    if (source / TEXT_FOLDER).is_dir():
+        shutil.copytree(source / TEXT_FOLDER, partial / TEXT_FOLDER)
+    _complete_text_config(partial)
+    return {key: manifest[key] for key in ("sources", "image_tower_only", "weights_id") if key in manifest}
+
+
+def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[DescriptorSet]) -> Path:
+    """Write a folder with the image tower and the text embeddings of `sets` only: 340 MB, no text tower.
+
+    For a machine that uses these sets and no others; `import_folder` takes it there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: weight.clone().contiguous() for name, weight in image_weights(files).items()}
+    safetensors.torch.save_file(weights, folder / WEIGHTS[0])
+    shutil.copyfile(files.config, folder / CONFIG)
+    for descriptors in sets:
+        write_text_embeddings(
+            folder / TEXT_FOLDER / cache_name(files, descriptors), text_embeddings(files, descriptors)
+        )
+    _write_manifest(folder, {"image_tower_only": True, "weights_id": files.weights_id()})
+    return folder
+
+
+def remove(folder: Path | None = None) -> bool:
+    """Delete BiomedCLIP, what a cut-off download left, and the kept text embeddings; False where nothing was there.
+
+    Raises InputError where the folder was not made by `download` or `import_folder`.
+    """
+    target = folder or default_folder()
+    places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
+    there = [place for place in places if place.is_dir()]
+    _check_ours(target)
+    for place in there:
+        shutil.rmtree(place)
+    return bool(there)
+
+
+def _check_ours(target: Path) -> None:
+    """Raise InputError where the folder that will be deleted or replaced holds what this program did not put there."""
+    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+        raise InputError(
+            f"the folder {target.name} holds what was not put there by this program: empty it yourself, "
+            "or name another (BIOATT_BIOMEDCLIP)"
+        )
+
+
+def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
+    """Download the first of each of `wanted` that the repository has, checked; returns the commit."""
+    try:
+        repository = list_repository(name, endpoint)
+        for choices in wanted:
+            found = next((choice for choice in choices if choice in repository.files), None)
+            if found is not None:
+                fetch(repository, found, folder)
+            elif choices[0] not in _TOKENIZER:
+                raise InputError(f"{name} has no {' or '.join(choices)} any more: import a copy from elsewhere")
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, HTTPException) as error:
+        raise InputError(
+            f"the Hugging Face hub did not deliver {name} ({type(error).__name__}): run it again, what came is kept; "
+            "or import a copy from a connected machine"
+        ) from None
+    return repository.commit
+
+
+def _complete_text_config(folder: Path) -> None:
+    if (folder / TEXT_CONFIG).is_file() or not (folder / CONFIG).is_file():
+        return
+    config = BiomedCLIPFiles(folder / CONFIG, folder, folder).model_config
+    if config.get("text_cfg", {}).get("hf_model_name") == TEXT_REPOSITORY:
+        bert_base = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}  # transformers' defaults are BERT-base
+        (folder / TEXT_CONFIG).write_text(json.dumps(bert_base), encoding="utf-8")
+
+
+def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
+    """Convert, try out, describe, and move into place."""
+    (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    files = in_folder(partial)
+    if files.weights.suffix == ".bin":
+        safe = partial / WEIGHTS[0]
+        state = {name: weight.clone().contiguous() for name, weight in load_pickled(files).items()}
+        safetensors.torch.save_file(state, safe)
+        files.weights.unlink()
+    _write_manifest(partial, manifest)
+    files = in_folder(partial)
+    load_image_tower(files)
+    if files.text_folder is not None:
+        load_open_clip(files)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    return target
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Checksums of what the folder holds now, and what identifies its weights (an export keeps the whole model's)."""
+    weights = next(folder / name for name in WEIGHTS if (folder / name).is_file())
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
+    described = {"weights_id": sums[weights.name], **manifest}
+    described |= {"weights_bytes": weights.stat().st_size, "sha256": sums}
+    (folder / MANIFEST).write_text(json.dumps(described, indent=1), encoding="utf-8")

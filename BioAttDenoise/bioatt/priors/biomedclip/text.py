@@ -1,0 +1,144 @@
+"""Text embeddings of a descriptor set: computed once by BiomedCLIP's text tower, then kept on disk by content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.compute.torchvision_cure import import_torchvision
+from bioatt.core.errors import InputError
+from bioatt.core.resources import models_folder
+from bioatt.priors.biomedclip.files import HOW_TO_GET, BiomedCLIPFiles
+
+FOLDER = "text_embeddings"
+
+
+def text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
+    """(N, D) float32 unit vectors: by descriptor the mean of its prompts' embeddings.
+
+    Taken from beside the weights or the user's cache, else computed and kept there. Raises InputError where they have
+    to be computed and the text tower is missing, its vocabulary is not the model's, or does not know a prompt's words.
+    """
+    name = cache_name(files, descriptors)
+    places = (files.config.parent / FOLDER / name, models_folder() / FOLDER / name)
+    for place in places:
+        kept = _read(place, len(descriptors))
+        if kept is not None:
+            return kept
+    embeddings = compute_text_embeddings(files, descriptors)
+    write_text_embeddings(places[1], embeddings)
+    return embeddings
+
+
+def cache_name(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> str:
+    """File name from a hash of all that the embeddings depend on: weights, names and prompts."""
+    key = hashlib.sha256(f"{files.weights_id()}/{descriptors.text_hash}".encode()).hexdigest()
+    return f"{descriptors.name}-{key[:32]}.safetensors"
+
+
+def compute_text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
+    """(N, D) as `text_embeddings`, by the text tower. Raises InputError as there."""
+    model, tokenizer = load_open_clip(files)
+    prompts = [prompt for several in descriptors.prompts for prompt in several]
+    tokens = _tokens(tokenizer, prompts)
+    with torch.inference_mode():
+        embedded = F.normalize(torch.cat([model.encode_text(part) for part in tokens.split(32)]).float(), dim=-1)
+    means = [rows.mean(dim=0) for rows in embedded.split([len(several) for several in descriptors.prompts])]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def write_text_embeddings(path: Path, embeddings: Tensor) -> None:
+    """Keep embeddings in a file, whole or not at all; a cache that cannot be written is no error."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file({"embeddings": embeddings.contiguous()}, partial)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path, count: int) -> Tensor | None:
+    try:
+        embeddings = safetensors.torch.load_file(path)["embeddings"]
+    except (OSError, KeyError, safetensors.SafetensorError):
+        return None
+    return embeddings if len(embeddings) == count and bool(embeddings.isfinite().all()) else None
+
+
+def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
+    """The whole model and its tokenizer through open_clip, offline. Raises InputError where they do not fit."""
+    folder = files.text_folder
+    if folder is None:
+        raise InputError(
+            "this BiomedCLIP came without its text tower and without text embeddings for this descriptor set: "
+            f"export them where the whole model is, or get it ({HOW_TO_GET})"
+        )
+    open_clip = import_open_clip()
+    text_config = {**files.model_config["text_cfg"], "hf_model_name": str(folder), "hf_model_pretrained": False}
+    try:
+        with offline():
+            model, _, _ = open_clip.create_model_and_transforms(
+                f"local-dir:{files.config.parent}", text_cfg=text_config
+            )
+            tokenizer = open_clip.tokenizer.HFTokenizer(
+                str(folder), context_length=text_config.get("context_length", 256)
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"BiomedCLIP cannot be loaded ({reason}): get its files again ({HOW_TO_GET})") from None
+    words, known = model.text.config.vocab_size, len(tokenizer.tokenizer)
+    if words != known:
+        raise InputError(
+            f"BiomedCLIP's vocabulary has {known} words where the model was trained with {words}: the file is missing "
+            f"or cut off, get it again ({HOW_TO_GET})"
+        )
+    return model.eval(), tokenizer
+
+
+def _tokens(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
+    """(prompts, longest) token ids: padding that no prompt needs is cut off, which changes no embedding."""
+    tokens = tokenizer(list(prompts))
+    unknown = tokenizer.tokenizer.unk_token_id
+    for prompt, row in zip(prompts, tokens, strict=True):
+        if bool((row == unknown).any()):
+            raise InputError(f"BiomedCLIP's vocabulary does not know the words of the prompt {prompt!r}: word it anew")
+    used = tokens != tokenizer.tokenizer.pad_token_id
+    return tokens[:, : int(used.sum(dim=1).max())]
+
+
+def import_open_clip() -> Any:
+    """The module open_clip. Raises InputError with the way to install it where it is missing."""
+    try:
+        import_torchvision()
+        import open_clip
+        import open_clip.tokenizer
+    except ImportError as error:
+        raise InputError(
+            f"the prior biomedclip needs open_clip, which is not here ({error.name}): pip install 'bioatt[prior]'"
+        ) from None
+    return open_clip
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """No library may ask the hub meanwhile: what is missing is an error, never a download nobody agreed to."""
+    import huggingface_hub.constants as constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,146 @@
+"""Files that are no CT volume: one line that says what is wrong, never a traceback and never invented voxels."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bioatt.core.errors import InputError
+from bioatt.io.images import read_volume
+
+FORMATS = [".nrrd", ".nii", ".nii.gz", ".mha"]
+NOISE = np.random.default_rng(0).integers(-1024, 2000, (6, 32, 32)).astype(np.int16)
+
+
+def write(path, voxels=NOISE, compress=True, **options):
+    sitk.WriteImage(sitk.GetImageFromArray(voxels, **options), str(path), useCompression=compress)
+    return path
+
+
+def refused(path, match, capfd):
+    with pytest.raises(InputError, match=match) as error:
+        read_volume(path)
+    assert path.name in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.999])
+def test_truncated(tmp_path, suffix, compress, share, capfd):
+    path = write(tmp_path / f"ct{suffix}", compress=compress)
+    content = path.read_bytes()
+    path.write_bytes(content[: max(8, int(share * len(content)))])
+    refused(path, "truncated|damaged|header has no end", capfd)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_damaged_within(tmp_path, suffix, capfd):
+    path = write(tmp_path / f"ct{suffix}")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+    refused(path, "damaged", capfd)
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, ".dcm", "", ".png", ".txt"])
+def test_junk_and_empty(tmp_path, suffix, capfd):
+    path = tmp_path / f"ct{suffix}"
+    path.write_bytes(b"")
+    refused(path, "empty", capfd)
+    path.write_bytes(b"this is no image at all\n" * 50)
+    refused(path, "damaged|header|NIfTI|no known format", capfd)
+
+
+def test_missing(tmp_path, capfd):
+    refused(tmp_path / "nowhere.nrrd", "no such file", capfd)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_colour_and_time_series(tmp_path, suffix, capfd):
+    vector = np.stack([NOISE] * 3, axis=-1)
+    refused(write(tmp_path / f"rgb{suffix}", vector, isVector=True), "3 values a voxel", capfd)
+    series = np.stack([NOISE, NOISE])
+    refused(write(tmp_path / f"four{suffix}", series, isVector=False), "4 dimensions", capfd)
+    assert read_volume(write(tmp_path / f"one{suffix}", series[:1], isVector=False)).shape == NOISE.shape
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(
+    ("voxels", "match"),
+    [
+        (np.where(NOISE > 1990, np.nan, NOISE).astype(np.float32), "NaN or infinite"),
+        (np.where(NOISE > 1990, np.inf, NOISE).astype(np.float32), "NaN or infinite"),
+        (((NOISE + 1024) / 3024).astype(np.float32), "normalised"),
+        (((NOISE + 1024) / 3024 * 255).round().astype(np.uint8), "8-bit"),
+        ((NOISE // 8 + 1024).clip(0, 1500).astype(np.uint16), "without their rescale"),
+    ],
+)
+def test_no_hu(tmp_path, suffix, voxels, match, capfd):
+    path = write(tmp_path / f"ct{suffix}", voxels)
+    refused(path, match, capfd)
+    if "NaN" not in match:
+        assert read_volume(path, hu=False).shape == NOISE.shape
+
+
+def test_a_png_is_refused(tmp_path, capfd):
+    refused(write(tmp_path / "ct.png", NOISE[0].astype(np.uint8)), "no known format", capfd)
+
+
+def test_warnings_of_libraries_stay_off_stderr(tmp_path):
+    path = write(tmp_path / "ct.nrrd", NOISE)
+    code = f"from bioatt.core.volume import read_volume; read_volume({str(path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (72, struct.pack("<h", 32)),
+        (72, struct.pack("<h", 4)),
+        (72, struct.pack("<h", -16)),
+        (108, struct.pack("<f", np.nan)),
+        (108, struct.pack("<f", np.inf)),
+        (108, struct.pack("<f", -352)),
+        (40, struct.pack("<h", 9)),
+        (40, struct.pack("<h", 0)),
+        (44, struct.pack("<h", -32)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_damaged_nifti_header(tmp_path, suffix, place, value, dtype, capfd):
+    path = write(tmp_path / f"ct{suffix}", NOISE.astype(dtype))
+    content = path.read_bytes()
+    content = bytearray(gzip.decompress(content) if suffix == ".nii.gz" else content)
+    if bytes(content[place : place + len(value)]) == value:
+        pytest.skip("that is what a whole file has")
+    content[place : place + len(value)] = value
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    refused(path, "damaged", capfd)
+
+
+def test_sheared_nifti_is_told_from_a_damaged_one(tmp_path, capfd):
+    path = write(tmp_path / "ct.nii", compress=False)
+    content = bytearray(path.read_bytes())
+    content[252:256] = struct.pack("<hh", 0, 1)  # no qform, a sform
+    content[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0.3, 0, 0, 0, 1, 0)
+    path.write_bytes(content)
+    refused(path, "sheared axes", capfd)
+
+
+def test_nifti_whose_offset_is_left_zero(tmp_path):
+    path = write(tmp_path / "ct.nii", compress=False)
+    content = bytearray(path.read_bytes())
+    content[108:112] = bytes(4)
+    path.write_bytes(content[:348] + content[352:])
+    np.testing.assert_array_equal(read_volume(path).hu, NOISE)

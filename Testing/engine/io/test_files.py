@@ -1,0 +1,155 @@
+"""Files appear whole under names of their own, and a failure says the system's reason and what mends it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+
+import pytest
+
+from bioatt.core.errors import InputError
+from bioatt.io.files import deliver, move_new
+from bioatt.io.integrity import data_files
+from bioatt.io.outputs import appearing_whole, check_file_place, check_free
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "choose another folder"),
+        (errno.EROFS, "choose another folder"),
+        (errno.ENAMETOOLONG, "shorter name"),
+        (errno.EIO, "choose another place"),
+    ],
+)
+def test_a_failure_names_reason_and_mend_and_leaves_what_was_there(tmp_path, number, mend):
+    path = tmp_path / "report.json"
+    path.write_text("yesterday")
+
+    def write():
+        with appearing_whole(path) as partial:
+            partial.write_text("half")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(InputError, match=mend) as error:
+        write()
+    assert os.strerror(number) in str(error.value)
+    assert ("space and" in str(error.value)) == (number == errno.ENOSPC)
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+    assert path.read_text() == "yesterday"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "report.json"
+    with appearing_whole(path) as first, appearing_whole(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first", "the block that ends last"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_others_may_read_what_was_written(tmp_path):
+    with appearing_whole(tmp_path / "a.json") as partial:
+        partial.write_text("{}")
+    (tmp_path / "b.json").write_text("{}")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.json", "b.json")}
+    assert len(modes) == 1
+
+
+def test_a_place_that_is_taken(tmp_path):
+    scan = tmp_path / "scan.nrrd"
+    scan.touch()
+    (tmp_path / "link.json").symlink_to(scan)
+    os.link(scan, tmp_path / "hard.json")
+    unborn = tmp_path / "out.nrrd"
+    for path in (scan, tmp_path / "link.json", tmp_path / "hard.json", unborn, tmp_path / "." / "out.nrrd"):
+        with pytest.raises(InputError, match="already an input or output"):
+            check_file_place(path, scan, unborn)
+    with pytest.raises(InputError, match="there already"):
+        check_file_place(scan)
+    check_file_place(scan, overwrite=True)
+    with pytest.raises(InputError, match="is a folder"):
+        check_file_place(tmp_path)
+    with pytest.raises(InputError, match="no folder"):
+        check_file_place(tmp_path / "no" / "report.json")
+    check_file_place(tmp_path / "report.json", scan, unborn)
+
+
+HEADERS = {
+    "scan.mhd": ("NDims = 3\nElementDataFile = scan.raw\n", ["scan.raw"]),
+    "list.mhd": ("NDims = 3\nElementDataFile = LIST 2\na.raw\nb.raw\n", ["a.raw", "b.raw"]),
+    "series.mhd": ("ElementDataFile = s%02d.raw 1 2 1\n", ["s01.raw", "s02.raw"]),
+    "local.mhd": ("ElementDataFile = LOCAL\n", ["LOCAL"]),
+    "scan.nhdr": ("NRRD0004\nsizes: 2 2\ndata file: ./sub/scan.raw.gz\n", ["sub/scan.raw.gz"]),
+    "old.nhdr": ("NRRD0004\ndatafile: LIST\na.raw\nb.raw\n", ["a.raw", "b.raw"]),
+    "none.nhdr": ("no header at all", []),
+    "binary.mhd": ("\0\1\2", []),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_data_beside_a_header_is_as_safe_as_the_header(tmp_path, name):
+    text, files = HEADERS[name]
+    header = tmp_path / name
+    header.write_bytes(text.encode())
+    (tmp_path / "sub").mkdir()
+    for file in (*files, "s2.txt", "report.json"):
+        (tmp_path / file).write_text("voxels")
+    assert sorted(data_files(header)) == sorted(tmp_path / file for file in files)
+    for file in files:
+        with pytest.raises(InputError, match="already an input or output"):
+            check_file_place(tmp_path / file, header, overwrite=True)
+    check_file_place(tmp_path / "report.json", header, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["missing.mhd", "scan.nrrd", "folder.nhdr"])
+def test_what_has_no_data_beside_it(tmp_path, name):
+    (tmp_path / "folder.nhdr").mkdir()
+    (tmp_path / "scan.nrrd").write_text("data file: other.raw\n")
+    assert data_files(tmp_path / name) == []
+
+
+def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
+    path = tmp_path / "report.json"
+
+    def write(place, text="mine"):
+        with appearing_whole(place, overwrite=False) as partial:
+            partial.write_text(text)
+            if place == path:
+                path.write_text("another run's")
+
+    written = deliver(path, write, overwrite=False)
+    assert written.place == tmp_path / "report-2.json"
+    assert written.warnings == ("report.json was made by another run meanwhile: written as report-2.json",)
+    assert (path.read_text(), written.place.read_text()) == ("another run's", "mine")
+    assert sorted(tmp_path.iterdir()) == [written.place, path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_moves_only_to_where_nothing_is(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT and some network shares
+
+        def refuse(*_):
+            raise OSError(errno.EPERM, "no hard links")
+
+        monkeypatch.setattr(os, "link", refuse)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("one")
+    move_new(one, other)
+    assert (one.exists(), other.read_text()) == (False, "one")
+    one.write_text("two")
+    with pytest.raises(FileExistsError):
+        move_new(one, other)
+    assert (one.read_text(), other.read_text()) == ("two", "one")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no ordinary file"):
+        check_free(tmp_path / "pipe", overwrite=True)

@@ -1,0 +1,93 @@
+"""Intervals hold what they should, and paired tests are scipy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, wilcoxon
+
+from bioatt_training.evaluation.statistics import crossed_interval, excludes_zero, interval, paired
+
+RNG = np.random.default_rng(5)
+
+
+def test_of_many_values_the_interval_is_scipys_percentile_bootstrap():
+    values = RNG.normal(3, 2, size=100)
+    mean, low, high = interval(values)
+    expected = bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.08)
+
+
+@pytest.mark.parametrize("size", [3, 5, 30])
+def test_intervals_cover_the_truth_as_often_as_they_say(size):
+    draws = np.random.default_rng(0).normal(size=(120, size))
+    covered = np.mean([low <= 0 <= high for _, low, high in (interval(values) for values in draws)])
+    assert 0.89 < covered <= 0.99
+
+
+def test_values_that_are_missing_are_left_out():
+    assert interval([1.0, np.nan, 3.0, np.inf])[0] == 2
+    assert interval([4.0]) == [4, None, None]
+    assert np.isnan(crossed_interval([[4.0]])[1:]).all()
+    assert np.isnan(interval([])).all()
+    assert np.isnan(crossed_interval([[np.nan, np.nan]])).all()
+
+
+def test_one_row_is_the_interval_of_that_row():
+    values = RNG.normal(size=40)
+    np.testing.assert_array_equal(crossed_interval(values), interval(values))
+
+
+def test_seeds_and_patients_both_widen_the_interval():
+    """Of many seeds and patients: variance of the mean is the rows' and the columns' own, each over its number."""
+    rows, columns = RNG.normal(size=(60, 1)), RNG.normal(size=(1, 80))
+    widths = []
+    for table in (rows + 0 * columns, 0 * rows + columns, rows + columns):
+        mean, low, high = crossed_interval(table)
+        assert mean == pytest.approx(table.mean())
+        widths.append(high - low)
+    assert widths[0] == pytest.approx(2 * 1.96 * rows.std() / np.sqrt(60), rel=0.1)
+    assert widths[1] == pytest.approx(2 * 1.96 * columns.std() / np.sqrt(80), rel=0.1)
+    assert widths[2] == pytest.approx(np.hypot(*widths[:2]), rel=0.1)
+
+
+@pytest.mark.parametrize(("seed_sd", "patient_sd"), [(1.0, 0.1), (0.1, 1.0), (0.5, 1.0)])
+def test_three_seeds_cover_the_truth_too(seed_sd, patient_sd):
+    """No effect in truth: whether seeds, patients or both make the difference, few intervals leave zero."""
+    rng = np.random.default_rng(3)
+    covered = []
+    for _ in range(200):
+        table = rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, patient_sd, (1, 15)) + rng.normal(0, 0.3, (3, 15))
+        covered.append(not excludes_zero(crossed_interval(table)))
+    assert np.mean(covered) > 0.9
+
+
+def test_a_missing_cell_leaves_its_row_and_column_in():
+    table = np.array([[1.0, 2.0, np.nan], [1.0, 2.0, 3.0]])
+    assert crossed_interval(table)[0] == pytest.approx(9 / 5)
+
+
+def test_paired_tests_are_scipys():
+    a = RNG.normal(size=14)
+    b = a - 0.3 + RNG.normal(scale=0.2, size=14)
+    result = paired(a, b)
+    assert result["wilcoxon_p"] == pytest.approx(wilcoxon(a, b).pvalue)
+    assert result["difference"][0] == pytest.approx((a - b).mean())
+    assert excludes_zero(result["difference"])
+    assert paired(b, a)["difference"][0] == pytest.approx(-result["difference"][0])
+
+
+def test_pairs_with_a_missing_half_do_not_count():
+    result = paired([1.0, 2.0, np.nan, 4.0], [0.0, 1.0, 7.0, np.nan])
+    assert result["pairs"] == 2
+    assert result["difference"] == [1.0, 1.0, 1.0]
+
+
+def test_equal_models_do_not_differ():
+    result = paired([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    assert result["wilcoxon_p"] == 1
+    assert not excludes_zero(result["difference"])
+    assert paired([1.0], [2.0])["wilcoxon_p"] is None
+    with pytest.raises(ValueError, match="pairs"):
+        paired([1.0], [1.0, 2.0])

@@ -1,0 +1,21 @@
+"""A process of its own: its result comes back, its failure is one line, its output is in the log."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bioatt_training.studies.reproduction.subprocess_run import RunError, apart
+
+
+def test_results_failures_and_deaths(tmp_path):
+    log = tmp_path / "log.txt"
+    assert apart(divmod, 7, 2, log=log) == (3, 1)
+    apart(print, "said in there", log=log)
+    with pytest.raises(RunError, match="ValueError: invalid literal"):
+        apart(int, "x", log=log)
+    with pytest.raises(RunError, match="status 3"):
+        apart(os._exit, 3, log=log)
+    assert "said in there" in log.read_text()
+    assert "Traceback" in log.read_text()

@@ -1,0 +1,1 @@
+"""Training: configuration, patches, losses, runs and their checkpoints."""

@@ -1,0 +1,85 @@
+"""What a run leaves on disk so that one killed at any moment goes on as if it had not been."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bioatt_training.fit.config import Config
+from bioatt_training.fit.lightning_import import TorchCheckpointIO, callbacks, lightning
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+def epoch_checkpoint(epoch: int) -> str:
+    """Name of the checkpoint that is kept of an epoch."""
+    return f"epoch-{epoch:03d}.ckpt"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that appear whole: written beside their place and moved over the one before.
+
+    Lightning's own are written to the system's temporary folder, which may be another disk: the move is then a copy,
+    which a kill leaves half done.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write one checkpoint."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+
+
+class Checkpoints(callbacks.Checkpoint):
+    """The checkpoint to export, those of the epochs to keep, and the last, in that order.
+
+    The last is written after it all, and knows it all: a run killed in between repeats the validation and comes to the
+    same. Where both are due, it is written after the validation, not before, so that none is left out on resuming.
+    """
+
+    def __init__(self, config: Config, folder: Path, epoch_steps: int) -> None:
+        self.monitor, self.kept = config.optimiser.monitor, config.run.keep_epochs
+        self.folder, self.epoch_steps, self.save_every = folder, epoch_steps, config.run.save_every
+        self.always = config.run.export == "last"
+        self.best = math.inf
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        """Checkpoint within an epoch."""
+        step = trainer.global_step
+        if self.save_every and step % self.save_every == 0 and step % self.epoch_steps:
+            trainer.save_checkpoint(self.folder / LAST)
+
+    def on_validation_end(self, trainer: Any, _: Any) -> None:
+        """Checkpoints of an epoch."""
+        epoch = trainer.global_step // self.epoch_steps
+        score = float(trainer.callback_metrics[self.monitor])
+        if score < self.best or (self.always and math.isfinite(score)):
+            self.best = score
+            trainer.save_checkpoint(self.folder / BEST)
+        if epoch in self.kept:
+            trainer.save_checkpoint(self.folder / epoch_checkpoint(epoch))
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def state_dict(self) -> dict[str, float]:
+        """The lowest value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there."""
+        self.best = state["best"]
+
+
+class Patience(callbacks.EarlyStopping):
+    """Early stopping that a resumed run knows of: one killed after its last validation does not train on."""
+
+    def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        """Stop where the checkpoint was the last."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience

@@ -1,0 +1,307 @@
+"""A training configuration: the four tables of a TOML file."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from bioatt.core.errors import InputError
+from bioatt.inference.models import LARGEST_MEANS_PX
+from bioatt.network import LAYOUTS, Layout
+from bioatt_training.fit.arms import ARMS, ArmName
+
+GRID_PATCH = 55
+"""Side of the paper's patches in pixels (§3.1)."""
+MEANS_PX = 20
+"""Side in pixels of the squares whose means `means_weight` is about: some 14 mm, as a reader's region of interest."""
+Sampling = Literal["random", "grid", "whole"]
+Algorithm = Literal["adam", "adamw"]
+Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
+LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
+
+
+LEAST = {
+    ("run", "seed"): 0,
+    ("run", "validate_every"): 1,
+    ("run", "save_every"): 0,
+    ("network", "filters"): 1,
+    ("network", "means_px"): 0,
+    ("network", "quiet_means_px"): 0,
+    **{("optimiser", key): 0 for key in ("steps", "epochs", "early_stop", "plateau_patience", "margin")},
+    **{("optimiser", key): 0 for key in ("weight_decay", "minimum_learning_rate", "min_delta", "gradient_clip")},
+    **{("optimiser", key): 0 for key in ("floor_hu", "means_weight", "bias_weight")},
+    ("optimiser", "halve_every"): 1,
+    ("data", "batch"): 1,
+    ("data", "repeats"): 1,
+    **{("data", key): 0 for key in ("validation_patches", "epoch_patches", "workers")},
+}
+"""What numbers may be at least; those that are no numbers (nan) are refused with the smaller ones."""
+ABOVE_ZERO = ("learning_rate", "bias_noise_hu")
+"""Numbers of [optimiser]."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is called, how it is kept and how it computes.
+
+    initial: trained-model file to start from (fine-tuning); one of the same kind. Of stages trained in one go each
+    starts from the one before, or from the one that it names so: "stage-1".
+    Of a model with two sets of weights those for much noise.
+    noisy: trained-model file, or stage, whose weights and means the exported model has for scans of much noise, with
+    this run's for little; of the same kind, and of the same origin (see `bioatt.network.interpolation`).
+    mixture_noise_hu: noise floor up to which this run's weights hold, and from which on those.
+    validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
+    an epoch is one pass over the data.
+    save_every: steps between checkpoints within an epoch; 0: only after each validation.
+    export: best: the weights of the lowest `monitor`; last: the final ones, where validation does not see what is
+    trained for (`unbiased`).
+    keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
+    ema_decay: of the averaged weights that are validated and exported; 0: the weights themselves.
+    precision: Lightning's; auto: bf16-mixed where the hardware multiplies it.
+    """
+
+    name: str
+    version: str
+    seed: int = 1
+    initial: str | None = None
+    noisy: str | None = None
+    mixture_noise_hu: tuple[float, ...] = (15.0, 21.0)
+    validate_every: int = 500
+    save_every: int = 500
+    export: Literal["best", "last"] = "best"
+    keep_epochs: tuple[int, ...] = ()
+    ema_decay: float = 0.999
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    compile: bool = False
+    channels_last: bool = True
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide.
+
+    means_px: scale of the means that are kept (see `BioAttNetwork.keep_means`); 0: none.
+    quiet_means_px: a smaller one of the exported model, for scans of little noise; 0: the same.
+    """
+
+    arm: ArmName = "bioatt"
+    layout: Layout = "red_cnn"
+    filters: int = 96
+    means_px: float = 0.0
+    quiet_means_px: float = 0.0
+
+    @property
+    def block(self) -> int:
+        """Pixels of which a patch's side is a multiple."""
+        return LAYOUTS[self.layout].block
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How the loss is brought down.
+
+    steps or epochs: the run's length; one of them (10,000 steps where neither is given).
+    floor_hu: input error below which `relative_mse` and `unbiased` no longer weigh a patch higher.
+    means_weight: how much more than a pixel's `relative_mse` minds the error of the mean over `MEANS_PX` squared.
+    bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
+    bias_noise_hu: noise at which a quarter of that weight is left.
+    teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
+    scan (distillation, Hinton 2015); validation keeps the scan. Of two sets of weights those for much noise.
+    margin: border pixels left out of the loss, which lack context that a whole slice has.
+    schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
+    `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
+    early_stop: epochs without an improvement of `monitor` by more than `min_delta` that end the run; 0: never.
+    monitor: column of metrics.csv whose lowest value is the best checkpoint.
+    gradient_clip: largest norm of the gradient; 0: any.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    algorithm: Algorithm = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    schedule: Schedule = "one_cycle"
+    halve_every: int = 5
+    minimum_learning_rate: float = 0.0
+    plateau_patience: int = 5
+    early_stop: int = 0
+    min_delta: float = 0.0
+    monitor: Literal["val_relative", "val_loss", "val_rmse", "val_rmse_hu"] = "val_relative"
+    gradient_clip: float = 1.0
+    loss: LossName = "mse"
+    floor_hu: float = 20.0
+    means_weight: float = 0.0
+    bias_weight: float = 4.0
+    bias_noise_hu: float = math.inf
+    teacher: str | None = None
+    margin: int = 20
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run is fed, `batch` patches a step over all its processes.
+
+    sampling: random: places in the body, drawn anew each time; grid: the paper's 9×9 grid of 55², shuffled anew each
+    epoch; whole: whole slices.
+    validation_patches: taken evenly of what there is; 0: all (of a grid, or of whole slices cut into that grid).
+    workers: processes beside each training process that prepare batches; no effect on what is in them.
+
+    Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the
+    other samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets
+    are noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
+    `prior_perturbation`). own_noise: the scan's, which is in input and target alike: kept, or removed too
+    (Noisier2Noise, see `simulate.targets`), with the inserted noise that has the scan's own kernel alone.
+    insert_share, kernel_share: parts of the training patches that get small things in the tissue, or another kernel
+    (see `variation`). opposite_noise: patches of phantoms come in twos, which differ in the sign of their noise (see
+    `objectives.unbiased`); the batch must be even.
+
+    Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
+    often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
+    slice has its own prior; position: the n-th slice of a part has the n-th row of the table of all slices, as the
+    authors' code had it.
+    """
+
+    bank: str
+    sampling: Sampling = "random"
+    batch: int = 8
+    validation_patches: int = 256
+    workers: int = 0
+    patch: int = 128
+    doses: tuple[float, ...] = (0.1, 0.6)
+    phantom_share: float = 0.2
+    prior_perturbation: float = 0.3
+    own_noise: Literal["kept", "removed"] = "kept"
+    insert_share: float = 0.0
+    kernel_share: float = 0.0
+    opposite_noise: bool = False
+    epoch_patches: int = 0
+    repeats: int = 1
+    prior_alignment: Literal["slice", "position"] = "slice"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training configuration: the tables of a TOML file."""
+
+    run: RunConfig
+    network: NetworkConfig
+    optimiser: OptimiserConfig
+    data: DataConfig
+
+    def __post_init__(self) -> None:
+        optimiser, data = self.optimiser, self.data
+        if optimiser.steps and optimiser.epochs:
+            raise InputError("[optimiser] has both steps and epochs: name one of them")
+        self._check_sizes()
+        if data.opposite_noise and data.batch % 2:
+            raise InputError("[data] opposite_noise brings patches in twos: make batch even")
+        if optimiser.loss == "unbiased" and (optimiser.teacher or not (data.opposite_noise and data.phantom_share)):
+            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true, phantoms, and no teacher')
+        for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
+            if not 0 <= getattr(data, share) <= 1:
+                raise InputError(f"[data] {share} must lie between 0 and 1")
+        if not self.network.quiet_means_px <= self.network.means_px <= LARGEST_MEANS_PX:
+            raise InputError(f"[network] quiet_means_px <= means_px <= {LARGEST_MEANS_PX:g} must hold")
+        noise = self.run.mixture_noise_hu
+        if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
+            raise InputError("[run] mixture_noise_hu must be two noises in HU, the lower first")
+        if not 0 <= self.run.ema_decay < 1:
+            raise InputError("[run] ema_decay must lie between 0 and 1")
+        for key in ("own_noise", "insert_share", "kernel_share", "opposite_noise"):
+            if data.sampling != "random" and getattr(data, key) != getattr(DataConfig, key):
+                raise InputError(f'[data] {key} is for sampling = "random" alone: leave it out')
+        if data.sampling == "random" and not data.validation_patches:
+            raise InputError("[data] validation_patches must be 1 or more where places are drawn at random")
+        if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
+            raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
+        side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
+        if 2 * optimiser.margin >= side:
+            raise InputError(f"[optimiser] margin leaves nothing of patches of {side} px: make it smaller")
+        if optimiser.means_weight and side - 2 * optimiser.margin < MEANS_PX:
+            raise InputError(f"[optimiser] means_weight needs {MEANS_PX} px within the margins: make the patch larger")
+        if data.sampling != "whole" and side % self.network.block:
+            raise InputError(
+                f"[network] layout {self.network.layout} needs patches whose side is a multiple of "
+                f"{self.network.block}, not {side}: change [data] patch, or the sampling"
+            )
+        if ARMS[self.network.arm].whole != (data.sampling == "whole"):
+            raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
+
+    def _check_sizes(self) -> None:
+        for (table, key), least in LEAST.items():
+            if not getattr(getattr(self, table), key) >= least:
+                raise InputError(f"[{table}] {key} must be {least} or more")
+        for key in ABOVE_ZERO:
+            if not getattr(self.optimiser, key) > 0:
+                raise InputError(f"[optimiser] {key} must be above 0")
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a TOML file with these four tables. Raises InputError for what it does not know.
+
+        The arm "whole" brings its sampling and its batch of 1 with it.
+        """
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError:
+            raise InputError(f"configuration {path.name} cannot be opened: check the path") from None
+        except UnicodeDecodeError:
+            raise InputError(f"configuration {path.name} is not UTF-8 text: save it in that encoding") from None
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
+        kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
+        if unknown := sorted(tables.keys() - kinds.keys()):
+            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
+        parts: dict[str, Any] = {name: _table(kind, name, tables.get(name, {})) for name, kind in kinds.items()}
+        if ARMS[parts["network"].arm].whole:
+            parts["data"] = _whole(parts["data"])
+        return cls(**parts)
+
+    def of_arm(self, arm: str) -> Config:
+        """The same training of another arm. Raises InputError for an arm that Table 1 does not have."""
+        if arm not in ARMS:
+            raise InputError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
+        name = cast(ArmName, arm)
+        data = _whole(self.data) if ARMS[name].whole else self.data
+        return replace(self, network=replace(self.network, arm=name), data=data)
+
+
+def _whole(data: DataConfig) -> DataConfig:
+    return replace(data, sampling="whole", batch=1)
+
+
+def _table(kind: Any, name: str, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"{name} is {table!r}: make it a table, [{name}]")
+    known = {field.name for field in fields(kind)}
+    if unknown := sorted(table.keys() - known):
+        raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")
+    hints = get_type_hints(kind)
+    values = {key: _value(f"[{name}] {key}", hints[key], value) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"[{name}] lacks a key ({error})") from None
+
+
+def _value(what: str, hint: Any, value: Any) -> Any:
+    """The TOML value as the field's type; InputError where it is another."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{what} is {value!r}: use {', '.join(map(repr, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{what} is {value!r}: use a list")
+        return tuple(_value(what, get_args(hint)[0], one) for one in value)
+    kinds = get_args(hint) or (hint,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if type(value) not in kinds:
+        names = [one.__name__ for one in kinds if one is not type(None)]
+        raise InputError(f"{what} is {value!r}: use {' or '.join(names)}")
+    return value

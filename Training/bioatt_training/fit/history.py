@@ -1,0 +1,77 @@
+"""metrics.csv: a line an epoch, the same for a run that was interrupted as for one that was not."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bioatt.io.files import appearing_whole
+from bioatt_training.fit.lightning_import import callbacks
+
+FILE = "metrics.csv"
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "val_rmse",
+    "val_psnr",
+    "val_ssim",
+    "val_rmse_hu",
+    "val_input_rmse_hu",
+    "val_relative",
+)
+
+
+class History(callbacks.Callback):
+    """Keeps the epochs' lines in the checkpoint and writes them as a whole.
+
+    train_loss is the mean since the line before; the validation's columns are `Experiment`'s.
+    """
+
+    def __init__(self, folder: Path, epoch_steps: int) -> None:
+        self.folder, self.epoch_steps = folder, epoch_steps
+        self.rows: list[list[float]] = []
+        self.loss = torch.zeros(())
+        self.batches = 0
+
+    def on_train_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
+        """Add a batch's loss, where it was computed: reading it would wait for the device."""
+        loss = outputs["loss"].detach()
+        self.loss = self.loss.to(loss.device) + (loss if loss.device.type == "mps" else loss.double())
+        self.batches += 1
+
+    def on_validation_end(self, trainer: Any, _: Any) -> None:
+        """Write the epoch's line."""
+        step = trainer.global_step
+        train_loss = trainer.strategy.reduce(self.loss / max(self.batches, 1), reduce_op="mean")
+        known = {
+            "epoch": step // self.epoch_steps,
+            "step": step,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train_loss": float(train_loss),
+        }
+        metrics = trainer.callback_metrics
+        self.rows.append([known[name] if name in known else float(metrics[name]) for name in COLUMNS])
+        self.loss, self.batches = torch.zeros_like(self.loss), 0
+        if trainer.is_global_zero:
+            with appearing_whole(self.folder / FILE) as partial, partial.open("w", newline="") as stream:
+                csv.writer(stream).writerows([COLUMNS, *self.rows])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lines so far and the losses since."""
+        return {"rows": self.rows, "loss": self.loss, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows, self.loss, self.batches = state["rows"], state["loss"], state["batches"]
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.csv by column name."""
+    with (folder / FILE).open(newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]

@@ -1,0 +1,191 @@
+"""Batches of a run: numbered, so that every process knows what is in batch k, and a killed run goes on with k + 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+
+from bioatt.core.errors import InputError
+from bioatt_training.data.bank import Bank
+from bioatt_training.fit.config import Config, DataConfig
+from bioatt_training.fit.grid import PATCH, GridDataset, SliceDataset, grid_corners
+from bioatt_training.fit.lightning_import import lightning
+from bioatt_training.fit.patches import PatchDataset
+
+STEPS = 10_000
+"""Length of a run whose configuration names none."""
+
+
+class RunData(lightning.LightningDataModule):
+    """The batches of a configuration's run, and what its model file will say about the data.
+
+    steps: of the run; epoch_steps: after each of which the run is validated. Raises InputError where the last steps
+    would not be.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.bank = config.data, Bank(Path(config.data.bank))
+        self.seed = config.run.seed
+        self.train = _dataset(self.bank, config.data, "train", self.seed)
+        self.validation = _evenly(_dataset(self.bank, config.data, "validation", 0), config.data)
+        if config.data.sampling == "random":
+            self.epoch_steps = config.run.validate_every
+        else:
+            passes = len(self.train) * config.data.repeats
+            self.epoch_patches = min(config.data.epoch_patches or passes, passes)
+            self.epoch_steps = self.epoch_patches // config.data.batch
+            if not self.epoch_steps:
+                raise InputError(f"an epoch has {self.epoch_patches} patches: choose a batch no larger than that")
+        epochs = config.optimiser.epochs
+        self.steps = epochs * self.epoch_steps if epochs else config.optimiser.steps or STEPS
+        if self.steps % self.epoch_steps:
+            what = "[run] validate_every" if config.data.sampling == "random" else "the steps of an epoch,"
+            raise InputError(
+                f"[optimiser] steps {self.steps} is no multiple of {what} {self.epoch_steps}: "
+                f"the last {self.steps % self.epoch_steps} would not be validated"
+            )
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the prior's columns."""
+        return tuple(self.bank.header["descriptors"])
+
+    def epoch(self, number: int) -> NDArray[np.int64]:
+        """The patches of an epoch in their order; a rest that fills no batch is left out."""
+        if self.config.sampling == "random":
+            count = self.epoch_steps * self.config.batch
+            return np.arange(number * count, (number + 1) * count)
+        passes = len(self.train) * self.config.repeats
+        order = np.random.default_rng([self.seed, number]).permutation(passes)[: self.epoch_patches]
+        return order + number * passes
+
+    def train_dataloader(self) -> DataLoader:
+        """This process's share of every batch of the run."""
+        trainer = self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return ResumableLoader(self.train, TrainingBatches(self, rank, processes), self.config.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """This process's share of the same patches of left-out patients every time."""
+        trainer = self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        count = len(self.validation)  # type: ignore[arg-type]
+        batches = np.array_split(np.arange(count), math.ceil(count / max(self.config.batch, processes)))
+        if min(len(batch) for batch in batches) < processes:
+            raise InputError(f"{count} validation patches cannot be shared by {processes} processes: use fewer of them")
+        shares = [np.array_split(batch, processes)[rank].tolist() for batch in batches]
+        return DataLoader(
+            self.validation,
+            batch_sampler=shares,
+            num_workers=self.config.workers,
+            persistent_workers=self.config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def description(self) -> dict[str, Any]:
+        """Ranges of the training slices: what `bioatt.inference.suitability` holds a scan against."""
+        slices = [self.bank.slices[index] for index in self.bank.indices("train")]
+        phantoms = {one.patient for one in slices if one.is_phantom}
+        noise = [one.noise_hu for one in slices if one.noise_hu and one.patient not in phantoms]
+        thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
+        pixel = [one.pixel_mm for one in slices]
+        random = self.config.sampling == "random"
+        dose = self.bank.header.get("dose_fraction", 0.25)
+        doses = (self.config.doses[0], self.config.doses[1]) if random else (dose, dose)
+        described = {
+            "noise_hu": [round(float(bound), 1) for bound in _input_noise(noise, doses)] if noise else None,
+            "pixel_mm": [round(min(pixel), 2), round(max(pixel), 2)],
+            "slice_thickness_mm": [min(thickness), max(thickness)] if thickness else None,
+            "kernels": sorted({one.kernel for one in slices if one.kernel}),
+            "doses": list(doses),
+            "patients": len({one.patient for one in slices} - phantoms),
+            "slices": len(slices),
+            "phantoms": len(phantoms),
+            "sampling": self.config.sampling,
+            "patch": {"random": self.config.patch, "grid": PATCH, "whole": None}[self.config.sampling],
+        }
+        return {name: value for name, value in described.items() if value is not None}
+
+
+def _dataset(bank: Bank, config: DataConfig, part: str, seed: int) -> PatchDataset | SliceDataset:
+    if config.sampling == "random":
+        return PatchDataset(bank, config, part, config.validation_patches, seed)
+    kind = GridDataset if config.sampling == "grid" else SliceDataset
+    return kind(bank, part, augment=part == "train", seed=seed, alignment=config.prior_alignment)
+
+
+def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset:
+    """`validation_patches` of a grid, or as many whole slices as hold that many cells, taken evenly."""
+    if config.sampling == "random" or not config.validation_patches:
+        return dataset
+    count = config.validation_patches
+    if config.sampling == "whole":
+        assert isinstance(dataset, SliceDataset)
+        height, width = dataset.places[0, 3:].tolist()
+        count = math.ceil(count / len(grid_corners((height, width))))
+    kept = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return Subset(dataset, np.unique(kept).tolist())
+
+
+def _input_noise(noise_hu: list[float], doses: tuple[float, float]) -> tuple[float, float]:
+    """Range of σ that inputs had: the targets' 5th to 95th percentile, raised by the highest and the lowest dose."""
+    low, high = np.percentile(noise_hu, [5, 95])
+    return low / np.sqrt(doses[1]), high / np.sqrt(doses[0])
+
+
+class TrainingBatches(Sampler[list[int]]):
+    """One process's share of the run's batches: all processes' shares together are the batch that one would have.
+
+    first: the batch to begin with. Raises InputError for a batch that the processes cannot share evenly.
+    """
+
+    def __init__(self, data: RunData, rank: int, processes: int) -> None:
+        if data.config.batch % processes:
+            raise InputError(f"[data] batch is {data.config.batch}: {processes} processes cannot share it evenly")
+        if data.config.opposite_noise and data.config.batch // processes % 2:
+            raise InputError(f"[data] opposite_noise brings patches in twos: make batch a multiple of {2 * processes}")
+        self.data, self.rank, self.share, self.first = data, rank, data.config.batch // processes, 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch_steps, batch = self.data.epoch_steps, self.data.config.batch
+        order, epoch = np.empty(0, np.int64), -1
+        for step in range(self.first, len(self)):
+            if step // epoch_steps != epoch:
+                epoch = step // epoch_steps
+                order = self.data.epoch(epoch)
+            start = (step % epoch_steps) * batch + self.rank * self.share
+            yield order[start : start + self.share].tolist()
+
+    def __len__(self) -> int:
+        return self.data.steps
+
+
+class ResumableLoader(DataLoader):
+    """Batches in their order. Its state lets the trainer go on where a checkpoint was written."""
+
+    def __init__(self, dataset: Dataset, batches: TrainingBatches, workers: int = 0) -> None:
+        self._numbers, self._given = batches, 0
+        super().__init__(dataset, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available())
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._given = self._numbers.first
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+        self._numbers.first = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were given out."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration after that many batches."""
+        self._numbers.first = state["batches"]

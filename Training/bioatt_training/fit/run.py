@@ -1,0 +1,231 @@
+"""Train one model as its configuration says, go on where a killed run stopped, and export the best weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bioatt.compute.device import cpu_has_bf16, tune_cpu
+from bioatt.core.errors import InputError
+from bioatt.inference.models import load_model, save_model
+from bioatt.io.files import appearing_whole
+from bioatt.network import BioAttNetwork, NoiseMixture
+from bioatt_training.fit.arms import ARMS
+from bioatt_training.fit.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
+from bioatt_training.fit.config import Config
+from bioatt_training.fit.experiment import Experiment, arm_network
+from bioatt_training.fit.history import History
+from bioatt_training.fit.lightning_import import callbacks, lightning, loggers
+from bioatt_training.fit.loaders import RunData
+from bioatt_training.fit.progress import Progress
+from bioatt_training.run_guard import claim
+
+__all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
+
+
+def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
+    """Train into `folder` (checkpoints, logs), resuming its last checkpoint; returns the exported model file.
+
+    The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
+    node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
+    Raises InputError where configuration and data do not fit, where the folder holds a run of another configuration or
+    of other data, where a file is in its place, and where the losses are no numbers.
+    """
+    tune_cpu()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    data = RunData(config)
+    lightning.seed_everything(config.run.seed, workers=True)
+    experiment = _experiment(config, data)
+    # last, since a folder claimed by a configuration that cannot be trained would refuse the corrected one
+    claim(folder / "config.json", _noted(config), "another configuration")
+    claim(folder / "bank.txt", data.bank.identity, "other data")
+    trainer = lightning.Trainer(
+        default_root_dir=folder,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        use_distributed_sampler=False,  # the batches know their share
+        plugins=[WholeFiles()],
+        max_steps=data.steps,
+        precision=precision(config),
+        logger=loggers.TensorBoardLogger(folder, name="logs", version=""),
+        callbacks=_callbacks(config, folder, data.epoch_steps),
+        val_check_interval=data.epoch_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(50, data.epoch_steps),
+        gradient_clip_val=config.optimiser.gradient_clip or None,
+        deterministic="warn" if config.run.deterministic else False,
+        enable_model_summary=False,
+        enable_progress_bar=False,  # Lightning's counts its own epochs, of which a run is one
+    )
+    last = folder / LAST
+    try:
+        trainer.fit(experiment, datamodule=data, ckpt_path=last if last.is_file() else None)
+    except SystemExit:
+        raise KeyboardInterrupt from None  # which Lightning turned into an exit of status 1
+    if trainer.is_global_zero:
+        if not (folder / BEST).is_file():
+            raise InputError("no validation of the run gave a number: lower the learning rate")
+        for epoch in config.run.keep_epochs:
+            if (folder / epoch_checkpoint(epoch)).is_file():
+                export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
+        export(config, data, folder / BEST, _model(config, folder))
+    trainer.strategy.barrier("exported")  # the other processes may read it at once
+    return _model(config, folder)
+
+
+def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
+    """Train the stages of one model, each from the weights of the one before; returns the last one's model file.
+
+    A single stage trains into `folder`, several into its sub-folders stage-1, stage-2, …, by which names a later one
+    can start from, or be exported with, another than the one before. Raises InputError as `fit`, and for a later stage
+    that starts from anything else.
+    """
+    if not configs[1:]:
+        return fit(configs[0], folder, devices=devices, nodes=nodes)
+    stages = [f"stage-{number}" for number in range(1, len(configs) + 1)]
+    _check_stages(configs, stages)
+    trained: dict[str | None, str] = {}
+    before = None
+    for stage, config in zip(stages, configs, strict=True):
+        initial, noisy = config.run.initial or before, config.run.noisy
+        run = replace(config.run, initial=trained.get(initial, initial), noisy=trained.get(noisy, noisy))
+        trained[stage] = str(fit(replace(config, run=run), folder / stage, devices=devices, nodes=nodes))
+        before = stage
+    return Path(trained[before])
+
+
+def _check_stages(configs: Sequence[Config], stages: list[str]) -> None:
+    """Raise InputError, before anything is trained, where a stage builds on what will not be there by then."""
+    for number, config in enumerate(configs):
+        earlier, initial, noisy = stages[:number], config.run.initial, config.run.noisy
+        if number and initial and initial not in earlier:
+            raise InputError(f"[run] initial of {stages[number]} is {initial}: name one of {', '.join(earlier)}")
+        if noisy and noisy not in earlier and not Path(noisy).is_file():
+            raise InputError(f"[run] noisy of {stages[number]} is {noisy}: name an earlier stage, or a model file")
+
+
+def _experiment(config: Config, data: RunData) -> Experiment:
+    """What is trained, with the weights it starts from. Raises InputError where given models do not fit it."""
+    experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
+    network, names = experiment.network, data.descriptors
+    if config.run.initial:
+        network.load_state_dict(_alike(config.run.initial, "initial", network, names).state_dict())
+    if config.run.noisy:
+        _check_mixture(_quiet(config, network), _alike(config.run.noisy, "noisy", network, names), config)
+    return experiment
+
+
+def _alike(model: str, key: str, network: BioAttNetwork, descriptors: tuple[str, ...]) -> BioAttNetwork:
+    """The network of a model file that `[run] key` names.
+
+    Raises InputError where it is of another kind, or its maps are for other descriptors or in another order.
+    """
+    given = load_model(model)
+    if given.network.kind != network.kind:
+        raise InputError(
+            f"[run] {key} is a {given.network.kind}, the configuration's network a {network.kind}: use its like"
+        )
+    if given.descriptors and given.descriptors != descriptors:
+        raise InputError(f"[run] {key} has other descriptors than the bank, or in another order: use another model")
+    return given.network
+
+
+def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
+    """The network as the exported model has it for little noise: itself, or a copy that keeps smaller means."""
+    if not config.network.quiet_means_px:
+        return network
+    quiet = copy.deepcopy(network)
+    quiet.keep_means(config.network.quiet_means_px)
+    return quiet
+
+
+def _check_mixture(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
+    try:
+        NoiseMixture(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
+    except ValueError as error:
+        raise InputError(f"[network] means_px does not fit that of [run] noisy: {error}") from None
+
+
+def _model(config: Config, folder: Path) -> Path:
+    return folder / f"{config.run.name}.safetensors"
+
+
+def epoch_model(config: Config, folder: Path, epoch: int) -> Path:
+    """Where the model of an epoch in `keep_epochs` is; an early stop may leave the later ones out."""
+    return folder / f"{config.run.name}-epoch-{epoch:03d}.safetensors"
+
+
+def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
+    chosen: list[Any] = [History(folder, epoch_steps), callbacks.LearningRateMonitor("step"), Progress(epoch_steps)]
+    if config.run.ema_decay:
+        chosen.append(callbacks.EMAWeightAveraging(decay=config.run.ema_decay))
+    if config.optimiser.early_stop:
+        chosen.append(
+            Patience(
+                config.optimiser.monitor, min_delta=config.optimiser.min_delta, patience=config.optimiser.early_stop
+            )
+        )
+    return [*chosen, Checkpoints(config, folder, epoch_steps)]
+
+
+def precision(config: Config) -> Any:
+    """Lightning's name of the arithmetic; "auto" is bf16 only where the hardware multiplies it."""
+    if config.run.precision != "auto":
+        return config.run.precision
+    on_gpu = torch.cuda.is_available()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+    return "bf16-mixed" if native else "32-true"
+
+
+def _noted(config: Config) -> str:
+    """The configuration, with the models that it starts from and learns from by their weights, wherever they are."""
+    said = asdict(config)
+    for table, key in (("run", "initial"), ("run", "noisy"), ("optimiser", "teacher")):
+        if said[table][key]:
+            said[table][key] = load_model(said[table][key]).sha256
+    return json.dumps(said, indent=1)
+
+
+def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
+    """Write a checkpoint's weights as a trained-model file, and its description beside it."""
+    held: Mapping[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network = arm_network(config.network, len(data.descriptors))
+    weights = held["state_dict"].items()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights})
+    metadata = {
+        "version": config.run.version,
+        "descriptor_set": data.bank.header["descriptor_set"],
+        "descriptors": list(data.descriptors) if ARMS[config.network.arm].uses_prior else [],
+        "prior": data.bank.header["prior"],
+        "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
+        "metrics": {"best_step": held["global_step"]},
+    }
+    noisy, quiet = network, _quiet(config, network)
+    if config.run.initial:
+        before = load_model(config.run.initial).metadata.get("training", {})
+        metadata["training"] |= _widened(metadata["training"], before)
+    if config.run.noisy:
+        given = load_model(config.run.noisy)
+        noisy = given.network
+        metadata["training"] |= _widened(metadata["training"], given.metadata.get("training", {}))
+    if quiet is not noisy:
+        metadata["mixture_noise_hu"] = list(config.run.mixture_noise_hu)
+    sha256 = save_model(path, noisy, metadata, None if quiet is noisy else quiet)
+    with appearing_whole(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")
+
+
+def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges of noise and dose that either of two trainings saw: the one before, or that of the other weights."""
+    both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
+    return {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}

@@ -1,0 +1,233 @@
+"""All measurements of a benchmark as one tree of plain data: what results.json holds and the report shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bioatt_training.studies.benchmark.baselines import FILTERS, Peer
+from bioatt_training.studies.benchmark.denoisers import WHOLE, Judged, Model, Untouched
+from bioatt_training.studies.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
+from bioatt_training.studies.benchmark.tables import (
+    BIAS,
+    NOISE,
+    PSNR,
+    SSIM,
+    Row,
+    difference,
+    discs,
+    edge_ratios,
+    strengths,
+    summary,
+    truth_discs,
+    where,
+)
+from bioatt_training.studies.benchmark.truth import REGIONS, SHARPNESS, Case
+from bioatt_training.studies.benchmark.tuning import tuned, tuning_cases
+
+METRICS = (PSNR, SSIM, BIAS, NOISE)
+Tuned = Mapping[str, Mapping[str, Peer]]
+log = logging.getLogger(__name__)
+
+
+def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *, peers: bool) -> dict[str, Any]:
+    """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers.
+
+    whole: the same models, applying all of their change.
+    """
+    everyone = [*models, *(model for model in whole if model.name not in {one.name for one in models})]
+    plain = {one.name: model.name for model, one in zip(models, whole, strict=True)}
+    judged: list[Judged] = [Untouched(), *everyone]
+    results: dict[str, Any] = {
+        "pixels": runner.size.pixels,
+        "models": {model.name: {"sha256": model.sha256, "strength": model.strength} for model in models},
+        "whole": {model.name: one.name for model, one in zip(models, whole, strict=True)},
+        "tuned": {},
+    }
+    tuning: dict[str, Tuned] = {"patients": {}, "phantoms": {}}
+    for truth in tuning:
+        if peers:
+            log.info("tuning the peers for %s", truth)
+            tuning[truth] = tuned(_tuning_cases(runner, truth), runner.store, runner.size.peers or tuple(FILTERS))
+            results["tuned"][truth] = _settings(tuning[truth])
+        log.info("%s", truth)
+        if truth == "patients":
+            results[truth] = {f"{dose:g}": _patients(runner, judged, tuning[truth], dose) for dose in DOSES}
+        else:
+            results[truth] = _phantoms(runner, judged, tuning[truth])
+    results["safety"], results["texture"], results["strengths"], results["seconds"] = {}, {}, {}, {}
+    for model in everyone:
+        log.info("safety and texture of %s", model.name)
+        rows = runner.safety_on_patients(model)
+        repeated, inserts = runner.repeated(model), runner.inserts(model)
+        results["safety"][model.name] = _safety(rows, runner.discs(model), inserts)
+        results["texture"][model.name] = {"anatomy": _textures(repeated), "water": _textures(inserts)}
+        if model.strength == WHOLE:
+            results["strengths"][plain[model.name]] = strengths(repeated, inserts)
+    timed: dict[str, Judged] = {model.name: model for model in models}
+    timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
+    results["seconds"] = {name: runner.seconds(one) for name, one in timed.items()}
+    return results
+
+
+def _safety(rows: list[dict[str, Any]], phantom: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model does to full-dose scans: discs of patients (rows) and of a phantom, edges of inserts."""
+    return {
+        "discs": discs(rows),
+        "truth_discs": truth_discs(phantom),
+        "edges": edge_ratios(inserts),
+        "change_of_noise": summary([{**row, "ratio": row["change_hu"] / row["noise_hu"]} for row in rows], "ratio"),
+        "slices": len(rows),
+    }
+
+
+def _textures(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The textures among the measurements of each class of kernels, by dose."""
+    start = "texture "
+    return {
+        kind: {name.removeprefix(start): found for name, found in one.items() if name.startswith(start)}
+        for kind, one in by_kind.items()
+    }
+
+
+def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
+    """Slices that the peers' settings are chosen on: of other patients, or of another phantom."""
+    if truth == "patients":
+        return tuning_cases(runner.bank, runner.size.tuning_slices)
+    return runner.phantoms(TUNING_SEEDS)
+
+
+def _settings(tuning: Tuned) -> dict[str, Any]:
+    return {
+        kind: {name: {**dict(peer.setting), "strength": peer.strength} for name, peer in found.items()}
+        for kind, found in tuning.items()
+    }
+
+
+def _peer_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
+    """Rows by peer, each slice with the setting of its class of kernels; a class without settings takes any other's."""
+    rows: dict[str, list[Row]] = {}
+    for kind in SHARPNESS:
+        mine = [case for case in cases if case.sharpness == kind]
+        for name, peer in tuning.get(kind, next(iter(tuning.values()), {})).items():
+            log.info("%s, dose %g, %s kernels: %d slices", name, dose, kind, len(mine))
+            rows.setdefault(name, []).extend(runner.quality_in_the_middle(peer, dose, mine))
+    return rows
+
+
+def _patients(runner: Runner, judged: Sequence[Judged], tuning: Tuned, dose: float) -> dict[str, Any]:
+    """Against the scans: on all slices, by kernel, by region; on the peers' slices with the peers."""
+    cases = runner.cases(runner.size.slices[dose])
+    rows: dict[str, list[Row]] = {}
+    for one in judged:
+        log.info("%s, dose %g: %d slices", one.name, dose, len(cases))
+        rows[one.name] = list(runner.quality(one, dose, cases))
+    left_out = {name: where(each, seen=False) for name, each in rows.items()}
+    found: dict[str, Any] = {
+        "all": _table(left_out),
+        "limits": _limits(left_out[Untouched.name]),
+        "by kernel": {kind: _table(_only(left_out, sharpness=kind)) for kind in SHARPNESS},
+        "by region": {region: _table(_only(left_out, region=region)) for region in REGIONS},
+        "seen in training": _table({name: where(each, seen=True) for name, each in rows.items()}),
+        "against the first": _against(left_out, [one.name for one in judged[1:]]),
+    }
+    if dose == QUARTER:
+        found["removed noise"] = {
+            one.name: {kind: _removed(_only(left_out, sharpness=kind)[one.name]) for kind in SHARPNESS}
+            for one in judged[1:]
+        }
+    if tuning:
+        few = [case for case in runner.cases(runner.size.peer_slices[dose]) if not case.seen]
+        found["with peers"] = _compared(left_out, _peer_rows(runner, tuning, dose, few), few)
+    return found
+
+
+def _phantoms(runner: Runner, judged: Sequence[Judged], tuning: Tuned) -> dict[str, Any]:
+    cases = runner.phantoms(runner.size.seeds)
+    rows = {one.name: list(runner.quality(one, QUARTER, cases)) for one in judged}
+    found: dict[str, Any] = {
+        "all": _table(rows),
+        "by kernel": {kind: _table(_only(rows, sharpness=kind)) for kind in SHARPNESS},
+        "by region": {region: _table(_only(rows, region=region)) for region in ("chest", "abdomen")},
+        "against the first": _against(rows, [one.name for one in judged[1:]]),
+    }
+    if tuning:
+        found["with peers"] = _compared(rows, _peer_rows(runner, tuning, QUARTER, cases), cases)
+    return found
+
+
+def _only(rows: Mapping[str, Sequence[Row]], **wanted: Any) -> dict[str, list[Row]]:
+    return {name: where(each, **wanted) for name, each in rows.items()}
+
+
+def _table(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """By denoiser and metric an interval; empty without rows."""
+    return {name: {metric: summary(each, metric) for metric in METRICS} for name, each in rows.items() if each}
+
+
+def _limits(rows: Sequence[Row]) -> dict[str, Any]:
+    return {name: summary(rows, name) for name in ("noise_free_db", "oracle_db")}
+
+
+def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[str, Any]:
+    """Each later model less the first, on the same slices."""
+    return {
+        name: {metric: difference(rows[name], rows[names[0]], metric) for metric in (PSNR, SSIM)} for name in names[1:]
+    }
+
+
+def _compared(
+    rows: Mapping[str, Sequence[Row]], peers: Mapping[str, Sequence[Row]], few: Sequence[Case]
+) -> dict[str, Any]:
+    """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer.
+
+    The best in PSNR is one of the peers as they are, and the gain over blended ones is told beside it; the best in SSIM
+    is one of all. What a denoiser adds to the low dose's own bias (photon starvation's, which no image tells) is told
+    beside the bias.
+    """
+    keys = {case.key for case in few}
+    same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
+    table = _table({**same, **peers})
+    plain = [name for name in peers if not name.endswith("blended")]
+    found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
+    for metric, among in ((PSNR, plain), (SSIM, peers)):
+        found[f"best {metric}"] = max(among, key=lambda name: table[name][metric]["mean"])
+    best, best_ssim = peers[found[f"best {PSNR}"]], peers[found[f"best {SSIM}"]]
+    own = {row["case"]: row[BIAS] for row in same[Untouched.name]}
+    found[f"size of low dose's {BIAS}"] = difference(same[Untouched.name], best, BIAS, abs)
+    for name, each in same.items():
+        if name != Untouched.name:
+            found["gain"][name] = {
+                PSNR: difference(each, best, PSNR),
+                SSIM: difference(each, best_ssim, SSIM),
+                f"size of {BIAS}": difference(each, best, BIAS, abs),
+                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, best), BIAS, abs),
+                "by kernel": {
+                    kind: difference(where(each, sharpness=kind), where(best, sharpness=kind), PSNR)
+                    for kind in SHARPNESS
+                },
+                "over blended": {other: difference(each, peers[other], PSNR) for other in peers if other not in plain},
+            }
+    return found
+
+
+def _beyond(own: Mapping[str, float], rows: Sequence[Row]) -> list[Row]:
+    """Rows whose bias is what goes beyond the low dose's own, by case."""
+    return [{**row, BIAS: row[BIAS] - own[row["case"]]} for row in rows]
+
+
+def _removed(rows: Sequence[Row]) -> dict[str, Any]:
+    """Removed noise against inserted: mean frequency and σ, their ratios over patients."""
+    known = [row for row in rows if "removed" in row]
+    ratios = [
+        {
+            "patient": row["patient"],
+            **{
+                name: row["removed"][name] / row["inserted"][name]
+                for name in ("mean_per_mm", "peak_per_mm", "sigma_hu")
+            },
+        }
+        for row in known
+    ]
+    return {name: summary(ratios, name) for name in ("mean_per_mm", "peak_per_mm", "sigma_hu")} if ratios else {}

@@ -1,0 +1,94 @@
+"""The peers' settings: for each class of kernels the best mean PSNR at quarter dose on slices that are not judged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.core.metrics import psnr
+from bioatt_training.data.bank import Bank
+from bioatt_training.evaluation.judge import spread
+from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, STRENGTHS, Peer, blended, settings
+from bioatt_training.studies.benchmark.images import Image
+from bioatt_training.studies.benchmark.quality import WINDOW
+from bioatt_training.studies.benchmark.store import Store
+from bioatt_training.studies.benchmark.truth import SHARPNESS, Case, bank_case, patients
+
+DOSE = 0.25
+SIDE = 256
+"""Pixels of the middle of a slice that a setting is tried on; the noise is measured in the whole."""
+SLICES = 5
+log = logging.getLogger(__name__)
+
+
+def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
+    """Up to `count` slices of each class of kernels: of validation patients, and where they have too few of training's.
+
+    A filter of two parameters learns no patient by heart; no slice is of a patient that is judged.
+    """
+    found: dict[str, list[Case]] = {name: [] for name in SHARPNESS}
+    for part in ("validation", "train"):
+        for indices in patients(bank, part).values():
+            for index in spread(indices, 2):
+                case = bank_case(bank, index)
+                if len(found[case.sharpness]) < count:
+                    found[case.sharpness].append(case)
+    return [case for cases in found.values() for case in cases]
+
+
+def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Peer]]:
+    """{class of kernels: {name: the peer at its best setting}}; classes without cases are left out.
+
+    Names are the filters', and of `BLENDED` also "…, blended", whose strength is tuned with the rest.
+    """
+    chosen: dict[str, dict[str, Peer]] = {}
+    for kind in SHARPNESS:
+        crops = [_crop(case) for case in cases if case.sharpness == kind]
+        if not crops:
+            continue
+        chosen[kind] = {}
+        for name in names:
+            scores = _scores(name, crops, store)
+            chosen[kind][name] = max((peer for peer in scores if peer.strength == 1), key=lambda peer: scores[peer])
+            if name == BLENDED:
+                chosen[kind][f"{name}, blended"] = max(scores, key=lambda peer: scores[peer])
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """The middle of a case at quarter dose."""
+
+    key: str
+    image: Image
+    truth: NDArray[np.int16]
+
+
+def _crop(case: Case) -> _Crop:
+    image, part = case.image(DOSE).middle(SIDE)
+    return _Crop(f"{SIDE} {case.key}", image, case.truth[part])
+
+
+def _scores(name: str, crops: Sequence[_Crop], store: Store) -> dict[Peer, float]:
+    """Mean PSNR (dB) of every setting at every strength."""
+    scores: dict[Peer, float] = {}
+    for setting in settings(name):
+        peer = Peer(name, setting)
+        rows = [store.get(f"tune {peer.identity} {one.key}", partial(_tried, peer, one)) for one in crops]
+        for strength in STRENGTHS:
+            scores[replace(peer, strength=strength)] = float(np.mean([row[f"{strength:g}"] for row in rows]))
+        log.info("%s %s: %.2f dB", name, dict(setting), scores[peer])
+    return scores
+
+
+def _tried(peer: Peer, crop: _Crop) -> dict[str, float]:
+    """PSNR (dB) of a setting by strength."""
+    output = peer(crop.image)
+    return {
+        f"{strength:g}": psnr(crop.truth, blended(crop.image.hu, output, strength), WINDOW) for strength in STRENGTHS
+    }

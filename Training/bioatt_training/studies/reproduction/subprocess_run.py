@@ -1,0 +1,74 @@
+"""A function in a process of its own: its memory is measured alone, and its failure is not the others'."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bioatt.core.errors import BioAttError
+
+PRELOADED = "bioatt_training.studies.reproduction.one_run"
+
+
+class RunError(BioAttError):
+    """What went wrong in the other process, in one line."""
+
+
+def apart(function: Callable[..., Any], *args: Any, log: Path) -> Any:
+    """function(*args) in a new process, whose output goes to the end of the file `log`; returns its result.
+
+    function, arguments and result must be picklable. Where the system can fork, torch is imported only once. Raises
+    RunError where the function raises or the process dies; ends the process where this one is interrupted.
+    """
+    ways = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
+    if "forkserver" in ways:
+        context.set_forkserver_preload([PRELOADED])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(sender, log, function, args))  # type: ignore[attr-defined]
+    process.start()
+    sender.close()
+    try:
+        done, result = receiver.recv()
+        process.join()
+    except EOFError:
+        process.join()
+        raise RunError(f"its process ended with status {process.exitcode}") from None
+    finally:
+        if process.is_alive():
+            process.terminate()
+            process.join()
+        receiver.close()
+    if not done:
+        raise RunError(result)
+    return result
+
+
+def _child(sender: Connection, log: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with log.open("a", encoding="utf-8", buffering=1) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        try:
+            sender.send((True, function(*args)))
+        except Exception as error:
+            traceback.print_exc()
+            sender.send((False, " ".join(f"{type(error).__name__}: {error}".split())))
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def _end_with_parent() -> None:
+    """A killed parent takes its child along: a second call would train in the same folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
