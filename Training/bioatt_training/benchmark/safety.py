@@ -126,11 +126,11 @@ def against_truth(
     """Discs of slices scanned `repeats` times in a row, (slices * repeats, y, x), by tissue.
 
     {"input", "output": mean over the repeats of image − truth by disc; "change": of output − input, free of most of the
-    noise; "error": the standard error of that}.
+    noise; "error": the standard error of that; "sd", "single": standard deviation and largest size of the change in
+    single scans}.
     """
-    found: dict[str, dict[str, list[float]]] = {
-        tissue: {"input": [], "output": [], "change": [], "error": []} for tissue in TISSUES
-    }
+    names = ("input", "output", "change", "error", "sd", "single")
+    found: dict[str, dict[str, list[float]]] = {tissue: {name: [] for name in names} for tissue in TISSUES}
     for first in range(0, len(truth), repeats):
         part = slice(first, first + repeats)
         for tissue, centres in disc_centres(truth[first], pixel_mm, most=most).items():
@@ -146,7 +146,10 @@ def against_truth(
             }
             for name, values in shifts.items():
                 found[tissue][name] += values.mean(0).tolist()
-            found[tissue]["error"] += (shifts["change"].std(0, ddof=1) / math.sqrt(repeats)).tolist()
+            spread = shifts["change"].std(0, ddof=1)
+            found[tissue]["error"] += (spread / math.sqrt(repeats)).tolist()
+            found[tissue]["sd"] += spread.tolist()
+            found[tissue]["single"] += np.abs(shifts["change"]).max(0).tolist()
     return found
 
 
