@@ -107,7 +107,7 @@ def _safety_rows(name: str, safety: Found) -> list[list[str]]:
         text = f"{said(shift)} HU ({found['count']} discs)"
         what = f"{name}: largest shift of a disc in the mean of many scans, phantom, {tissue}"
         rows.append([what, "< 1 HU", text, met(shift, most=1.0)])
-        text = f"SD {found['single_sd']:.2f}, largest {found['single_largest']:.2f} HU"
+        text = f"SD {number(found['single_sd'])}, largest {number(found['single_largest'])} HU"
         rows.append([f"{name}: shift of a disc in single scans, phantom, {tissue}", "–", text, "–"])
     for contrast in ("100", "1000"):
         ratios = safety["edges"].get(contrast, {})

@@ -186,7 +186,7 @@ def _safety(safety: Found) -> list[str]:
                     str(each["count"]),
                     f"{each['mean']:+.2f}",
                     f"{each['sd']:.2f}",
-                    f"{each['largest']:.2f}",
+                    number(each["largest"]),
                     predicted,
                     f"{each['noise_sd']:.2f}",
                 ]
