@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bioatt.network import Stage
     from bioatt.volume import Volume
 
-HELP = "write attention maps (0 to 1) with the scan's geometry"
+HELP = "write attention maps (0 to 1; learned weightings, no outlines of organs) with the scan's geometry"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
