@@ -173,8 +173,8 @@ def _differences(results: Results) -> list[str]:
     if "bioatt" not in results.arms or len(results.arms) < 2:
         return []
     lines = [
-        "BioAtt minus each other arm, paired by patient and seed, with its 95 % interval over both. There is no test over "
-        "patients alone: they share the same few trainings, whose luck it would count as an effect.",
+        "BioAtt minus each other arm, paired by patient and seed, with its 95 % interval over both. There is no test "
+        "over patients alone: they share the same few trainings, whose luck it would count as an effect.",
         "",
         "| bioatt − | RMSE | PSNR dB | SSIM |",
         "| --- | --- | --- | --- |",
@@ -216,8 +216,9 @@ def _figures(drawn: Sequence[str], setting: Setting) -> list[str]:
     }
     assert captions.keys() == FIGURES.keys()
     shown = (
-        "Figures 8 to 15: what the map of a descriptor has and the others have not, {} attention; one test slice, first "
-        "seed. A map is a learned weighting named after the descriptor whose p weights it, no outline of the organ."
+        "Figures 8 to 15: what the map of a descriptor has and the others have not, {} attention; one test slice, "
+        "first seed. A map is a learned weighting named after the descriptor whose p weights it, no outline of the "
+        "organ."
     )
     captions |= {f"attention-{stage}": shown.format(stage) for stage in ("middle", "last")}
     return [line for name in drawn for line in (f"![{captions[name]}]({name}.png)", "", captions[name], "")]
