@@ -44,10 +44,14 @@ def outputs(folder: Path) -> dict[str, object]:
         bioatt("denoise", low, out, "--model", model, "--precision", "fp32", "--report", folder / f"{model}.json")
         bioatt("evaluate", reference, out, "--low", low, "--json", folder / f"{model}-metrics.json")
     for prior in ("uniform", "random:3"):
-        bioatt("denoise", low, folder / f"{prior[:4]}.nii.gz", "--prior", prior, "--precision", "fp32", "--strength", "1")
+        bioatt(
+            "denoise", low, folder / f"{prior[:4]}.nii.gz", "--prior", prior, "--precision", "fp32", "--strength", "1"
+        )
     bioatt("prior", low, "--json", folder / "prior.json")
     bioatt("attention", low, folder / "maps", "--precision", "fp32")
-    volumes = sorted(p for s in ("*.nrrd", "*.nii.gz") for p in folder.rglob(s) if p.parent.name != "demo" or p in (low, reference))
+    volumes = sorted(
+        p for s in ("*.nrrd", "*.nii.gz") for p in folder.rglob(s) if p.parent.name != "demo" or p in (low, reference)
+    )
     tables = sorted(p for p in folder.rglob("*.json") if p.parent.name != "demo")
     found: dict[str, object] = {p.relative_to(folder).as_posix(): digest_of_voxels(p) for p in volumes}
     found |= {p.relative_to(folder).as_posix(): steady(json.loads(p.read_text())) for p in tables}

@@ -21,7 +21,8 @@ PRIORS = (
     (
         BIOMEDCLIP,
         "BiomedCLIP",
-        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced.",
+        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced. "
+        "Its published weights have not been tried with this module.",
     ),
     ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
     ("random", "Random", "A random guess: a control for experiments."),

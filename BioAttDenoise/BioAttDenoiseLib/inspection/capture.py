@@ -133,9 +133,24 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
         DIFFERENCE: f"Denoised - input, {-comparison.range:g} (blue) to {comparison.range:+g} HU (red)",
         ATTENTION: f"Attention: {attention}" if attention else f"Input, {window}",
     }[name]
-    if name == DIFFERENCE and slice_views.composite_of(view).GetLabelVolumeID():
-        caption += "; green outline: structure removed"
+    if name == DIFFERENCE:
+        caption += _marks(view)
     return Panel(name, image, scale, caption)
+
+
+def _marks(view: Any) -> str:
+    """What the check for removed structure marks in a view, as the end of a caption; empty without a check."""
+    identity = slice_views.composite_of(view).GetLabelVolumeID()
+    marks = slicer.mrmlScene.GetNodeByID(identity) if identity else None
+    if marks is None:
+        return ""
+    if not slicer.util.arrayFromVolume(marks).any():
+        return "; check for removed structure: nothing found"
+    resliced = slicer.app.applicationLogic().GetSliceLogic(view).GetLabelLayer().GetReslice()
+    resliced.Update()
+    if not vtk_to_numpy(resliced.GetOutput().GetPointData().GetScalars()).any():
+        return "; check for removed structure: nothing in this view"
+    return "; green outline: structure removed"
 
 
 def _with_scale_bar(panel: Panel) -> np.ndarray:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bioatt.core.volume import Volume
     from bioatt.network import Stage
 
-HELP = "write attention maps (0 to 1) with the scan's geometry"
+HELP = "write attention maps (0 to 1; learned weightings, no outlines of organs) with the scan's geometry"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

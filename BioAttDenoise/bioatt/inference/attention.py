@@ -1,4 +1,7 @@
-"""Attention maps as volumes: each organ's map A at each voxel, and the unified A' = Σ pₙ Aₙ (equations 4–6)."""
+"""Attention maps as volumes: each descriptor's map A at each voxel, and the unified A' = Σ pₙ Aₙ (equations 4–6).
+
+A map is a learned weighting, called after the descriptor whose p weights it; it does not outline the organ.
+"""
 
 from __future__ import annotations
 

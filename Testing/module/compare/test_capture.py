@@ -100,6 +100,31 @@ def test_the_figure_says_what_the_prior_was_made_of(make_driver, make_ct, tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    ("marked", "said"),
+    [
+        (None, ""),
+        ((), "; check for removed structure: nothing found"),
+        ((1,), "; check for removed structure: nothing in this view"),
+        ((1, 4), "; green outline: structure removed"),
+    ],
+    ids=["no check", "nothing found", "on another slice", "on this slice"],
+)
+def test_the_figure_says_what_the_check_found_in_the_view(slicer, figure, pair, marked, said):
+    from BioAttDenoiseLib.scene import slice_views
+
+    capture, comparison = figure
+    if marked is not None:
+        node = slice_views.hidden_volume("marks", pair[0], "vtkMRMLLabelMapVolumeNode")
+        marks = np.zeros(slicer.util.arrayFromVolume(pair[0]).shape, np.uint8)
+        for z in marked:
+            marks[z, 20:24, 20:24] = 1
+        slicer.util.updateVolumeFromArray(node, marks)
+        comparison.composite("BioAttDifference").SetLabelVolumeID(node.GetID())
+    panel = capture.panels(comparison)[1][0]
+    assert panel.caption == f"Denoised - input, -50 (blue) to +50 HU (red){said}"
+
+
 def test_png_and_pdf_hold_the_same_picture(figure, tmp_path):
     import matplotlib.image
 

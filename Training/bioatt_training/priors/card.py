@@ -28,7 +28,7 @@ that needs no download. **Research use only**: it says what a slice probably sho
 ## Left-out patients
 
 {folds} groups of patients, each judged by a network taught on the others only, {judged} slices. Made by
-`bioatt-train prior ../shared/ct OUT`. The file here was then taught on all patients, the denoiser's test patients too.
+`bioatt-train prior CT OUT`. The file here was then taught on all patients, the denoiser's test patients too.
 
 AUC: presence of the descriptor over slices with sure labels. AUC of p: the same for the share p, which also falls as
 other descriptors appear (a spine is on nearly every slice, so its share says little of it). Reliability gap: expected

@@ -87,7 +87,7 @@ def test_tuning_finds_the_best_setting_and_remembers_what_was_tried(truth, noisy
     monkeypatch.setitem(GRIDS, "toy", {"scale": (0.2, 1.0, 0.6)})
     case = Case("a", "a", "chest", "soft", 0.8, 5.0, truth, lambda dose: noisy)
     for _ in range(2):
-        (found,) = tuned([case], Store(tmp_path / "kept.jsonl"), ["toy"])["soft"].values()
+        found = tuned([case], Store(tmp_path / "kept.jsonl"), ["toy"])["soft"]["toy"]
         assert (found.setting, found.strength) == ((("scale", 1.0),), 1.0)
     assert tried == [0.2, 1.0, 0.6]
 
@@ -97,12 +97,13 @@ def test_missing_packages_are_named(monkeypatch):
     assert filters.missing() == ["bm3d", "ants", "skimage"]
 
 
-def test_a_strength_is_tuned_only_where_it_says_blended(truth, noisy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["BM3D", "bilateral"])
+def test_every_filter_is_judged_blended_with_its_input_too(truth, noisy, tmp_path, monkeypatch, name):
     def toy(image: Image, *, scale: float) -> np.ndarray:
         return blended(image.hu, truth, scale)
 
-    monkeypatch.setitem(FILTERS, "BM3D", toy)
-    monkeypatch.setitem(GRIDS, "BM3D", {"scale": (1.25,)})
+    monkeypatch.setitem(FILTERS, name, toy)
+    monkeypatch.setitem(GRIDS, name, {"scale": (1.25,)})
     case = Case("a", "a", "chest", "soft", 0.8, 5.0, truth, lambda dose: noisy)
-    found = tuned([case], Store(tmp_path / "kept.jsonl"), ["BM3D"])["soft"]
-    assert (found["BM3D"].strength, found["BM3D, blended"].strength) == (1.0, 0.8)
+    found = tuned([case], Store(tmp_path / "kept.jsonl"), [name])["soft"]
+    assert {key: peer.strength for key, peer in found.items()} == {name: 1.0, f"{name}, blended": 0.8}

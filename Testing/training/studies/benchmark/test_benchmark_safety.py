@@ -21,7 +21,7 @@ from bioatt_training.studies.benchmark.safety import (
     edges,
     full_dose,
 )
-from bioatt_training.studies.benchmark.tables import discs, predicted_spread
+from bioatt_training.studies.benchmark.tables import discs, predicted_spread, truth_discs
 
 PIXEL_MM = 1.0
 SIGMA = 12.0
@@ -147,6 +147,32 @@ def test_discs_against_the_truth_show_a_shift_through_the_noise(body):
     assert 2 < np.mean(bad["change"]) < 3
     assert np.mean(bad["output"]) == pytest.approx(np.mean(bad["change"]), abs=1)
     assert np.mean(bad["error"]) < 0.5
+    assert np.multiply(good["error"], 2) == pytest.approx(good["sd"])  # of the mean of 4 scans
+    assert (np.array(good["single"]) > np.abs(good["change"])).all()
+
+
+def test_what_single_scans_do_to_discs_is_told_beside_the_mean_of_many(body):
+    truth = np.repeat(body[None], 16, 0)
+    before = truth + np.random.default_rng(1).normal(0, SIGMA, truth.shape)
+    found = truth_discs({"soft": against_truth(truth, before, truth, PIXEL_MM, 16)})["soft tissue"]
+    expected = SIGMA * np.sqrt((disc(PIXEL_MM) ** 2).sum())
+    assert found["single_sd"] == pytest.approx(expected, rel=0.1)
+    assert found["error"] == pytest.approx(found["single_sd"] / 4)
+    assert found["single_largest"] > 2.5 * expected > 2 * found["largest"]
+
+
+def test_the_mean_and_the_spread_of_shifts_have_intervals_over_patients():
+    def row(patient, shifts):
+        tissue = {"shift": shifts, "noise": [1.0, -1.0]}
+        return {"patient": patient, "discs": dict.fromkeys(TISSUES, tissue)}
+
+    alike = discs([row("a", [1.0, -1.0]), row("b", [1.0, -1.0]), row("c", [-1.0, 1.0])])["lung"]
+    assert (alike["mean"], alike["largest"]) == (0, 1)
+    assert [alike["patients mean"][end] for end in ("mean", "low", "high")] == [0, 0, 0]
+    assert [alike["patients sd"][end] for end in ("mean", "low", "high")] == [1, 1, 1]
+    apart = discs([row("a", [-4.0, -4.0]), row("b", [1.0, 1.0]), row("c", [3.0, 3.0])])["lung"]
+    assert apart["patients mean"]["low"] < -2 < 2 < apart["patients mean"]["high"]
+    assert apart["patients sd"]["high"] > apart["sd"]
 
 
 def test_blur_narrows_the_transfer_function_and_none_leaves_it():

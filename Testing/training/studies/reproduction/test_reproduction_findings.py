@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
 
 from bioatt_training.studies.reproduction.findings import claims, prior_sentence
 from bioatt_training.studies.reproduction.results import Results, Run
@@ -162,8 +161,7 @@ def test_differences_are_paired_by_seed_and_patient():
     assert len(test["by_seed"]) == 2
     assert test["difference"][0] == pytest.approx(0.002, abs=1e-4)
     assert test["difference"][2] - test["difference"][1] < 5e-4
-    a, b = (Results(runs).table(arm, "protocol/ssim", [1, 3]).mean(axis=0) for arm in ("bioatt", "uniform"))
-    assert test["wilcoxon_p"] == pytest.approx(wilcoxon(a, b).pvalue)
+    assert set(test) == {"difference", "by_seed", "seeds", "pairs"}  # no p over patients that share the trainings
 
 
 def test_values_that_some_patients_lack():

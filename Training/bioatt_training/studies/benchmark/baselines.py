@@ -21,8 +21,8 @@ Grid = Mapping[str, Sequence[float]]
 Setting = tuple[tuple[str, float], ...]
 STRENGTHS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
 """Share of a filter's change that is applied, where that is tuned too."""
-BLENDED = "BM3D"
-"""The filter that is also judged with its strength tuned: against a truth that has noise, leaving some of it scores."""
+BLENDED = ", blended"
+"""End of the name of a filter whose strength is tuned too: against a truth with noise, leaving some of it scores."""
 
 
 def bm3d(image: Image, *, scale: float) -> NDArray[np.float64]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bioatt_training.studies.benchmark.baselines import FILTERS, Peer
+from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, Peer
 from bioatt_training.studies.benchmark.denoisers import WHOLE, Judged, Model, Untouched
 from bioatt_training.studies.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
 from bioatt_training.studies.benchmark.tables import (
@@ -66,7 +66,7 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
         if model.strength == WHOLE:
             results["strengths"][plain[model.name]] = strengths(repeated, inserts)
     timed: dict[str, Judged] = {model.name: model for model in models}
-    timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values()}
+    timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values() if peer.strength == 1}
     results["seconds"] = {name: runner.seconds(one) for name, one in timed.items()}
     return results
 
@@ -182,32 +182,35 @@ def _compared(
 ) -> dict[str, Any]:
     """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer.
 
-    The best in PSNR is one of the peers as they are, and the gain over blended ones is told beside it; the best in SSIM
-    is one of all. What a denoiser adds to the low dose's own bias (photon starvation's, which no image tells) is told
-    beside the bias.
+    The best is one of all peers, blended ones too. The gain by kernel and the biases are held against the best of those
+    that are not blended, and the gain over it is told as well. What a denoiser adds to the low dose's own bias (photon
+    starvation's, which no image tells) is told beside the bias.
     """
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
     table = _table({**same, **peers})
-    plain = [name for name in peers if not name.endswith("blended")]
+    unblended = [name for name in peers if not name.endswith(BLENDED)]
+
+    def best_of(names: Iterable[str], metric: str) -> str:
+        return max(names, key=lambda name: table[name][metric]["mean"])
+
+    best, plain, alike = best_of(peers, PSNR), best_of(unblended, PSNR), best_of(peers, SSIM)
     found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
-    for metric, among in ((PSNR, plain), (SSIM, peers)):
-        found[f"best {metric}"] = max(among, key=lambda name: table[name][metric]["mean"])
-    best, best_ssim = peers[found[f"best {PSNR}"]], peers[found[f"best {SSIM}"]]
+    found |= {f"best {PSNR}": best, f"best {SSIM}": alike, "best unblended": plain}
     own = {row["case"]: row[BIAS] for row in same[Untouched.name]}
-    found[f"size of low dose's {BIAS}"] = difference(same[Untouched.name], best, BIAS, abs)
+    found[f"size of low dose's {BIAS}"] = difference(same[Untouched.name], peers[plain], BIAS, abs)
     for name, each in same.items():
         if name != Untouched.name:
             found["gain"][name] = {
-                PSNR: difference(each, best, PSNR),
-                SSIM: difference(each, best_ssim, SSIM),
-                f"size of {BIAS}": difference(each, best, BIAS, abs),
-                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, best), BIAS, abs),
+                PSNR: difference(each, peers[best], PSNR),
+                SSIM: difference(each, peers[alike], SSIM),
+                "over unblended": difference(each, peers[plain], PSNR),
+                f"size of {BIAS}": difference(each, peers[plain], BIAS, abs),
+                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, peers[plain]), BIAS, abs),
                 "by kernel": {
-                    kind: difference(where(each, sharpness=kind), where(best, sharpness=kind), PSNR)
+                    kind: difference(where(each, sharpness=kind), where(peers[plain], sharpness=kind), PSNR)
                     for kind in SHARPNESS
                 },
-                "over blended": {other: difference(each, peers[other], PSNR) for other in peers if other not in plain},
             }
     return found
 

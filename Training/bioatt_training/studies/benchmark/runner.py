@@ -191,7 +191,7 @@ class Runner:
 
     def discs(self, judged: Judged) -> dict[str, dict[str, Any]]:
         """{class of kernels: `against_truth`} of the same torso at full dose."""
-        return self._by_kernel("discs", f"{self.size.mean_repeats}", judged, self._discs)
+        return self._by_kernel("disc changes", f"{self.size.mean_repeats}", judged, self._discs)
 
     def _discs(self, judged: Judged, kernel: str) -> dict[str, Any]:
         repeats, folder = self.size.mean_repeats, self.work / "phantoms"

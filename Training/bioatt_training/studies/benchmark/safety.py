@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from bioatt.physics.nps.nps import patches_inside
+from bioatt.physics.ttf.ttf import ttf
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.signal import fftconvolve
 
 from bioatt.core.body import body_mask
 from bioatt.core.noise import noise_sd
-from bioatt.physics.nps import patches_inside
-from bioatt.physics.ttf import ttf
 from bioatt.simulation.phantom.inserts import Insert
 
 DISC_MM = 10.0
@@ -127,11 +127,11 @@ def against_truth(
     """Discs of slices scanned `repeats` times in a row, (slices * repeats, y, x), by tissue.
 
     {"input", "output": mean over the repeats of image − truth by disc; "change": of output − input, free of most of the
-    noise; "error": the standard error of that}.
+    noise; "error": the standard error of that; "sd", "single": standard deviation and largest size of the change in
+    single scans}.
     """
-    found: dict[str, dict[str, list[float]]] = {
-        tissue: {"input": [], "output": [], "change": [], "error": []} for tissue in TISSUES
-    }
+    names = ("input", "output", "change", "error", "sd", "single")
+    found: dict[str, dict[str, list[float]]] = {tissue: {name: [] for name in names} for tissue in TISSUES}
     for first in range(0, len(truth), repeats):
         part = slice(first, first + repeats)
         for tissue, centres in disc_centres(truth[first], pixel_mm, most=most).items():
@@ -147,7 +147,10 @@ def against_truth(
             }
             for name, values in shifts.items():
                 found[tissue][name] += values.mean(0).tolist()
-            found[tissue]["error"] += (shifts["change"].std(0, ddof=1) / math.sqrt(repeats)).tolist()
+            spread = shifts["change"].std(0, ddof=1)
+            found[tissue]["error"] += (spread / math.sqrt(repeats)).tolist()
+            found[tissue]["sd"] += spread.tolist()
+            found[tissue]["single"] += np.abs(shifts["change"]).max(0).tolist()
     return found
 
 

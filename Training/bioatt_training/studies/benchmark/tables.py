@@ -58,22 +58,32 @@ def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Over all discs of `safety.full_dose` rows, by tissue: {"count", "mean", "sd", "noise_sd", "predicted"} in HU.
+    """Over all discs of `safety.full_dose` rows, by tissue, in HU.
 
-    noise_sd: of the means of noise like the scan's own over the same discs. predicted: `predicted_spread`, None but in
-    soft tissue.
+    {"count", "mean", "sd", "largest" (size), "noise_sd", "patients mean", "patients sd", "predicted"}. noise_sd: of the
+    means of noise like the scan's own over the same discs. patients …: an interval over patients, of the mean and of
+    the standard deviation. predicted: `predicted_spread`, None but in soft tissue.
     """
     found = {}
     for tissue in TISSUES:
-        shifts = np.concatenate([[], *(row["discs"][tissue]["shift"] for row in rows)])
+        by_patient = {row["patient"]: list[float]() for row in rows}
+        for row in rows:
+            by_patient[row["patient"]] += row["discs"][tissue]["shift"]
+        shifts = np.concatenate([[], *by_patient.values()])
         noise = np.concatenate([[], *(row["discs"][tissue]["noise"] for row in rows)])
         if len(shifts) < 2:
             continue
+        known = {who: np.asarray(each) for who, each in by_patient.items() if each}
+        scale = len(shifts) / len(known)
+        squares = {who: float(((each - shifts.mean()) ** 2).sum()) / scale for who, each in known.items()}
         found[tissue] = {
             "count": len(shifts),
             "mean": float(shifts.mean()),
             "sd": float(shifts.std(ddof=1)),
+            "largest": float(np.abs(shifts).max()),
             "noise_sd": float(noise.std(ddof=1)),
+            "patients mean": over_patients({who: float(each.sum()) / scale for who, each in known.items()}),
+            "patients sd": _rooted(over_patients(squares)),
             "predicted": predicted_spread(rows) if tissue == "soft tissue" else None,
         }
     return found
@@ -102,30 +112,36 @@ def predicted_spread(rows: Sequence[Row]) -> dict[str, Any] | None:
         "count": count,
         "sd": math.sqrt(sum(found.values()) / count),
         "predicted_sd": math.sqrt(sum(expected.values()) / count),
-        "ratio": {**ratio, **{end: _root(ratio[end]) for end in ("mean", "low", "high")}},
+        "ratio": _rooted(ratio),
     }
 
 
-def _root(ratio: float | None) -> float | None:
-    return None if ratio is None else math.sqrt(max(ratio, 0.0))
+def _rooted(found: Interval) -> Interval:
+    """The interval of the root."""
+    ends = {end: None if found[end] is None else math.sqrt(max(found[end], 0.0)) for end in ("mean", "low", "high")}
+    return {**found, **ends}
 
 
 def truth_discs(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """`safety.against_truth` over all classes of kernels, by tissue: {"count", "largest", "error", "mean"} in HU.
+    """`safety.against_truth` over all classes of kernels, by tissue, in HU.
 
-    largest: size of the mean change of a disc, output − input; error: its standard error. mean: of output − truth.
+    {"count", "largest", "error", "single_sd", "single_largest", "mean"}. largest: size of a disc's change, output −
+    input, in the mean of the scans; error: its standard error; single …: standard deviation and largest size of the
+    change in single scans. mean: of output − truth.
     """
     found = {}
     for tissue in TISSUES:
-        change, error, output = (
+        change, error, sd, single, output = (
             np.concatenate([[], *(one[tissue][name] for one in by_kind.values())])
-            for name in ("change", "error", "output")
+            for name in ("change", "error", "sd", "single", "output")
         )
         if change.size:
             found[tissue] = {
                 "count": int(change.size),
                 "largest": float(np.abs(change).max()),
                 "error": float(np.sqrt((error**2).mean())),
+                "single_sd": float(np.sqrt((sd**2).mean())),
+                "single_largest": float(single.max()),
                 "mean": float(output.mean()),
             }
     return found

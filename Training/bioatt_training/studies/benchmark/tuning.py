@@ -44,7 +44,7 @@ def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
 def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Peer]]:
     """{class of kernels: {name: the peer at its best setting}}; classes without cases are left out.
 
-    Names are the filters', and of `BLENDED` also "…, blended", whose strength is tuned with the rest.
+    Names are the filters', and these with `BLENDED`, whose strength is tuned with the rest.
     """
     chosen: dict[str, dict[str, Peer]] = {}
     for kind in SHARPNESS:
@@ -55,8 +55,7 @@ def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILT
         for name in names:
             scores = _scores(name, crops, store)
             chosen[kind][name] = max((peer for peer in scores if peer.strength == 1), key=lambda peer: scores[peer])
-            if name == BLENDED:
-                chosen[kind][f"{name}, blended"] = max(scores, key=lambda peer: scores[peer])
+            chosen[kind][name + BLENDED] = max(scores, key=lambda peer: scores[peer])
     return chosen
 
 

@@ -173,19 +173,18 @@ def _differences(results: Results) -> list[str]:
     if "bioatt" not in results.arms or len(results.arms) < 2:
         return []
     lines = [
-        "BioAtt minus each other arm, paired by patient and seed (p: Wilcoxon signed-rank over patients, not corrected "
-        "for the number of tests):",
+        "BioAtt minus each other arm, paired by patient and seed, with its 95 % interval over both. There is no test "
+        "over patients alone: they share the same few trainings, whose luck it would count as an effect.",
         "",
-        "| bioatt − | RMSE | p | PSNR dB | p | SSIM | p |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| bioatt − | RMSE | PSNR dB | SSIM |",
+        "| --- | --- | --- | --- |",
     ]
     for arm in results.arms:
         cells = []
         for metric, digits in DIGITS.items():
             test = results.difference("bioatt", arm, f"protocol/{metric}") if arm != "bioatt" else None
             if test:
-                p = "" if test["wilcoxon_p"] is None else f"{test['wilcoxon_p']:.2g}"
-                cells += [bounds(test["difference"], digits + 1, sign=True), p]
+                cells.append(bounds(test["difference"], digits + 1, sign=True))
         if cells:
             lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
@@ -217,7 +216,9 @@ def _figures(drawn: Sequence[str], setting: Setting) -> list[str]:
     }
     assert captions.keys() == FIGURES.keys()
     shown = (
-        "Figures 8 to 15: what an organ's map has and the others have not, {} attention; one test slice, first seed."
+        "Figures 8 to 15: what the map of a descriptor has and the others have not, {} attention; one test slice, "
+        "first seed. A map is a learned weighting named after the descriptor whose p weights it, no outline of the "
+        "organ."
     )
     captions |= {f"attention-{stage}": shown.format(stage) for stage in ("middle", "last")}
     return [line for name in drawn for line in (f"![{captions[name]}]({name}.png)", "", captions[name], "")]
