@@ -70,7 +70,7 @@ def test_the_installed_tree_is_complete(installed):
     for name in (
         "BioAttDenoise.py",
         "BioAttDenoiseLib/panel.py",
-        "bioatt/worker.py",
+        "bioatt/worker/server.py",
         "Resources/UI/BioAttDenoise.ui",
         "Resources/Icons/BioAttDenoise.png",
         "Resources/requirements.txt",

@@ -97,7 +97,7 @@ def test_a_png_is_refused(tmp_path, capfd):
 
 def test_warnings_of_libraries_stay_off_stderr(tmp_path):
     path = write(tmp_path / "ct.nrrd", NOISE)
-    code = f"from bioatt.core.volume import read_volume; read_volume({str(path)!r})"
+    code = f"from bioatt.io.images import read_volume; read_volume({str(path)!r})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
 
