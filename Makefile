@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test test-cpus lint bench install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
 	$(BIN)/bioatt demo demo --overwrite
 
 test: $(INSTALLED) lint  ## every test that needs no Slicer application
 	$(BIN)/python -m pytest
+
+test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions than this one
+	set -e; for isa in AVX2 AVX512_CORE ALL; do echo "oneDNN up to $$isa"; ONEDNN_MAX_CPU_ISA=$$isa \
+	$(BIN)/python -m pytest Testing/engine/network Testing/engine/test_tiling.py Testing/engine/test_denoiser.py; done
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
