@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test test-cpus lint bench install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
 	$(BIN)/bioatt demo demo --overwrite
@@ -11,10 +11,15 @@ demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and compari
 test: $(INSTALLED) lint  ## every test that needs no Slicer application
 	$(BIN)/python -m pytest
 
-lint: $(INSTALLED)  ## style and types
+test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions than this one
+	set -e; for isa in AVX2 AVX512_CORE ALL; do echo "oneDNN up to $$isa"; ONEDNN_MAX_CPU_ISA=$$isa \
+	$(BIN)/python -m pytest Testing/engine/network Testing/engine/inference; done
+
+lint: $(INSTALLED)  ## style, types and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=BioAttDenoise:Training $(BIN)/lint-imports --no-cache
 
 bench: $(INSTALLED)  ## what halo, precision and a whole volume cost on this machine
 	$(BIN)/python Testing/bench/bench_denoiser.py

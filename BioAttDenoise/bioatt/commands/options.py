@@ -36,7 +36,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="your own descriptor set for the prior; it must name all of the model's descriptors",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: the fastest safe one)")
+    parser.add_argument(
+        "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: fp32, on AMX and GPUs half)"
+    )
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
 
 

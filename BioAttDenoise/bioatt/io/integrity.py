@@ -6,24 +6,20 @@ import itertools
 import math
 import re
 import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from bioatt.core.errors import InputError
+from bioatt.io.inflate import BROKEN, CHUNK, unpacked
+from bioatt.io.metaimage import check_voxels
 
-_CHUNK = 1 << 16  # a thousand times that when a constant volume unpacks
 _LONGEST_HEADER = 1 << 20
-_META_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4}
-_META_BYTES |= {"MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 _NIFTI_FLOATS = (16, 64)
 # Bits of a voxel by datatype (nifti1.h), from one bit to four long doubles; any other datatype is ITK's to refuse.
 _NIFTI_BITS = {1: 1, 2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
 _NIFTI_BITS |= {1536: 128, 1792: 128, 2048: 256, 2304: 32}
-_BROKEN = "truncated or damaged: copy it again from its source"
 
 
 def suffix_of(path: Path) -> str:
@@ -33,25 +29,28 @@ def suffix_of(path: Path) -> str:
 
 
 def check_whole(path: Path) -> None:
-    """Raise InputError where the voxels of a .nrrd, .nii, .nii.gz or .mha file are cut short or fail their checksum.
+    """Raise InputError where the voxels of a .nrrd, .nhdr, .nii, .nii.gz, .mha or .mhd file are cut short or damaged.
 
     NaN and infinite voxels of a NIfTI are refused here too, since ITK would make water (0 HU) of them.
-    Headers with a data file of their own (.nhdr, .mhd) and rare encodings are left to ITK, which checks them.
+    Raw NRRD and rare encodings are left to ITK, which checks them.
     """
     suffix = suffix_of(path)
+    if suffix in (".mha", ".mhd"):
+        check_voxels(path)
+        return
     with path.open("rb") as stream:
         if suffix in (".nii", ".nii.gz"):
             _check_nifti(stream)
-        elif suffix == ".nrrd":
-            header = _header_until(stream, rb"\r?\n\r?\n")
-            if re.search(rb"^encoding: *gz", header, re.MULTILINE | re.IGNORECASE):
-                _exhaust(stream, len(header))
-        elif suffix == ".mha":
-            header = _header_until(stream, rb"ElementDataFile *= *LOCAL\r?\n")
-            if _meta_field(header, "CompressedData").lower() == "true":
-                _exhaust(stream, len(header))
-            elif stream.seek(0, 2) - len(header) < _meta_bytes(header):
-                raise InputError(_BROKEN)
+            return
+        header = _nrrd_header(stream, attached=suffix == ".nrrd")
+        if re.search(rb"^encoding: *gz", header, re.MULTILINE | re.IGNORECASE) is None:
+            return
+        if suffix == ".nrrd":
+            _exhaust(stream, len(header))
+    for file in data_files(path):
+        if file.is_file():  # that one is missing is ITK's to say
+            with file.open("rb") as stream:
+                _exhaust(stream, 0)
 
 
 def data_files(path: Path) -> list[Path]:
@@ -84,37 +83,24 @@ def data_files(path: Path) -> list[Path]:
     return [file for file in series.parent.glob("*") if re.fullmatch(shape, file.name)]
 
 
-def _header_until(stream: BinaryIO, end: bytes) -> bytes:
+def _nrrd_header(stream: BinaryIO, *, attached: bool) -> bytes:
     start = stream.read(_LONGEST_HEADER)
-    match = re.search(end, start)
-    if match is None:
-        raise InputError(f"the header has no end: {_BROKEN}")
-    return start[: match.end()]
+    match = re.search(rb"\r?\n\r?\n", start)
+    if match is None and attached:
+        raise InputError(f"the header has no end: {BROKEN}")
+    return start if match is None else start[: match.end()]
 
 
 def _exhaust(stream: BinaryIO, offset: int) -> None:
     stream.seek(offset)
-    for _ in _unpacked(stream):
+    for _ in unpacked(stream):
         pass
-
-
-def _meta_field(header: bytes, name: str) -> str:
-    match = re.search(rf"^{name} *= *(.*?)\r?$".encode(), header, re.MULTILINE)
-    return match.group(1).decode("ascii", "replace") if match else ""
-
-
-def _meta_bytes(header: bytes) -> int:
-    """Size of the voxels that a MetaImage header announces; 0 where it does not say it plainly."""
-    sizes, channels = _meta_field(header, "DimSize").split(), _meta_field(header, "ElementNumberOfChannels") or "1"
-    if not all(text.isdigit() for text in (*sizes, channels)):
-        return 0
-    return math.prod(map(int, sizes)) * int(channels) * _META_BYTES.get(_meta_field(header, "ElementType"), 0)
 
 
 def _check_nifti(stream: BinaryIO) -> None:
     packed = stream.read(2) == b"\x1f\x8b"
     stream.seek(0)
-    chunks = _unpacked(stream) if packed else iter(lambda: stream.read(_CHUNK), b"")
+    chunks = unpacked(stream) if packed else iter(lambda: stream.read(CHUNK), b"")
     start = next(chunks, b"")
     order = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
     if len(start) >= 348 and struct.unpack(f"{order}i", start[:4])[0] == 348:
@@ -122,15 +108,15 @@ def _check_nifti(stream: BinaryIO) -> None:
     elif len(start) >= 540 and struct.unpack(f"{order}i", start[:4])[0] == 540:
         size, dim, kind, bits, offset = 540, 16, "8q", 14, (168, "q")
     else:
-        raise InputError(f"no whole NIfTI header: {_BROKEN}")
+        raise InputError(f"no whole NIfTI header: {BROKEN}")
     dims = struct.unpack_from(order + kind, start, dim)
     (datatype,) = struct.unpack_from(f"{order}h", start, bits - 2)
     (bits_per_voxel,) = struct.unpack_from(f"{order}h", start, bits)
     (first,) = struct.unpack_from(order + offset[1], start, offset[0])
     if not (math.isfinite(first) and first >= 0 and 1 <= dims[0] <= 7 and min(dims[1 : dims[0] + 1]) > 0):
-        raise InputError(f"an impossible NIfTI header: {_BROKEN}")
+        raise InputError(f"an impossible NIfTI header: {BROKEN}")
     if bits_per_voxel != _NIFTI_BITS.get(datatype, bits_per_voxel):
-        raise InputError(f"{bits_per_voxel} bits a voxel do not fit its NIfTI datatype {datatype}: {_BROKEN}")
+        raise InputError(f"{bits_per_voxel} bits a voxel do not fit its NIfTI datatype {datatype}: {BROKEN}")
     first = max(int(first), size)  # 0 stands for "right after the header"
     total = 0
     floats = np.dtype(f"{order}f{bits_per_voxel // 8}") if datatype in _NIFTI_FLOATS else None
@@ -145,19 +131,4 @@ def _check_nifti(stream: BinaryIO) -> None:
                 raise InputError("NaN or infinite voxels: replace them (air is -1000 HU) and try again")
             rest = data[whole:]
     if total < first + bits_per_voxel // 8 * math.prod(dims[1 : dims[0] + 1]):
-        raise InputError(_BROKEN)
-
-
-def _unpacked(stream: BinaryIO) -> Iterator[bytes]:
-    """What gzip or zlib data from here on hold; raises InputError where they are cut short or fail their checksum."""
-    unpack = zlib.decompressobj(47)
-    try:
-        while chunk := stream.read(_CHUNK):
-            yield unpack.decompress(chunk)
-            while unpack.eof and unpack.unused_data[:2] == b"\x1f\x8b":  # gzip files may have several members
-                unpack, rest = zlib.decompressobj(47), unpack.unused_data
-                yield unpack.decompress(rest)
-    except zlib.error:
-        raise InputError(_BROKEN) from None
-    if not unpack.eof:
-        raise InputError(_BROKEN)
+        raise InputError(BROKEN)

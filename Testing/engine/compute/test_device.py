@@ -1,4 +1,4 @@
-"""Devices and precisions: never one that the hardware does not truly have."""
+"""Devices and precisions: never one that the hardware does not have, nor one slower and less exact than float32."""
 
 from __future__ import annotations
 
@@ -9,10 +9,45 @@ from bioatt.compute import device as devices
 from bioatt.core.errors import InputError
 
 
-def test_bf16_needs_both_the_cpu_and_onednn(monkeypatch):
-    """oneDNN alone says yes on CPUs that only emulate bf16, thirty times slower than float32."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+@pytest.fixture
+def cpu(monkeypatch):
+    """Let this CPU seem to have AMX or not, under a limit of oneDNN's; both have AVX-512 BF16."""
+
+    def pretend(amx, limit=None, name="ONEDNN_MAX_CPU_ISA", onednn=True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+        monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+        if limit is not None:
+            monkeypatch.setenv(name, limit)
+
+    return pretend
+
+
+@pytest.mark.parametrize("limit", [None, "", "ALL", "DEFAULT", "AVX512_CORE_AMX", "AVX10_1_512_AMX_FP16"])
+def test_auto_is_bf16_on_a_cpu_with_amx(cpu, limit):
+    cpu(amx=True, limit=limit)
+    assert devices.choose("cpu").precision == "bf16"
+
+
+@pytest.mark.parametrize("limit", ["SSE41", "AVX2", "AVX512_CORE", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "avx2"])
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_auto_is_float32_where_onednn_may_not_use_amx(cpu, limit, name):
+    cpu(amx=True, limit=limit, name=name)
+    assert devices.choose("cpu").precision == "fp32"
+
+
+@pytest.mark.parametrize("limit", [None, "ALL", "AVX512_CORE_AMX"])
+def test_auto_is_float32_on_a_cpu_without_amx(cpu, limit):
+    """With AVX-512 BF16 alone, bf16 is slower than float32, and voxels move by several HU."""
+    cpu(amx=False, limit=limit)
+    assert devices.choose("cpu").precision == "fp32"
+    assert devices.choose("cpu", "bf16").precision == "bf16"
+
+
+def test_auto_is_float32_where_onednn_cannot_multiply_bf16(cpu):
+    cpu(amx=True, onednn=False)
     assert devices.choose("cpu").precision == "fp32"
 
 

@@ -6,6 +6,8 @@ import gzip
 import struct
 import subprocess
 import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -127,6 +129,114 @@ def test_damaged_nifti_header(tmp_path, suffix, place, value, dtype, capfd):
     content[place : place + len(value)] = value
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
     refused(path, "damaged", capfd)
+
+
+RAW = NOISE.tobytes()
+PACKED = zlib.compress(RAW)
+SIZED = f"CompressedData = True\nCompressedDataSize = {len(PACKED)}\n"
+SLICES = [NOISE[k].tobytes() for k in range(len(NOISE))]
+
+
+def meta_image(path, fields, voxels=b"", data="LOCAL"):
+    """A MetaImage header with `fields`, and what follows it in its file."""
+    start = "ObjectType = Image\nNDims = 3\nDimSize = 32 32 6\nElementType = MET_SHORT\nBinaryData = True\n"
+    path.write_bytes(f"{start}{fields}ElementDataFile = {data}\n".encode() + voxels)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "voxels", "match"),
+    [
+        ("CompressedData = True\n", PACKED, "lacks the CompressedDataSize"),
+        ("CompressedData = True\nCompressedDataSize = 0\n", PACKED, "lacks the CompressedDataSize"),
+        ("CompressedData = True\nCompressedDataSize = 900\n", PACKED, "truncated"),
+        ("CompressedData = 1\nCompressedDataSize = 99999\n", PACKED, "truncated"),
+        ("CompressedData = True\nCompressedDataSize = -1\n", PACKED, "truncated"),
+        (f"{SIZED}DimSize = 32 32 9\n", PACKED, "fewer voxels"),
+        (f"{SIZED}DimSize = 2000 2000 400\n", PACKED, "fewer voxels"),
+        (f"{SIZED}DimSize = 32 31 6\n", PACKED, "more voxels"),
+        (f"{SIZED}ElementNumberOfChannels = 2\n", PACKED, "fewer voxels"),
+        (f"{SIZED}ElementType = MET_FLOAT\n", PACKED, "fewer voxels"),
+        (f"{SIZED}HeaderSize = 20\n", PACKED, "truncated"),
+        ("HeaderSize = 20\n", RAW, "truncated"),
+        ("HeaderSize = -1\n", RAW[:-20], "truncated"),
+        ("HeaderSize = 100000\n", RAW, "truncated"),
+        ("ElementType = MET_SPAM\n", RAW, "ElementType"),
+        ("NDims = -1\n", RAW, "impossible MetaImage header"),
+        ("NDims = 65536\n", RAW, "impossible MetaImage header"),
+        ("DimSize = 32 nan 6\n", RAW, "impossible MetaImage header"),
+    ],
+)
+def test_meta_image_of_fewer_voxels_than_its_header_says(tmp_path, fields, voxels, match, capfd):
+    """ITK would read them with exit 0, and invent what is missing from uninitialised memory, or crash."""
+    refused(meta_image(tmp_path / "ct.mha", fields, voxels), match, capfd)
+
+
+@pytest.mark.parametrize(
+    ("data", "files", "match"),
+    [
+        ("ct.zraw", {"ct.zraw": zlib.compress(RAW[:5000])}, "fewer voxels"),
+        ("ct.zraw", {"ct.zraw": zlib.compress(RAW + RAW)}, "more voxels"),
+        ("ct.zraw", {"ct.zraw": PACKED[:5000]}, "truncated"),
+        ("ct.zraw", {"ct.zraw": gzip.compress(RAW[:5000]) + gzip.compress(RAW[5000:])}, "fewer voxels"),
+        ("ct.raw", {"ct.raw.gz": gzip.compress(RAW[:5000])}, "fewer voxels"),
+        ("ct.zraw", {}, "missing"),
+        ("s%d.zraw 1 6 1", {f"s{k}.zraw": zlib.compress(SLICES[0][: 400 * k]) for k in range(1, 7)}, "fewer voxels"),
+        ("s%d.zraw 1 3 1", {f"s{k}.zraw": zlib.compress(SLICES[0]) for k in range(1, 7)}, "3 .* of 6 slices"),
+        ("s%d.zraw 1 6", {f"s{k}.zraw": zlib.compress(SLICES[0]) for k in range(1, 7)}, "no series"),
+        ("LIST" + "\ns.zraw" * 5, {"s.zraw": zlib.compress(SLICES[0])}, "5 .* of 6 slices"),
+        ("LIST" + "\ns.zraw" * 6, {"s.zraw": zlib.compress(SLICES[0][:900])}, "data file 1: fewer voxels"),
+        ("LIST 3\nct.zraw", {"ct.zraw": PACKED}, "not slices"),
+    ],
+)
+def test_meta_image_whose_data_files_are_short(tmp_path, data, files, match, capfd):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    refused(meta_image(tmp_path / "ct.mhd", "CompressedData = True\n", data=data), match, capfd)
+
+
+@pytest.mark.parametrize(
+    ("fields", "data"),
+    [
+        (SIZED, "ct.zraw"),
+        ("CompressedData = True\n", "ct.zraw"),
+        ("", "ct.raw"),
+        ("", "packed.raw"),
+        ("CompressedData = True\n", "s%02d.zraw 0 5 1"),
+        ("CompressedData = True\n", "s%02d.zraw 0"),
+        ("CompressedData = True\n", "LIST" + "".join(f"\ns{k:02d}.zraw" for k in range(6))),
+        ("HeaderSize = -1\n", "behind.raw"),
+        ("HeaderSize = 100\n", "behind.raw"),
+    ],
+)
+def test_whole_meta_image_is_read_from_wherever_its_data_lie(tmp_path, fields, data):
+    for k, voxels in enumerate(SLICES):
+        (tmp_path / f"s{k:02d}.zraw").write_bytes(zlib.compress(voxels))
+    (tmp_path / "ct.zraw").write_bytes(PACKED)
+    (tmp_path / "ct.raw").write_bytes(RAW)
+    (tmp_path / "packed.raw.gz").write_bytes(gzip.compress(RAW))
+    (tmp_path / "behind.raw").write_bytes(bytes(100) + RAW)
+    np.testing.assert_array_equal(read_volume(meta_image(tmp_path / "ct.mhd", fields, data=data)).hu, NOISE)
+
+
+def test_damaged_data_file_of_an_nrrd_header(tmp_path, capfd):
+    write(tmp_path / "ct.nhdr")
+    data = tmp_path / "ct.raw.gz"
+    content = bytearray(data.read_bytes())
+    content[5000:5040] = bytes(40)
+    data.write_bytes(content)
+    refused(tmp_path / "ct.nhdr", "damaged", capfd)
+
+
+def test_a_stream_that_unpacks_to_too_much_is_checked_in_little_memory(tmp_path, capfd):
+    bomb = zlib.compress(bytes(1 << 29), 9)
+    path = meta_image(tmp_path / "ct.mha", f"CompressedData = True\nCompressedDataSize = {len(bomb)}\n", bomb)
+    tracemalloc.start()
+    try:
+        refused(path, "more voxels", capfd)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    finally:
+        tracemalloc.stop()
 
 
 def test_sheared_nifti_is_told_from_a_damaged_one(tmp_path, capfd):
