@@ -18,6 +18,7 @@ from bioatt_training.config import Config, DataConfig
 from bioatt_training.cured_lightning import lightning
 from bioatt_training.data.grid import PATCH, GridDataset, SliceDataset, grid_corners
 from bioatt_training.patches import PatchDataset
+from bioatt_training.prior_perturbation import largest_rise
 
 STEPS = 10_000
 """Length of a run whose configuration names none."""
@@ -106,6 +107,7 @@ class RunData(lightning.LightningDataModule):
             "slice_thickness_mm": [min(thickness), max(thickness)] if thickness else None,
             "kernels": sorted({one.kernel for one in slices if one.kernel}),
             "doses": list(doses),
+            "prior_rise": largest_rise(len(self.descriptors), self.config.prior_perturbation) if random else None,
             "patients": len({one.patient for one in slices} - phantoms),
             "slices": len(slices),
             "phantoms": len(phantoms),
