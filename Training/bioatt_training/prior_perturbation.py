@@ -29,10 +29,10 @@ def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> N
 
 
 def largest_rise(descriptors: int, share: float) -> float | None:
-    """By how much a prior may lie above a slice's own, for one of so many descriptors, to be like those trained with.
+    """How far a prior of so many descriptors may rise from a slice's own towards 1 to be like those trained with.
 
-    The rise of the highest descriptor that nine of ten mixed priors reach, where the slice's own is 0: half the largest
-    of a random distribution. None for a share of 0: nothing but the slices' own priors was seen.
+    Where the slice's own is 0, nine of ten mixed priors rise as far for their highest descriptor: half the largest of a
+    random distribution. None for a share of 0: nothing but the slices' own priors was seen.
     """
     if not share:
         return None

@@ -2,7 +2,7 @@
 
 The attention multiplies features by Σₙ pₙ Aₙ (BioAtt, equations 5–6): under a p far from those of the training the
 features have a size that no later layer has seen. Trained models saw their own prior q, and q mixed with random
-distributions; `training.prior_rise` of their metadata says by how much a pₙ then lay above qₙ.
+distributions; `training.prior_rise` of their metadata says how far a pₙ then rose from qₙ towards 1.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _TOLERANCE = 1e-3
 
 
 class PriorGuard:
-    """Keeps the p of each slice within `rise` of the trained prior. Ends with its volume.
+    """Keeps the p of each slice near the trained prior. Ends with its volume.
 
-    rise: largest pₙ − qₙ that is in range; None lets every prior pass. reference() gives the prior of the training, q,
+    rise: largest (pₙ − qₙ) / (1 − qₙ) that is in range; None lets every prior pass. reference() gives the prior of the training, q,
     with the rows of the prior to guard; it is asked only where some pₙ exceeds `rise`.
     shares: by slice, the share of q in what the model was shown; of a spatial prior the largest of its pixels.
     """
@@ -50,8 +50,8 @@ class PriorGuard:
         if not touched.size or self._trained is None:
             return []
         return [
-            f"the prior from {source} lies outside the model's training on {touched.size} of {len(self.shares)} slices: "
-            f"blended there with the prior {self._trained.source}, of which the network was shown up to "
+            f"the prior from {source} lies outside the model's training on {touched.size} of {len(self.shares)} "
+            f"slices: blended there with the prior {self._trained.source}, of which the network was shown up to "
             f"{100 * touched.max():.0f} %"
         ]
 
@@ -59,7 +59,7 @@ class PriorGuard:
 def blended(
     p: NDArray[np.float32], q: NDArray[np.float32], rise: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(1 − s) p + s q with the least s for which no pₙ lies more than `rise` above qₙ, and s.
+    """(1 − s) p + s q with the least s for which no pₙ rises by more than `rise` of the way from qₙ to 1, and s.
 
     p (N,) or (N, H, W), q (N,), sums to 1; s is () or (H, W). Where p sums to less than 1, q takes what is missing;
     where to more, p is scaled.
@@ -69,7 +69,7 @@ def blended(
     off = np.abs(total - 1) >= _TOLERANCE
     missing = np.where(off, np.clip(1 - total, 0, 1), 0)
     complete = np.where(off, p / np.maximum(total, 1) + missing * anchor, p)
-    worst = (complete - anchor).max(axis=0)
+    worst = ((complete - anchor) / np.maximum(1 - anchor, _TOLERANCE)).max(axis=0)
     kept = np.where(worst > rise, rise / np.maximum(worst, rise), 1).astype(np.float32)
     shown = np.where(kept < 1, kept * complete + (1 - kept) * anchor, complete).astype(np.float32)
     return shown, np.asarray(1 - kept * (1 - missing), np.float32)

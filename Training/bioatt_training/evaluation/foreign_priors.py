@@ -27,11 +27,11 @@ from bioatt_training.simulate.volumes import insert_into
 
 WINDOW_HU = (-160.0, 240.0)
 CASES = {
-    "liver": ("CRLM-CT-1004_liver", 25, "liver", "brain"),
-    "chest": ("C3N-00249_chest", 60, "lungs", "liver"),
     "head": ("C3N-04457_headvault", 7, "brain", "bowel"),
     "pelvis": ("TCGA-09-2043_abdpelvis", 9, "pelvis", "lungs"),
     "neck": ("C3N-00249_chest", 98, "neck", "kidneys"),
+    "liver": ("CRLM-CT-1004_liver", 25, "liver", "brain"),
+    "chest": ("C3N-00249_chest", 60, "lungs", "liver"),
 }
 """Volume, slice, an organ that the slice shows, and one that it does not."""
 DESCRIPTORS = load_descriptor_set("paper17")
@@ -96,10 +96,8 @@ def main(scans: Path, models: list[str]) -> None:
             for source, prior in priors.items():
                 before, _ = judged(without_guard(model), prior)
                 after, share = judged(model, prior)
-                print(
-                    f"| {name} | {case} | {source} | {before - embedded:+.2f} | {after - embedded:+.2f} | {share:.0f} |",
-                    flush=True,
-                )
+                change = f"{before - embedded:+.2f} | {after - embedded:+.2f}"
+                print(f"| {name} | {case} | {source} | {change} | {share:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
