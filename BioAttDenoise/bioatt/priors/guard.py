@@ -21,8 +21,8 @@ _TOLERANCE = 1e-3
 class PriorGuard:
     """Keeps the p of each slice near the trained prior. Ends with its volume.
 
-    rise: largest (pₙ − qₙ) / (1 − qₙ) that is in range; None lets every prior pass. reference() gives the prior of the training, q,
-    with the rows of the prior to guard; it is asked only where some pₙ exceeds `rise`.
+    rise: largest (pₙ − qₙ) / (1 − qₙ) that is in range; None lets every prior pass. reference() gives the prior of the
+    training, q, with the rows of the prior to guard; it is asked only where some pₙ exceeds `rise`.
     shares: by slice, the share of q in what the model was shown; of a spatial prior the largest of its pixels.
     """
 
