@@ -29,6 +29,7 @@ from bioatt.inference.suitability import filled_area_warnings, training_range_wa
 from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.base import part_prior
+from bioatt.priors.guard import PriorGuard, trained_rise
 
 Progress = Callable[[float, int, int, float | None], None]
 
@@ -38,7 +39,9 @@ class Result:
     """A denoised volume and how it came about.
 
     volume has the input's geometry and dtype. noise_before and noise_after are soft-tissue σ in HU by slice, NaN where
-    a slice has none. attention is keyed by (stage, descriptor | "unified").
+    a slice has none. attention is keyed by (stage, descriptor | "unified"). prior is the one that was asked for;
+    prior_blended is, for each of its rows, the share of the model's own prior in what the network was shown instead
+    (see `priors.guard`), 0 where nothing was blended.
     """
 
     volume: Volume
@@ -51,6 +54,7 @@ class Result:
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
+    prior_blended: NDArray[np.float32] | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)
 
 
@@ -80,6 +84,7 @@ class Denoiser:
         self.model = model if isinstance(model, TrainedModel) else load_model(model)
         self.tile = tile
         self._prior = prior
+        self._own_prior: AnatomicalPrior | None = None
         self._network = placed(self.model.network, self.compute.device)
 
     @property
@@ -133,15 +138,18 @@ class Denoiser:
         around = wanted if volume.axial else _surroundings(wanted, self._network, volume.shape[0])
         oriented = canonical(volume.part(around))
         run = Run(self._network, self.compute, self.tile, self.model.mixture)
-        prior = None
+        prior = guard = None
         if self._network.uses_prior:
             prior = self._prior_of(volume, wanted, oriented, override, run, cancelled)
+            # its own prior passes: the model was trained on it, however peaked
+            rise = None if prior.source == self.model.metadata.get("prior") else trained_rise(self.model.metadata)
+            guard = PriorGuard(len(prior.p), rise, lambda: self._trained_on(volume, wanted, oriented, cancelled))
         recorder = None
         if attention is not None:
             recorder = AttentionRecorder(attention, self.model.descriptors, oriented.volume.shape)
         noise = None if self.model.mixture is None else _canonical_noise(volume, wanted, oriented)
         with asking(run.network, cancelled):
-            output = _denoise_slices(run, oriented.volume.hu, prior, noise, strength, recorder, progress)
+            output = _denoise_slices(run, oriented.volume.hu, prior, guard, noise, strength, recorder, progress)
         inner = slice(wanted.start - around.start, wanted.stop - around.start)
         result = part.with_hu(oriented.undo(output)[inner])
         if prior is not None and prior.spatial and not oriented.axial:
@@ -150,6 +158,8 @@ class Denoiser:
         unsuitable = training_range_warnings(self.model, part, median(before))
         unsuitable += filled_area_warnings(oriented.volume.hu, median(before))
         warnings = [*volume.warnings, *run.warnings, *unsuitable]
+        if prior is not None and guard is not None:
+            warnings += guard.warnings(prior.source)
         return Result(
             volume=result,
             prior=prior,
@@ -161,6 +171,7 @@ class Denoiser:
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),
+            prior_blended=None if guard is None else guard.shares,
             attention={} if recorder is None else recorder.maps_of(oriented, part, inner),
         )
 
@@ -183,13 +194,27 @@ class Denoiser:
         if override is not None:
             rows = np.tile(np.asarray(override, np.float32), (len(ids), 1))
             return Prior(rows, self.model.descriptors, "override", ids)
-        context = widened(wanted, CONTEXT_SLICES, volume.shape[0]) if oriented.axial else range(volume.shape[0])
-        seen = oriented.volume if context == wanted else canonical(volume.part(context)).volume
+        seen = _seen(volume, wanted, oriented)
         prior = self._prior if isinstance(self._prior, Prior) else self._probabilities(seen, volume, run, cancelled)
         if oriented.axial:
             prior = prior.select(ids)
         else:
             prior = replace(_cut_out(prior.select(seen.slice_ids), seen, oriented.volume), slice_ids=ids)
+        return prior.aligned_to(self.model.descriptors)
+
+    def _trained_on(
+        self, volume: Volume, wanted: range, oriented: Canonical, cancelled: Callable[[], bool] | None
+    ) -> Prior:
+        """The prior of the model's training, rows and columns as `_prior_of`; uniform where that is not embedded.
+
+        Flat priors were in every training that tells its range.
+        """
+        if self._own_prior is None:
+            name = "embedded" if self.model.metadata.get("prior") == "embedded" else "uniform"
+            self._own_prior = build_prior(name, descriptors=self.descriptors)
+        prior = self._own_prior.probabilities(_seen(volume, wanted, oriented), cancelled=cancelled)
+        ids = oriented.volume.slice_ids
+        prior = prior.select(ids) if oriented.axial else replace(prior, slice_ids=ids)
         return prior.aligned_to(self.model.descriptors)
 
     def _probabilities(self, seen: Volume, whole: Volume, run: Run, cancelled: Callable[[], bool] | None) -> Prior:
@@ -214,6 +239,7 @@ def _denoise_slices(
     run: Run,
     hu: NDArray[np.float32],
     prior: Prior | None,
+    guard: PriorGuard | None,
     noise: NDArray[np.float32] | None,
     strength: float,
     recorder: AttentionRecorder | None,
@@ -224,7 +250,8 @@ def _denoise_slices(
     start = time.monotonic()
     for k, image in enumerate(hu):
         run.noise_hu = None if noise is None else float(noise[k])
-        _denoise_slice(run, k, image, None if prior is None else prior.p[k], strength, recorder, output[k])
+        p = None if prior is None or guard is None else guard(k, prior.p[k])
+        _denoise_slice(run, k, image, p, strength, recorder, output[k])
         if progress is not None:
             done = k + 1
             progress(done / len(hu), done, len(hu), (time.monotonic() - start) / done * (len(hu) - done))
@@ -257,6 +284,12 @@ def _denoise_slice(
         inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
         p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)
         recorder.add(k, box, maps, p_inside, weight[box.slices] == 1)
+
+
+def _seen(volume: Volume, wanted: range, oriented: Canonical) -> Volume:
+    """What a prior must look at (canonical): the wanted slices and neighbours, of a stack that is not axial all."""
+    context = widened(wanted, CONTEXT_SLICES, volume.shape[0]) if oriented.axial else range(volume.shape[0])
+    return oriented.volume if context == wanted else canonical(volume.part(context)).volume
 
 
 def _cut_out(prior: Prior, seen: Volume, part: Volume) -> Prior:

@@ -2,8 +2,8 @@
 
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
 `BioAttNetwork.keep_means`), mixture_noise_hu and quiet_means_px (where little noise is treated otherwise than much:
-`NoiseMixture`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels; data
-and licence), version, metrics.
+`NoiseMixture`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels;
+prior_rise, how far priors may lie from `prior`: `priors.guard`; data and licence), version, metrics.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 from bioatt.core.errors import InputError
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.core.resources import models_folder, resources_folder
+from bioatt.io.files import appearing_whole
 from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, NoiseMixture, build_network
 
 FORMAT = 3
@@ -181,6 +182,8 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} mixes its weights between {low} and {high} HU of noise: the first must be lower")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
+    if not 0 < float(metadata.get("training", {}).get("prior_rise", 1.0)) <= 1:
+        raise InputError(f"{name} has prior_rise {metadata['training']['prior_rise']}: above 0 to 1 can be read")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
         low, high = metadata.get("training", {}).get(key, (0.0, 0.0))
         if not float(low) <= float(high):
@@ -220,6 +223,26 @@ def save_model(
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be
     os.replace(partial, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def add_to_training(path: Path, said: Mapping[str, Any]) -> str:
+    """Add keys to `training` in a model file's header, whole or not at all; returns the file's new SHA-256.
+
+    The weights' bytes stay as they are (safetensors: eight bytes of length, a JSON header, the tensors). Raises
+    InputError where the file is not one of ours.
+    """
+    read_model(path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    metadata = json.loads(header["__metadata__"]["bioatt"])
+    metadata["training"] = {**metadata.get("training", {}), **said}
+    header["__metadata__"]["bioatt"] = json.dumps(metadata, sort_keys=True)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as the format asks: the tensors begin at a multiple of eight
+    with appearing_whole(path) as partial:
+        partial.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

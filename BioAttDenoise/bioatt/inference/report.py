@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def report(result: Result, made_of: dict[str, Any] | None = None) -> dict[str, Any]:
     """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings.
 
+    prior_blended: share by slice of the model's own prior that the network was shown in place of the one asked for.
     made_of: the prior's `provenance`.
     """
     return {
@@ -32,6 +33,7 @@ def report(result: Result, made_of: dict[str, Any] | None = None) -> dict[str, A
         "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
         "prior": None if result.prior is None else result.prior.as_table(),
         "prior_provenance": made_of,
+        "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
         "device": result.device,
         "precision": result.precision,

@@ -157,3 +157,19 @@ def test_a_header_that_would_be_misread_is_refused(make_model, tmp_path, key, va
 def test_a_partial_file_is_never_left(make_model, tmp_path):
     make_model()
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_a_header_gains_what_training_tells_and_the_weights_stay(make_model, tmp_path):
+    before = make_model()
+    path = tmp_path / "tiny.safetensors"
+    sha256 = models.add_to_training(path, {"prior_rise": 0.09})
+    after = load_model(path)
+    assert after.sha256 == sha256 != before.sha256
+    assert after.metadata["training"] == {**before.metadata["training"], "prior_rise": 0.09}
+    weights = after.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in before.network.state_dict().items())
+
+
+def test_a_range_of_priors_that_is_none_is_refused(make_model):
+    with pytest.raises(InputError, match="prior_rise"):
+        make_model(training={"prior_rise": 0.0})

@@ -12,7 +12,7 @@ import torch
 
 from bioatt.core.errors import InputError
 from bioatt.inference.models import read_model
-from bioatt_training.data.prior_augmentation import perturb
+from bioatt_training.data.prior_augmentation import largest_rise, perturb
 from bioatt_training.fit.arms import ARMS
 from bioatt_training.fit.experiment import Experiment
 from bioatt_training.fit.history import COLUMNS, read_history
@@ -298,6 +298,14 @@ def test_perturbed_priors_stay_distributions():
     np.testing.assert_allclose([one.sum() for one in changed], 1, rtol=1e-5)
     assert np.mean([(one != p).any() for one in changed]) == pytest.approx(0.3, abs=0.06)
     assert perturb(p, 0.0, rng) is p
+
+
+def test_nine_of_ten_mixed_priors_rise_as_far_as_a_model_tells():
+    rng = np.random.default_rng(0)
+    p = np.zeros(17, np.float32)
+    p[0] = 1
+    highest = [one[1:].max() for one in (perturb(p, 1.0, rng) for _ in range(3000)) if 0.3 < one[0] < 0.999]
+    assert np.mean(np.array(highest) >= largest_rise(17, 1.0)) == pytest.approx(0.9, abs=0.04)
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 
 from bioatt.core.errors import InputError
 from bioatt_training.data.bank import Bank, Slice, noise_scale
+from bioatt_training.data.prior_augmentation import largest_rise
 from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
 from bioatt_training.fit.loaders import RunData
 from bioatt_training.fit.patches import PatchDataset
@@ -161,6 +162,11 @@ def test_ranges_of_the_training_are_described(folder):
     assert described["noise_hu"] == [pytest.approx(12 / np.sqrt(0.5), abs=0.1), 24.0]
     assert described["pixel_mm"] == [0.8, 0.8]
     assert (described["patients"], described["phantoms"]) == (2, 1)
+    assert described["prior_rise"] == largest_rise(len(Bank(folder).header["descriptors"]), 0.3)
+    own = RunData(
+        Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(margin=4), replace(data, prior_perturbation=0.0))
+    )
+    assert "prior_rise" not in own.description(), "nothing but the slices' own priors was seen"
 
 
 def test_patches_larger_than_the_slices_are_refused(folder):

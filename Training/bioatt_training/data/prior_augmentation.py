@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+CONCENTRATION = 0.5
+"""Of the Dirichlet distribution that wrong priors are drawn from."""
+DRAWS = 20_000
+
 
 def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """With chance `share`, another prior in place of p (N,), which sums to 1; else p.
@@ -20,5 +24,17 @@ def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> N
     elif kind == 1:
         changed = np.sqrt(p)
     else:
-        changed = p + rng.dirichlet(np.full(p.size, 0.5)).astype(np.float32)
+        changed = p + rng.dirichlet(np.full(p.size, CONCENTRATION)).astype(np.float32)
     return (changed / changed.sum()).astype(np.float32)
+
+
+def largest_rise(descriptors: int, share: float) -> float | None:
+    """How far a prior of so many descriptors may rise from a slice's own towards 1 to be like those trained with.
+
+    Where the slice's own is 0, nine of ten mixed priors rise as far for their highest descriptor: half the largest of a
+    random distribution. None for a share of 0: nothing but the slices' own priors was seen.
+    """
+    if not share:
+        return None
+    drawn = np.random.default_rng(0).dirichlet(np.full(descriptors, CONCENTRATION), DRAWS)
+    return round(float(np.percentile(drawn.max(axis=1) / 2, 10)), 2)

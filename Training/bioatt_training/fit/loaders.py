@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from bioatt.core.errors import InputError
 from bioatt_training.data.bank import Bank
+from bioatt_training.data.prior_augmentation import largest_rise
 from bioatt_training.fit.config import Config, DataConfig
 from bioatt_training.fit.grid import PATCH, GridDataset, SliceDataset, grid_corners
 from bioatt_training.fit.lightning_import import lightning
@@ -106,6 +107,7 @@ class RunData(lightning.LightningDataModule):
             "slice_thickness_mm": [min(thickness), max(thickness)] if thickness else None,
             "kernels": sorted({one.kernel for one in slices if one.kernel}),
             "doses": list(doses),
+            "prior_rise": largest_rise(len(self.descriptors), self.config.prior_perturbation) if random else None,
             "patients": len({one.patient for one in slices} - phantoms),
             "slices": len(slices),
             "phantoms": len(phantoms),
