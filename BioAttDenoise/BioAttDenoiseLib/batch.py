@@ -9,7 +9,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from bioatt.io.files import taken
+from bioatt.io.files import occupied
 
 from .engine.jobs import EngineError, as_engine_error
 from .engine.options import DenoiseOptions
@@ -171,7 +171,7 @@ class Batch:
 
             return begin
 
-        there = {path for path, output in outputs.items() if taken(output)}
+        there = {path for path, output in outputs.items() if occupied(output)}
         skipped = [Outcome(path.name, outputs[path], skipped=True) for path in outputs if path in there]
         steps = [(path.name, start(path, output)) for path, output in outputs.items() if path not in there]
         return self._begin(steps, callbacks, skipped)

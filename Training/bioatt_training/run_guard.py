@@ -9,7 +9,7 @@ from bioatt.core.errors import InputError
 from bioatt.io.files import make_folder, not_written
 
 
-def claim(note: Path, said: str, other: str) -> None:
+def guard_run(note: Path, said: str, other: str) -> None:
     """Write the note, or find it to say the same; its folder is made where it is missing.
 
     Raises InputError, naming `other`, where the note says otherwise, and where it cannot be written.

@@ -18,7 +18,7 @@ from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prio
 from .chart import PriorChart
 from .comparison import Comparison
 from .overlay import Overlay
-from .structure_check import StructureAlarm
+from .structure_check import StructureCheck
 
 _made: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
 
@@ -35,7 +35,7 @@ class Inspection:
 
     def __init__(self, logic: Any) -> None:
         self.logic = logic
-        self.overlay, self.chart, self.alarm = Overlay(), PriorChart(), StructureAlarm()
+        self.overlay, self.chart, self.alarm = Overlay(), PriorChart(), StructureCheck()
         self.comparison = Comparison()
 
     def resultArrived(self, result: Any) -> None:

@@ -15,7 +15,7 @@ from bioatt.core.structure import StructureMap, StructureSearch
 from ..scene import colour, regions, slice_views, volumes
 
 
-class StructureAlarm:
+class StructureCheck:
     """One search at a time: a slice at each turn of Slicer's event loop."""
 
     def __init__(self) -> None:

@@ -142,7 +142,7 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all. Raises InputError where the place cannot be written."""
-    from bioatt.io.files import appearing_whole
+    from bioatt.io.files import atomic_write
 
-    with appearing_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.compute.device import choose
     from bioatt.core.canonical import canonical
     from bioatt.core.errors import InputError
-    from bioatt.io.files import appearing_whole
+    from bioatt.io.files import atomic_write
     from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place
     from bioatt.priors import build_prior
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     prior = source.probabilities(volume)
     table = prior.as_table()
     if args.json is not None:
-        with appearing_whole(args.json) as partial:
+        with atomic_write(args.json) as partial:
             partial.write_text(json.dumps(table), encoding="utf-8")
     if args.plot is not None:
         from bioatt.priors.plot import plot_prior

@@ -24,7 +24,7 @@ from bioatt.core.volume import Volume
 from bioatt.inference import tiling
 from bioatt.inference.attention import AttentionRecorder, AttentionRequest
 from bioatt.inference.models import TrainedModel, default_model, load_model
-from bioatt.inference.run import Run, asking, out_of_memory, placed
+from bioatt.inference.run import Run, cancellable, out_of_memory, placed
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings
 from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
@@ -148,7 +148,7 @@ class Denoiser:
         if attention is not None:
             recorder = AttentionRecorder(attention, self.model.descriptors, oriented.volume.shape)
         noise = None if self.model.mixture is None else _canonical_noise(volume, wanted, oriented)
-        with asking(run.network, cancelled):
+        with cancellable(run.network, cancelled):
             output = _denoise_slices(run, oriented.volume.hu, prior, guard, noise, strength, recorder, progress)
         inner = slice(wanted.start - around.start, wanted.stop - around.start)
         result = part.with_hu(oriented.undo(output)[inner])

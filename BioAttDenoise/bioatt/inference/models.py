@@ -2,8 +2,8 @@
 
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
 `BioAttNetwork.keep_means`), mixture_noise_hu and quiet_means_px (where little noise is treated otherwise than much:
-`NoiseMixture`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness, kernels;
-prior_rise, how far priors may lie from `prior`: `priors.guard`; data and licence), version, metrics.
+`InterpolatedWeights`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness,
+kernels; prior_rise, how far priors may lie from `prior`: `priors.guard`; data and licence), version, metrics.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 from bioatt.core.errors import InputError
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.core.resources import models_folder, resources_folder
-from bioatt.io.files import appearing_whole
-from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, NoiseMixture, build_network
+from bioatt.io.files import atomic_write
+from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, InterpolatedWeights, build_network
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)
@@ -51,7 +51,7 @@ class TrainedModel:
     metadata: Mapping[str, Any]
     name: str
     sha256: str
-    mixture: NoiseMixture | None = None
+    mixture: InterpolatedWeights | None = None
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             if not metadata["means_px"]:  # keeps none where there is much noise, and where there is little as `quiet`
                 network.keep_means(float(metadata["quiet_means_px"]), share=0.0)
             low, high = metadata["mixture_noise_hu"]
-            mixture = NoiseMixture(quiet, network, (float(low), float(high)))
+            mixture = InterpolatedWeights(quiet, network, (float(low), float(high)))
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -197,7 +197,7 @@ def save_model(
 
     metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
     itself knows is added. quiet: the network for little noise, where `network` is the one for much; the metadata then
-    need `mixture_noise_hu` (`NoiseMixture.noise_hu`). Its weights are written where they are others.
+    need `mixture_noise_hu` (`InterpolatedWeights.noise_hu`). Its weights are written where they are others.
     """
     described = {
         **metadata,
@@ -241,7 +241,7 @@ def add_to_training(path: Path, said: Mapping[str, Any]) -> str:
     header["__metadata__"]["bioatt"] = json.dumps(metadata, sort_keys=True)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # as the format asks: the tensors begin at a multiple of eight
-    with appearing_whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import bioatt
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +52,8 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
 
 
 def write_report(result: Result, path: Path, made_of: dict[str, Any] | None = None, *, overwrite: bool = True) -> None:
-    """Write `report(result, made_of)` as JSON, whole or not at all. Raises TakenError as `appearing_whole`."""
-    with appearing_whole(path, overwrite=overwrite) as partial:
+    """Write `report(result, made_of)` as JSON, whole or not at all. Raises OccupiedError as `atomic_write`."""
+    with atomic_write(path, overwrite=overwrite) as partial:
         partial.write_text(json.dumps(report(result, made_of), indent=1), encoding="utf-8")
 
 

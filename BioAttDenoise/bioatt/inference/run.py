@@ -16,7 +16,7 @@ from bioatt.compute import device as devices
 from bioatt.compute.device import Compute
 from bioatt.core.errors import BioAttError, Cancelled
 from bioatt.inference import tiling
-from bioatt.network import BioAttNetwork, NoiseMixture, Stage
+from bioatt.network import BioAttNetwork, InterpolatedWeights, Stage
 
 SMALLEST_TILE = 64
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory")
@@ -38,7 +38,7 @@ class Run:
     network: BioAttNetwork
     compute: Compute
     tile: int | None
-    mixture: NoiseMixture | None = None
+    mixture: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def asking(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
+def cancellable(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
     """Ask `cancelled` before every layer, so that a slow machine stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from bioatt.core.errors import InputError
 from bioatt.core.metrics import WINDOWS, Window, psnr
 from bioatt.core.noise import noise_sd
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 
 DIFFERENCE_HU = 100.0
 PANEL_INCH, CAPTION_INCH = 4.1, 0.27
@@ -94,7 +94,7 @@ def write_comparison(
         axes[0].text(0.012, 0.985, label, color="white", fontsize=9, va="top", transform=axes[0].transAxes, bbox=box)
     text = "PSNR and noise are of the whole slice, PSNR in the row's window. Research use only, not for diagnosis."
     figure.supxlabel(f"{footer} {text}".strip(), color="lightgray", fontsize=10)
-    with appearing_whole(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         figure.savefig(partial, format="png", dpi=110, facecolor="black")
 
 

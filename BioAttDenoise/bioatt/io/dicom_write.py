@@ -30,7 +30,7 @@ from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_descr
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_read import read_series
 from bioatt.io.dicom_slices import SourceFile, identity_of, lenient
-from bioatt.io.files import TakenError, check_folder, check_name, move_new, not_written, partial_prefix, umask
+from bioatt.io.files import OccupiedError, check_folder, check_name, move_new, not_written, partial_prefix, umask
 
 _ST_LENGTH = 1024
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
@@ -317,7 +317,7 @@ def _appearing_whole(folder: Path) -> Iterator[Path]:
 
     A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
     partial one is in it, and what it holds moves out of it at the end.
-    Raises TakenError where another run has filled the folder meanwhile.
+    Raises OccupiedError where another run has filled the folder meanwhile.
     """
     folder = folder.absolute()
     there = folder.is_dir()
@@ -331,7 +331,7 @@ def _appearing_whole(folder: Path) -> Iterator[Path]:
             partial.rename(folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise TakenError(f"{folder.name} was made by another run meanwhile: name another folder") from None
+            raise OccupiedError(f"{folder.name} was made by another run meanwhile: name another folder") from None
         raise not_written(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -20,16 +20,16 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class TakenError(InputError):
+class OccupiedError(InputError):
     """Somebody else has made what was to be written, since it was looked at."""
 
 
 @contextmanager
-def appearing_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
 
     The name is nobody else's: several processes can write the same `path`, and the last one's file stays.
-    Raises InputError with the system's reason for every OSError; TakenError where a file is there and may not be
+    Raises InputError with the system's reason for every OSError; OccupiedError where a file is there and may not be
     replaced.
     """
     partial = None
@@ -41,7 +41,7 @@ def appearing_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         partial.chmod(0o666 & ~umask())  # mkstemp's file is for its owner only
         partial.replace(path) if overwrite else move_new(partial, path)
     except FileExistsError:
-        raise TakenError(f"{path.name} was made by another run meanwhile: name another output") from None
+        raise OccupiedError(f"{path.name} was made by another run meanwhile: name another output") from None
     except OSError as error:
         raise not_written(path, error) from None
     finally:
@@ -73,7 +73,7 @@ class Written(NamedTuple):
 def deliver(path: Path, write: Callable[[Path], Iterable[str] | None], *, overwrite: bool) -> Written:
     """write(place) at `path`, or where somebody else has made that meanwhile at the first free of PATH-2, PATH-3, …
 
-    write returns what a person should know, and raises TakenError where something is there. overwrite: whether that
+    write returns what a person should know, and raises OccupiedError where something is there. overwrite: whether that
     may be replaced, so that `path` is the place.
     """
     if overwrite:
@@ -81,12 +81,12 @@ def deliver(path: Path, write: Callable[[Path], Iterable[str] | None], *, overwr
     suffix = "" if path.is_dir() else suffix_of(path)
     stem = path.name.removesuffix(suffix)
     for place in (path, *(path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))):
-        with suppress(TakenError):
-            if not taken(place):
+        with suppress(OccupiedError):
+            if not occupied(place):
                 told = tuple(write(place) or ())
                 meanwhile = f"{path.name} was made by another run meanwhile: written as {place.name}"
                 return Written(place, told if place == path else (meanwhile, *told))
-    raise TakenError(f"{path.name} and all of its numbers are taken: name another output")
+    raise OccupiedError(f"{path.name} and all of its numbers are taken: name another output")
 
 
 def partial_prefix(process: int) -> str:
@@ -167,7 +167,7 @@ def same_file(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve()
 
 
-def taken(path: Path) -> bool:
+def occupied(path: Path) -> bool:
     """Whether something would be overwritten at a path; an empty folder is nothing."""
     return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
 

@@ -19,7 +19,7 @@ from bioatt.core.errors import InputError
 from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from bioatt.core.volume import Acquisition, Volume
-from bioatt.io.files import appearing_whole, check_folder, check_name, same_file
+from bioatt.io.files import atomic_write, check_folder, check_name, same_file
 from bioatt.io.integrity import check_whole, suffix_of
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -86,7 +86,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = ""
     image.SetDirection(volume.direction.ravel())
     for key, value in _header(volume.acquisition, note, suffix_of(path)).items():
         image.SetMetaData(key, value)
-    with appearing_whole(path, overwrite=overwrite) as partial:
+    with atomic_write(path, overwrite=overwrite) as partial:
         try:
             sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=_COMPRESSION)
             _verify(image, partial)

@@ -9,12 +9,12 @@ from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_write import check_series_output, write_derived_series
-from bioatt.io.files import Written, appearing_whole, check_folder, deliver, same_file, taken
+from bioatt.io.files import Written, atomic_write, check_folder, deliver, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files
 
 __all__ = [
-    "appearing_whole",
+    "atomic_write",
     "check_file_place",
     "check_free",
     "check_result_output",
@@ -51,7 +51,7 @@ def check_result_output(
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
-    if not overwrite and taken(path):
+    if not overwrite and occupied(path):
         raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
     if path.exists() and not path.is_file():
         raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")

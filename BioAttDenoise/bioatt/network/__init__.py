@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
-from bioatt.network.interpolation import NoiseMixture
+from bioatt.network.interpolation import InterpolatedWeights
 from bioatt.network.red_cnn import RedCnn
 from bioatt.network.unet import UNet
 
@@ -14,8 +14,8 @@ __all__ = [
     "WEIGHTINGS",
     "Arm",
     "BioAttNetwork",
+    "InterpolatedWeights",
     "Layout",
-    "NoiseMixture",
     "Stage",
     "Weighting",
     "build_network",

@@ -16,7 +16,7 @@ from bioatt.network.base import BioAttNetwork
 
 
 @dataclass(frozen=True)
-class NoiseMixture:
+class InterpolatedWeights:
     """The weights for scans of little noise, `quiet`, and of much, `noisy`.
 
     The quiet end may keep means of a smaller scale (what is lost by that is little), or keep means alone: where there

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt.priors.base import Prior
 from bioatt.priors.spatial import SpatialRows
 
@@ -47,5 +47,5 @@ def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> Non
     above = axes.secondary_xaxis("top", functions=(partial(np.multiply, 1 / step_mm), partial(np.multiply, step_mm)))
     above.set_xlabel("slice")
     axes.set_title(title or f"anatomical prior: {prior.source}", fontsize=10)
-    with appearing_whole(path) as partial_path:
+    with atomic_write(path) as partial_path:
         figure.savefig(partial_path, dpi=110)

@@ -13,7 +13,7 @@ import pytest
 from bioatt.core.errors import InputError
 from bioatt.io import dicom_write as dicom
 from bioatt.io.dicom_write import check_series_output, write_derived_series
-from bioatt.io.files import TakenError
+from bioatt.io.files import OccupiedError
 from bioatt.io.images import read_volume
 
 MADE = {"model_name": "bioatt", "model_version": "1", "strength": 0.5}
@@ -66,7 +66,7 @@ def test_what_another_run_wrote_meanwhile_stays(volume, tmp_path, monkeypatch, t
         verify(*arguments)
 
     monkeypatch.setattr(dicom, "_verify", slow)
-    with pytest.raises(TakenError, match="out was made by another run"):
+    with pytest.raises(OccupiedError, match="out was made by another run"):
         write_derived_series(volume, out, **MADE)
     assert [path.name for path in out.iterdir()] == ["0002.dcm"]
     assert (out / "0002.dcm").read_text() == "another run's"

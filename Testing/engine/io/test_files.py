@@ -12,7 +12,7 @@ import pytest
 from bioatt.core.errors import InputError
 from bioatt.io.files import deliver, move_new
 from bioatt.io.integrity import data_files
-from bioatt.io.outputs import appearing_whole, check_file_place, check_free
+from bioatt.io.outputs import atomic_write, check_file_place, check_free
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_failure_names_reason_and_mend_and_leaves_what_was_there(tmp_path, num
     path.write_text("yesterday")
 
     def write():
-        with appearing_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise OSError(number, os.strerror(number))
 
@@ -44,7 +44,7 @@ def test_a_failure_names_reason_and_mend_and_leaves_what_was_there(tmp_path, num
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
     path = tmp_path / "report.json"
-    with appearing_whole(path) as first, appearing_whole(path) as second:
+    with atomic_write(path) as first, atomic_write(path) as second:
         assert first != second
         first.write_text("first")
         second.write_text("second")
@@ -54,7 +54,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
 def test_others_may_read_what_was_written(tmp_path):
-    with appearing_whole(tmp_path / "a.json") as partial:
+    with atomic_write(tmp_path / "a.json") as partial:
         partial.write_text("{}")
     (tmp_path / "b.json").write_text("{}")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.json", "b.json")}
@@ -118,7 +118,7 @@ def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
     path = tmp_path / "report.json"
 
     def write(place, text="mine"):
-        with appearing_whole(place, overwrite=False) as partial:
+        with atomic_write(place, overwrite=False) as partial:
             partial.write_text(text)
             if place == path:
                 path.write_text("another run's")

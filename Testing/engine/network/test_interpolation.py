@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bioatt.network import NoiseMixture, build_network
+from bioatt.network import InterpolatedWeights, build_network
 from bioatt.network.low_frequency import GaussianMeans
 
 
@@ -22,7 +22,7 @@ def ends():
 )
 def test_a_network_gets_the_weights_of_its_noise(ends, noise_hu, share):
     quiet, noisy = ends
-    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    mixture = InterpolatedWeights(quiet, noisy, (20.0, 32.0))
     network = build_network("bioatt", 4, 3)
     mixture.tune(network, 90.0 if share == 0 else 5.0)  # whatever it was before
     mixture.tune(network, noise_hu)
@@ -34,7 +34,7 @@ def test_a_network_gets_the_weights_of_its_noise(ends, noise_hu, share):
 def test_the_ends_themselves_stay(ends):
     quiet, noisy = ends
     before = {name: value.clone() for name, value in noisy.state_dict().items()}
-    NoiseMixture(quiet, noisy, (20.0, 32.0)).tune(build_network("bioatt", 4, 3), 25.0)
+    InterpolatedWeights(quiet, noisy, (20.0, 32.0)).tune(build_network("bioatt", 4, 3), 25.0)
     assert all(torch.equal(value, before[name]) for name, value in noisy.state_dict().items())
 
 
@@ -43,7 +43,7 @@ def test_kept_means_are_of_the_scale_that_the_noise_calls_for(ends):
     quiet.keep_means(2.0)
     noisy.keep_means(4.0)
     network = build_network("bioatt", 4, 3, means_px=4.0)
-    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    mixture = InterpolatedWeights(quiet, noisy, (20.0, 32.0))
     for noise_hu, sigma_px in ((5.0, 2.0), (26.0, 3.0), (90.0, 4.0)):
         mixture.tune(network, noise_hu)
         expected = GaussianMeans(sigma_px)
@@ -56,7 +56,7 @@ def test_means_that_only_the_quiet_end_keeps_fade_with_the_noise(ends):
     quiet, noisy = ends
     quiet.keep_means(2.0)
     network = build_network("bioatt", 4, 3, means_px=2.0)
-    mixture = NoiseMixture(quiet, noisy, (20.0, 32.0))
+    mixture = InterpolatedWeights(quiet, noisy, (20.0, 32.0))
     x, p = torch.randn(1, 1, 32, 32), torch.full((1, 3), 1 / 3)
     for noise_hu, share in ((90.0, 0.0), (23.0, 0.75), (5.0, 1.0)):
         mixture.tune(network, noise_hu)
@@ -74,4 +74,4 @@ def test_ends_whose_means_do_not_fit_are_refused(ends, quiet_px, noisy_px):
     quiet.keep_means(quiet_px)
     noisy.keep_means(noisy_px)
     with pytest.raises(ValueError, match="no larger scale"):
-        NoiseMixture(quiet, noisy, (20.0, 32.0))
+        InterpolatedWeights(quiet, noisy, (20.0, 32.0))

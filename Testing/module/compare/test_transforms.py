@@ -74,7 +74,7 @@ def test_noise_maps_and_kept_attention_maps_lie_on_the_scan(slicer, moved, maps)
 
 
 def test_the_strongest_mark_is_found_where_it_is_on_screen(slicer, moved):
-    from BioAttDenoiseLib.inspection.structure_check import StructureAlarm
+    from BioAttDenoiseLib.inspection.structure_check import StructureCheck
     from BioAttDenoiseLib.scene import volumes
 
     before, after = moved
@@ -82,7 +82,7 @@ def test_the_strongest_mark_is_found_where_it_is_on_screen(slicer, moved):
     slicer.util.updateVolumeFromArray(after, hu.copy())
     slicer.util.arrayFromVolume(after)[4, 20:30, 30:34] -= 60
     slicer.util.arrayFromVolumeModified(after)
-    alarm = StructureAlarm()
+    alarm = StructureCheck()
     assert alarm.run(before, after).alarm
     inverse = np.linalg.inv(volumes.ijk_to_ras(before))
     i, j, k = (round(index) for index in (inverse @ [*(np.array(alarm.worst()) - MOVE), 1.0])[:3])

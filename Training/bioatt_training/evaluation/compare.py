@@ -11,7 +11,7 @@ from typing import Any
 from bioatt.core.errors import InputError
 from bioatt.core.metrics import WINDOWS
 from bioatt.inference.models import TrainedModel
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import Judgement, Row, columns, evaluate
 from bioatt_training.evaluation.protocol import METRICS
@@ -93,5 +93,5 @@ def _is_result(one: Any) -> bool:
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
-        with appearing_whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.fit.lightning_import import callbacks
 
 FILE = "metrics.csv"
@@ -59,7 +59,7 @@ class History(callbacks.Callback):
         self.rows.append([known[name] if name in known else float(metrics[name]) for name in COLUMNS])
         self.loss, self.batches = torch.zeros_like(self.loss), 0
         if trainer.is_global_zero:
-            with appearing_whole(self.folder / FILE) as partial, partial.open("w", newline="") as stream:
+            with atomic_write(self.folder / FILE) as partial, partial.open("w", newline="") as stream:
                 csv.writer(stream).writerows([COLUMNS, *self.rows])
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import torch
 from bioatt.compute.device import cpu_has_bf16, tune_cpu
 from bioatt.core.errors import InputError
 from bioatt.inference.models import load_model, save_model
-from bioatt.io.files import appearing_whole
-from bioatt.network import BioAttNetwork, NoiseMixture
+from bioatt.io.files import atomic_write
+from bioatt.network import BioAttNetwork, InterpolatedWeights
 from bioatt_training.fit.arms import ARMS
 from bioatt_training.fit.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.fit.config import Config
@@ -25,7 +25,7 @@ from bioatt_training.fit.history import History
 from bioatt_training.fit.lightning_import import callbacks, lightning, loggers
 from bioatt_training.fit.loaders import RunData
 from bioatt_training.fit.progress import Progress
-from bioatt_training.run_guard import claim
+from bioatt_training.run_guard import guard_run
 
 __all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
 
@@ -45,8 +45,8 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = _experiment(config, data)
     # last, since a folder claimed by a configuration that cannot be trained would refuse the corrected one
-    claim(folder / "config.json", _noted(config), "another configuration")
-    claim(folder / "bank.txt", data.bank.identity, "other data")
+    guard_run(folder / "config.json", _noted(config), "another configuration")
+    guard_run(folder / "bank.txt", data.bank.identity, "other data")
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -151,7 +151,7 @@ def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
 
 def _check_mixture(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
     try:
-        NoiseMixture(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
+        InterpolatedWeights(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
     except ValueError as error:
         raise InputError(f"[network] means_px does not fit that of [run] noisy: {error}") from None
 
@@ -221,7 +221,7 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
     if quiet is not noisy:
         metadata["mixture_noise_hu"] = list(config.run.mixture_noise_hu)
     sha256 = save_model(path, noisy, metadata, None if quiet is noisy else quiet)
-    with appearing_whole(path.with_suffix(".json")) as partial:
+    with atomic_write(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")
 
 

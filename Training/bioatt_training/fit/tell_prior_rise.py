@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bioatt.core.errors import InputError
 from bioatt.inference.models import add_to_training, read_model
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.data.prior_augmentation import largest_rise
 from bioatt_training.fit.config import Config
 
@@ -29,7 +29,7 @@ def tell(config: Path, model: Path) -> None:
     for entry in listed["models"]:
         if entry["file"] == model.name:
             entry["sha256"] = sha256
-    with appearing_whole(catalogue) as partial:
+    with atomic_write(catalogue) as partial:
         partial.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 

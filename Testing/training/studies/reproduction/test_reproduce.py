@@ -27,7 +27,7 @@ def pretended(monkeypatch):
     """Runs without training: `calls` names them; an arm in `failing` fails. The costs are as given."""
     calls, failing = [], set()
 
-    def apart(function, *args, log):
+    def run_in_subprocess(function, *args, log):
         if not hasattr(args[0], "network"):
             return Costs({config.network.arm: 0.01 for config in args[0]}, 0.001, 0.01, 0.1)
         config, folder, _ = args
@@ -56,7 +56,7 @@ def pretended(monkeypatch):
         (folder / "run.json").write_text(json.dumps(record))
         return record
 
-    monkeypatch.setattr(module, "apart", apart)
+    monkeypatch.setattr(module, "run_in_subprocess", run_in_subprocess)
     return calls, failing
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bioatt.core.metrics import WINDOWS, Window
 from bioatt.io.comparison_figure import around
-from bioatt.io.outputs import appearing_whole
+from bioatt.io.outputs import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.studies.benchmark.denoisers import Judged
 from bioatt_training.studies.benchmark.runner import QUARTER
@@ -158,5 +158,5 @@ def plot_site(site: Site, case: Case, low: NDArray, outputs: Mapping[str, NDArra
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    with appearing_whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, facecolor=figure.get_facecolor())

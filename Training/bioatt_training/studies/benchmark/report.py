@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from bioatt.io.outputs import appearing_whole
+from bioatt.io.outputs import atomic_write
 from bioatt_training.studies.benchmark.asked import asked
 from bioatt_training.studies.benchmark.baselines import BLENDED
 from bioatt_training.studies.benchmark.markdown import Found, number, said, table
@@ -23,9 +23,9 @@ HEADINGS = ("PSNR dB", "SSIM", "bias HU", "noise HU")
 
 def write_report(results: Found, figures: Mapping[str, str], folder: Path) -> None:
     """Write results.json and README.md, each whole or not at all; figures: {file in the folder: what it shows}."""
-    with appearing_whole(folder / "results.json") as partial:
+    with atomic_write(folder / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    with appearing_whole(folder / "README.md") as partial:
+    with atomic_write(folder / "README.md") as partial:
         shown = [line for name, text in figures.items() for line in (f"![{text}]({name})", "", f"{text}.", "")]
         partial.write_text("\n".join([*_text(results), "## Figures", "", *shown]), encoding="utf-8")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bioatt.simulation.phantom.inserts import cylinder_with_inserts
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import spread
-from bioatt_training.run_guard import claim
+from bioatt_training.run_guard import guard_run
 from bioatt_training.studies.benchmark.denoisers import Judged, Untouched
 from bioatt_training.studies.benchmark.images import Image
 from bioatt_training.studies.benchmark.quality import limits, quality
@@ -85,7 +85,7 @@ class Runner:
 
     def __init__(self, bank: Bank, work: Path, size: Size | None = None) -> None:
         self.bank, self.work, self.size = bank, work, size or Size()
-        claim(work / "bank.txt", bank.identity, "another bank")
+        guard_run(work / "bank.txt", bank.identity, "another bank")
         self.store = Store(work / "measured.jsonl")
         self._patients = self._left_out()
 

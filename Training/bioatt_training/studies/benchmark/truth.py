@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bioatt.core.errors import InputError
 from bioatt.core.hu import CLIP_HU
 from bioatt.core.volume import Volume
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt.simulation.acquisition import Scanner, scan
 from bioatt.simulation.phantom import TRAINING_SEEDS_FROM, torso
 from bioatt.simulation.tomography import Geometry
@@ -174,7 +174,7 @@ def scanned(
         truth, low = scan(volume, doses, scanner=Scanner(geometry=geometry, kernel=kernel), seed=seed)
         arrays: dict[str, Any] = {f"{dose:g}": one.hu for dose, one in zip(doses, low, strict=True)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        with appearing_whole(path) as partial:
+        with atomic_write(path) as partial:
             np.savez(partial, truth=truth.hu, pixel_mm=volume.pixel_mm, **arrays)
     with np.load(path) as kept:
         return {name: kept[name] for name in kept.files if name != "pixel_mm"}, float(kept["pixel_mm"])

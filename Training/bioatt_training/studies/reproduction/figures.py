@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.studies.reproduction.attention_maps import kept_maps
 from bioatt_training.studies.reproduction.results import Results
 
@@ -111,5 +111,5 @@ def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, 
 
 
 def _save(figure: Any, path: Path) -> None:
-    with appearing_whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=100, format="png")

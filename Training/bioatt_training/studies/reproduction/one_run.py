@@ -12,7 +12,7 @@ import torch
 
 from bioatt.compute.device import choose, tune_cpu
 from bioatt.inference.models import read_model
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.compare import evaluate_all
 from bioatt_training.evaluation.judge import Judgement
@@ -55,7 +55,7 @@ def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any
         "interrupted": interrupted,
         "attention": attention,
     }
-    with appearing_whole(folder / RECORD) as partial:
+    with atomic_write(folder / RECORD) as partial:
         partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.data.split import PARTS
 from bioatt_training.evaluation.judge import Judgement
@@ -171,7 +171,7 @@ def write_plan(folder: Path, bank: Bank, size: Size, minutes: float | None, cost
         "minutes": minutes,
         "costs": asdict(costs) if costs else None,
     }
-    with appearing_whole(folder / "plan.json") as partial:
+    with atomic_write(folder / "plan.json") as partial:
         partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
 
 

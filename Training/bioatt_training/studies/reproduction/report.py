@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bioatt.io.files import appearing_whole
+from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.table import bounds
 from bioatt_training.studies.reproduction.attention_maps import shown_organs
@@ -69,10 +69,10 @@ def write_report(results: Results, setting: Setting, folders: Mapping[str, Path]
         "claims": [asdict(claim) for claim in judged],
         **results.plain(),
     }
-    with appearing_whole(folder / "results.json") as partial:
+    with atomic_write(folder / "results.json") as partial:
         partial.write_text(json.dumps(_rounded(numbers)), encoding="utf-8")
     text = "\n".join(_lines(results, setting, drawn)) + "\n"
-    with appearing_whole(folder / "README.md") as partial:
+    with atomic_write(folder / "README.md") as partial:
         partial.write_text(text, encoding="utf-8")
     return folder / "README.md"
 

@@ -15,7 +15,7 @@ from bioatt_training.studies.reproduction import cost, one_run
 from bioatt_training.studies.reproduction.plan import Contents, Size, budget_size, paper_size, read_plan, write_plan
 from bioatt_training.studies.reproduction.report import Setting, write_report
 from bioatt_training.studies.reproduction.results import Key, Results, Run
-from bioatt_training.studies.reproduction.subprocess_run import RunError, apart
+from bioatt_training.studies.reproduction.subprocess_run import RunError, run_in_subprocess
 
 LOG = "log.txt"
 
@@ -89,7 +89,7 @@ def _place(folder: Path, arm: str, seed: int) -> Path:
 
 def _run(size: Size, bank: Path, arm: ArmName, seed: int, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
-    apart(one_run.execute, size.config(bank, arm, seed), place, size.judgement, log=place / LOG)
+    run_in_subprocess(one_run.execute, size.config(bank, arm, seed), place, size.judgement, log=place / LOG)
 
 
 def _first_folders(runs: Iterable[Key], folder: Path) -> dict[str, Path]:
@@ -114,7 +114,9 @@ def _plan(
         trial = Size(
             "budget", wish.filters, epochs=1, epoch_patches=0, epoch_slices=0, validation_patches=64, per_patient=1
         )
-        costs = apart(cost.measure, [trial.config(bank_folder, arm, 1) for arm in wish.arms], log=folder / LOG)
+        costs = run_in_subprocess(
+            cost.measure, [trial.config(bank_folder, arm, 1) for arm in wish.arms], log=folder / LOG
+        )
         left = wish.minutes - (time.monotonic() - start) / 60
         size = budget_size(left, costs, wish.arms, wish.seeds, contents, wish.filters)
     write_plan(folder, bank, size, wish.minutes, costs)

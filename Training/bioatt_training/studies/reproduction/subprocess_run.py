@@ -21,7 +21,7 @@ class RunError(BioAttError):
     """What went wrong in the other process, in one line."""
 
 
-def apart(function: Callable[..., Any], *args: Any, log: Path) -> Any:
+def run_in_subprocess(function: Callable[..., Any], *args: Any, log: Path) -> Any:
     """function(*args) in a new process, whose output goes to the end of the file `log`; returns its result.
 
     function, arguments and result must be picklable. Where the system can fork, torch is imported only once. Raises
