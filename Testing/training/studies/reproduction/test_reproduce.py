@@ -90,7 +90,7 @@ def test_a_stopped_reproduction_has_a_report(made_up_bank, tmp_path, pretended, 
             raise KeyboardInterrupt
         return working(function, *args, log=log)
 
-    monkeypatch.setattr(module, "apart", stopped)
+    monkeypatch.setattr(module, "run_in_subprocess", stopped)
     with pytest.raises(KeyboardInterrupt):
         reproduce(made_up_bank(), tmp_path / "out", Wish(ARMS, 1, 4, 1.0), tmp_path / "report")
     assert "**2 of 4 runs have finished**" in (tmp_path / "report" / "README.md").read_text()
