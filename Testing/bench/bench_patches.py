@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from bioatt.device import tune_cpu
+from bioatt_training.arms import arm_network
 from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
 from bioatt_training.data.writer import BankWriter
-from bioatt_training.experiment import arm_network
 from bioatt_training.loaders import ResumableLoader, RunData, TrainingBatches
 from bioatt_training.objectives import mse
 from bioatt_training.schedule import build_optimiser

@@ -22,6 +22,15 @@ from numpy.typing import NDArray
 from bioatt.errors import InputError
 
 DOSE = 0.25
+BODY_HU = -600
+"""A patch whose centre is denser lies in the body."""
+CLIP_HU = (-1024, 3071)
+"""What a scanner stores: noise in lung and air is cut off at the lower end, which the network must expect."""
+
+
+def noise_scale(dose: float) -> np.float32:
+    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
+    return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))
 
 
 @dataclass(frozen=True)

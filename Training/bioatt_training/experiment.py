@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioatt.models import SCALE_HU, load_model
-from bioatt.network import BioAttNetwork, build_network
-from bioatt_training.arms import ARMS
-from bioatt_training.config import Config, NetworkConfig
+from bioatt.network import BioAttNetwork
+from bioatt_training.arms import arm_network
+from bioatt_training.config import Config
 from bioatt_training.cured_lightning import lightning
 from bioatt_training.data.grid import cells
 from bioatt_training.objectives import build_loss, interior, paper_metrics, relative_mse
@@ -21,12 +21,6 @@ from bioatt_training.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
-
-
-def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
-    """The network of an arm of Table 1 with fresh weights; descriptors: N."""
-    arm = ARMS[config.arm]
-    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout, config.means_px)
 
 
 def _teachers(config: Config) -> Iterator[BioAttNetwork]:

@@ -17,12 +17,12 @@ from bioatt.errors import InputError
 from bioatt.files import appearing_whole
 from bioatt.models import load_model, save_model
 from bioatt.network import BioAttNetwork, NoiseMixture
-from bioatt_training.arms import ARMS
+from bioatt_training.arms import ARMS, arm_network
 from bioatt_training.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.claim import claim
 from bioatt_training.config import Config
 from bioatt_training.cured_lightning import callbacks, lightning, loggers
-from bioatt_training.experiment import Experiment, arm_network
+from bioatt_training.experiment import Experiment
 from bioatt_training.history import History
 from bioatt_training.loaders import RunData
 from bioatt_training.progress import Progress

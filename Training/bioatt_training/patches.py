@@ -13,14 +13,11 @@ from torch.utils.data import Dataset
 from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training import variation
-from bioatt_training.bank import DOSE, Bank, Slice
+from bioatt_training.bank import BODY_HU, CLIP_HU, DOSE, Bank, Slice, noise_scale
 from bioatt_training.config import DataConfig
 from bioatt_training.prior_perturbation import perturb
 from bioatt_training.variation import Patch
 
-BODY_HU = -600
-CLIP_HU = (-1024, 3071)
-"""What a scanner stores: noise in lung and air is cut off at the lower end, which the network must expect."""
 GRID = 8
 
 
@@ -114,11 +111,6 @@ class PatchDataset(Dataset):
             factor = variation.kernel_change(full.shape, about.pixel_mm, rng)
             full, extra, target = (variation.filtered(image, factor) for image in (full, extra, target))
         return full, extra, target
-
-
-def noise_scale(dose: float) -> np.float32:
-    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
-    return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))
 
 
 def _turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:

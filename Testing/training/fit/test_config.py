@@ -9,9 +9,8 @@ from typing import get_args
 import pytest
 
 from bioatt.errors import InputError
-from bioatt_training.arms import ARMS
+from bioatt_training.arms import ARMS, arm_network
 from bioatt_training.config import Config, LossName
-from bioatt_training.experiment import arm_network
 from bioatt_training.objectives import LOSSES
 
 CONFIGS = Path(__file__).parents[3] / "Training" / "configs"

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from bioatt.errors import InputError
-from bioatt_training.bank import Bank, Slice
+from bioatt_training.bank import Bank, Slice, noise_scale
 from bioatt_training.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
 from bioatt_training.loaders import RunData
-from bioatt_training.patches import PatchDataset, noise_scale
+from bioatt_training.patches import PatchDataset
 
 SIZE = 96
 

@@ -20,9 +20,8 @@ from bioatt.files import appearing_whole
 from bioatt.phantom import TRAINING_SEEDS_FROM, torso
 from bioatt.tomography import Geometry
 from bioatt.volume import Volume
-from bioatt_training.bank import Bank
+from bioatt_training.bank import CLIP_HU, Bank, noise_scale
 from bioatt_training.benchmark.images import Image
-from bioatt_training.patches import CLIP_HU, noise_scale
 from bioatt_training.simulate.texture import radial_nps
 
 Slice = NDArray[np.int16]

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bioatt.errors import InputError
-from bioatt_training.bank import Bank
+from bioatt_training.bank import CLIP_HU, Bank
 from bioatt_training.config import GRID_PATCH
-from bioatt_training.patches import CLIP_HU, standardised
+from bioatt_training.patches import standardised
 
 PATCH, SIDE = GRID_PATCH, 9
 

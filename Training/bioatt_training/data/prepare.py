@@ -17,13 +17,12 @@ from bioatt.metrics import noise_sd
 from bioatt.priors import AnatomicalPrior, build_prior
 from bioatt.tomography import FAMILY, Kernel, kernel_named
 from bioatt.volume import Volume, canonical
-from bioatt_training.bank import DOSE
+from bioatt_training.bank import DOSE, noise_scale
 from bioatt_training.data import split as splits
 from bioatt_training.data.pairs import check_pair, duplicates, matched
 from bioatt_training.data.phantoms import SMOOTH_TO_SHARP, phantom_slices
 from bioatt_training.data.scans import Listing, Scan
 from bioatt_training.data.writer import BankWriter
-from bioatt_training.patches import noise_scale
 from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner
 from bioatt_training.simulate.targets import softened

@@ -20,10 +20,9 @@ from bioatt.noise_floor import noise_floor
 from bioatt.priors import Prior, build_prior
 from bioatt.run import placed
 from bioatt.volume import Volume
-from bioatt_training.bank import Bank
+from bioatt_training.bank import CLIP_HU, Bank, noise_scale
 from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
-from bioatt_training.patches import CLIP_HU, noise_scale
 from bioatt_training.statistics import interval
 
 Values = dict[str, float | None]

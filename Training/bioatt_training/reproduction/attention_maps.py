@@ -14,8 +14,7 @@ from bioatt.attention_views import SCALE, contrast
 from bioatt.body import body_mask
 from bioatt.models import OFFSET_HU, SCALE_HU, TrainedModel
 from bioatt.network import Stage
-from bioatt_training.bank import Bank
-from bioatt_training.patches import CLIP_HU
+from bioatt_training.bank import CLIP_HU, Bank
 
 ORGANS = ("lungs", "mediastinum", "liver", "spine")
 """Shown where the bank's descriptors have them; the paper's figures are of a slice through the lungs."""

@@ -15,11 +15,10 @@ from torch.nn import functional
 
 from bioatt.device import choose, tune_cpu
 from bioatt.models import TrainedModel
-from bioatt_training.arms import ARMS, ArmName
+from bioatt_training.arms import ARMS, ArmName, arm_network
 from bioatt_training.bank import Bank
 from bioatt_training.config import Config
 from bioatt_training.evaluation.judge import Judge, Judgement
-from bioatt_training.experiment import arm_network
 from bioatt_training.fit import fit, precision
 from bioatt_training.loaders import RunData
 
