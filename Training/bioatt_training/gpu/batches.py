@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,8 +48,9 @@ class Batches:
         places, weights = _places(pack, self.size, whole=config.sampling == "whole")
         self.places = torch.from_numpy(places).to(device)
         self.cumulative = torch.from_numpy(np.cumsum(weights)).to(device)
-        self.hu = torch.from_numpy(np.stack([_square(image, side, AIR_HU) for image in pack.hu])).to(device)
-        coarse = np.stack([_square(level, side // LEVEL_STEP, 0) for level in pack.levels])
+        hu = [_square(image, side, mode="constant", constant_values=int(AIR_HU)) for image in pack.hu]
+        self.hu = torch.from_numpy(np.stack(hu)).to(device)
+        coarse = np.stack([_square(level, side // LEVEL_STEP, mode="edge") for level in pack.levels])
         levels = functional.interpolate(
             torch.from_numpy(coarse)[:, None].to(device), scale_factor=LEVEL_STEP, mode="bilinear"
         )
@@ -62,7 +64,7 @@ class Batches:
 
     def draw(self, number: int) -> Batch:
         """Batch `number`."""
-        self._random.manual_seed(self.seed * 2**32 + number)
+        self._random.manual_seed(seed_of(self.seed, number))
         uniform = self._uniform(3)
         chosen = torch.searchsorted(self.cumulative, uniform[0].double() * self.cumulative[-1])
         index, y, x, last_y, last_x = self.places[chosen.clamp_max(len(self.places) - 1)].unbind(1)
@@ -106,6 +108,11 @@ class Batches:
         return torch.sqrt((1 / dose - 1) / (1 / DOSE - 1))
 
 
+def seed_of(seed: int, number: int) -> int:
+    """A seed for each batch of each run; PyTorch's CPU generator knows the lower half of 64 bits alone."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+
+
 def _places(pack: Pack, size: int, *, whole: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Slice, first row and column on a coarse grid, and the largest that fit, of patches in the body; their weights."""
     patients = Counter(one.patient for one in pack.slices)
@@ -128,10 +135,8 @@ def _places(pack: Pack, size: int, *, whole: bool) -> tuple[NDArray[np.int64], N
     return np.array(places, np.int64), np.array(weights)
 
 
-def _square(image: NDArray, side: int, fill: float) -> NDArray:
-    square = np.full((side, side), fill, image.dtype)
-    square[: image.shape[0], : image.shape[1]] = image
-    return square
+def _square(image: NDArray, side: int, **mode: Any) -> NDArray:
+    return np.pad(image, [(0, side - length) for length in image.shape], **mode)
 
 
 def _amplitudes(spectra: Tensor, side: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def load_arm(folder: Path, arm: str) -> Tensors:
     path = weights_file(folder, arm)
     try:
         weights: Tensors = _load(path)[arm]
-    except (OSError, KeyError):
+    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError, EOFError):
         raise InputError(f"{path.name} is missing, or has no weights of the arm {arm}: copy all outputs") from None
     return weights
 

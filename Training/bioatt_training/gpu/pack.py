@@ -54,7 +54,7 @@ def write_pack(path: Path, pack: Pack) -> int:
     """Write a pack, whole or not at all; returns its size in bytes."""
     low, high = (np.concatenate(planes) for planes in zip(*map(encoded, pack.hu), strict=True))
     header = {**pack.header, "format": FORMAT, "slices": [asdict(one) for one in pack.slices]}
-    arrays = {
+    arrays: dict[str, Any] = {
         "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "hu_low": low,
         "hu_high": high,

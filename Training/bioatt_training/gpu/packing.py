@@ -78,7 +78,7 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
     spectra = []
     for source in sources:
         of_scan = [k for k, one in enumerate(slices) if one.source == source]
-        spectra.append(_spectrum([bank.pair(chosen[k])[1] / levels[k] for k in of_scan]))
+        spectra.append(_spectrum([np.float32(bank.pair(chosen[k])[1]) / levels[k] for k in of_scan]))
     header = {key: bank.header[key] for key in ("descriptor_set", "descriptors", "prior", "dose_fraction")}
     return Pack(
         header={**header, "bank": bank.identity},

@@ -23,7 +23,7 @@ from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt.network import BioAttNetwork
 from bioatt_training.arms import ARMS, ArmName, arm_network
 from bioatt_training.config import Config, NetworkConfig
-from bioatt_training.gpu.batches import Batches
+from bioatt_training.gpu.batches import Batches, seed_of
 from bioatt_training.gpu.outputs import Outputs, Tensors
 from bioatt_training.gpu.pack import Pack
 from bioatt_training.objectives import build_loss, interior, paper_metrics
@@ -34,7 +34,8 @@ SYNC_STEPS = 20
 """Steps after which the host waits for the device, so that the clock tells what is done."""
 VALIDATION_BATCH = 64
 MEASURED_STEPS = 20
-SHORTEST_ARM_S = 5.0
+SHORTEST_ARM_S = 30.0
+"""Less is no training: a further arm is then left for the next call."""
 
 Say = Callable[[str], None]
 
@@ -106,7 +107,12 @@ def train(
         seconds = clock.left if first else clock.left / (len(arms) - position)
         if stop.asked or (seconds < SHORTEST_ARM_S and not first) or seconds <= 0:
             break
-        ArmRun(_of_arm(config, name), pack, outputs, device).train(seconds, save_every_s, stop, say)
+        try:
+            ArmRun(_of_arm(config, name), pack, outputs, device).train(seconds, save_every_s, stop, say)
+        except InputError as error:  # of one arm: the others are trained all the same
+            outputs.record["arms"][name]["failed"] = str(error)
+            outputs.save_record()
+            say(f"{name}: {error}")
 
 
 def _begin(config: Config, pack: Pack, outputs: Outputs, device: torch.device) -> None:
@@ -195,11 +201,13 @@ class ArmRun:
             if self.step % SYNC_STEPS == 0:
                 self._wait()
             if time.monotonic() - saved > save_every_s:
-                self._save(progress, seconds_before + time.monotonic() - start, lost / (self.step - since), say)
+                self._wait()
+                elapsed = time.monotonic() - start
+                progress = self._progress(steps_before, elapsed, seconds)
+                self._save(progress, seconds_before + elapsed, lost / (self.step - since), say)
                 lost, since, saved = torch.zeros_like(lost), self.step, time.monotonic()
         self._wait()
-        spent = seconds_before + time.monotonic() - start
-        self._save(progress, spent, lost / max(self.step - since, 1), say)
+        self._save(progress, seconds_before + elapsed, lost / max(self.step - since, 1), say)
         if progress >= 1:
             self.progress_record["finished"] = True
             self.outputs.drop_state()
@@ -215,10 +223,10 @@ class ArmRun:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
         if self.network.weighting == "random":
-            torch.manual_seed(self.config.run.seed * 2**32 + self.step)
+            torch.manual_seed(seed_of(self.config.run.seed, self.step))
         loss = self._loss(*self.batches.draw(self.step))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.config.optimiser.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.gradient_clip)
         self.optimiser.step()
@@ -246,7 +254,7 @@ class ArmRun:
         batch = self.batches.draw(0)
 
         def step() -> None:
-            self._loss(*batch).backward()  # type: ignore[no-untyped-call]
+            self._loss(*batch).backward()
             self.optimiser.zero_grad(set_to_none=True)
 
         step_s = self._seconds(step)
@@ -289,7 +297,7 @@ class ArmRun:
             torch.cuda.synchronize(self.device)
 
     def _save(self, progress: float, seconds: float, train_loss: Tensor, say: Say) -> None:
-        """Validate the averages and keep everything. A network that has become nan ends the arm as it was saved last."""
+        """Validate the averages and keep all. Raises InputError, and keeps what was, where they are no numbers."""
         figures = self.validate()
         if not math.isfinite(figures["val_rmse_hu"]):
             raise InputError(f"the arm {self.name} gives no numbers after {self.step} steps: lower the learning rate")
@@ -336,7 +344,7 @@ class ArmRun:
 def placed(config: NetworkConfig, descriptors: int, device: torch.device) -> BioAttNetwork:
     """An arm's network with fresh weights on a device, channels last."""
     network = arm_network(config, descriptors).to(device)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _arithmetic(config: Config, device: torch.device) -> Callable[[], Any]:
