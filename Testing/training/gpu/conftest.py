@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bioatt_training.config import Config
+from bioatt_training.gpu import packing
 from bioatt_training.gpu.pack import Pack, read_pack
 from bioatt_training.gpu.packing import pack_bank
 
@@ -42,6 +43,12 @@ prior_perturbation = 0.0
 """
 
 
+@pytest.fixture(autouse=True)
+def few_validation_patches(monkeypatch) -> None:
+    """As many as a CPU judges at once."""
+    monkeypatch.setattr(packing, "VALIDATION_PATCHES", 16)
+
+
 @pytest.fixture
 def pack_file(made_up_bank, tmp_path) -> Path:
     """Pack of 3 patients of 2 slices."""
@@ -69,12 +76,15 @@ def tiny_file(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def tiny(tiny_file) -> Callable[..., Config]:
-    """tiny(steps=12, patch=40, …) → the configuration; the other options are of [data] or [run]."""
+    """tiny(steps=12, patch=40, …) → the configuration; options are sorted into its tables by name."""
 
     def make(steps: int = 12, **options: object) -> Config:
         config = Config.read(tiny_file(steps))
-        run = {key: value for key, value in options.items() if hasattr(config.run, key)}
-        data = {key: value for key, value in options.items() if key not in run}
-        return replace(config, run=replace(config.run, **run), data=replace(config.data, **data))
+        tables = {}
+        for name in ("run", "network", "optimiser", "data"):
+            table = getattr(config, name)
+            tables[name] = replace(table, **{key: options.pop(key) for key in [*options] if hasattr(table, key)})
+        assert not options
+        return replace(config, **tables)
 
     return make
