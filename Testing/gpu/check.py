@@ -165,11 +165,10 @@ class Checks:
 
     def cancel(self) -> dict[str, Any]:
         """A cancelled run ends within a layer or so."""
+        denoiser, volume = self._denoiser(self.paper), _volume(max(self.args.slices, 50), self.args.size)
         asked = time.monotonic() + 0.2
         try:
-            self._denoiser(self.paper).denoise(
-                _volume(max(self.args.slices, 50), self.args.size), cancelled=lambda: time.monotonic() > asked
-            )
+            denoiser.denoise(volume, cancelled=lambda: time.monotonic() > asked)
         except Cancelled:
             seconds = time.monotonic() - asked
             return _judged({"after_s": seconds}, seconds <= CANCEL_S)

@@ -51,7 +51,7 @@ def ended(machine, *command):
 
 
 def test_check(machine, tmp_path):
-    toy = ["--device", "cpu", "--size", "96", "--large", "128", "--slices", "3", "--filters", "4"]
+    toy = ["--device", "cpu", "--size", "96", "--large", "128", "--slices", "2", "--filters", "4"]
     result = ended(machine, "check", *toy)
     found = json.loads((tmp_path / "out" / "check.json").read_text())
     assert not found["shipped"]  # its weights cannot be read without safetensors
@@ -60,7 +60,7 @@ def test_check(machine, tmp_path):
     assert set(states.values()) == {"good"}, result.stdout + result.stderr
     assert result.returncode == (precision != "good")
     assert len(states) == 7
-    assert found["steps"]["volume"]["slices"] == 3
+    assert found["steps"]["volume"]["slices"] == 2
     assert "| volume | good |" in result.stdout
 
 
@@ -75,7 +75,7 @@ def test_check_within_no_time_leaves_the_steps_out(machine, tmp_path):
 def test_train_ended_by_a_signal_goes_on_from_what_was_carried_to_the_next_machine(
     machine, pack_file, tiny_file, tmp_path
 ):
-    options = ["--device", "cpu", "--pack", str(pack_file), "--config", str(tiny_file(60)), "--arms", "bioatt"]
+    options = ["--device", "cpu", "--pack", str(pack_file), "--config", str(tiny_file(40)), "--arms", "bioatt"]
     first = subprocess.Popen(
         ["sh", str(SCRIPT), "train", *options, "--save-every", "0.2"], env=machine, stdout=subprocess.PIPE, text=True
     )
@@ -88,11 +88,11 @@ def test_train_ended_by_a_signal_goes_on_from_what_was_carried_to_the_next_machi
     (tmp_path / "out").rename(tmp_path / "previous")
     (tmp_path / "out").mkdir()
     before = read_record(tmp_path / "previous")["arms"]["bioatt"]["steps"]
-    assert 0 < before < 60
+    assert 0 < before < 40
     second = ended(machine, "train", *options)
     assert second.returncode == 0, second.stderr
     record = read_record(tmp_path / "out")
-    assert record["arms"]["bioatt"]["steps"] == 60
+    assert record["arms"]["bioatt"]["steps"] == 40
     assert len(record["arms"]["bioatt"]["history"]) >= 3
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["train.json", "weights-2.pt"]
 
