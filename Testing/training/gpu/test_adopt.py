@@ -52,7 +52,9 @@ def test_arms_become_models_with_a_report_and_a_card_that_names_the_prior(traine
     assert "/tmp" not in card
     results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [one["model"] for one in results["results"]] == ["bioatt-paper", "bioatt-paper-base"]
-    assert "bioatt-paper-base − bioatt-paper" in (tmp_path / "out" / "report.md").read_text()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "bioatt-paper-base − bioatt-paper" in report
+    assert "| base | 12 | 3 |" in report
 
 
 def test_the_adopted_model_denoises_a_volume(trained, tmp_path):

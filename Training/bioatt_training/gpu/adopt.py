@@ -49,7 +49,7 @@ def adopt(
     models = [export(record, config, outputs, arm, out) for arm in trained]
     judgement = Judgement(per_patient=per_patient)
     results = evaluate_all([read_model(path) for path in models], bank, judgement, out / EVALUATION, progress=progress)
-    tables = [report(result) for result in results] + ([comparison(results)] if len(results) > 1 else [])
+    tables = [_seen(record, trained), *map(report, results), *([comparison(results)] if len(results) > 1 else [])]
     with appearing_whole(out / REPORT) as partial:
         partial.write_text("\n\n".join(tables), encoding="utf-8")
     if trained[0] == "bioatt":
@@ -58,6 +58,16 @@ def adopt(
         with appearing_whole(models[0].with_suffix(".md")) as partial:
             partial.write_text(text, encoding="utf-8")
     return models
+
+
+def _seen(record: Mapping[str, Any], arms: list[ArmName]) -> str:
+    """How much each arm was trained: arms that saw less are not compared by what they are alone."""
+    lines = ["| arm | patches shown | steps | seconds | |", "| --- | --- | --- | --- | --- |"]
+    for arm in arms:
+        done = record["arms"][arm]
+        ended = "" if done.get("finished") else "ended early"
+        lines.append(f"| {arm} | {done['patches']:,} | {done['steps']:,} | {done['seconds']:.0f} | {ended} |")
+    return "\n".join([*lines, "", f"Trained on {record['device']}, one after another in the time that there was."])
 
 
 def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmName, out: Path) -> Path:

@@ -127,6 +127,8 @@ def _places(pack: Pack, size: int, *, whole: bool) -> tuple[NDArray[np.int64], N
             half = size // 2
             centres = image[half : height - size + half + 1 : GRID, half : width - size + half + 1 : GRID]
             found = np.argwhere(centres > BODY_HU) * GRID
+        if not len(found):
+            continue
         last = (0, 0) if whole else (height - size, width - size)
         places += [(index, y, x, *last) for y, x in found.tolist()]
         weights += [1 / (np.sqrt(patients[one.patient]) * len(found))] * len(found)
