@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter1d
 
 from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.config import DataConfig
 from bioatt_training.gpu.batches import Batches
+from bioatt_training.gpu.pack import read_pack
+from bioatt_training.gpu.packing import pack_bank
 
 CPU = torch.device("cpu")
 DATA = DataConfig(bank="pack", patch=55, batch=16, doses=(0.25, 0.25))
@@ -58,6 +61,25 @@ def test_noise_has_the_level_the_neighbours_and_the_independence_of_the_banks(pa
         assert np.mean((noise[..., by:] * noise[..., :-by])[both]) / variance == pytest.approx(shared, abs=0.1)
     both = tissue[0] & tissue[1]
     assert abs(np.mean((noise[0] * noise[1])[both])) / variance < 0.3
+
+
+def test_streaks_run_where_and_as_the_banks_do(made_up_bank, tmp_path, monkeypatch):
+    folder = made_up_bank(train=1, slices=1, side=256)
+    noise = np.fromfile(folder / "noise.bin", np.int16).reshape(-1, 256, 256)
+    rng = np.random.default_rng(0)
+    streaks = uniform_filter1d(rng.normal(size=(2, 256, 256)), 9, axis=-1)
+    streaks *= 40 / streaks.std()
+    noise[0, :, :128], noise[0, :, 128:] = streaks[0, :, :128], streaks[1].T[:, 128:]
+    noise.tofile(folder / "noise.bin")
+    pack_bank(folder, tmp_path / "pack.npz", 5.0)
+    batches = Batches(read_pack(tmp_path / "pack.npz"), replace(DATA, batch=32), 1, CPU)
+    unturned = torch.arange(55)
+    monkeypatch.setattr(batches, "_turned", lambda: (unturned[:, None].expand(32, 55, 55), unturned.expand(32, 55, 55)))
+    low, target, _ = batches.draw(0)
+    noise = hu(low) - hu(target)
+    along_rows = np.diff(noise, axis=2).std(axis=(1, 2)) / np.diff(noise, axis=1).std(axis=(1, 2))
+    assert along_rows.min() < 0.6
+    assert along_rows.max() > 1 / 0.6
 
 
 def test_a_tenth_of_the_dose_has_the_noise_that_theory_says(pack):

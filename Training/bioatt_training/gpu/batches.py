@@ -1,8 +1,8 @@
 """Batches drawn on the device from a data pack: place, turn, dose and noise are new in every one.
 
-Noise is white noise with the spectrum of the scan's kernel, times the local level of its quarter dose, times the root
-of (1/a − 1) / 3 for dose fraction a (see `bioatt_training.bank`). Nothing is read or copied from the host after the
-start. A batch depends on seed and number alone, on one kind of device.
+Noise is white noise with the spectrum of the scan's kernel, its directions weighted as around the patch, times the
+local level of its quarter dose, times the root of (1/a − 1) / 3 for dose fraction a (see `bioatt_training.bank`).
+Nothing is copied from the host after the start. A batch depends on seed and number alone, on one kind of device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt.volume import AIR_HU
 from bioatt_training.bank import BODY_HU, CLIP_HU, DOSE
 from bioatt_training.config import DataConfig
-from bioatt_training.gpu.pack import LEVEL_STEP, Pack
+from bioatt_training.gpu.pack import DIRECTIONS, LEVEL_STEP, WINDOW_STEP, Pack, direction_of
 
 GRID = 8
 """Pixels between the places of patches that are looked at for tissue; the rest of the way is drawn."""
@@ -60,6 +60,7 @@ class Batches:
         self.field = field + -field % 64
         self.amplitudes = _amplitudes(torch.from_numpy(pack.spectra).to(device), self.field)
         self.spectrum_of = torch.from_numpy(pack.spectrum_of).to(device)
+        self.directions = None if config.sampling == "whole" else Directions(pack, self.field, device)
         self._random = torch.Generator(device)
 
     def draw(self, number: int) -> Batch:
@@ -76,7 +77,10 @@ class Batches:
         flat = index[:, None, None] * self.hu[0].numel() + (y[:, None, None] + rows) * self.hu.shape[2]
         flat = flat + x[:, None, None] + columns
         target = self.hu.view(-1)[flat].float()
-        noise = self._noise(index, rows, columns) * self.levels.view(-1)[flat] * self._scale()[:, None, None]
+        amplitudes = self.amplitudes[self.spectrum_of[index]]
+        if self.directions is not None:
+            amplitudes = amplitudes * self.directions(index, y + self.size // 2, x + self.size // 2)
+        noise = self._noise(amplitudes, rows, columns) * self.levels.view(-1)[flat] * self._scale()[:, None, None]
         low = (target + noise).clamp(*CLIP_HU)
         standardised = ((image[:, None] - OFFSET_HU) / SCALE_HU for image in (low, target))
         return next(standardised), next(standardised), self.prior[index]
@@ -93,11 +97,10 @@ class Batches:
         end = self.size - 1
         return torch.where(up, end - rows, rows), torch.where(left, end - columns, columns)
 
-    def _noise(self, index: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Noise of unit variance with each slice's spectrum, turned with its patch."""
+    def _noise(self, amplitudes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Noise of unit variance with these spectra (B, F, F // 2 + 1), turned with its patch."""
         white = torch.randn((self.batch, self.field, self.field), generator=self._random, device=self.hu.device)
-        spectrum = torch.fft.rfft2(white) * self.amplitudes[self.spectrum_of[index]]
-        field = torch.fft.irfft2(spectrum, s=white.shape[1:])
+        field = torch.fft.irfft2(torch.fft.rfft2(white) * amplitudes, s=white.shape[1:])
         number = torch.arange(self.batch, device=self.hu.device)[:, None, None]
         return field[number, rows, columns]
 
@@ -106,6 +109,31 @@ class Batches:
         low, high = (math.log(dose) for dose in self.doses)
         dose = torch.exp(low + (high - low) * self._uniform(1)[0])
         return torch.sqrt((1 / dose - 1) / (1 / DOSE - 1))
+
+
+class Directions:
+    """Factors of a spectrum's amplitudes by direction, those of the window around a place; 1 on the mean by power."""
+
+    def __init__(self, pack: Pack, field: int, device: torch.device) -> None:
+        rows, columns = (max(share.shape[axis] for share in pack.directions) for axis in (0, 1))
+        shares = [
+            np.pad(share, [(0, rows - share.shape[0]), (0, columns - share.shape[1]), (0, 0)], mode="edge")
+            for share in pack.directions
+        ]
+        self.shares = torch.from_numpy(np.stack(shares)).to(device)
+        place = torch.from_numpy(direction_of((field, field))).to(device)
+        self.lower = place.floor().long() % DIRECTIONS
+        self.part = (place - place.floor()).float()
+
+    def __call__(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Factors (B, F, F // 2 + 1) for slices `index` around (y, x)."""
+        row, column = (
+            ((centre - WINDOW_STEP // 2) // WINDOW_STEP).clamp(0, count - 1)
+            for centre, count in ((y, self.shares.shape[1]), (x, self.shares.shape[2]))
+        )
+        share = self.shares[index, row, column]
+        between = share[:, self.lower] * (1 - self.part) + share[:, (self.lower + 1) % DIRECTIONS] * self.part
+        return between.sqrt()
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -21,7 +21,8 @@ def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, An
         "version": model.version,
         "network": f"RED-CNN, {network.filters} filters, organ-aware attention with {network.descriptors} maps after "
         f"the third and the fifth layer ({parameters:,} parameters, float16 in the file)",
-        "prior": f"`{model.metadata['prior']}`, pooled to one distribution a slice; **not BiomedCLIP's**, which the paper has",
+        "prior": f"`{model.metadata['prior']}`, pooled to one distribution a slice; **not BiomedCLIP's**, "
+        "which the paper has",
         "data": f"{training['slices']} slices of {training['patients']} patients of the collections in "
         "[DATA.md](DATA.md); test and validation patients left out (`Training/configs/split.json`)",
         "noise": f"drawn anew for every patch: spectrum and local level of noise inserted in the projection domain; "

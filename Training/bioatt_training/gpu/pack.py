@@ -2,14 +2,16 @@
 
 An .npz of `hu_low` and `hu_high` (bytes of the differences along rows, which compress better than the HU), `prior`
 (slices, N), `levels` (SD of the quarter-dose noise in HU, float16, every `LEVEL_STEP` pixels), `spectra` (scans, 64,
-33) (amplitude of that noise by frequency, unit variance), the validation patches, and a JSON `header`. Reading needs
-NumPy alone.
+33) (amplitude of that noise by frequency, unit variance), `directions` (its local power by direction, as a share of the
+scan's: streaks), the validation patches, and a JSON `header`. Reading needs NumPy alone.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from bioatt_training.bank import Slice
 FORMAT = 1
 LEVEL_STEP = 8
 SPECTRUM_SIDE = 64
+WINDOW_STEP = SPECTRUM_SIDE // 2
+DIRECTIONS = 12
+"""Sectors of the half-plane of frequencies, from −90° to 90° of atan2(f_y, f_x)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Pack:
     """Slices for training, and patches of left-out patients to watch it by.
 
     slices: as in the bank, offsets within the pack. hu: (y, x) int16 by slice. levels: (⌈y/8⌉, ⌈x/8⌉) by slice.
-    spectrum_of: row of `spectra` by slice. validation: low and target (n, 55, 55) int16 HU, and p (n, N).
+    spectrum_of: row of `spectra` by slice. directions: (windows along y, along x, 12) by slice, windows of 64² px half
+    overlapping. validation: low and target (n, 55, 55) int16 HU, and p (n, N).
     header: descriptor set, descriptors, prior and identity of the bank.
     """
 
@@ -42,6 +48,7 @@ class Pack:
     levels: tuple[NDArray[np.float32], ...]
     spectra: NDArray[np.float32]
     spectrum_of: NDArray[np.int64]
+    directions: tuple[NDArray[np.float32], ...]
     validation: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]
 
     @property
@@ -60,6 +67,7 @@ def write_pack(path: Path, pack: Pack) -> int:
         "hu_high": high,
         "prior": pack.prior.astype(np.float32),
         "levels": np.concatenate([level.ravel() for level in pack.levels]).astype(np.float16),
+        "directions": np.concatenate([share.ravel() for share in pack.directions]).astype(np.float16),
         "spectra": pack.spectra.astype(np.float16),
         "spectrum_of": pack.spectrum_of.astype(np.int64),
         **dict(zip(("validation_low", "validation_target", "validation_prior"), pack.validation, strict=True)),
@@ -80,6 +88,7 @@ def read_pack(path: Path) -> Pack:
         slices = tuple(Slice(**{**line, "shape": tuple(line["shape"])}) for line in header.pop("slices"))
         hu = tuple(_decoded(arrays["hu_low"], arrays["hu_high"], one) for one in slices)
         levels = _cut(arrays["levels"].astype(np.float32), [level_shape(one.shape) for one in slices])
+        directions = _cut(arrays["directions"].astype(np.float32), [window_shape(one.shape) for one in slices])
         validation = tuple(arrays[f"validation_{name}"] for name in ("low", "target", "prior"))
     except OSError:
         raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train prepare --pack`") from None
@@ -89,12 +98,25 @@ def read_pack(path: Path) -> Pack:
         ) from None
     spectra = arrays["spectra"].astype(np.float32)
     low, target, p = validation
-    return Pack(header, slices, hu, arrays["prior"], levels, spectra, arrays["spectrum_of"], (low, target, p))
+    noise = (levels, spectra, arrays["spectrum_of"], directions)
+    return Pack(header, slices, hu, arrays["prior"], *noise, (low, target, p))
 
 
 def level_shape(shape: tuple[int, int]) -> tuple[int, int]:
     """Shape of a slice's noise levels."""
     return -(-shape[0] // LEVEL_STEP), -(-shape[1] // LEVEL_STEP)
+
+
+def window_shape(shape: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape of a slice's shares by direction."""
+    rows, columns = ((length - SPECTRUM_SIDE) // WINDOW_STEP + 1 for length in shape)
+    return rows, columns, DIRECTIONS
+
+
+def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
+    angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def encoded(hu: NDArray[np.int16]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -111,6 +133,6 @@ def _decoded(low: NDArray[np.uint8], high: NDArray[np.uint8], one: Slice) -> NDA
     return steps.cumsum(axis=1).astype(np.int16)
 
 
-def _cut(flat: NDArray[np.float32], shapes: list[tuple[int, int]]) -> tuple[NDArray[np.float32], ...]:
-    ends = np.cumsum([height * width for height, width in shapes])
+def _cut(flat: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[np.float32], ...]:
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
     return tuple(part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True))

@@ -16,7 +16,16 @@ from bioatt.errors import InputError
 from bioatt.models import OFFSET_HU, SCALE_HU
 from bioatt_training.bank import Bank
 from bioatt_training.config import GRID_PATCH, DataConfig
-from bioatt_training.gpu.pack import LEVEL_STEP, SPECTRUM_SIDE, Pack, encoded, write_pack
+from bioatt_training.gpu.pack import (
+    DIRECTIONS,
+    LEVEL_STEP,
+    SPECTRUM_SIDE,
+    WINDOW_STEP,
+    Pack,
+    direction_of,
+    encoded,
+    write_pack,
+)
 from bioatt_training.patches import PatchDataset
 
 LEVEL_SIGMA_PX = 10.0
@@ -75,10 +84,13 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
         offset += int(np.prod(bank.slices[index].shape))
     levels = [_level(bank.pair(index)[1]) for index in chosen]
     sources = list(dict.fromkeys(one.source for one in slices))
-    spectra = []
+    spectra, directions = [], {}
     for source in sources:
         of_scan = [k for k, one in enumerate(slices) if one.source == source]
-        spectra.append(_spectrum([np.float32(bank.pair(chosen[k])[1]) / levels[k] for k in of_scan]))
+        power = [_periodograms(np.float32(bank.pair(chosen[k])[1]) / levels[k]) for k in of_scan]
+        total = sum(part.sum(axis=(0, 1)) for part in power)
+        spectra.append(np.sqrt(total / fft.irfft2(total)[0, 0]).astype(np.float32))
+        directions |= {k: _directions(part, total) for k, part in zip(of_scan, power, strict=True)}
     header = {key: bank.header[key] for key in ("descriptor_set", "descriptors", "prior", "dose_fraction")}
     return Pack(
         header={**header, "bank": bank.identity},
@@ -88,6 +100,7 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
         levels=tuple(_coarse(level) for level in levels),
         spectra=np.stack(spectra),
         spectrum_of=np.array([sources.index(one.source) for one in slices]),
+        directions=tuple(directions[k] for k in range(len(slices))),
         validation=_validation(bank, folder),
     )
 
@@ -104,15 +117,21 @@ def _coarse(level: NDArray[np.float32]) -> NDArray[np.float32]:
     return whole[LEVEL_STEP // 2 :: LEVEL_STEP, LEVEL_STEP // 2 :: LEVEL_STEP]
 
 
-def _spectrum(fields: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Amplitude by frequency (64, 33) of noise of unit variance: mean periodogram of half-overlapping 64² windows."""
-    window = np.outer(*[np.hanning(SPECTRUM_SIDE + 2)[1:-1]] * 2).astype(np.float32)
-    total = np.zeros((SPECTRUM_SIDE, SPECTRUM_SIDE // 2 + 1))
-    for field in fields:
-        step = SPECTRUM_SIDE // 2
-        parts = sliding_window_view(field, (SPECTRUM_SIDE, SPECTRUM_SIDE))[::step, ::step].reshape(-1, *window.shape)
-        total += (np.abs(fft.rfft2((parts - parts.mean((1, 2), keepdims=True)) * window)) ** 2).sum(0)
-    return np.sqrt(total / fft.irfft2(total)[0, 0]).astype(np.float32)
+def _periodograms(noise: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Power by frequency of noise (y, x) in windows of 64² (rows, columns, 64, 33), under a Hann taper."""
+    taper = np.outer(*[np.hanning(SPECTRUM_SIDE + 2)[1:-1]] * 2).astype(np.float32)
+    windows = sliding_window_view(noise, (SPECTRUM_SIDE, SPECTRUM_SIDE))[::WINDOW_STEP, ::WINDOW_STEP]
+    centred = windows - windows.mean(axis=(2, 3), keepdims=True)
+    return np.abs(fft.rfft2(centred * taper)).astype(np.float32) ** 2
+
+
+def _directions(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Power by direction of 3 × 3 windows as a share of the scan's (rows, columns, 12); its mean by power is 1."""
+    sector = np.rint(direction_of((SPECTRUM_SIDE, SPECTRUM_SIDE))).astype(int) % DIRECTIONS
+    in_sector = (np.arange(DIRECTIONS)[:, None, None] == sector).reshape(DIRECTIONS, -1)
+    found = ndimage.uniform_filter(power, (3, 3, 1, 1), mode="nearest").reshape(*power.shape[:2], -1) @ in_sector.T
+    known = in_sector @ total.ravel()
+    return (found / known * (known.sum() / found.sum(axis=2, keepdims=True))).astype(np.float32)
 
 
 def _validation(bank: Bank, folder: Path) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
