@@ -85,7 +85,7 @@ class Checks:
         name = torch.cuda.get_device_name(self.device) if self.on_gpu else self.device.type
         self.found: dict[str, Any] = {"device": name, "torch": torch.__version__, "options": vars(args), "steps": {}}
         self.paper = _paper_network(args.filters)
-        self.shipped, self.found["shipped"] = _shipped()
+        self.shipped, self.found["shipped"] = _shipped(self.paper)
         print(f"check on {name}, torch {torch.__version__}\n\n| step | state | seconds | |\n| --- | --- | --- | --- |")
 
     @property
@@ -292,12 +292,12 @@ def _paper_network(filters: int) -> TrainedModel:
     return TrainedModel(network, metadata, "red_cnn", "")
 
 
-def _shipped() -> tuple[TrainedModel, bool]:
+def _shipped(paper: TrainedModel) -> tuple[TrainedModel, bool]:
     """The default model, and True; the paper's network, and False, where model files cannot be read."""
     try:
         return load_model("bioatt"), True
     except ImportError:
-        return _paper_network(96), False
+        return paper, False
 
 
 def _body(side: int, seed: int) -> np.ndarray:

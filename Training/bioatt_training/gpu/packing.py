@@ -84,7 +84,8 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
         offset += int(np.prod(bank.slices[index].shape))
     levels = [_level(bank.pair(index)[1]) for index in chosen]
     sources = list(dict.fromkeys(one.source for one in slices))
-    spectra, directions = [], {}
+    spectra: list[NDArray[np.float32]] = []
+    directions: dict[int, NDArray[np.float32]] = {}
     for source in sources:
         of_scan = [k for k, one in enumerate(slices) if one.source == source]
         power = [_periodograms(np.float32(bank.pair(chosen[k])[1]) / levels[k]) for k in of_scan]
