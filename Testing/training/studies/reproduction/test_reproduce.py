@@ -83,7 +83,7 @@ def test_seeds_come_one_after_the_other_and_failures_do_not_stop(made_up_bank, t
 
 
 def test_a_stopped_reproduction_has_a_report(made_up_bank, tmp_path, pretended, monkeypatch):
-    working = module.apart
+    working = module.run_in_subprocess
 
     def stopped(function, *args, log):
         if getattr(args[0], "run", None) and args[0].run.name == "random":
