@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DASH = "–"
 """What a table shows where nothing was measured."""
-DIGITS = 6
+DIGITS = 8
 """Significant digits of the numbers in a stored result file."""
 
 
@@ -61,7 +61,7 @@ def write_markdown(path: Path, lines: Sequence[str]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a result file, whole or not at all: compact, numbers of six significant digits."""
+    """Write a result file, whole or not at all: compact, numbers of eight significant digits."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(_rounded(content), separators=(",", ":")), encoding="utf-8")
 
