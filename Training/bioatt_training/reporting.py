@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DASH = "–"
 """What a table shows where nothing was measured."""
 DIGITS = 8
-"""Significant digits of the numbers in a stored result file."""
+"""Significant digits of stored results: enough that their rounded values are those of the measurements."""
 
 
 def format_number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
@@ -60,18 +60,18 @@ def write_markdown(path: Path, lines: Sequence[str]) -> None:
         partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a result file, whole or not at all: compact, numbers of eight significant digits."""
+def write_json(path: Path, content: Any, digits: int = DIGITS) -> None:
+    """Write a result file, whole or not at all: compact, numbers of so many significant digits."""
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(_rounded(content), separators=(",", ":")), encoding="utf-8")
+        partial.write_text(json.dumps(_rounded(content, digits), separators=(",", ":")), encoding="utf-8")
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _rounded(one, digits) for key, one in value.items()}
+    return [_rounded(one, digits) for one in value] if isinstance(value, list | tuple) else value
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 90) -> None:

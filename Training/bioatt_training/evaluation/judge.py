@@ -22,8 +22,8 @@ from bioatt.inference.models import TrainedModel, load_model
 from bioatt.inference.run import placed
 from bioatt.priors import Prior, build_prior
 from bioatt_training.data.bank import Bank, noise_scale
-from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
-from bioatt_training.evaluation.statistics import interval
+from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics
+from bioatt_training.evaluation.statistics import interval, pooled
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
 
 Values = dict[str, float | None]

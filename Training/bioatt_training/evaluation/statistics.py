@@ -86,6 +86,18 @@ def paired(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     return {"pairs": int(difference.size), "difference": interval(difference), "wilcoxon_p": p}
 
 
+def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
+    """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: what the paper prints as mean ± SD."""
+    counts = np.array([group["patches"] for group in groups], np.float64)
+    means, sds = (np.array([group[key] for group in groups]) for key in ("mean", "sd"))
+    mean = float(np.average(means, weights=counts))
+    return {
+        "patches": int(counts.sum()),
+        "mean": mean,
+        "sd": float(np.sqrt(max(np.average(sds**2 + means**2, weights=counts) - mean**2, 0))),
+    }
+
+
 def excludes_zero(bounds: list[float]) -> bool:
     """Whether an interval [mean, low, high] lies wholly on one side of zero."""
     _, low, high = bounds

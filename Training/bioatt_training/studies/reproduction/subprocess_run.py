@@ -14,7 +14,7 @@ from typing import Any
 
 from bioatt.core.errors import BioAttError
 
-PRELOADED = "bioatt_training.studies.reproduction.one_run"
+PRELOADED = "bioatt_training.studies.reproduction.training_run"
 
 
 class RunError(BioAttError):
