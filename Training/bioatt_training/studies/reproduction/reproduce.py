@@ -1,4 +1,4 @@
-"""All arms and seeds, one run after the other, and a report after each: an interrupted reproduction goes on."""
+"""All arms and seeds, one run after the other, with a report after each; resumes after an interruption."""
 
 from __future__ import annotations
 
