@@ -9,7 +9,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bioatt.network import build_network
 from bioatt_training.data.bank import Bank
-from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
+from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics
+from bioatt_training.evaluation.statistics import pooled
 from bioatt_training.fit.grid import GridDataset
 
 

@@ -66,7 +66,7 @@ def test_metrics_are_those_of_the_patches(tiny, tmp_path):
 
 def test_the_best_epoch_is_exported_and_those_to_keep(tiny, tmp_path):
     """The learning rate of the later epochs spoils the weights."""
-    config = tiny(sampling="grid", epochs=3, ema_decay=0.0, keep_epochs=(1, 3), schedule="constant", learning_rate=0.3)
+    config = tiny(sampling="grid", epochs=3, ema_decay=0.0, keep_epochs=(1, 3), schedule="halving", learning_rate=0.3)
     best = fit(config, tmp_path / "run")
     scores = [line["val_relative"] for line in read_history(tmp_path / "run")]
     assert read_model(best).metadata["metrics"]["best_step"] == 6 * (1 + int(np.nanargmin(scores)))
@@ -86,7 +86,7 @@ def test_a_run_without_progress_stops_early_and_knows_it_on_resuming(tiny, tmp_p
 
 def test_losses_that_are_no_numbers_are_said(tiny, tmp_path):
     with pytest.raises(InputError, match="learning rate"):
-        fit(tiny(learning_rate=1e12, schedule="constant", gradient_clip=0.0, ema_decay=0.0), tmp_path / "run")
+        fit(tiny(learning_rate=1e12, schedule="halving", gradient_clip=0.0, ema_decay=0.0), tmp_path / "run")
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ def test_a_stage_of_another_kind_is_refused(tiny, tmp_path):
 
 def test_the_last_weights_are_exported_where_validation_does_not_decide(tiny, tmp_path):
     """Each validation of this run is worse than the one before."""
-    options = {"learning_rate": 0.5, "schedule": "constant", "ema_decay": 0.0, "gradient_clip": 0.0, "layout": "unet"}
+    options = {"learning_rate": 0.5, "schedule": "halving", "ema_decay": 0.0, "gradient_clip": 0.0, "layout": "unet"}
     for export in ("best", "last"):
         fit(tiny(export=export, **options), tmp_path / export)
     steps = {
@@ -266,29 +266,12 @@ def test_the_last_weights_are_exported_where_validation_does_not_decide(tiny, tm
     assert steps["best"] < steps["last"] == 18
 
 
-def test_a_teacher_gives_the_targets_of_training_alone(tiny, tmp_path):
-    teacher = fit(tiny(), tmp_path / "teacher")
-    experiment = Experiment(tiny(teacher=str(teacher)), 17, steps=2, epoch_steps=2)
-    assert not any("teacher" in name for name in experiment.state_dict())
-    low, target, p = torch.randn(2, 1, 40, 40), torch.randn(2, 1, 40, 40), torch.full((2, 17), 1 / 17)
-    with torch.no_grad():
-        expected = read_model(teacher).network(low, p)
-    torch.testing.assert_close(experiment._taught((low, target, p))[1], expected)
-    assert torch.equal(Experiment(tiny(), 17, steps=2, epoch_steps=2)._taught((low, target, p))[1], target)
-
-
 def test_a_run_starts_from_given_weights(tiny, tmp_path):
     first = fit(tiny(), tmp_path / "first")
     started = tiny(initial=str(first), steps=1, validate_every=1, learning_rate=1e-9)
     again = weights(fit(started, tmp_path / "second"))
     for name, value in weights(first).items():
         torch.testing.assert_close(again[name], value, rtol=0, atol=1e-5)
-
-
-def test_a_compiled_network_keeps_its_names(tiny):
-    plain, compiled = (Experiment(tiny(compile=compile), 17, 18, 6) for compile in (False, True))
-    assert list(plain.state_dict()) == list(compiled.state_dict())
-    assert compiled.network._compiled_call_impl is not None
 
 
 def test_perturbed_priors_stay_distributions():

@@ -16,7 +16,6 @@ from bioatt_training.fit.objectives import (
     paper_metrics,
     relative_mse,
     ssim,
-    ssim_mix,
 )
 
 TARGET = torch.zeros(1, 1, 32, 32)
@@ -67,13 +66,6 @@ def test_ssim_is_scikit_image_s(images):
     output, target, _ = images
     for computed, one, other in zip(ssim(output, target), output[:, 0].numpy(), target[:, 0].numpy(), strict=True):
         assert float(computed) == pytest.approx(structural_similarity(other, one, data_range=1.0), abs=1e-4)
-
-
-def test_the_ssim_mix_has_its_formula(images):
-    output, target, low = images
-    expected = 0.84 * (1 - ssim(output, target).mean()) + 0.16 * (output - target).abs().mean()
-    assert ssim_mix(output, target, low) == pytest.approx(float(expected))
-    assert ssim_mix(target, target, low) == pytest.approx(0, abs=1e-5)
 
 
 def test_losses_give_gradients_everywhere(images):

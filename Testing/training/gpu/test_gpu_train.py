@@ -151,17 +151,6 @@ def test_files_are_few_and_small_at_the_papers_width(run, tiny, tmp_path, monkey
     assert sum(sizes) < 36 << 20
 
 
-def test_a_compiler_that_fails_costs_nothing_but_a_line(run, tiny, monkeypatch):
-    def failing(_):
-        raise RuntimeError("no compiler")
-
-    monkeypatch.setattr(torch, "compile", failing)
-    said = []
-    record = run(tiny(3, compile=True), say=said.append)
-    assert record["arms"]["bioatt"]["finished"]
-    assert any("not compiled" in line for line in said)
-
-
 def test_a_network_that_gives_no_numbers_does_not_replace_what_was_kept(run, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(trainer.ArmRun, "validate", lambda self: {"val_rmse_hu": float("nan")})
     said = []

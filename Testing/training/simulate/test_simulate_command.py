@@ -164,7 +164,7 @@ def test_the_noise_of_an_unsigned_scan_has_both_signs(tmp_path, inserted):
 
 def test_the_pictures_of_a_scan_say_their_windows(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: shown.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda figure, *_: shown.append(figure))
     hu = np.zeros((3, 32, 32), np.float32)
     monkeypatch.setattr(figures, "insert_noise", lambda hu, *_, **__: SimpleNamespace(hu_low=hu, noise=hu))
     figures.plot_example("chest", hu, 0.8, 1, tmp_path / "chest.png")
@@ -172,7 +172,6 @@ def test_the_pictures_of_a_scan_say_their_windows(tmp_path, monkeypatch):
     assert [limits for limits, _ in panels] == [(-160, 240), (-160, 240), (-150, 150)]
     for (low, high), title in panels:
         assert f"−{-low:g} … {high:g} HU" in title
-    figures.plt.close(shown[0])
 
 
 def test_noisier2noise_gives_the_truth_where_theory_says_so():

@@ -21,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names or .safetensors files; the first is the reference",
     )
     parser.add_argument(
-        "--peers",
+        "--baselines",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="also tune and run the classical filters (needs the extra [benchmark])",
     )
     parser.add_argument("--work", metavar="DIR", help="keeps measurements and phantoms (default OUT/work)")
-    parser.add_argument("--quick", action="store_true", help="few small slices, two peers: a trial, not a result")
+    parser.add_argument("--quick", action="store_true", help="few small slices, two baselines: a trial, not a result")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     logging.getLogger("bioatt_training.studies.benchmark").setLevel(logging.INFO)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.peers and not args.quick and missing():
-        raise InputError(f"{', '.join(missing())} missing: install the extra [benchmark], or give --no-peers")
+    if args.baselines and not args.quick and missing():
+        raise InputError(f"{', '.join(missing())} missing: install the extra [benchmark], or give --no-baselines")
     folder = Path(args.out)
     models = [Model(name) for name in args.models]
     names = [model.name for model in models]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     make_folder(folder)
     runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
     whole = [Model(name, WHOLE) for name in args.models]
-    results = measured(runner, models, whole, peers=args.peers)
+    results = measured(runner, models, whole, baselines=args.baselines)
     figures = {**write_figures(results, folder), **write_pictures(bank, models, folder)}
     write_report(results, figures, folder)
     print(f"{folder.name}/: README.md, results.json and figures")

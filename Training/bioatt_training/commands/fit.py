@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from bioatt.core.errors import InputError
+    from bioatt_training.fit.config import Config
     from bioatt_training.fit.lightning_import import rank_zero_only
-    from bioatt_training.fit.run import Config, fit_stages
+    from bioatt_training.fit.run import fit_stages
 
     if args.devices < 1 or args.nodes < 1:
         raise InputError("--devices and --nodes are 1 or more")

@@ -1,4 +1,4 @@
-"""`bioatt-train prior`: teach the embedded prior, judge it on left-out patients, write its weights and model card."""
+"""`bioatt-train prior`: train the embedded prior, evaluate it, write its weights and model card."""
 
 from __future__ import annotations
 

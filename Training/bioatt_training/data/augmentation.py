@@ -1,7 +1,6 @@
-"""Variations of a training patch that stay true to CT: a smoother or sharper kernel, and small things in the tissue.
+"""Augmentation of training patches consistent with CT: a smoother or sharper kernel, and inserts in the tissue.
 
-Both are linear, as reconstruction is, so a scan, its inserted noise and its target are varied alike and still belong
-together.
+Both are linear, as reconstruction is, so that scan, inserted noise and target stay consistent.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ MOST_INSERTS = 3
 CONTRAST_HU = (8.0, 1000.0)
 RADIUS_MM = (1.0, 15.0)
 RANGE_HU = (-1000.0, 2500.0)
-"""What tissue with an insert in it may be."""
+"""Range of the sum of tissue and insert."""
 
 
 def kernel_change(shape: tuple[int, int], pixel_mm: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What turns a slice's kernel into a random other one: a factor for each frequency of `scipy.fft.rfft2` of `shape`.
+    """Transfer function from a kernel to a random other one, on the frequencies of `scipy.fft.rfft2` of `shape`.
 
     Half are smoother (Gaussian), half sharper (detail beyond a random frequency is raised). The mean stays.
     """
@@ -47,14 +46,14 @@ def frequencies(shape: tuple[int, int], pixel_mm: float) -> NDArray[np.float64]:
 
 
 def filtered(image: Patch, factor: NDArray[np.float32]) -> Patch:
-    """The image with its spectrum multiplied. Its opposite borders meet: a few pixels there are not to be trusted."""
+    """The image with its spectrum multiplied; the periodic boundary affects a few border pixels."""
     return np.asarray(fft.irfft2(fft.rfft2(image) * factor, image.shape), np.float32)
 
 
 def inserts(scan: Patch, pixel_mm: float, kernel: str | None, rng: np.random.Generator) -> Patch:
     """One to three ellipses to be added to the patch `scan` (y, x) HU, their edges as sharp as `kernel` shows them.
 
-    Contrast and size are drawn evenly on a log scale. kernel: as the scan names it; B40 where it tells nothing.
+    Contrast and size are drawn evenly on a log scale. kernel: as the scan names it; B40 where it is unknown.
     """
     drawn = np.zeros_like(scan)
     for _ in range(int(rng.integers(1, MOST_INSERTS + 1))):
@@ -70,7 +69,7 @@ def inserts(scan: Patch, pixel_mm: float, kernel: str | None, rng: np.random.Gen
 def _ellipse(
     shape: Sequence[int], centre: NDArray[np.int64], pixel_mm: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A random ellipse: 1 inside, 0 outside, the share of the pixel in between on its edge."""
+    """A random ellipse: 1 inside, 0 outside, partial coverage on its edge."""
     radius = np.exp(rng.uniform(*np.log(RADIUS_MM))) / pixel_mm
     a, b = radius, radius * rng.uniform(0.4, 1)
     angle = rng.uniform(0, np.pi)

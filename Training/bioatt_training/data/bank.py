@@ -67,12 +67,12 @@ class Bank:
         self._folder = folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped files, which each process maps for itself: a pickled map is a copy of all voxels."""
+        """Without the mapped files: each process maps them itself, since a pickled map copies all voxels."""
         return {name: value for name, value in self.__dict__.items() if not isinstance(value, np.memmap)}
 
     @cached_property
     def identity(self) -> str:
-        """Tells banks apart: by what they say of themselves, their priors, and the middle row of every image."""
+        """Fingerprint of the header, the priors and the middle row of every image."""
         digest = hashlib.sha256(json.dumps(self.header, sort_keys=True).encode())
         digest.update(self.prior.tobytes())
         for index in range(len(self.slices)):
@@ -98,7 +98,7 @@ class Bank:
         return self._image(self._scan, index), self._image(self._noise, index)
 
     def target(self, index: int) -> NDArray[np.int16]:
-        """What a network is asked for, (y, x) HU, mapped: the scan of `pair`, or its softened form."""
+        """Training target (y, x) HU, mapped: the scan of `pair`, or its softened form."""
         return self._image(self._scan if self._softened is None else self._softened, index)
 
     def _image(self, flat: NDArray[np.int16], index: int) -> NDArray[np.int16]:

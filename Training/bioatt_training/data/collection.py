@@ -1,4 +1,4 @@
-"""The CT collection's tables: whom each file is of, and how it was made."""
+"""The tables of the CT collection: patient and acquisition of each file."""
 
 from __future__ import annotations
 

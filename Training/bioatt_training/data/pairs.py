@@ -1,4 +1,4 @@
-"""Bringing the two scans of a pair together slice by slice, and refusing what is no pair."""
+"""Matching the slices of two paired scans, and refusing pairs that are not consistent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def matched(low: Volume, full: Volume) -> tuple[np.ndarray, np.ndarray, list[str
 
 
 def check_pair(low: np.ndarray, full: np.ndarray) -> None:
-    """Raise InputError where low and full (z, y, x) HU are not one body at a lower and a higher dose; it says why."""
+    """Raise InputError where low and full (z, y, x) HU are not one body at two doses, with the reason."""
     if np.array_equal(low, full):
         raise InputError("low and full dose are the same image: give the pair's other half")
     chosen = np.unique(np.linspace(0, len(full) - 1, min(len(full), 9)).astype(int))

@@ -1,4 +1,4 @@
-"""Slices of simulated torsos for a bank: what only a simulation has, a target without noise."""
+"""Slices of simulated torsos for a bank, with noise-free targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bioatt_training.data.bank import DOSE
 
 SLICES = 4
 SMOOTH_TO_SHARP = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")
-"""Kernels that are drawn from where a scan's own is not the one wanted."""
+"""Kernels to draw from where another than the scan's own is wanted."""
 
 
 class PhantomSlices(NamedTuple):

@@ -1,4 +1,4 @@
-"""From folders of scans to a bank: pairs as they are, single scans with noise inserted, every slice with its prior."""
+"""From folders of scans to a bank: pairs, single scans with inserted noise, and the prior of every slice."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Plan:
 
 
 def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], None] = log.info) -> int:
-    """Write the bank of a listing's scans and return its number of slices; interrupted and called again, it goes on.
+    """Write the bank of a listing's scans and return its number of slices; resumes after an interruption.
 
     What cannot be used is added to `listing.left_out`. Raises InputError where nothing is left, or as `split`.
     """
@@ -172,7 +172,7 @@ def _add_phantom(writer: BankWriter, number: int, plan: Plan, source: Anatomical
 
 
 def _about(volume: Volume, k: int) -> dict[str, Any]:
-    """What a slice's voxels and geometry tell."""
+    """Properties of a slice from its voxels and geometry."""
     sigma = noise_sd(volume.hu[k])
     return {
         "pixel_mm": volume.pixel_mm,

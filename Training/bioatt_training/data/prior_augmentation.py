@@ -1,4 +1,4 @@
-"""Train under priors better and worse than the one at hand, so that the model does not depend on a single source."""
+"""Random perturbation of priors in training, so that a model does not depend on a single source."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONCENTRATION = 0.5
-"""Of the Dirichlet distribution that wrong priors are drawn from."""
+"""Of the Dirichlet distribution of random priors."""
 DRAWS = 20_000
 
 
 def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """With chance `share`, another prior in place of p (N,), which sums to 1; else p.
+    """With probability `share` a perturbed prior instead of p (N,), which sums to 1; else p.
 
     A third each: flat (uniform), softened (√p, as an unsure source gives) and mixed with a random distribution (as a
     wrong one gives). The result sums to 1.
@@ -29,7 +29,7 @@ def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> N
 
 
 def largest_rise(descriptors: int, share: float) -> float | None:
-    """How far a prior of so many descriptors may rise from a slice's own towards 1 to be like those trained with.
+    """Largest increase of a probability over the slice's own, towards 1, that training covers for so many descriptors.
 
     Where the slice's own is 0, nine of ten mixed priors rise as far for their highest descriptor: half the largest of a
     random distribution. None for a share of 0: nothing but the slices' own priors was seen.

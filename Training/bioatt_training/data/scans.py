@@ -1,4 +1,4 @@
-"""What a folder holds: scans alone or as pairs of low and full dose, and what had to be left out, with the reason."""
+"""The scans of a folder, single or as pairs of low and full dose, and what was left out with the reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Source:
 class Scan:
     """A full-dose scan and, in a pair, its low-dose counterpart at dose fraction `dose`.
 
-    patient is whoever the scan is of, or a pseudonym of the header's PatientID, never the id itself. kernel and
+    patient: a name, or a pseudonym of the header's PatientID, never the id itself. kernel and
     thickness_mm fill what the files do not say.
     """
 

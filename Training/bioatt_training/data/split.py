@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests."""
+"""Split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.core.errors import InputError
 
 PARTS = ("train", "validation", "test")
 SHARES = (0.64, 0.16, 0.20)
-"""The paper's shares (§3.1), of patients where it took slices."""
+"""The paper's shares (§3.1), applied to patients instead of slices."""
 log = logging.getLogger(__name__)
 
 

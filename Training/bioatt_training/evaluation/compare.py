@@ -93,5 +93,5 @@ def _is_result(one: Any) -> bool:
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
-        with atomic_write(path) as partial:
+        with atomic_write(path) as partial:  # rows are taken over by later calls: unrounded
             partial.write_text(json.dumps(content, indent=1), encoding="utf-8")

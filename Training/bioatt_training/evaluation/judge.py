@@ -1,4 +1,4 @@
-"""A model on the slices of a bank's part, patient by patient."""
+"""Evaluation of a model on a part of a bank, patient by patient."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bioatt.inference.models import TrainedModel, load_model
 from bioatt.inference.run import placed
 from bioatt.priors import Prior, build_prior
 from bioatt_training.data.bank import Bank, noise_scale
-from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics, pooled
-from bioatt_training.evaluation.statistics import interval
+from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics
+from bioatt_training.evaluation.statistics import interval, pooled
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
 
 Values = dict[str, float | None]
@@ -33,12 +33,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What models are judged on.
+    """What models are evaluated on.
 
     dose: fraction of the scan's dose that the input has. per_patient: at most so many slices of a patient, evenly
     taken; None means all. prior: "bank" for the bank's own (of the full-dose scan in its volume), or a source for
     `build_prior`, which then sees the low-dose slice alone. strength: share of the network's change that is applied;
-    1 / (1 − dose) takes the noise out that a model trained on that dose keeps (Noisier2Noise, `simulate.targets`).
+    1 / (1 − dose) removes the noise that a model trained on that dose retains (Noisier2Noise, `simulate.targets`).
     whole: whole slices too, not only patches.
     """
 
@@ -55,7 +55,7 @@ class Judgement:
         if not 0 <= self.strength < math.inf:
             raise InputError(f"strength {self.strength:g}: give 0 (no change), 1 (the network's) or more")
         if self.per_patient is not None and self.per_patient < 1:
-            raise InputError("at least one slice of a patient must be judged")
+            raise InputError("per_patient must be 1 or more")
 
 
 def evaluate(
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def slices_by_patient(bank: Bank, judgement: Judgement) -> dict[str, list[int]]:
-    """Slices to judge, by patient in order of their names. Raises InputError where there are none."""
+    """Slices to evaluate, by patient in order of their names. Raises InputError where there are none."""
     found: dict[str, list[int]] = {}
     for index in bank.indices(judgement.part):
         found.setdefault(bank.slices[index].patient, []).append(index)
@@ -106,7 +106,7 @@ def slices_by_patient(bank: Bank, judgement: Judgement) -> dict[str, list[int]]:
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the items, the middles of as many equal parts: ends are seldom typical."""
+    """Up to `count` of the items, the middles of as many equal parts, since the ends of a scan are not typical."""
     if len(items) <= count:
         return list(items)
     return [items[int((k + 0.5) * len(items) / count)] for k in range(count)]
@@ -129,7 +129,7 @@ def _spread(values: NDArray[np.float64]) -> float | None:
 
 
 class Judge:
-    """A model ready to be shown slices."""
+    """A model with its prior source, ready to evaluate slices."""
 
     def __init__(self, model: TrainedModel, bank: Bank, judgement: Judgement) -> None:
         self.model, self.bank, self.judgement = model, bank, judgement

@@ -55,15 +55,3 @@ def patch_metrics(reference: NDArray, test: NDArray) -> dict[str, Array]:
     with np.errstate(divide="ignore"):
         psnr = 10 * np.log10(DATA_RANGE**2 / squared)
     return {"rmse": np.sqrt(squared), "psnr": psnr, "ssim": planes_ssim(a, b, DATA_RANGE)}
-
-
-def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
-    """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: what the paper prints as mean ± SD."""
-    counts = np.array([group["patches"] for group in groups], np.float64)
-    means, sds = (np.array([group[key] for group in groups]) for key in ("mean", "sd"))
-    mean = float(np.average(means, weights=counts))
-    return {
-        "patches": int(counts.sum()),
-        "mean": mean,
-        "sd": float(np.sqrt(max(np.average(sds**2 + means**2, weights=counts) - mean**2, 0))),
-    }

@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two models differ: bootstrap intervals and paired tests over patients.
+"""Bootstrap intervals of means, and paired tests between models, over patients.
 
 Values that are not finite (a slice without soft tissue has no bias) are left out, in pairs where there are pairs.
 """
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 4000
 LEVEL = 95.0
-"""Per cent of the resamples that lie inside an interval."""
+"""Confidence level of intervals in per cent."""
 
 
 def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
@@ -29,7 +29,7 @@ def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
 
 
 def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
-    """[mean, low, high] of a table (seeds, patients), rows and columns drawn anew together (Owen 2007, 0712.1111).
+    """[mean, low, high] of a table (seeds, patients), rows and columns resampled together (Owen 2007, 0712.1111).
 
     Few rows tell little of their own spread, and a plain bootstrap of three seeds would call one chance in four an
     effect. The resampled means are therefore spread as far as Student's t asks for, with the degrees of freedom of rows
@@ -54,7 +54,7 @@ def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
 
 
 def _widening(table: NDArray[np.float64], resampled_sd: float) -> float:
-    """What the resampled means' deviations are multiplied by, so that they spread as a t distribution does."""
+    """Factor that widens the resampled means to the spread of a t distribution."""
     from scipy.stats import norm, t
 
     parts = [(np.nanmean(table, axis=axis), table.shape[1 - axis]) for axis in (0, 1)]
@@ -84,6 +84,18 @@ def paired(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     if difference.size > 1:
         p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
     return {"pairs": int(difference.size), "difference": interval(difference), "wilcoxon_p": p}
+
+
+def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
+    """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: as the paper prints mean ± SD."""
+    counts = np.array([group["patches"] for group in groups], np.float64)
+    means, sds = (np.array([group[key] for group in groups]) for key in ("mean", "sd"))
+    mean = float(np.average(means, weights=counts))
+    return {
+        "patches": int(counts.sum()),
+        "mean": mean,
+        "sd": float(np.sqrt(max(np.average(sds**2 + means**2, weights=counts) - mean**2, 0))),
+    }
 
 
 def excludes_zero(bounds: list[float]) -> bool:

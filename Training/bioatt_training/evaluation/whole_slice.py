@@ -1,4 +1,4 @@
-"""What is measured of one whole slice in HU: windows, bias by tissue, noise, and the spectrum of what was removed."""
+"""Measurements of a whole slice in HU: metrics by window, bias by tissue, noise, and spectrum of the removed noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST_PATCHES = 4
 
 
 def slice_values(target: NDArray, low: NDArray, output: NDArray) -> dict[str, float]:
-    """Figures of one slice (y, x) in HU by name, "group/figure"; NaN where the slice cannot tell.
+    """Figures of one slice (y, x) in HU by name, "group/figure"; NaN where they cannot be measured.
 
     In each window RMSE, PSNR and SSIM against the target, of the input ("…_low") and of the output. bias_hu: output −
     target by tissue. noise: soft-tissue σ of input, output and target, and output over input and over target.
@@ -45,7 +45,7 @@ def noise_patches(target: NDArray, low: NDArray, output: NDArray) -> tuple[NDArr
 
 
 def spectrum_values(inserted: NDArray, removed: NDArray, pixel_mm: float) -> dict[str, float]:
-    """Peak and mean frequency (1/mm) of the noise power spectra, and σ of what was removed over what was inserted.
+    """Peak and mean frequency (1/mm) of the noise power spectra, and σ of removed over inserted noise.
 
     Nothing for fewer than four patches, or where nothing was inserted or removed.
     """

@@ -1,4 +1,4 @@
-"""What a run leaves on disk so that one killed at any moment goes on as if it had not been."""
+"""Checkpoints from which a run killed at any moment resumes without a difference in its results."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 def epoch_checkpoint(epoch: int) -> str:
-    """Name of the checkpoint that is kept of an epoch."""
+    """File name of an epoch's kept checkpoint."""
     return f"epoch-{epoch:03d}.ckpt"
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that appear whole: written beside their place and moved over the one before.
+    """Atomic checkpoints: written beside the target and renamed onto it.
 
     Lightning's own are written to the system's temporary folder, which may be another disk: the move is then a copy,
     which a kill leaves half done.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one checkpoint."""
+        """Write a checkpoint."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as stream:
@@ -69,17 +69,17 @@ class Checkpoints(callbacks.Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, float]:
-        """The lowest value so far."""
+        """The lowest monitored value so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self.best = state["best"]
 
 
 class Patience(callbacks.EarlyStopping):
-    """Early stopping that a resumed run knows of: one killed after its last validation does not train on."""
+    """Early stopping that survives resuming: a run killed after its last validation does not train on."""
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Stop where the checkpoint was the last."""
+        """Stop if the checkpoint had reached the limit."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience

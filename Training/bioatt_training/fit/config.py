@@ -16,12 +16,11 @@ from bioatt_training.fit.arms import ARMS, ArmName
 GRID_PATCH = 55
 """Side of the paper's patches in pixels (§3.1)."""
 MEANS_PX = 20
-"""Side in pixels of the squares whose means `means_weight` is about: some 14 mm, as a reader's region of interest."""
+"""Side in pixels of the squares of `means_weight`: about 14 mm, the size of a region of interest."""
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
-Schedule = Literal["constant", "one_cycle", "cosine", "halving", "plateau"]
-LossName = Literal["mse", "relative_mse", "unbiased", "charbonnier", "ssim_mix"]
-
+Schedule = Literal["one_cycle", "cosine", "halving", "plateau"]
+LossName = Literal["mse", "relative_mse", "unbiased"]
 
 LEAST = {
     ("run", "seed"): 0,
@@ -31,36 +30,38 @@ LEAST = {
     ("network", "means_px"): 0,
     ("network", "quiet_means_px"): 0,
     **{("optimiser", key): 0 for key in ("steps", "epochs", "early_stop", "plateau_patience", "margin")},
-    **{("optimiser", key): 0 for key in ("weight_decay", "minimum_learning_rate", "min_delta", "gradient_clip")},
+    **{("optimiser", key): 0 for key in ("minimum_learning_rate", "min_delta", "gradient_clip")},
     **{("optimiser", key): 0 for key in ("floor_hu", "means_weight", "bias_weight")},
     ("optimiser", "halve_every"): 1,
     ("data", "batch"): 1,
     ("data", "repeats"): 1,
     **{("data", key): 0 for key in ("validation_patches", "epoch_patches", "workers")},
 }
-"""What numbers may be at least; those that are no numbers (nan) are refused with the smaller ones."""
+"""Lower bounds; NaN is refused too."""
 ABOVE_ZERO = ("learning_rate", "bias_noise_hu")
-"""Numbers of [optimiser]."""
+"""Numbers of [optimiser] that must be positive."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is called, how it is kept and how it computes.
+    """Name and seed of a run, its initial weights, checkpoints, export and arithmetic.
 
-    initial: trained-model file to start from (fine-tuning); one of the same kind. Of stages trained in one go each
-    starts from the one before, or from the one that it names so: "stage-1".
-    Of a model with two sets of weights those for much noise.
-    noisy: trained-model file, or stage, whose weights and means the exported model has for scans of much noise, with
-    this run's for little; of the same kind, and of the same origin (see `bioatt.network.interpolation`).
-    mixture_noise_hu: noise floor up to which this run's weights hold, and from which on those.
-    validate_every: steps of an epoch where patches are drawn at random, of which a run has a whole number; otherwise
-    an epoch is one pass over the data.
+    initial: model file whose weights training starts from (fine-tuning), of the same network; of a model with two sets
+    of weights, the set for high noise. When several stages are trained in one call, each starts from the one before it,
+    or from the earlier one named here, for example "stage-1".
+    noisy: model file, or earlier stage, whose weights and low-frequency preservation the exported model uses at high
+    noise, and this run's at low noise; of the same network and fine-tuned from the same weights (see
+    `bioatt.network.interpolation`).
+    mixture_noise_hu: noise levels in HU between which the two sets of weights are interpolated: this run's alone up to
+    the first, those of `noisy` alone from the second.
+    validate_every: steps of an epoch for random patches, a divisor of the run's steps; otherwise an epoch is one pass
+    over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
-    export: best: the weights of the lowest `monitor`; last: the final ones, where validation does not see what is
-    trained for (`unbiased`).
+    export: best: the weights of the lowest `monitor`; last: the final ones, for losses that no validation metric
+    measures (`unbiased`).
     keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
-    ema_decay: of the averaged weights that are validated and exported; 0: the weights themselves.
-    precision: Lightning's; auto: bf16-mixed where the hardware multiplies it.
+    ema_decay: decay of the exponential moving average of the weights that is validated and exported; 0: no average.
+    precision: auto: bfloat16 autocast where the hardware multiplies it, otherwise float32.
     """
 
     name: str
@@ -74,18 +75,15 @@ class RunConfig:
     export: Literal["best", "last"] = "best"
     keep_epochs: tuple[int, ...] = ()
     ema_decay: float = 0.999
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    compile: bool = False
-    channels_last: bool = True
-    deterministic: bool = True
+    precision: Literal["auto", "32-true"] = "auto"
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide.
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and its number of filters.
 
-    means_px: scale of the means that are kept (see `BioAttNetwork.keep_means`); 0: none.
-    quiet_means_px: a smaller one of the exported model, for scans of little noise; 0: the same.
+    means_px: σ in pixels of the Gaussian of low-frequency preservation (see `BioAttNetwork`); 0: none.
+    quiet_means_px: a smaller σ for the exported model's weights at low noise; 0: the same.
     """
 
     arm: ArmName = "bioatt"
@@ -96,73 +94,71 @@ class NetworkConfig:
 
     @property
     def block(self) -> int:
-        """Pixels of which a patch's side is a multiple."""
+        """The sides of patches are multiples of this number of pixels."""
         return LAYOUTS[self.layout].block
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How the loss is brought down.
+    """Loss, optimiser and learning rate.
 
-    steps or epochs: the run's length; one of them (10,000 steps where neither is given).
-    floor_hu: input error below which `relative_mse` and `unbiased` no longer weigh a patch higher.
-    means_weight: how much more than a pixel's `relative_mse` minds the error of the mean over `MEANS_PX` squared.
-    bias_weight: how much more than noise `unbiased` minds what a phantom's anatomy loses.
-    bias_noise_hu: noise at which a quarter of that weight is left.
-    teacher: trained-model file whose output is the target of the training, without the scan's noise, in place of the
-    scan (distillation, Hinton 2015); validation keeps the scan. Of two sets of weights those for much noise.
-    margin: border pixels left out of the loss, which lack context that a whole slice has.
+    steps or epochs: the run's length; at most one of them (10,000 steps where neither is given).
+    floor_hu: root mean square error of the input below which `relative_mse` and `unbiased` no longer raise a patch's
+    weight.
+    means_weight: weight in `relative_mse` of the squared error of means over squares of `MEANS_PX`, relative to that of
+    single pixels.
+    bias_weight: weight in `unbiased` of the error that two opposite noise realisations of a phantom have in common.
+    bias_noise_hu: noise level at which a quarter of that weight is left.
+    margin: border pixels left out of the loss, since they lack the context that they have in a whole slice.
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
     early_stop: epochs without an improvement of `monitor` by more than `min_delta` that end the run; 0: never.
     monitor: column of metrics.csv whose lowest value is the best checkpoint.
-    gradient_clip: largest norm of the gradient; 0: any.
+    gradient_clip: largest norm of the gradient; 0: no limit.
     """
 
     steps: int = 0
     epochs: int = 0
     algorithm: Algorithm = "adamw"
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
     schedule: Schedule = "one_cycle"
     halve_every: int = 5
     minimum_learning_rate: float = 0.0
     plateau_patience: int = 5
     early_stop: int = 0
     min_delta: float = 0.0
-    monitor: Literal["val_relative", "val_loss", "val_rmse", "val_rmse_hu"] = "val_relative"
+    monitor: Literal["val_relative", "val_loss"] = "val_relative"
     gradient_clip: float = 1.0
     loss: LossName = "mse"
     floor_hu: float = 20.0
     means_weight: float = 0.0
     bias_weight: float = 4.0
     bias_noise_hu: float = math.inf
-    teacher: str | None = None
     margin: int = 20
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a run is fed, `batch` patches a step over all its processes.
+    """Training and validation data, `batch` patches per step over all processes.
 
-    sampling: random: places in the body, drawn anew each time; grid: the paper's 9×9 grid of 55², shuffled anew each
-    epoch; whole: whole slices.
-    validation_patches: taken evenly of what there is; 0: all (of a grid, or of whole slices cut into that grid).
-    workers: processes beside each training process that prepare batches; no effect on what is in them.
+    sampling: random: random places in the body; grid: the paper's 9×9 grid of 55², shuffled each epoch; whole: whole
+    slices.
+    validation_patches: evenly spaced among those available; 0: all (of a grid, or of whole slices cut into that grid).
+    workers: processes that prepare batches beside each training process; without effect on the batches.
 
-    Random only: patch, its side. doses: range of dose fractions, drawn evenly on a log scale; validation, and the
-    other samplings, have the bank's dose. phantom_share: part of the patches that come from phantoms, whose targets
-    are noise-free. prior_perturbation: part of the patches that are shown another prior than their own (see
-    `prior_perturbation`). own_noise: the scan's, which is in input and target alike: kept, or removed too
-    (Noisier2Noise, see `simulate.targets`), with the inserted noise that has the scan's own kernel alone.
-    insert_share, kernel_share: parts of the training patches that get small things in the tissue, or another kernel
-    (see `variation`). opposite_noise: patches of phantoms come in twos, which differ in the sign of their noise (see
+    Random only: patch, its side. doses: range of dose fractions, uniform on a log scale; validation, and the other
+    samplings, use the bank's dose. phantom_share: fraction of the patches from phantoms, whose targets are noise-free.
+    prior_perturbation: fraction of the patches trained with a perturbed prior (see `data.prior_augmentation`).
+    own_noise: of the scan, present in input and target alike: kept, or removed as well (Noisier2Noise, see
+    `simulate.targets`), with inserted noise of the scan's own kernel only.
+    insert_share, kernel_share: fractions of the training patches with inserted ellipses, or with another kernel (see
+    `data.augmentation`). opposite_noise: patches of phantoms come in pairs with noise of opposite sign (see
     `objectives.unbiased`); the batch must be even.
 
-    Grid and whole only: epoch_patches: patches (or slices) of an epoch, another choice each time; 0: all. repeats: how
-    often an epoch shows each patch, turned anew each time (the authors stored 3 copies). prior_alignment: slice: each
-    slice has its own prior; position: the n-th slice of a part has the n-th row of the table of all slices, as the
-    authors' code had it.
+    Grid and whole only: epoch_patches: random patches (or slices) of an epoch; 0: all. repeats: how often an epoch
+    shows each patch, each time in another orientation (the authors stored 3 copies). prior_alignment: slice: each
+    slice has its own prior; position: the n-th slice of a part has the n-th row of the table of all slices, as in the
+    authors' code.
     """
 
     bank: str
@@ -198,9 +194,9 @@ class Config:
             raise InputError("[optimiser] has both steps and epochs: name one of them")
         self._check_sizes()
         if data.opposite_noise and data.batch % 2:
-            raise InputError("[data] opposite_noise brings patches in twos: make batch even")
-        if optimiser.loss == "unbiased" and (optimiser.teacher or not (data.opposite_noise and data.phantom_share)):
-            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true, phantoms, and no teacher')
+            raise InputError("[data] opposite_noise makes pairs of patches: make batch even")
+        if optimiser.loss == "unbiased" and not (data.opposite_noise and data.phantom_share):
+            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true and phantoms')
         for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
             if not 0 <= getattr(data, share) <= 1:
                 raise InputError(f"[data] {share} must lie between 0 and 1")
@@ -208,19 +204,19 @@ class Config:
             raise InputError(f"[network] quiet_means_px <= means_px <= {LARGEST_MEANS_PX:g} must hold")
         noise = self.run.mixture_noise_hu
         if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
-            raise InputError("[run] mixture_noise_hu must be two noises in HU, the lower first")
+            raise InputError("[run] mixture_noise_hu must be two noise levels in HU, the lower first")
         if not 0 <= self.run.ema_decay < 1:
             raise InputError("[run] ema_decay must lie between 0 and 1")
         for key in ("own_noise", "insert_share", "kernel_share", "opposite_noise"):
             if data.sampling != "random" and getattr(data, key) != getattr(DataConfig, key):
-                raise InputError(f'[data] {key} is for sampling = "random" alone: leave it out')
+                raise InputError(f'[data] {key} is for sampling = "random" only: leave it out')
         if data.sampling == "random" and not data.validation_patches:
-            raise InputError("[data] validation_patches must be 1 or more where places are drawn at random")
+            raise InputError("[data] validation_patches must be 1 or more for random patches")
         if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
             raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
         if 2 * optimiser.margin >= side:
-            raise InputError(f"[optimiser] margin leaves nothing of patches of {side} px: make it smaller")
+            raise InputError(f"[optimiser] margin leaves no pixels of patches of {side} px: make it smaller")
         if optimiser.means_weight and side - 2 * optimiser.margin < MEANS_PX:
             raise InputError(f"[optimiser] means_weight needs {MEANS_PX} px within the margins: make the patch larger")
         if data.sampling != "whole" and side % self.network.block:
@@ -241,9 +237,9 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read a TOML file with these four tables. Raises InputError for what it does not know.
+        """Read a TOML file with these four tables. Raises InputError for unknown tables, keys and values.
 
-        The arm "whole" brings its sampling and its batch of 1 with it.
+        The arm "whole" sets its sampling and a batch of 1.
         """
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -262,7 +258,7 @@ class Config:
         return cls(**parts)
 
     def of_arm(self, arm: str) -> Config:
-        """The same training of another arm. Raises InputError for an arm that Table 1 does not have."""
+        """The same training of another arm. Raises InputError for an unknown arm."""
         if arm not in ARMS:
             raise InputError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
         name = cast(ArmName, arm)

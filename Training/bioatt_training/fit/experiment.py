@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioatt.core.hu import SCALE_HU
-from bioatt.inference.models import load_model
-from bioatt.network import BioAttNetwork
 from bioatt_training.fit.arms import arm_network
 from bioatt_training.fit.config import Config
 from bioatt_training.fit.grid import cells
@@ -24,16 +21,10 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
 
 
-def _teachers(config: Config) -> Iterator[BioAttNetwork]:
-    if config.optimiser.teacher:
-        network = load_model(config.optimiser.teacher).network.requires_grad_(False)
-        yield network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 class Experiment(lightning.LightningModule):
     """Trains `network` to turn low into target, and measures it on left-out patients.
 
-    Logged each step: train_loss. Each epoch, all over the interior: val_loss; val_rmse, val_psnr, val_ssim (see
+    Logged each step: train_loss. Each epoch, over the patches' interior: val_loss; val_rmse, val_psnr, val_ssim (see
     `paper_metrics`; whole slices are cut into the paper's grid for them); val_rmse_hu, and val_input_rmse_hu of the
     low dose itself, pooled over all pixels; val_relative (see `relative_mse`).
     """
@@ -42,12 +33,7 @@ class Experiment(lightning.LightningModule):
         super().__init__()
         self.config, self.steps, self.epoch_steps = config, steps, epoch_steps
         self.network = arm_network(config.network, descriptors)
-        if config.run.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.run.compile:
-            self.network.compile()
-        # in a tuple, since a module's attributes would be trained, averaged and saved with it
-        self.teachers = tuple(_teachers(config))
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = build_loss(config.optimiser)
         self._sums: dict[str, list[Tensor]] = {}
 
@@ -58,12 +44,12 @@ class Experiment(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss on the interior of one batch."""
         self._draw_by_number(0, self.global_step)
-        loss = self.loss(*self._interiors(self._taught(batch)))
+        loss = self.loss(*self._interiors(batch))
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, number: int) -> None:
-        """Errors of one batch, weighed by its patches."""
+        """Metrics of one batch, weighted by its number of patches."""
         self._draw_by_number(1, number)
         images = self._interiors(batch)
         output, target, low = images
@@ -80,7 +66,7 @@ class Experiment(lightning.LightningModule):
         self._add(paper_metrics(*patches), patches[0].shape[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Means over all processes' patches, roots of the pooled squared errors; a plateau's learning rate.
+        """Means over all processes' patches, roots of the pooled squared errors; a step of the plateau schedule.
 
         Lightning's own mean over processes rounds the number of patches.
         """
@@ -105,14 +91,6 @@ class Experiment(lightning.LightningModule):
         course = {"scheduler": schedule, "interval": "epoch" if plateau else "step", "monitor": "val_loss"}
         return {"optimizer": optimiser, "lr_scheduler": course}
 
-    def _taught(self, batch: Batch) -> Batch:
-        """The batch with the teacher's answer as target, where there is one."""
-        low, target, p = batch
-        with torch.no_grad():
-            for teacher in self.teachers:
-                target = teacher.to(low.device)(low, p).float()
-        return low, target, p
-
     def _interiors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Output, target and low dose without the margin."""
         low, target, p = batch
@@ -121,7 +99,7 @@ class Experiment(lightning.LightningModule):
         return interior(output, margin), interior(target, margin), interior(low, margin)
 
     def _draw_by_number(self, phase: int, number: int) -> None:
-        """The random arm draws by phase, number and process, so that a resumed run draws what a whole one does."""
+        """The random arm draws by phase, number and process, so that a resumed run draws the same values."""
         if self.network.weighting == "random":
             words = [self.config.run.seed, phase, number, self.global_rank]
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""The paper's patches, a 9×9 grid of 55² in every slice (§3.1), and its whole slices; turned on the fly."""
+"""The paper's patches, a 9×9 grid of 55² in every slice (§3.1), and whole slices, with random orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""metrics.csv: a line an epoch, the same for a run that was interrupted as for one that was not."""
+"""metrics.csv: one line per epoch, the same for interrupted and uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 class History(callbacks.Callback):
-    """Keeps the epochs' lines in the checkpoint and writes them as a whole.
+    """Keeps the lines in the checkpoint and rewrites the file after each validation.
 
     train_loss is the mean since the line before; the validation's columns are `Experiment`'s.
     """
@@ -40,7 +40,7 @@ class History(callbacks.Callback):
         self.batches = 0
 
     def on_train_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
-        """Add a batch's loss, where it was computed: reading it would wait for the device."""
+        """Add a batch's loss on its device: reading the value would block."""
         loss = outputs["loss"].detach()
         self.loss = self.loss.to(loss.device) + (loss if loss.device.type == "mps" else loss.double())
         self.batches += 1
@@ -63,11 +63,11 @@ class History(callbacks.Callback):
                 csv.writer(stream).writerows([COLUMNS, *self.rows])
 
     def state_dict(self) -> dict[str, Any]:
-        """Lines so far and the losses since."""
+        """Lines so far, and the loss since the last."""
         return {"rows": self.rows, "loss": self.loss, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self.rows, self.loss, self.batches = state["rows"], state["loss"], state["batches"]
 
 

@@ -1,4 +1,4 @@
-"""Batches of a run: numbered, so that every process knows what is in batch k, and a killed run goes on with k + 1."""
+"""Numbered batches of a run: the same in every process, so that an interrupted run resumes at the next one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bioatt_training.fit.patches import PatchDataset
 from bioatt_training.fit.ranges import training_ranges
 
 STEPS = 10_000
-"""Length of a run whose configuration names none."""
+"""Default length of a run."""
 
 
 class RunData(lightning.LightningDataModule):
-    """The batches of a configuration's run, and what its model file will say about the data.
+    """The batches of a run, and the description of the data in its model file.
 
     steps: of the run; epoch_steps: after each of which the run is validated. Raises InputError where the last steps
     would not be.
@@ -60,7 +60,7 @@ class RunData(lightning.LightningDataModule):
         return tuple(self.bank.header["descriptors"])
 
     def epoch(self, number: int) -> NDArray[np.int64]:
-        """The patches of an epoch in their order; a rest that fills no batch is left out."""
+        """The patches of an epoch in order, without an incomplete last batch."""
         if self.config.sampling == "random":
             count = self.epoch_steps * self.config.batch
             return np.arange(number * count, (number + 1) * count)
@@ -75,7 +75,7 @@ class RunData(lightning.LightningDataModule):
         return ResumableLoader(self.train, TrainingBatches(self, rank, processes), self.config.workers)
 
     def val_dataloader(self) -> DataLoader:
-        """This process's share of the same patches of left-out patients every time."""
+        """This process's share of the validation patches, always the same."""
         trainer = self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         count = len(self.validation)  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ class RunData(lightning.LightningDataModule):
         )
 
     def description(self) -> dict[str, Any]:
-        """Ranges of the training slices: what `bioatt.inference.suitability` holds a scan against."""
+        """Ranges of the training slices, with which `bioatt.inference.suitability` compares a scan."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
         return training_ranges(slices, self.config, self.bank.header.get("dose_fraction", DOSE), len(self.descriptors))
 
@@ -105,7 +105,7 @@ def _dataset(bank: Bank, config: DataConfig, part: str, seed: int) -> PatchDatas
 
 
 def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset:
-    """`validation_patches` of a grid, or as many whole slices as hold that many cells, taken evenly."""
+    """Evenly spaced `validation_patches` of a grid, or whole slices with that many cells."""
     if config.sampling == "random" or not config.validation_patches:
         return dataset
     count = config.validation_patches
@@ -118,7 +118,7 @@ def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset
 
 
 class TrainingBatches(Sampler[list[int]]):
-    """One process's share of the run's batches: all processes' shares together are the batch that one would have.
+    """One process's share of the run's batches; the shares of all processes form the batch of a single one.
 
     first: the batch to begin with. Raises InputError for a batch that the processes cannot share evenly.
     """
@@ -127,7 +127,7 @@ class TrainingBatches(Sampler[list[int]]):
         if data.config.batch % processes:
             raise InputError(f"[data] batch is {data.config.batch}: {processes} processes cannot share it evenly")
         if data.config.opposite_noise and data.config.batch // processes % 2:
-            raise InputError(f"[data] opposite_noise brings patches in twos: make batch a multiple of {2 * processes}")
+            raise InputError(f"[data] opposite_noise makes pairs of patches: make batch a multiple of {2 * processes}")
         self.data, self.rank, self.share, self.first = data, rank, data.config.batch // processes, 0
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -145,7 +145,7 @@ class TrainingBatches(Sampler[list[int]]):
 
 
 class ResumableLoader(DataLoader):
-    """Batches in their order. Its state lets the trainer go on where a checkpoint was written."""
+    """Batches in order, with a state that lets the trainer resume from a checkpoint."""
 
     def __init__(self, dataset: Dataset, batches: TrainingBatches, workers: int = 0) -> None:
         self._numbers, self._given = batches, 0
@@ -159,9 +159,9 @@ class ResumableLoader(DataLoader):
         self._numbers.first = 0
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches were given out."""
+        """Number of batches so far."""
         return {"batches": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration after that many batches."""
+        """Start the next iteration after that many batches."""
         self._numbers.first = state["batches"]

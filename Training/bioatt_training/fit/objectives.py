@@ -1,4 +1,4 @@
-"""Losses between a denoised and a target patch, on pixels that have seen their whole neighbourhood."""
+"""Losses between a denoised and a target patch, on the pixels with full context, and the paper's metrics."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def interior(patch: Tensor, margin: int) -> Tensor:
-    """The patch (…, H, W) without `margin` pixels on each side, where the network lacks context."""
+    """The patch (…, H, W) without `margin` pixels on each side, where context is missing."""
     return patch[..., margin : patch.shape[-2] - margin, margin : patch.shape[-1] - margin]
 
 
 def mse(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
-    """Mean squared error, the paper's loss. Patches with much noise outweigh those with little by its square."""
+    """Mean squared error, the paper's loss. Patches weigh in proportion to their noise variance."""
     return torch.mean((output - target) ** 2)
 
 
 def relative_mse(
     output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0, means_weight: float = 0.0
 ) -> Tensor:
-    """Squared error of each patch as a share of its input's, so that scans of little noise count as much as others.
+    """Mean over patches of the squared error relative to the input's, so that all noise levels weigh alike.
 
-    floor_hu: root mean square error below which the input counts as clean. A fresh network begins with 20 HU: a small
-    floor asks it first of all to leave clean patches alone, and it learns to do nothing and stays there; plain MSE asks
-    it first of all to smooth the noisiest ones, and it smooths all.
-    means_weight: how much more than a pixel's error that of the mean over `MEANS_PX` squared counts: the HU that a
-    reader measures, of which pixels hardly tell.
+    floor_hu: added in quadrature to the input's root mean square error. An untrained network needs about 20 HU: with a
+    small value it converges to the identity, which is the best answer for clean patches; plain MSE is dominated by the
+    noisiest patches and over-smooths the others.
+    means_weight: weight of the squared error of means over squares of `MEANS_PX`, the values that readers measure, of
+    which single pixels hold little information.
     """
     error, before = (torch.mean((image - target) ** 2, dim=(1, 2, 3)) for image in (output, low))
     if means_weight:
@@ -54,12 +54,12 @@ def unbiased(
     bias_weight: float = 4.0,
     bias_noise_hu: float = math.inf,
 ) -> Tensor:
-    """`relative_mse`, and `bias_weight` times the same of what the errors of one anatomy's two scans have in common.
+    """`relative_mse` plus `bias_weight` times the relative squared error that two noise realisations have in common.
 
-    Neighbours in a batch that are a phantom's patch under a noise and under its opposite (`[data] opposite_noise`)
-    share what the network does to the anatomy itself, softer edges and fainter lesions, which least squares trade for
-    less noise. Neighbours with different targets share nothing and do not count. The weight falls with the pair's
-    noise σ as 1 / (1 + (σ / bias_noise_hu)²)²: a good scan must keep its edges, a bad one first of all be seen.
+    Neighbours in a batch that are one phantom patch with noise of opposite sign (`[data] opposite_noise`) share the
+    change of the anatomy itself (blurred edges, lower contrast), which least squares trade for less noise. Neighbours
+    with different targets are not counted. The weight falls with the pair's noise σ as
+    1 / (1 + (σ / bias_noise_hu)²)²: bias matters most in scans of low noise.
     """
     pairs = len(output) // 2 * 2
     error, noise = ((image - target)[:pairs].unflatten(0, (-1, 2)) for image in (output, low))
@@ -69,11 +69,6 @@ def unbiased(
     fading = (1 + before / (bias_noise_hu / SCALE_HU) ** 2) ** -2
     bias = fading * common / (before + (floor_hu / SCALE_HU) ** 2)
     return relative_mse(output, target, low, floor_hu) + bias_weight * bias.sum() / max(pairs // 2, 1)
-
-
-def charbonnier(output: Tensor, target: Tensor, low: Tensor, epsilon: float = 0.01) -> Tensor:
-    """Mean of √(d² + ε²) (Charbonnier 1994): squared for small differences, linear for large ones. ε = 5 HU."""
-    return torch.mean(torch.sqrt((output - target) ** 2 + epsilon**2))
 
 
 def ssim(output: Tensor, target: Tensor) -> Tensor:
@@ -92,22 +87,11 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     return (similarity / ((mean_a**2 + mean_b**2 + 0.01**2) * (variances + 0.03**2))).mean(dim=(1, 2, 3))
 
 
-def ssim_mix(output: Tensor, target: Tensor, low: Tensor, weight: float = 0.84) -> Tensor:
-    """w (1 − SSIM) + (1 − w) mean |d|, w = 0.84 (Zhao 2017, 10.1109/TCI.2016.2644865, there SSIM of five scales)."""
-    return weight * (1 - ssim(output, target).mean()) + (1 - weight) * torch.mean(torch.abs(output - target))
-
-
-LOSSES: Mapping[LossName, Callable[..., Tensor]] = {
-    "mse": mse,
-    "relative_mse": relative_mse,
-    "unbiased": unbiased,
-    "charbonnier": charbonnier,
-    "ssim_mix": ssim_mix,
-}
+LOSSES: Mapping[LossName, Callable[..., Tensor]] = {"mse": mse, "relative_mse": relative_mse, "unbiased": unbiased}
 
 
 def build_loss(config: OptimiserConfig) -> Loss:
-    """The loss of a configuration, with those of its numbers that it knows."""
+    """The loss of a configuration, with the options that apply to it."""
     loss = LOSSES[config.loss]
     known = {
         name: getattr(config, name)

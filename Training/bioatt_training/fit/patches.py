@@ -1,4 +1,4 @@
-"""Random patches from a bank: place, orientation, dose and noise drawn anew each time, reproducibly by number."""
+"""Random patches from a bank: position, orientation, dose and noise follow from the seed and the patch's number."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PatchDataset(Dataset):
         self.corners = {index: self._corners(index) for index in fitting}
 
     def _weights(self) -> NDArray[np.float64]:
-        """Chance of each slice: patients weigh as the root of their slices, phantoms as `phantom_share`."""
+        """Probability of each slice: per patient the root of its number of slices, phantoms in all `phantom_share`."""
         patients = [self.bank.slices[index].patient for index in self.indices]
         counts = Counter(patients)
         weights = np.array([1 / np.sqrt(counts[patient]) for patient in patients])
@@ -87,7 +87,7 @@ class PatchDataset(Dataset):
         return standardised(low), standardised(target), torch.from_numpy(p)
 
     def _drawn(self, number: int) -> tuple[int, np.random.Generator, int]:
-        """The slice of a patch, what draws the rest of it, and the sign of its noise.
+        """Slice, random generator and sign of the noise of a patch.
 
         With `opposite_noise`, numbers 2k and 2k + 1 have one slice, and on a phantom all but the sign in common.
         """
@@ -101,7 +101,7 @@ class PatchDataset(Dataset):
     def _varied(
         self, full: Patch, extra: Patch, target: Patch, about: Slice, rng: np.random.Generator
     ) -> tuple[Patch, Patch, Patch]:
-        """The three images turned alike, and in the configured shares of patches with inserts and of another kernel."""
+        """The three images in the same orientation, some patches with inserts or another kernel, as configured."""
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         full, extra, target = (_turned(image, turns, flip) for image in (full, extra, target))
         if self.config.insert_share and rng.random() < self.config.insert_share:

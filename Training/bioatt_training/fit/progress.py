@@ -1,4 +1,4 @@
-"""Where a run is, on stderr: a bar on a terminal, and a line an epoch everywhere."""
+"""Progress of a run on stderr: a bar on a terminal, and one line per epoch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from bioatt_training.fit.lightning_import import callbacks
 
 
 class Progress(callbacks.Callback):
-    """The first process's steps of the whole run, with what is left of it; other processes say nothing."""
+    """Steps of the whole run with the remaining time, in the first process only."""
 
     def __init__(self, epoch_steps: int) -> None:
         self.epoch_steps, self.bar = epoch_steps, tqdm(disable=True)
 
     def on_train_start(self, trainer: Any, _: Any) -> None:
-        """Begin where the run stands."""
+        """Start at the run's current step."""
         silent = None if trainer.is_global_zero else True  # None: only on a terminal
         self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit="step", disable=silent)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """One step more."""
+        """Count one step."""
         self.bar.update()
 
     def on_validation_end(self, trainer: Any, _: Any) -> None:
-        """Say what the epoch came to."""
+        """Print the epoch's metrics."""
         if trainer.is_global_zero:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             tqdm.write(
@@ -38,9 +38,9 @@ class Progress(callbacks.Callback):
             )
 
     def on_exception(self, *_: Any) -> None:
-        """Leave the terminal in order."""
+        """Close the bar."""
         self.bar.close()
 
     def on_train_end(self, *_: Any) -> None:
-        """The run is over."""
+        """Close the bar."""
         self.bar.close()

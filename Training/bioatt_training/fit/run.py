@@ -1,4 +1,4 @@
-"""Train one model as its configuration says, go on where a killed run stopped, and export the best weights."""
+"""Train a model from its configuration, resume an interrupted run, and export the weights."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ from bioatt_training.fit.loaders import RunData
 from bioatt_training.fit.progress import Progress
 from bioatt_training.run_guard import guard_run
 
-__all__ = ["Config", "epoch_model", "export", "fit", "fit_stages", "precision"]
-
 
 def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
     """Train into `folder` (checkpoints, logs), resuming its last checkpoint; returns the exported model file.
 
     The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
     node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
-    Raises InputError where configuration and data do not fit, where the folder holds a run of another configuration or
-    of other data, where a file is in its place, and where the losses are no numbers.
+    Raises InputError where configuration and data do not match, where the folder holds a run of another configuration
+    or of other data, where a file is in its place, and where no validation loss is finite.
     """
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -44,7 +42,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     data = RunData(config)
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = _experiment(config, data)
-    # last, since a folder claimed by a configuration that cannot be trained would refuse the corrected one
+    # last: a folder noted for a configuration that cannot be trained would refuse the corrected one
     guard_run(folder / "config.json", _noted(config), "another configuration")
     guard_run(folder / "bank.txt", data.bank.identity, "other data")
     trainer = lightning.Trainer(
@@ -52,7 +50,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",
-        use_distributed_sampler=False,  # the batches know their share
+        use_distributed_sampler=False,  # TrainingBatches gives each process its share
         plugins=[WholeFiles()],
         max_steps=data.steps,
         precision=precision(config),
@@ -63,9 +61,9 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         num_sanity_val_steps=0,
         log_every_n_steps=min(50, data.epoch_steps),
         gradient_clip_val=config.optimiser.gradient_clip or None,
-        deterministic="warn" if config.run.deterministic else False,
+        deterministic="warn",
         enable_model_summary=False,
-        enable_progress_bar=False,  # Lightning's counts its own epochs, of which a run is one
+        enable_progress_bar=False,  # Lightning takes the whole run for one epoch
     )
     last = folder / LAST
     try:
@@ -121,7 +119,7 @@ def _experiment(config: Config, data: RunData) -> Experiment:
     if config.run.initial:
         network.load_state_dict(_alike(config.run.initial, "initial", network, names).state_dict())
     if config.run.noisy:
-        _check_mixture(_quiet(config, network), _alike(config.run.noisy, "noisy", network, names), config)
+        _check_interpolation(_quiet(config, network), _alike(config.run.noisy, "noisy", network, names), config)
     return experiment
 
 
@@ -141,7 +139,7 @@ def _alike(model: str, key: str, network: BioAttNetwork, descriptors: tuple[str,
 
 
 def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
-    """The network as the exported model has it for little noise: itself, or a copy that keeps smaller means."""
+    """The network of the exported model at low noise: itself, or a copy that preserves higher frequencies too."""
     if not config.network.quiet_means_px:
         return network
     quiet = copy.deepcopy(network)
@@ -149,7 +147,7 @@ def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
     return quiet
 
 
-def _check_mixture(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
+def _check_interpolation(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
     try:
         InterpolatedWeights(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
     except ValueError as error:
@@ -188,11 +186,11 @@ def precision(config: Config) -> Any:
 
 
 def _noted(config: Config) -> str:
-    """The configuration, with the models that it starts from and learns from by their weights, wherever they are."""
+    """The configuration as JSON; model files appear as the SHA-256 of their weights, wherever they are."""
     said = asdict(config)
-    for table, key in (("run", "initial"), ("run", "noisy"), ("optimiser", "teacher")):
-        if said[table][key]:
-            said[table][key] = load_model(said[table][key]).sha256
+    for key in ("initial", "noisy"):
+        if said["run"][key]:
+            said["run"][key] = load_model(said["run"][key]).sha256
     return json.dumps(said, indent=1)
 
 
@@ -226,6 +224,6 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
 
 
 def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The ranges of noise and dose that either of two trainings saw: the one before, or that of the other weights."""
+    """The union of two trainings' ranges of noise and dose: of this run and of the model it builds on."""
     both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
     return {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}

@@ -1,4 +1,4 @@
-"""The optimiser of a configuration and the course of its learning rate."""
+"""Optimiser and learning-rate schedule of a configuration."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, Re
 from bioatt_training.fit.config import OptimiserConfig
 
 WARM_UP = 0.1
-"""Share of a one-cycle run in which the learning rate rises."""
+"""Fraction of a one-cycle run in which the learning rate rises."""
+WEIGHT_DECAY = 1e-4
+"""Of AdamW."""
 
 
 def build_optimiser(
     config: OptimiserConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None = None
 ) -> Optimizer:
-    """AdamW with momentum for one-cycle's course, or the paper's Adam with its defaults. fused: as torch's."""
+    """AdamW with the momentum of one-cycle schedules, or the paper's Adam with its defaults. fused: as torch's."""
     if config.algorithm == "adam":
         return Adam(parameters, lr=config.learning_rate, fused=fused)
-    return AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=fused)
+    return AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=fused)
 
 
 def build_schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int, epoch_steps: int) -> Any:
-    """Course of the learning rate over `steps`, stepped each step; a ReduceLROnPlateau, stepped each epoch."""
+    """Schedule over `steps`, stepped each step; for plateau a ReduceLROnPlateau, stepped each epoch."""
     if config.schedule == "one_cycle":
         return OneCycleLR(optimiser, max_lr=config.learning_rate, total_steps=steps, pct_start=WARM_UP)
     if config.schedule == "cosine":
@@ -34,7 +36,7 @@ def build_schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int, ep
         return ReduceLROnPlateau(
             optimiser, factor=0.5, patience=config.plateau_patience, min_lr=config.minimum_learning_rate
         )
-    return LambdaLR(optimiser, _halving(config, epoch_steps) if config.schedule == "halving" else lambda _: 1.0)
+    return LambdaLR(optimiser, _halving(config, epoch_steps))
 
 
 def _halving(config: OptimiserConfig, epoch_steps: int) -> Callable[[int], float]:

@@ -70,7 +70,6 @@ def check_config(config: Config) -> None:
             for key in ("prior_perturbation", "phantom_share", "insert_share", "kernel_share", "opposite_noise")
         ),
         ("[optimiser] schedule", optimiser.schedule, ("cosine",)),
-        ("[optimiser] teacher", optimiser.teacher, (None,)),
         ("[run] initial", config.run.initial, (None,)),
         ("[run] noisy", config.run.noisy, (None,)),
     ):
@@ -250,7 +249,7 @@ class ArmRun:
         return warm * course
 
     def _prepare(self, say: Say) -> None:
-        """Choose between plain and compiled, and measure what drawing a batch costs beside a step."""
+        """Measure what drawing a batch costs beside a step."""
         batch = self.batches.draw(0)
 
         def step() -> None:
@@ -258,8 +257,6 @@ class ArmRun:
             self.optimiser.zero_grad(set_to_none=True)
 
         step_s = self._seconds(step)
-        if self.config.run.compile:
-            step_s = self._compiled_if_faster(step, step_s, say)
         draw_s = self._seconds(lambda: self.batches.draw(0))
         size = self.config.data.batch
         self.progress_record["cost"] = {"step_ms": 1000 * step_s, "draw_ms": 1000 * draw_s, "batch": size}
@@ -267,18 +264,6 @@ class ArmRun:
             f"| {self.name} | {size} patches of {self.batches.size}² px: {1000 * step_s:.2f} ms a step, "
             f"drawing them {1000 * draw_s:.2f} ms more | {size / (step_s + draw_s):.0f} patches/s |"
         )
-
-    def _compiled_if_faster(self, step: Callable[[], None], plain_s: float, say: Say) -> float:
-        try:
-            self.forward = torch.compile(self.network)
-            compiled_s = self._seconds(step)
-        except Exception as error:  # compilers raise many kinds; the plain network is always there
-            say(f"not compiled: {type(error).__name__}")
-            compiled_s = math.inf
-        say(f"a step takes {1000 * plain_s:.2f} ms, compiled {1000 * compiled_s:.2f} ms")
-        if compiled_s >= plain_s:
-            self.forward = self.network
-        return min(plain_s, compiled_s)
 
     def _seconds(self, work: Callable[[], object]) -> float:
         """Mean of a few after two to warm up; on the CPU, where nothing is asynchronous, of one."""

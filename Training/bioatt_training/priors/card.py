@@ -6,29 +6,28 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from bioatt_training.priors.fit import FitConfig
 from bioatt_training.priors.judge import LEAST_PATIENTS, Judgement
+from bioatt_training.reporting import format_number, markdown_table
 
 _HEAD = """\
 # Embedded prior
 
 Which of seventeen anatomical descriptors (`paper17`) a CT slice shows, as a distribution: the prior of BioAttDenoise
-that needs no download. **Research use only**: it says what a slice probably shows, not what a patient has.
+that needs no download. **Research use only**: it estimates what a slice shows, not what disease a patient has.
 
 - Input: one axial slice in HU with its pixel size, averaged onto 128 × 128 cells of 3.6 mm around the tissue's centre
   of mass, in three windows (lung, soft tissue, bone). The answer is the mean over the eight turned and mirrored views.
 - Output: presence of each descriptor (0…1), and p: an equal share to each visible descriptor, weighted by presence.
 - Network: seven convolutions, {parameters:,} parameters, {bytes:,} bytes, SHA-256 `{sha256}`.
-- Teaching: labelled slices of 70 patients and {heads} drawn heads; {epochs} epochs, AdamW, one cycle; field of view,
+- Training: labelled slices of 70 patients and {heads} drawn heads; {epochs} epochs, AdamW, one cycle; field of view,
   size, pose, table, contrast, kernel and noise varied at random. Labels next to an organ's end are left out.
 - Calibration: one factor of {factor:.3f} on the logits, found on left-out patients.
 
 ## Left-out patients
 
-{folds} groups of patients, each judged by a network taught on the others only, {judged} slices. Made by
-`bioatt-train prior CT OUT`. The file here was then taught on all patients, the denoiser's test patients too.
+{folds} groups of patients, each judged by a network trained on the others only, {judged} slices. Made by
+`bioatt-train prior CT OUT`. The file here was then trained on all patients, the denoiser's test patients too.
 
 AUC: presence of the descriptor over slices with sure labels. AUC of p: the same for the share p, which also falls as
 other descriptors appear (a spine is on nearly every slice, so its share says little of it). Reliability gap: expected
@@ -86,48 +85,61 @@ def model_card(
 
 
 def _by_descriptor(judgement: Judgement) -> str:
-    lines = [
-        "| descriptor | patients | slices | AUC | AUC of p | gap of p | gap of presence |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for n, name in enumerate(judgement.descriptors):
         figures = (judgement.auc[n], judgement.auc_p[n], judgement.gap[n], judgement.presence_gap[n])
-        shown = " | ".join("–" if np.isnan(figure) else f"{figure:.3f}" for figure in figures)
         few = "" if judgement.scored[n] else " *"
-        lines.append(f"| {name}{few} | {judgement.patients[n]} | {judgement.slices[n]} | {shown} |")
-    return "\n".join(lines) + f"\n\n\\* fewer than {LEAST_PATIENTS} patients: not in the mean.\n"
+        counts = str(judgement.patients[n]), str(judgement.slices[n])
+        rows.append([f"{name}{few}", *counts, *(format_number(figure, 3) for figure in figures)])
+    headings = ["descriptor", "patients", "slices", "AUC", "AUC of p", "gap of p", "gap of presence"]
+    lines = [*markdown_table(headings, rows), "", f"\\* fewer than {LEAST_PATIENTS} patients: not in the mean.", ""]
+    return "\n".join(lines)
 
 
 def _totals(judgement: Judgement) -> str:
-    gaps = f"{judgement.gap.max():.3f}, {judgement.presence_gap.max():.3f}"
-    return f"""
-| mean over descriptors of at least {LEAST_PATIENTS} patients | |
-|---|---|
-| AUC | **{judgement.macro_auc:.3f}** |
-| AUC of p | {judgement.macro_auc_p:.3f} |
-| largest reliability gap, all descriptors: of p, of presence | {gaps} |
-
-| log-loss against equal shares | nats |
-|---|---|
-| this prior | **{judgement.log_loss:.3f}** |
-| the same distribution for every slice | {judgement.constant:.3f} |
-| the mean of the volume's region (head, neck, chest, …, given) | {judgement.region:.3f} |
-| least possible (the target's entropy) | {judgement.entropy:.3f} |
-
-The largest p belongs to a visible descriptor on {100 * judgement.top1:.1f} % of slices ("spine" everywhere: \
-{100 * judgement.slices[-1] / judgement.judged:.1f} %).
-"""
+    means = [
+        ["AUC", f"**{judgement.macro_auc:.3f}**"],
+        ["AUC of p", f"{judgement.macro_auc_p:.3f}"],
+        ["largest reliability gap, all descriptors: of p, of presence", _gaps(judgement)],
+    ]
+    losses = [
+        ["this prior", f"**{judgement.log_loss:.3f}**"],
+        ["the same distribution for every slice", f"{judgement.constant:.3f}"],
+        ["the mean of the volume's region (head, neck, chest, …, given)", f"{judgement.region:.3f}"],
+        ["least possible (the target's entropy)", f"{judgement.entropy:.3f}"],
+    ]
+    lines = [
+        "",
+        *markdown_table([f"mean over descriptors of at least {LEAST_PATIENTS} patients", ""], means),
+        "",
+        *markdown_table(["log-loss against equal shares", "nats"], losses),
+        "",
+        f"The largest p belongs to a visible descriptor on {100 * judgement.top1:.1f} % of slices "
+        f'("spine" everywhere: {100 * judgement.slices[-1] / judgement.judged:.1f} %).',
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _under(under: Mapping[str, Judgement]) -> str:
+    rows = [
+        [
+            what,
+            str(one.judged),
+            *(f"{value:.3f}" for value in (one.macro_auc, one.macro_auc_p, one.log_loss)),
+            _gaps(one),
+        ]
+        for what, one in under.items()
+    ]
+    headings = ["scan", "slices", "AUC", "AUC of p", "log-loss", "largest gap of p, of presence"]
     lines = [
         "\n## The same on changed scans\n",
         "Every third slice of a volume and all single slices, changed at full resolution.\n",
-        "| scan | slices | AUC | AUC of p | log-loss | largest gap of p, of presence |",
-        "|---|---|---|---|---|---|",
+        *markdown_table(headings, rows),
+        "",
     ]
-    for what, one in under.items():
-        gaps = f"{one.gap.max():.3f}, {one.presence_gap.max():.3f}"
-        figures = f"{one.macro_auc:.3f} | {one.macro_auc_p:.3f} | {one.log_loss:.3f}"
-        lines.append(f"| {what} | {one.judged} | {figures} | {gaps} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _gaps(judgement: Judgement) -> str:
+    return f"{judgement.gap.max():.3f}, {judgement.presence_gap.max():.3f}"

@@ -62,7 +62,7 @@ class Judgement:
 def judge(
     logits: NDArray[np.float32], data: LabelledSlices, folds: NDArray[np.int64], names: Sequence[str]
 ) -> Judgement:
-    """Judge calibrated logits (n, N) of networks that were not taught the row's fold; the baselines were not either."""
+    """Judge calibrated logits (n, N) of networks that were not trained on the row's fold, as the baselines were not."""
     presence = torch.sigmoid(torch.from_numpy(logits))
     p = share(presence).numpy()
     columns = range(len(names))

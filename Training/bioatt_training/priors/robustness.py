@@ -1,4 +1,4 @@
-"""The prior judged on changed scans: each volume is changed at full resolution, then seen as a user's scan would be."""
+"""Evaluation of the prior on changed scans: each volume is changed at full resolution before the prior."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def judge_under(
     names: tuple[str, ...],
     every: int = 3,
 ) -> Judgement:
-    """Judge changed scans: every third slice of a volume and all single ones, each seen by the network that was not
-    taught its patient and calibrated without that patient."""
+    """Judge changed scans: every third slice of a volume and all single ones, each by the network trained and
+    calibrated without its patient."""
     rows, logits = [], []
     factors = crossed.factors(data)
     for name, _, volume in labelled_volumes(data_folder):

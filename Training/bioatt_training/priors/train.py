@@ -36,7 +36,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Networks by fold, each row's fold (n,), logits (n, N) of the network that was not taught the row's patient."""
+    """Networks by fold, each row's fold (n,), logits (n, N) of the network not trained on the row's patient."""
 
     networks: list[EmbeddedNetwork]
     folds: NDArray[np.int64]
@@ -64,7 +64,7 @@ def prepare(data_folder: Path, folder: Path, descriptors: DescriptorSet) -> Trai
 
 
 def cross_validate(training: TrainingData, folds: int, config: FitConfig, folder: Path) -> CrossValidation:
-    """A network for each fold, taught on the other folds' patients. Networks found in `folder` are used again."""
+    """A network for each fold, trained on the other folds' patients. Networks found in `folder` are reused."""
     data = training.data
     fold_of = folds_of(data, folds)
     images = F.avg_pool2d(torch.from_numpy(data.images.astype(np.float32))[:, None], 2)
@@ -82,7 +82,7 @@ def cross_validate(training: TrainingData, folds: int, config: FitConfig, folder
 
 
 def train(training: TrainingData, crossed: CrossValidation, config: FitConfig, folder: Path) -> float:
-    """Teach all patients and write the weights, calibrated on left-out patients; returns the factor on logits.
+    """Train on all patients and write the weights, calibrated on left-out patients; returns the factor on logits.
 
     Weights found in `folder` are kept.
     """

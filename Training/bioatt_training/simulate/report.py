@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.io.files import make_folder
 from bioatt.io.images import read_volume
+from bioatt_training.reporting import write_json
 from bioatt_training.simulate.calibration import WATER_COUNTS, WATER_KERNELS, anatomy, water_cylinder
 from bioatt_training.simulate.figures import plot_anatomy, plot_example, plot_water
 from bioatt_training.simulate.targets import study
@@ -71,4 +71,4 @@ def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int,
         "dose": dose,
         "seed": seed,
     }
-    (folder / "calibration.json").write_text(json.dumps(tables, indent=1), encoding="utf-8")
+    write_json(folder / "calibration.json", tables)

@@ -1,4 +1,4 @@
-"""What a scanner does to the counts: bow-tie filter, tube current modulation, electronic noise; and its geometry."""
+"""Scanner model: bow-tie filter, tube current modulation, electronic noise, geometry."""
 
 from __future__ import annotations
 

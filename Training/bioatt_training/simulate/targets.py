@@ -1,4 +1,4 @@
-"""What a network is asked for: the conventions of a training target, and what each leaves in the output.
+"""Conventions for training targets, and the noise and blur that each leaves in the output.
 
 Noise n2 is inserted into a scan t + n1 that has noise of its own, so the input is t + n1 + n2, and with the scan itself
 as target the best answer keeps the dose fraction of the input's noise: E[t + n1 | x] = (1 − a) E[t | x] + a x. That is

@@ -1,4 +1,4 @@
-"""The texture of noise: its radial power spectrum, and the kernel that would make it."""
+"""Noise texture: radial power spectrum, and the kernel fitted to it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from bioatt.core.metrics import rmse
 from bioatt_training.studies.benchmark import baselines as filters
-from bioatt_training.studies.benchmark.baselines import FILTERS, GRIDS, Peer, blended, settings
+from bioatt_training.studies.benchmark.baselines import FILTERS, GRIDS, Baseline, blended, settings
 from bioatt_training.studies.benchmark.images import Image, Noise
 from bioatt_training.studies.benchmark.store import Store
 from bioatt_training.studies.benchmark.truth import Case
@@ -42,17 +42,17 @@ def test_a_filter_takes_noise_away(name, truth, noisy):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     setting = settings(name)[len(settings(name)) // 2]
-    output = Peer(name, setting)(Image(noisy, 0.8, known=Noise(SIGMA)))
+    output = Baseline(name, setting)(Image(noisy, 0.8, known=Noise(SIGMA)))
     assert output.shape == truth.shape
     assert rmse(truth, output) < 0.85 * rmse(truth, noisy)
 
 
 def test_a_strength_blends(noisy):
-    peer = Peer("bilateral", (("domain_px", 1.5), ("scale", 2.0)), 0.5)
+    baseline = Baseline("bilateral", (("domain_px", 1.5), ("scale", 2.0)), 0.5)
     image = Image(noisy, 0.8, known=Noise(SIGMA))
-    whole = Peer("bilateral", peer.setting)(image)
-    assert peer(image) == pytest.approx((noisy + whole) / 2, abs=1e-3)
-    assert peer.identity != Peer("bilateral", peer.setting).identity
+    whole = Baseline("bilateral", baseline.setting)(image)
+    assert baseline(image) == pytest.approx((noisy + whole) / 2, abs=1e-3)
+    assert baseline.identity != Baseline("bilateral", baseline.setting).identity
 
 
 def test_the_spectrum_of_measured_noise_has_its_variance():
@@ -106,4 +106,4 @@ def test_every_filter_is_judged_blended_with_its_input_too(truth, noisy, tmp_pat
     monkeypatch.setitem(GRIDS, name, {"scale": (1.25,)})
     case = Case("a", "a", "chest", "soft", 0.8, 5.0, truth, lambda dose: noisy)
     found = tuned([case], Store(tmp_path / "kept.jsonl"), [name])["soft"]
-    assert {key: peer.strength for key, peer in found.items()} == {name: 1.0, f"{name}, blended": 0.8}
+    assert {key: baseline.strength for key, baseline in found.items()} == {name: 1.0, f"{name}, blended": 0.8}

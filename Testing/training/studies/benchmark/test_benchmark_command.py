@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -21,8 +22,8 @@ def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, s
     quarter = results["patients"]["0.25"]
     assert quarter["all"]["low dose"]["psnr_db"]["patients"] == 3
     whole = results["whole"][name]
-    peers = {"curvature diffusion", "curvature diffusion, blended", "bilateral", "bilateral, blended"}
-    assert set(quarter["with peers"]["table"]) == {"low dose", name, whole, *peers}
+    baselines = {"curvature diffusion", "curvature diffusion, blended", "bilateral", "bilateral, blended"}
+    assert set(quarter["with baselines"]["table"]) == {"low dose", name, whole, *baselines}
     assert quarter["limits"]["oracle_db"]["mean"] > quarter["all"]["low dose"]["psnr_db"]["mean"]
     before, after, all_of_it = (quarter["all"][one]["bias_hu soft tissue"]["mean"] for one in ("low dose", name, whole))
     assert after - before == pytest.approx(round(4 * DEFAULT_STRENGTH), abs=0.1)
@@ -32,7 +33,7 @@ def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, s
     text = (out / "README.md").read_text()
     assert "Research use only" in text
     shift = f"{round(4 * DEFAULT_STRENGTH):+.2f} "  # the output is whole HU
-    assert f"| shift: mean shift, soft tissue, full dose | < 0.5 HU | {shift}" in text
+    assert re.search(rf"\| shift \| soft tissue \| \d+ \| {re.escape(shift)}", text)
     assert "| curvature diffusion |" in text
     assert (out / "spectra.png").stat().st_size > 1000
     kept = (out / "work" / "measured.jsonl").read_bytes()
@@ -43,11 +44,11 @@ def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, s
 def test_two_models_of_one_name_are_refused(made_up_bank, shifting_model, tmp_path, capsys):
     model = str(shifting_model())
     bank = str(made_up_bank())
-    assert main(["benchmark", bank, "--out", str(tmp_path / "out"), "--models", model, model, "--no-peers"]) == 2
+    assert main(["benchmark", bank, "--out", str(tmp_path / "out"), "--models", model, model, "--no-baselines"]) == 2
     assert "rename" in capsys.readouterr().err
 
 
 def test_a_bank_without_test_slices_is_refused(made_up_bank, tmp_path, capsys):
     bank = str(made_up_bank(test=0))
-    assert main(["benchmark", bank, "--out", str(tmp_path / "out"), "--models", "bioatt-fast", "--no-peers"]) == 2
+    assert main(["benchmark", bank, "--out", str(tmp_path / "out"), "--models", "bioatt-fast", "--no-baselines"]) == 2
     assert "test slices" in capsys.readouterr().err

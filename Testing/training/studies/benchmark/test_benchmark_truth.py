@@ -10,7 +10,7 @@ import pytest
 from bioatt.core.errors import InputError
 from bioatt.core.metrics import psnr
 from bioatt_training.data.bank import Bank
-from bioatt_training.studies.benchmark.quality import WINDOW, limits, quality
+from bioatt_training.studies.benchmark.measures.quality import WINDOW, limits, quality
 from bioatt_training.studies.benchmark.tables import difference, over_patients, summary
 from bioatt_training.studies.benchmark.truth import Case, bank_case, patients, phantom_cases, region, sharpness
 

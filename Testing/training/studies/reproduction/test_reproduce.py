@@ -83,7 +83,7 @@ def test_seeds_come_one_after_the_other_and_failures_do_not_stop(made_up_bank, t
 
 
 def test_a_stopped_reproduction_has_a_report(made_up_bank, tmp_path, pretended, monkeypatch):
-    working = module.apart
+    working = module.run_in_subprocess
 
     def stopped(function, *args, log):
         if getattr(args[0], "run", None) and args[0].run.name == "random":
@@ -130,10 +130,14 @@ def test_the_report_s_numbers(made_up_bank, tmp_path, pretended):
         (
             "single scans",
             False,
-            ("single scans with quarter-dose noise inserted. The split is", "that no run trained on"),
+            ("single scans with quarter-dose noise inserted. The split is", "that no run was trained on"),
         ),
-        ("Mayo 2016", True, ("pairs of low and full dose. The same patients", "other slices all runs trained on")),
-        (None, False, ("does not say how its low dose was made. The split is", "that no run trained on")),
+        (
+            "Mayo 2016",
+            True,
+            ("pairs of low and full dose. Training and test share patients", "other slices all runs were trained on"),
+        ),
+        (None, False, ("without a record of how its low dose was made. The split is", "that no run was trained on")),
     ],
 )
 def test_the_report_says_what_the_bank_is(made_up_bank, tmp_path, pretended, layout, shared, said):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bioatt_training.studies.reproduction.findings import claims, prior_sentence
+from bioatt_training.studies.reproduction.findings import findings, prior_sentence
 from bioatt_training.studies.reproduction.results import Results, Run
 
 PATIENTS = [f"p{n}" for n in range(12)]
@@ -71,10 +71,10 @@ def test_controls_that_differ_are_said_to():
 def test_one_seed_and_too_short_runs_prove_nothing():
     one = results(1, bioatt=0.003, uniform=0, random=0, whole=-0.1)
     assert "cannot be told from one seed" in prior_sentence(one)
-    assert {claim.verdict for claim in claims(one)[:6]} <= {"open", "not run"}
+    assert {finding.verdict for finding in findings(one)[:6]} <= {"open", "not run"}
     short = {(arm, n): run(arm, n, low_rmse=0.01) for arm in ("bioatt", "uniform", "random") for n in (1, 2)}
     assert "too short to learn" in prior_sentence(Results(short))
-    assert {claim.verdict for claim in claims(Results(short))[:6]} <= {"open", "not run"}
+    assert {finding.verdict for finding in findings(Results(short))[:6]} <= {"open", "not run"}
 
 
 def test_one_patient_proves_nothing():
@@ -82,20 +82,20 @@ def test_one_patient_proves_nothing():
     one = of_one_patient(results(bioatt=0.003, **every).runs)
     assert "cannot be told from one patient" in prior_sentence(one)
     assert "3 seeds, 1 patient)" in prior_sentence(one)
-    assert {claim.verdict for claim in claims(one)[:6]} == {"open"}
+    assert {finding.verdict for finding in findings(one)[:6]} == {"open"}
     both = of_one_patient(results(1, bioatt=0.003, uniform=0, random=0).runs)
-    assert "nan" not in prior_sentence(both) + "".join(claim.found for claim in claims(both))
+    assert "nan" not in prior_sentence(both) + "".join(finding.found for finding in findings(both))
 
 
 def test_what_has_not_run_is_said():
     assert "cannot be said yet" in prior_sentence(results(bioatt=0.1))
     assert "only uniform weights have run" in prior_sentence(results(bioatt=0.003, uniform=0))
-    assert claims(results(base=0, uniform=0))[3].verdict == "not run"
+    assert findings(results(base=0, uniform=0))[3].verdict == "not run"
 
 
 def test_claims_follow_the_numbers():
     found = results(base=-0.005, channel=0.004, spatial=0.001, whole=-0.01, uniform=0, random=0, bioatt=0.003)
-    verdicts = [claim.verdict for claim in claims(found)]
+    verdicts = [finding.verdict for finding in findings(found)]
     assert verdicts[0] == "agrees"  # attention over base
     assert verdicts[1] == "does not agree"  # channel's SSIM is above BioAtt's here
     assert verdicts[2] == "agrees"  # channel before BioAtt
@@ -103,12 +103,12 @@ def test_claims_follow_the_numbers():
     assert verdicts[4] == "agrees"  # BioAtt's SSIM over its controls
     assert verdicts[5] == "agrees"  # same RMSE and PSNR: 0.0003 and 0.03 dB
     otherwise = results(base=0.005, channel=0, spatial=0, whole=0.02, uniform=0.03, random=0.03, bioatt=0)
-    assert [claim.verdict for claim in claims(otherwise)][:6] == [
+    assert [finding.verdict for finding in findings(otherwise)][:6] == [
         *["does not agree"] * 2,
         "open",
         *["does not agree"] * 3,
     ]
-    assert "on whole test slices RMSE +2.00 HU" in claims(otherwise)[3].found
+    assert "on whole test slices RMSE +2.00 HU" in findings(otherwise)[3].found
 
 
 def test_courses_and_attention_follow_the_numbers():
@@ -120,10 +120,10 @@ def test_courses_and_attention_follow_the_numbers():
         "random": {"saturated": 0.8},
     }
     runs = {(arm, seed): run(arm, seed, **how) for arm, how in as_paper.items() for seed in (1, 2)}
-    assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["agrees"] * 4
+    assert [finding.verdict for finding in findings(Results(runs))[6:]] == ["agrees"] * 4
     otherwise = {**as_paper, "bioatt": {"ssim": falling, "saturated": 0.9, "spread": 0.05}, "spatial": {"ssim": rising}}
     runs = {(arm, seed): run(arm, seed, **how) for arm, how in otherwise.items() for seed in (1, 2)}
-    assert [claim.verdict for claim in claims(Results(runs))[6:]] == ["does not agree"] * 4
+    assert [finding.verdict for finding in findings(Results(runs))[6:]] == ["does not agree"] * 4
 
 
 def test_courses_and_attention_need_seeds_that_agree_and_models_that_learned():
@@ -134,22 +134,22 @@ def test_courses_and_attention_need_seeds_that_agree_and_models_that_learned():
         "random": {"saturated": 0.8},
     }
     one = {(arm, 1): run(arm, 1, **said) for arm, said in how.items()}
-    assert {claim.verdict for claim in claims(Results(one))[6:]} == {"open"}
+    assert {finding.verdict for finding in findings(Results(one))[6:]} == {"open"}
     short = {(arm, seed): run(arm, seed, low_rmse=0.01, **said) for arm, said in how.items() for seed in (1, 2)}
-    assert {claim.verdict for claim in claims(Results(short))[6:]} == {"open"}
+    assert {finding.verdict for finding in findings(Results(short))[6:]} == {"open"}
     how["spatial"]["ssim"] = (0.5, 0.6, 0.7)
     how["uniform"]["saturated"], how["bioatt"]["spread"] = 0.2, 0.05
     other = {(arm, 2): run(arm, 2, **said) for arm, said in how.items()}
     other["bioatt", 2] = run("bioatt", 2, ssim=(0.5, 0.7, 0.6), spread=0.05)
-    assert {claim.verdict for claim in claims(Results(one | other))[6:]} == {"open"}
+    assert {finding.verdict for finding in findings(Results(one | other))[6:]} == {"open"}
 
 
 def test_maps_of_the_first_epoch_are_not_of_trained_models():
     how = {"bioatt": {"spread": 0.2}, "uniform": {"saturated": 0.9}, "random": {"saturated": 0.8}}
     runs = {(arm, seed): run(arm, seed, epoch=1, **said) for arm, said in how.items() for seed in (1, 2)}
-    assert [claim.verdict for claim in claims(Results(runs))[8:]] == ["open"] * 2
+    assert [finding.verdict for finding in findings(Results(runs))[8:]] == ["open"] * 2
     del runs["random", 1], runs["random", 2]
-    assert [claim.verdict for claim in claims(Results(runs))[8:]] == ["not run"] * 2
+    assert [finding.verdict for finding in findings(Results(runs))[8:]] == ["not run"] * 2
 
 
 def test_differences_are_paired_by_seed_and_patient():

@@ -1,5 +1,5 @@
-"""The benchmark behind the model cards: quality, safety and noise texture of models and of what else one could use.
+"""The benchmark behind the model cards: image quality, safety and noise texture of models and of classical filters.
 
-`truth` gives the cases, `denoisers` and `peers` what is judged, `quality`, `safety` and `texture` the measurements,
-`runner` runs and keeps them, `tables`, `report` and `figures` show them.
+`truth` gives the cases, `denoisers` and `baselines` what is evaluated, `measures` the measurements. `runner` runs and
+stores them, `tables` and `results` summarise them, `report` and `figures` present them.
 """

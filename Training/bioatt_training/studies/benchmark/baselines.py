@@ -1,4 +1,4 @@
-"""Classical filters one could use instead, each given the noise measured in the slice and tuned on other patients.
+"""Classical filters as baselines, each given the noise level of the slice and tuned on other patients.
 
 bm3d (non-commercial licence), antspyx and scikit-image come with the extra [benchmark].
 """
@@ -20,9 +20,9 @@ from bioatt_training.studies.benchmark.images import Image
 Grid = Mapping[str, Sequence[float]]
 Setting = tuple[tuple[str, float], ...]
 STRENGTHS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-"""Share of a filter's change that is applied, where that is tuned too."""
+"""Fractions of a filter's change that are tried where the strength is tuned too."""
 BLENDED = ", blended"
-"""End of the name of a filter whose strength is tuned too: against a truth with noise, leaving some of it scores."""
+"""Suffix of filters with a tuned strength: against a noisy reference, leaving some noise raises the PSNR."""
 
 
 def bm3d(image: Image, *, scale: float) -> NDArray[np.float64]:
@@ -54,7 +54,7 @@ def nlm(image: Image, *, scale: float, patch_px: float) -> NDArray[np.float32]:
 
 
 def ants_nlm(image: Image, *, patch_radius: float, search_radius: float) -> NDArray[np.float32]:
-    """ANTs' DenoiseImage (Manjón 2010, 10.1002/jmri.22003), Gaussian noise, which it estimates itself."""
+    """ANTs' DenoiseImage (Manjón 2010, 10.1002/jmri.22003), Gaussian noise, whose level it estimates itself."""
     import ants
 
     found = ants.denoise_image(
@@ -111,7 +111,7 @@ def settings(name: str) -> list[Setting]:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Baseline:
     """A filter at one setting."""
 
     filter: str
@@ -120,12 +120,12 @@ class Peer:
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """Name in tables."""
         return self.filter
 
     @property
     def identity(self) -> str:
-        """Filter and setting."""
+        """The key that measurements are stored under (its first word is part of stored keys)."""
         return f"peer {self.filter} {json.dumps(dict(self.setting), sort_keys=True)} {self.strength:g}"
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
@@ -141,7 +141,7 @@ def blended(before: NDArray, after: NDArray, strength: float) -> NDArray[np.floa
 
 
 def missing() -> list[str]:
-    """Packages of the extra [benchmark] that are not here."""
+    """Packages of the extra [benchmark] that are not installed."""
     from importlib.util import find_spec
 
     return [name for name in ("bm3d", "ants", "skimage") if find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""What is judged: anything that turns a slice into a slice, and knows what it depends on."""
+"""What the benchmark evaluates: functions from slice to slice with a key of all that their output depends on."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from numpy.typing import NDArray
 from bioatt.core.resources import resources_folder
 from bioatt.core.strength import DEFAULT_STRENGTH
 from bioatt.core.volume import Volume
-from bioatt.inference.denoiser import Denoiser
+from bioatt.inference import denoiser as engine
 from bioatt.priors.embedded import FILE
 from bioatt_training.studies.benchmark.images import Image
 
 WHOLE = 1.0
-"""The strength that applies all of a network's change."""
+"""The strength at which the whole change of the network is applied."""
 
 
-class Judged(Protocol):
-    """A denoiser. `identity` changes whenever its output may."""
+class Denoiser(Protocol):
+    """A function from slice to slice. `identity` differs between any two whose outputs may differ."""
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """Name in tables."""
 
     @property
     def identity(self) -> str:
-        """What its results are kept under."""
+        """Key of its stored measurements."""
 
     def __call__(self, image: Image) -> NDArray[np.floating] | NDArray[np.int16]:
         """Denoise a slice."""
 
 
-class Untouched:
+class Identity:
     """The low-dose slice as it is."""
 
     name = "low dose"
@@ -47,10 +47,10 @@ class Untouched:
 
 
 class Model:
-    """A trained model as users run it: embedded prior of the noisy slice, default strength or another."""
+    """A trained model as users run it: embedded prior of the noisy slice, default strength unless given."""
 
     def __init__(self, model: str | Path, strength: float = DEFAULT_STRENGTH) -> None:
-        self._denoiser, self.strength = Denoiser(model), strength
+        self._denoiser, self.strength = engine.Denoiser(model), strength
         self.name = self._denoiser.model.name
         if strength != DEFAULT_STRENGTH:
             self.name += f", strength {strength:g}"
@@ -61,6 +61,6 @@ class Model:
         self.sha256 = self._denoiser.model.sha256
 
     def __call__(self, image: Image) -> NDArray[np.int16]:
-        """Denoise a slice alone."""
+        """Denoise a single slice."""
         volume = Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm))
         return self._denoiser.denoise(volume, strength=self.strength).volume.hu[0]

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark: noise spectra, noise and texture by strength, and places of left-out patients."""
+"""Figures of a benchmark: noise spectra, noise and texture by strength, and details of left-out patients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from numpy.typing import NDArray
 
 from bioatt.core.metrics import WINDOWS, Window
 from bioatt.io.comparison_figure import around
-from bioatt.io.outputs import atomic_write
 from bioatt_training.data.bank import Bank
-from bioatt_training.studies.benchmark.denoisers import Judged
+from bioatt_training.reporting import save_figure
+from bioatt_training.studies.benchmark.denoisers import Denoiser
+from bioatt_training.studies.benchmark.measures.texture import GRID, LARGEST_SHIFT
 from bioatt_training.studies.benchmark.runner import QUARTER
-from bioatt_training.studies.benchmark.texture import GRID, LARGEST_SHIFT
 from bioatt_training.studies.benchmark.truth import Case, bank_case
 
-DPI = 90
 DIFFERENCE_HU = 100.0
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place worth looking at: which slice of which file, its centre (row, column), its windows, and what to cite."""
+    """A detail to show: slice of a file, centre (row, column), side in pixels, windows, and the citation."""
 
     name: str
     source: str
@@ -67,23 +66,23 @@ SITES = (
 
 
 def write_figures(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """spectra.png and strength.png; returns {file: what it shows}."""
+    """spectra.png and strength.png; returns captions by file name."""
     plot_spectra(results["texture"], folder / "spectra.png")
     plot_strength(results["strengths"], folder / "strength.png")
     return {
-        "spectra.png": "Noise power spectra in anatomy",
-        "strength.png": "What each strength takes, means over the three classes of kernels",
+        "spectra.png": "Noise power spectra in anatomy.",
+        "strength.png": "Noise removed and shift of its mean frequency, means over the three kernel classes.",
     }
 
 
-def write_pictures(bank: Bank, judged: Sequence[Judged], folder: Path) -> dict[str, str]:
-    """One picture a site, SITE.png; returns {file: what it shows}. Sites that the bank lacks are left out."""
+def write_pictures(bank: Bank, denoisers: Sequence[Denoiser], folder: Path) -> dict[str, str]:
+    """One figure per site, SITE.png; returns captions by file name. Sites missing from the bank are left out."""
     shown = {}
     for site, case in present(bank):
         image = case.image(QUARTER)
-        outputs = {one.name: np.asarray(one(image), np.float32) for one in judged}
+        outputs = {one.name: np.asarray(one(image), np.float32) for one in denoisers}
         plot_site(site, case, image.hu, outputs, folder / f"{site.name}.png")
-        shown[f"{site.name}.png"] = f"{case.patient} ({site.collection}; part of a slice, noise inserted)"
+        shown[f"{site.name}.png"] = f"{case.patient} ({site.collection}; detail of a slice, inserted noise)."
     return shown
 
 
@@ -111,11 +110,11 @@ def plot_spectra(textures: Mapping[str, Any], path: Path) -> None:
         axes[0].set_ylabel("NPS, HU² mm²", fontsize=8)
         axes[0].legend(fontsize=7)
     figure.supxlabel("frequency, 1/mm", fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_strength(strengths: Mapping[str, Any], path: Path) -> None:
-    """Noise that goes and fall of the mean frequency against strength, at full and at quarter dose."""
+    """Noise reduction and fall of the mean frequency against strength, at full and at quarter dose."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axis, what, label in zip(figure.subplots(1, 2), ("noise", "shift"), ("noise", "mean frequency"), strict=True):
         for number, (name, found) in enumerate(strengths.items()):
@@ -133,11 +132,11 @@ def plot_strength(strengths: Mapping[str, Any], path: Path) -> None:
         axis.set(xlabel="strength", ylabel=f"fall of the {label}, %")
         axis.legend(fontsize=7)
     axis.axhline(100 * LARGEST_SHIFT, color="0.6", lw=1)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_site(site: Site, case: Case, low: NDArray, outputs: Mapping[str, NDArray], path: Path) -> None:
-    """A row a window: quarter dose, outputs, full dose; then what each output changed (above) and misses (below)."""
+    """One row per window: quarter dose, outputs, full dose; then output − input (above), output − full dose (below)."""
     part = around(site.centre, site.side, low.shape)
     shown = [("quarter dose", low), *outputs.items(), ("full dose", case.truth)]
     columns = len(shown) + len(outputs)
@@ -153,10 +152,4 @@ def plot_site(site: Site, case: Case, low: NDArray, outputs: Mapping[str, NDArra
             axis.set_axis_off()
     text = f"{case.patient}, {case.region}, {case.sharpness} kernel, simulated quarter dose, HU. Research use only."
     figure.supxlabel(text, color="lightgray", fontsize=7)
-    save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, facecolor=figure.get_facecolor())
+    save_figure(figure, path)

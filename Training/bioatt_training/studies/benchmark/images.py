@@ -1,4 +1,4 @@
-"""What a denoiser is given: one axial slice, and what one can measure of its noise without knowing the truth."""
+"""Input of a denoiser: one axial slice, and its noise as measured without the reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.core.noise import noise_sd
 from bioatt_training.simulate.texture import tissue_nps
 
 UNKNOWN_NOISE_HU = 20.0
-"""Taken for the noise of a slice without soft tissue to measure it in."""
+"""Assumed for slices without soft tissue."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Image:
 
     @cached_property
     def noise(self) -> Noise:
-        """Measured in the slice's own soft tissue, as any user could."""
+        """Measured in the slice's own soft tissue."""
         if self.known is not None:
             return self.known
         sigma = noise_sd(self.hu)

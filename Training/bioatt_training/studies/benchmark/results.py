@@ -1,4 +1,4 @@
-"""All measurements of a benchmark as one tree of plain data: what results.json holds and the report shows."""
+"""All measurements of a benchmark as plain data: the content of results.json."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, Peer
-from bioatt_training.studies.benchmark.denoisers import WHOLE, Judged, Model, Untouched
+from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, Baseline
+from bioatt_training.studies.benchmark.denoisers import WHOLE, Denoiser, Identity, Model
 from bioatt_training.studies.benchmark.runner import DOSES, QUARTER, TUNING_SEEDS, Runner
 from bioatt_training.studies.benchmark.tables import (
     BIAS,
@@ -27,18 +27,18 @@ from bioatt_training.studies.benchmark.truth import REGIONS, SHARPNESS, Case
 from bioatt_training.studies.benchmark.tuning import tuned, tuning_cases
 
 METRICS = (PSNR, SSIM, BIAS, NOISE)
-Tuned = Mapping[str, Mapping[str, Peer]]
+Tuned = Mapping[str, Mapping[str, Baseline]]
 log = logging.getLogger(__name__)
 
 
-def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *, peers: bool) -> dict[str, Any]:
-    """Everything of `models` (the first is the reference) and, if wanted, of the tuned peers.
+def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *, baselines: bool) -> dict[str, Any]:
+    """All measurements of `models` (the first is the reference) and, if wanted, of the tuned baselines.
 
-    whole: the same models, applying all of their change.
+    whole: the same models at strength 1.
     """
     everyone = [*models, *(model for model in whole if model.name not in {one.name for one in models})]
     plain = {one.name: model.name for model, one in zip(models, whole, strict=True)}
-    judged: list[Judged] = [Untouched(), *everyone]
+    denoisers: list[Denoiser] = [Identity(), *everyone]
     results: dict[str, Any] = {
         "pixels": runner.size.pixels,
         "models": {model.name: {"sha256": model.sha256, "strength": model.strength} for model in models},
@@ -47,15 +47,15 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
     }
     tuning: dict[str, Tuned] = {"patients": {}, "phantoms": {}}
     for truth in tuning:
-        if peers:
-            log.info("tuning the peers for %s", truth)
-            tuning[truth] = tuned(_tuning_cases(runner, truth), runner.store, runner.size.peers or tuple(FILTERS))
+        if baselines:
+            log.info("tuning the baselines for %s", truth)
+            tuning[truth] = tuned(_tuning_cases(runner, truth), runner.store, runner.size.baselines or tuple(FILTERS))
             results["tuned"][truth] = _settings(tuning[truth])
         log.info("%s", truth)
         if truth == "patients":
-            results[truth] = {f"{dose:g}": _patients(runner, judged, tuning[truth], dose) for dose in DOSES}
+            results[truth] = {f"{dose:g}": _patients(runner, denoisers, tuning[truth], dose) for dose in DOSES}
         else:
-            results[truth] = _phantoms(runner, judged, tuning[truth])
+            results[truth] = _phantoms(runner, denoisers, tuning[truth])
     results["safety"], results["texture"], results["strengths"], results["seconds"] = {}, {}, {}, {}
     for model in everyone:
         log.info("safety and texture of %s", model.name)
@@ -65,14 +65,18 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
         results["texture"][model.name] = {"anatomy": _textures(repeated), "water": _textures(inserts)}
         if model.strength == WHOLE:
             results["strengths"][plain[model.name]] = strengths(repeated, inserts)
-    timed: dict[str, Judged] = {model.name: model for model in models}
-    timed |= {peer.name: peer for peer in next(iter(tuning["patients"].values()), {}).values() if peer.strength == 1}
+    timed: dict[str, Denoiser] = {model.name: model for model in models}
+    timed |= {
+        baseline.name: baseline
+        for baseline in next(iter(tuning["patients"].values()), {}).values()
+        if baseline.strength == 1
+    }
     results["seconds"] = {name: runner.seconds(one) for name, one in timed.items()}
     return results
 
 
 def _safety(rows: list[dict[str, Any]], phantom: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model does to full-dose scans: discs of patients (rows) and of a phantom, edges of inserts."""
+    """Changes of full-dose scans: discs of patients (rows) and of a phantom, edges of inserts."""
     return {
         "discs": discs(rows),
         "truth_discs": truth_discs(phantom),
@@ -83,7 +87,7 @@ def _safety(rows: list[dict[str, Any]], phantom: Mapping[str, Any], inserts: Map
 
 
 def _textures(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The textures among the measurements of each class of kernels, by dose."""
+    """The textures among the measurements of each kernel class, by dose."""
     start = "texture "
     return {
         kind: {name.removeprefix(start): found for name, found in one.items() if name.startswith(start)}
@@ -92,7 +96,7 @@ def _textures(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
-    """Slices that the peers' settings are chosen on: of other patients, or of another phantom."""
+    """Slices for tuning the baselines: of other patients, or of another phantom."""
     if truth == "patients":
         return tuning_cases(runner.bank, runner.size.tuning_slices)
     return runner.phantoms(TUNING_SEEDS)
@@ -100,60 +104,60 @@ def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
 
 def _settings(tuning: Tuned) -> dict[str, Any]:
     return {
-        kind: {name: {**dict(peer.setting), "strength": peer.strength} for name, peer in found.items()}
+        kind: {name: {**dict(baseline.setting), "strength": baseline.strength} for name, baseline in found.items()}
         for kind, found in tuning.items()
     }
 
 
-def _peer_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
-    """Rows by peer, each slice with the setting of its class of kernels; a class without settings takes any other's."""
+def _baseline_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
+    """Rows by baseline, each slice with the setting of its kernel class, or of another where its class has none."""
     rows: dict[str, list[Row]] = {}
     for kind in SHARPNESS:
         mine = [case for case in cases if case.sharpness == kind]
-        for name, peer in tuning.get(kind, next(iter(tuning.values()), {})).items():
+        for name, baseline in tuning.get(kind, next(iter(tuning.values()), {})).items():
             log.info("%s, dose %g, %s kernels: %d slices", name, dose, kind, len(mine))
-            rows.setdefault(name, []).extend(runner.quality_in_the_middle(peer, dose, mine))
+            rows.setdefault(name, []).extend(runner.quality_in_the_middle(baseline, dose, mine))
     return rows
 
 
-def _patients(runner: Runner, judged: Sequence[Judged], tuning: Tuned, dose: float) -> dict[str, Any]:
-    """Against the scans: on all slices, by kernel, by region; on the peers' slices with the peers."""
+def _patients(runner: Runner, denoisers: Sequence[Denoiser], tuning: Tuned, dose: float) -> dict[str, Any]:
+    """Against the scans: on all slices, by kernel, by region; on the baselines' slices with the baselines."""
     cases = runner.cases(runner.size.slices[dose])
     rows: dict[str, list[Row]] = {}
-    for one in judged:
+    for one in denoisers:
         log.info("%s, dose %g: %d slices", one.name, dose, len(cases))
         rows[one.name] = list(runner.quality(one, dose, cases))
     left_out = {name: where(each, seen=False) for name, each in rows.items()}
     found: dict[str, Any] = {
         "all": _table(left_out),
-        "limits": _limits(left_out[Untouched.name]),
+        "limits": _limits(left_out[Identity.name]),
         "by kernel": {kind: _table(_only(left_out, sharpness=kind)) for kind in SHARPNESS},
         "by region": {region: _table(_only(left_out, region=region)) for region in REGIONS},
         "seen in training": _table({name: where(each, seen=True) for name, each in rows.items()}),
-        "against the first": _against(left_out, [one.name for one in judged[1:]]),
+        "against the first": _against(left_out, [one.name for one in denoisers[1:]]),
     }
     if dose == QUARTER:
         found["removed noise"] = {
             one.name: {kind: _removed(_only(left_out, sharpness=kind)[one.name]) for kind in SHARPNESS}
-            for one in judged[1:]
+            for one in denoisers[1:]
         }
     if tuning:
-        few = [case for case in runner.cases(runner.size.peer_slices[dose]) if not case.seen]
-        found["with peers"] = _compared(left_out, _peer_rows(runner, tuning, dose, few), few)
+        few = [case for case in runner.cases(runner.size.baseline_slices[dose]) if not case.seen]
+        found["with baselines"] = _compared(left_out, _baseline_rows(runner, tuning, dose, few), few)
     return found
 
 
-def _phantoms(runner: Runner, judged: Sequence[Judged], tuning: Tuned) -> dict[str, Any]:
+def _phantoms(runner: Runner, denoisers: Sequence[Denoiser], tuning: Tuned) -> dict[str, Any]:
     cases = runner.phantoms(runner.size.seeds)
-    rows = {one.name: list(runner.quality(one, QUARTER, cases)) for one in judged}
+    rows = {one.name: list(runner.quality(one, QUARTER, cases)) for one in denoisers}
     found: dict[str, Any] = {
         "all": _table(rows),
         "by kernel": {kind: _table(_only(rows, sharpness=kind)) for kind in SHARPNESS},
         "by region": {region: _table(_only(rows, region=region)) for region in ("chest", "abdomen")},
-        "against the first": _against(rows, [one.name for one in judged[1:]]),
+        "against the first": _against(rows, [one.name for one in denoisers[1:]]),
     }
     if tuning:
-        found["with peers"] = _compared(rows, _peer_rows(runner, tuning, QUARTER, cases), cases)
+        found["with baselines"] = _compared(rows, _baseline_rows(runner, tuning, QUARTER, cases), cases)
     return found
 
 
@@ -178,37 +182,37 @@ def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[st
 
 
 def _compared(
-    rows: Mapping[str, Sequence[Row]], peers: Mapping[str, Sequence[Row]], few: Sequence[Case]
+    rows: Mapping[str, Sequence[Row]], baselines: Mapping[str, Sequence[Row]], few: Sequence[Case]
 ) -> dict[str, Any]:
-    """The peers and everyone else in the middle of the peers' slices, and what each model gains over the best peer.
+    """Baselines and models on the middle of the baselines' slices, and the gain of each model over the best baseline.
 
-    The best is one of all peers, blended ones too. The gain by kernel and the biases are held against the best of those
-    that are not blended, and the gain over it is told as well. What a denoiser adds to the low dose's own bias (photon
-    starvation's, which no image tells) is told beside the bias.
+    The best is the best of all baselines, blended ones too. The gain by kernel and the biases are relative to the best
+    of those that are not blended, and so is "over unblended". Added bias: beyond the bias of the low dose itself, which
+    photon starvation causes and no image-domain method can know.
     """
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}
-    table = _table({**same, **peers})
-    unblended = [name for name in peers if not name.endswith(BLENDED)]
+    table = _table({**same, **baselines})
+    unblended = [name for name in baselines if not name.endswith(BLENDED)]
 
     def best_of(names: Iterable[str], metric: str) -> str:
         return max(names, key=lambda name: table[name][metric]["mean"])
 
-    best, plain, alike = best_of(peers, PSNR), best_of(unblended, PSNR), best_of(peers, SSIM)
+    best, plain, alike = best_of(baselines, PSNR), best_of(unblended, PSNR), best_of(baselines, SSIM)
     found: dict[str, Any] = {"table": table, "slices": len(keys), "gain": {}}
     found |= {f"best {PSNR}": best, f"best {SSIM}": alike, "best unblended": plain}
-    own = {row["case"]: row[BIAS] for row in same[Untouched.name]}
-    found[f"size of low dose's {BIAS}"] = difference(same[Untouched.name], peers[plain], BIAS, abs)
+    own = {row["case"]: row[BIAS] for row in same[Identity.name]}
+    found[f"size of low dose's {BIAS}"] = difference(same[Identity.name], baselines[plain], BIAS, abs)
     for name, each in same.items():
-        if name != Untouched.name:
+        if name != Identity.name:
             found["gain"][name] = {
-                PSNR: difference(each, peers[best], PSNR),
-                SSIM: difference(each, peers[alike], SSIM),
-                "over unblended": difference(each, peers[plain], PSNR),
-                f"size of {BIAS}": difference(each, peers[plain], BIAS, abs),
-                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, peers[plain]), BIAS, abs),
+                PSNR: difference(each, baselines[best], PSNR),
+                SSIM: difference(each, baselines[alike], SSIM),
+                "over unblended": difference(each, baselines[plain], PSNR),
+                f"size of {BIAS}": difference(each, baselines[plain], BIAS, abs),
+                f"size of added {BIAS}": difference(_beyond(own, each), _beyond(own, baselines[plain]), BIAS, abs),
                 "by kernel": {
-                    kind: difference(where(each, sharpness=kind), where(peers[plain], sharpness=kind), PSNR)
+                    kind: difference(where(each, sharpness=kind), where(baselines[plain], sharpness=kind), PSNR)
                     for kind in SHARPNESS
                 },
             }
@@ -216,12 +220,12 @@ def _compared(
 
 
 def _beyond(own: Mapping[str, float], rows: Sequence[Row]) -> list[Row]:
-    """Rows whose bias is what goes beyond the low dose's own, by case."""
+    """Rows with the bias relative to that of the low dose, by case."""
     return [{**row, BIAS: row[BIAS] - own[row["case"]]} for row in rows]
 
 
 def _removed(rows: Sequence[Row]) -> dict[str, Any]:
-    """Removed noise against inserted: mean frequency and σ, their ratios over patients."""
+    """Removed ÷ inserted noise: mean and peak frequency and σ, over patients."""
     known = [row for row in rows if "removed" in row]
     ratios = [
         {

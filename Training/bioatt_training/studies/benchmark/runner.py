@@ -1,4 +1,4 @@
-"""The measurements of one benchmark: what is measured on what, in which order, each kept as it is made."""
+"""Runs the measurements of a benchmark and stores each as soon as it is made."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bioatt.simulation.phantom.inserts import cylinder_with_inserts
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import spread
 from bioatt_training.run_guard import guard_run
-from bioatt_training.studies.benchmark.denoisers import Judged, Untouched
+from bioatt_training.studies.benchmark.denoisers import Denoiser, Identity
 from bioatt_training.studies.benchmark.images import Image
-from bioatt_training.studies.benchmark.quality import limits, quality
-from bioatt_training.studies.benchmark.safety import against_truth, edges, full_dose, soft_patches
+from bioatt_training.studies.benchmark.measures.quality import limits, quality
+from bioatt_training.studies.benchmark.measures.safety import against_truth, edges, full_dose, soft_patches
+from bioatt_training.studies.benchmark.measures.texture import STRENGTHS, described, repeated_noise, texture
 from bioatt_training.studies.benchmark.store import Store
-from bioatt_training.studies.benchmark.texture import STRENGTHS, described, repeated_noise, texture
 from bioatt_training.studies.benchmark.truth import (
     KERNELS,
     Case,
@@ -39,7 +39,7 @@ TEST_SEEDS = (11, 12, 13, 14, 15, 16)
 TUNING_SEEDS = (101,)
 REPEATS_SEED = 21
 MIDDLE = 256
-"""Side in pixels of the part that peers are run on and everyone is compared in."""
+"""Side in pixels of the central part on which baselines are run and compared with models."""
 log = logging.getLogger(__name__)
 
 
@@ -47,15 +47,15 @@ log = logging.getLogger(__name__)
 class Size:
     """How much is measured.
 
-    slices: of a patient, by dose; the fewer are among the more. peer_slices: likewise for peers. repeats: scans of one
-    slice, for noise; mean_repeats: for discs and edges, of which the worst is asked: with six scans f50
-    scatters by 0.02 of itself. pixels: side of the phantoms' slices.
+    slices: per patient, by dose; a smaller selection is part of a larger one. baseline_slices: likewise for baselines.
+    repeats: scans of one slice, for noise; mean_repeats: for discs and edges, whose extreme is reported (with six
+    scans f50 scatters by 2 %). pixels: side of the phantoms' slices.
     """
 
     slices: dict[float, int] = field(default_factory=lambda: {0.25: 6, 0.5: 3, 0.1: 3, 1.0: 4})
-    peer_slices: dict[float, int] = field(default_factory=lambda: {0.25: 2, 0.5: 1, 0.1: 1})
+    baseline_slices: dict[float, int] = field(default_factory=lambda: {0.25: 2, 0.5: 1, 0.1: 1})
     seeds: tuple[int, ...] = TEST_SEEDS
-    peers: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     tuning_slices: int = 5
     repeats: int = 5
     mean_repeats: int = 25
@@ -65,9 +65,9 @@ class Size:
 
 QUICK = Size(
     slices=dict.fromkeys((0.25, 0.5, 0.1, 1.0), 1),
-    peer_slices=dict.fromkeys((0.25, 0.5, 0.1), 1),
+    baseline_slices=dict.fromkeys((0.25, 0.5, 0.1), 1),
     seeds=TEST_SEEDS[:2],
-    peers=("curvature diffusion", "bilateral"),
+    baselines=("curvature diffusion", "bilateral"),
     tuning_slices=1,
     repeats=2,
     mean_repeats=2,
@@ -79,8 +79,7 @@ QUICK = Size(
 class Runner:
     """Measures denoisers on a bank's left-out patients and on phantoms.
 
-    work: folder that keeps measurements and phantoms. Its `store` is what was measured so far. Raises InputError where
-    they are of another bank.
+    work: folder of stored measurements and phantoms. Raises InputError where they are of another bank.
     """
 
     def __init__(self, bank: Bank, work: Path, size: Size | None = None) -> None:
@@ -90,7 +89,7 @@ class Runner:
         self._patients = self._left_out()
 
     def _left_out(self) -> dict[str, list[Case]]:
-        """Cases by patient: of the test part, and heads of the training's, of which none is left out."""
+        """Cases by patient: of the test part, and heads of the training part, since no head is left out."""
         most = max(self.size.slices.values())
         found = {
             patient: [bank_case(self.bank, index) for index in spread(indices, most)]
@@ -106,21 +105,21 @@ class Runner:
         """Up to `count` slices of each patient."""
         return [cases[place] for cases in self._patients.values() for place in spread(range(len(cases)), count)]
 
-    def quality(self, judged: Judged, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def quality(self, denoiser: Denoiser, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """A row by case: who and where, and `quality`; noise spectra at quarter dose; `limits` for the input."""
         rows = []
         for case in cases:
-            key = f"quality {judged.identity} {dose:g} {case.key}"
-            rows.append({**_where(case), **self.store.get(key, partial(self._quality_of, judged, dose, case))})
+            key = f"quality {denoiser.identity} {dose:g} {case.key}"
+            rows.append({**_where(case), **self.store.get(key, partial(self._quality_of, denoiser, dose, case))})
         return rows
 
-    def _quality_of(self, judged: Judged, dose: float, case: Case) -> dict[str, Any]:
+    def _quality_of(self, denoiser: Denoiser, dose: float, case: Case) -> dict[str, Any]:
         image = case.image(dose)
-        output = judged(image)
+        output = denoiser(image)
         _, part = image.middle(MIDDLE)
         found: dict[str, Any] = quality(case.truth, output)
         found["middle"] = quality(case.truth[part], output[part])
-        if isinstance(judged, Untouched) and case.own_noise is not None:
+        if isinstance(denoiser, Identity) and case.own_noise is not None:
             found |= limits(case, dose)
         elif dose == QUARTER and case.own_noise is not None:
             removed = soft_patches(image.hu - output.astype(np.float64), case.truth)
@@ -130,85 +129,85 @@ class Runner:
                 found["inserted"] = described(inserted, case.pixel_mm)
         return found
 
-    def quality_in_the_middle(self, judged: Judged, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """As `quality`, of the middle of each slice alone, which is all that the slow peers are run on."""
+    def quality_in_the_middle(self, denoiser: Denoiser, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        """As `quality`, of the middle of each slice alone, for the slow baselines."""
         rows = []
         for case in cases:
-            key = f"middle {judged.identity} {dose:g} {case.key}"
-            rows.append({**_where(case), **self.store.get(key, partial(self._middle_of, judged, dose, case))})
+            key = f"middle {denoiser.identity} {dose:g} {case.key}"
+            rows.append({**_where(case), **self.store.get(key, partial(self._middle_of, denoiser, dose, case))})
         return rows
 
-    def _middle_of(self, judged: Judged, dose: float, case: Case) -> dict[str, Any]:
+    def _middle_of(self, denoiser: Denoiser, dose: float, case: Case) -> dict[str, Any]:
         image, part = case.image(dose).middle(MIDDLE)
-        return quality(case.truth[part], judged(image))
+        return quality(case.truth[part], denoiser(image))
 
     def phantoms(self, seeds: Sequence[int]) -> list[Case]:
         """Torsos at quarter dose."""
         return phantom_cases(seeds, (QUARTER,), self.work / "phantoms", size=self.size.pixels)
 
-    def safety_on_patients(self, judged: Judged) -> list[dict[str, Any]]:
+    def safety_on_patients(self, denoiser: Denoiser) -> list[dict[str, Any]]:
         """A row by slice: `full_dose`."""
         rows = []
         for case in self.cases(self.size.slices[FULL]):
             if not case.seen:
-                key = f"disc shifts {judged.identity} {case.key}"
-                rows.append({**_where(case), **self.store.get(key, partial(self._safety_of, judged, case))})
+                key = f"disc shifts {denoiser.identity} {case.key}"
+                rows.append({**_where(case), **self.store.get(key, partial(self._safety_of, denoiser, case))})
         return rows
 
-    def _safety_of(self, judged: Judged, case: Case) -> dict[str, Any]:
+    def _safety_of(self, denoiser: Denoiser, case: Case) -> dict[str, Any]:
         assert case.own_noise is not None
-        return full_dose(case.truth, judged(case.image(FULL)), case.own_noise(), case.pixel_mm)
+        return full_dose(case.truth, denoiser(case.image(FULL)), case.own_noise(), case.pixel_mm)
 
-    def repeated(self, judged: Judged) -> dict[str, dict[str, Any]]:
-        """{class of kernels: {"texture full", "texture quarter"}} of a torso.
+    def repeated(self, denoiser: Denoiser) -> dict[str, dict[str, Any]]:
+        """{kernel class: {"texture full", "texture quarter"}} of a torso.
 
-        Its noise is the spread of repeated scans, so that anatomy takes no part in it.
+        The noise is the deviation of repeated scans from their mean, free of anatomy.
         """
-        return self._by_kernel("repeated", f"{self.size.repeats} {len(STRENGTHS)}", judged, self._repeated)
+        return self._by_kernel("repeated", f"{self.size.repeats} {len(STRENGTHS)}", denoiser, self._repeated)
 
     def _by_kernel(
-        self, what: str, size: str, judged: Judged, measure: Callable[[Judged, str], dict[str, Any]]
+        self, what: str, size: str, denoiser: Denoiser, measure: Callable[[Denoiser, str], dict[str, Any]]
     ) -> dict[str, dict[str, Any]]:
-        """Measurements by class of kernels, each made once. size: what else of `Size` they depend on."""
+        """Measurements by kernel class, each made once. size: what else of `Size` they depend on."""
         return {
             sharpness: self.store.get(
-                f"{what} {judged.identity} {kernel} {self.size.pixels} {size}", partial(measure, judged, kernel)
+                f"{what} {denoiser.identity} {kernel} {self.size.pixels} {size}", partial(measure, denoiser, kernel)
             )
             for sharpness, kernel in KERNELS.items()
         }
 
-    def _repeated(self, judged: Judged, kernel: str) -> dict[str, Any]:
+    def _repeated(self, denoiser: Denoiser, kernel: str) -> dict[str, Any]:
         repeats, folder = self.size.repeats, self.work / "phantoms"
         scans, pixel_mm = phantom_scan(
             REPEATS_SEED, kernel, (FULL, QUARTER), folder, size=self.size.pixels, slices=2, repeats=repeats
         )
         found: dict[str, Any] = {}
         for name, dose in (("full", "1"), ("quarter", "0.25")):
-            before, after = scans[dose], _stack(judged, scans[dose], pixel_mm)
+            before, after = scans[dose], _stack(denoiser, scans[dose], pixel_mm)
             noise = [soft_patches(repeated_noise(stack, repeats), scans["truth"]) for stack in (before, after)]
             found[f"texture {name}"] = texture(noise[0], noise[1], pixel_mm) if len(noise[0]) else None
         return found
 
-    def discs(self, judged: Judged) -> dict[str, dict[str, Any]]:
-        """{class of kernels: `against_truth`} of the same torso at full dose."""
-        return self._by_kernel("disc changes", f"{self.size.mean_repeats}", judged, self._discs)
+    def discs(self, denoiser: Denoiser) -> dict[str, dict[str, Any]]:
+        """{kernel class: `against_truth`} of the same torso at full dose."""
+        return self._by_kernel("disc changes", f"{self.size.mean_repeats}", denoiser, self._discs)
 
-    def _discs(self, judged: Judged, kernel: str) -> dict[str, Any]:
+    def _discs(self, denoiser: Denoiser, kernel: str) -> dict[str, Any]:
         repeats, folder = self.size.mean_repeats, self.work / "phantoms"
         scans, pixel_mm = phantom_scan(
             REPEATS_SEED, kernel, (FULL,), folder, size=self.size.pixels, slices=2, repeats=repeats
         )
-        return against_truth(scans["truth"], scans["1"], _stack(judged, scans["1"], pixel_mm), pixel_mm, repeats)
+        return against_truth(scans["truth"], scans["1"], _stack(denoiser, scans["1"], pixel_mm), pixel_mm, repeats)
 
-    def inserts(self, judged: Judged) -> dict[str, dict[str, Any]]:
-        """{class of kernels: {"edges", "texture full", "texture quarter"}} of a water cylinder with inserts.
+    def inserts(self, denoiser: Denoiser) -> dict[str, dict[str, Any]]:
+        """{kernel class: {"edges", "texture full", "texture quarter"}} of a water cylinder with inserts.
 
         edges, at full dose: {"input", strength: `edges`}; the input's edges are those of the scan without noise, which
         is what the mean of many scans tends to.
         """
-        return self._by_kernel("cylinder", f"{self.size.mean_repeats} {len(STRENGTHS)}", judged, self._inserts)
+        return self._by_kernel("cylinder", f"{self.size.mean_repeats} {len(STRENGTHS)}", denoiser, self._inserts)
 
-    def _inserts(self, judged: Judged, kernel: str) -> dict[str, Any]:
+    def _inserts(self, denoiser: Denoiser, kernel: str) -> dict[str, Any]:
         repeats, size = self.size.mean_repeats, self.size.pixels
         body, inserts = cylinder_with_inserts(slices=repeats, size=size, pixel_mm=0.7 * 512 / size)
         path = self.work / "phantoms" / f"inserts-{kernel}-{size}-{repeats}.npz"
@@ -217,7 +216,7 @@ class Runner:
         part = (slice(None), slice(middle - reach, middle + reach), slice(middle - reach, middle + reach))
         found: dict[str, Any] = {}
         for name, dose in (("full", "1"), ("quarter", "0.25")):
-            before, after = scans[dose], _stack(judged, scans[dose], pixel_mm)
+            before, after = scans[dose], _stack(denoiser, scans[dose], pixel_mm)
             noise = [
                 soft_patches(repeated_noise(stack, repeats)[part], scans["truth"][part]) for stack in (before, after)
             ]
@@ -230,25 +229,25 @@ class Runner:
                 }
         return found
 
-    def seconds(self, judged: Judged) -> float:
-        """CPU seconds of one slice of 512 × 512 pixels, the least of several runs; shared machines make walls lie."""
-        key = f"seconds {judged.identity} {self.size.pixels} {self.size.timing_runs}"
-        return self.store.get(key, partial(self._seconds, judged))
+    def seconds(self, denoiser: Denoiser) -> float:
+        """CPU seconds for one slice of 512 × 512 pixels, the least of several runs; wall time depends on other load."""
+        key = f"seconds {denoiser.identity} {self.size.pixels} {self.size.timing_runs}"
+        return self.store.get(key, partial(self._seconds, denoiser))
 
-    def _seconds(self, judged: Judged) -> float:
+    def _seconds(self, denoiser: Denoiser) -> float:
         case = self.phantoms(self.size.seeds[:1])[-1]
-        judged(case.image(QUARTER))  # the first call loads what later ones have
+        denoiser(case.image(QUARTER))  # the first call loads and compiles
         found = []
         for _ in range(self.size.timing_runs):
             image = case.image(QUARTER)
             start = time.process_time()
-            judged(image)
+            denoiser(image)
             found.append(time.process_time() - start)
         return min(found)
 
 
-def _stack(judged: Judged, stack: NDArray[np.int16], pixel_mm: float) -> NDArray:
-    return np.stack([judged(Image(hu, pixel_mm)) for hu in stack])
+def _stack(denoiser: Denoiser, stack: NDArray[np.int16], pixel_mm: float) -> NDArray:
+    return np.stack([denoiser(Image(hu, pixel_mm)) for hu in stack])
 
 
 def _where(case: Case) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measurements on disk: each is kept as it is made, so that a run goes on where one stopped."""
+"""Measurements on disk, each stored as soon as it is made, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Store:
                 self._kept[entry["key"]] = entry["value"]
 
     def get(self, key: str, make: Callable[[], Any]) -> Any:
-        """The value kept under a key; made, and kept, where there is none. NaN comes back as NaN."""
+        """The value stored under a key; made and stored where there is none. NaN stays NaN."""
         if key not in self._kept:
             value = make()
             line = "\n" * self._torn() + json.dumps({"key": key, "value": value}) + "\n"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bioatt_training.evaluation.statistics import interval
-from bioatt_training.studies.benchmark.safety import TISSUES
-from bioatt_training.studies.benchmark.texture import STRENGTHS, default_strength, shift
+from bioatt_training.studies.benchmark.measures.safety import TISSUES
+from bioatt_training.studies.benchmark.measures.texture import STRENGTHS, default_strength, shift
 
 PSNR, SSIM, BIAS, NOISE = "psnr_db", "ssim", "bias_hu soft tissue", "noise_hu"
 """Measurements of `quality.quality` that tables show."""

@@ -1,7 +1,7 @@
-"""Cases whose truth is known: scans of left-out patients with noise inserted, and phantoms scanned with and without.
+"""Cases with a reference: scans of left-out patients with inserted noise, and simulated scans of phantoms.
 
-The scans' truth is the scan as it was made, at full dose, whose own noise no denoiser can tell from the inserted one;
-the phantoms' truth has no noise.
+The reference of patients is the full-dose scan, whose own noise cannot be told from the inserted noise; that of
+phantoms is noise-free.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Slice = NDArray[np.int16]
 
 SHARPNESS = ("soft", "medium", "sharp")
 LIMITS_PER_MM = (0.22, 0.31)
-"""Mean frequency of the noise that parts soft, medium and sharp kernels."""
+"""Limits of the noise's mean frequency between soft, medium and sharp kernels."""
 KERNELS = {"soft": "B20", "medium": "B40", "sharp": "B60"}
 """Kernels of the phantoms' scans."""
 REGIONS = {
@@ -39,16 +39,16 @@ REGIONS = {
     "abdomen": ("liver", "spleen", "stomach", "pancreas", "kidneys", "abdominal aorta"),
     "pelvis": ("pelvis",),
 }
-"""Descriptors of the prior that tell a region; spine and bowel are in several."""
+"""Descriptors of the prior by region; spine and bowel belong to several."""
 OWN = 0.5
 """Dose at which the inserted noise is as strong as the scan's own."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A slice whose truth is known. `at(dose)` is what the scanner gives at a fraction of full dose.
+    """A slice with a reference (truth). `at(dose)` is the slice at a fraction of full dose.
 
-    seen: whether the patient took part in the training. own_noise (y, x) HU: noise like that of the full-dose scan,
+    seen: whether the patient is in the training part. own_noise (y, x) HU: noise like that of the full-dose scan,
     drawn anew; None for phantoms.
     """
 
@@ -64,7 +64,7 @@ class Case:
     seen: bool = False
 
     def image(self, dose: float) -> Image:
-        """What a denoiser gets."""
+        """The input of a denoiser."""
         return Image(self.at(dose), self.pixel_mm, self.thickness_mm)
 
 

@@ -1,4 +1,4 @@
-"""The peers' settings: for each class of kernels the best mean PSNR at quarter dose on slices that are not judged."""
+"""Tuning of the baselines: for each kernel class the best mean PSNR at quarter dose on slices outside the test."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from bioatt.core.metrics import psnr
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import spread
-from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, STRENGTHS, Peer, blended, settings
+from bioatt_training.studies.benchmark.baselines import BLENDED, FILTERS, STRENGTHS, Baseline, blended, settings
 from bioatt_training.studies.benchmark.images import Image
-from bioatt_training.studies.benchmark.quality import WINDOW
+from bioatt_training.studies.benchmark.measures.quality import WINDOW
 from bioatt_training.studies.benchmark.store import Store
 from bioatt_training.studies.benchmark.truth import SHARPNESS, Case, bank_case, patients
 
 DOSE = 0.25
 SIDE = 256
-"""Pixels of the middle of a slice that a setting is tried on; the noise is measured in the whole."""
+"""Pixels of the middle of a slice used for tuning; the noise is measured in the whole slice."""
 SLICES = 5
 log = logging.getLogger(__name__)
 
 
 def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
-    """Up to `count` slices of each class of kernels: of validation patients, and where they have too few of training's.
+    """Up to `count` slices of each kernel class: of validation patients, then of training patients.
 
-    A filter of two parameters learns no patient by heart; no slice is of a patient that is judged.
+    Two parameters cannot overfit to a patient; no slice is of a test patient.
     """
     found: dict[str, list[Case]] = {name: [] for name in SHARPNESS}
     for part in ("validation", "train"):
@@ -41,12 +41,12 @@ def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
     return [case for cases in found.values() for case in cases]
 
 
-def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Peer]]:
-    """{class of kernels: {name: the peer at its best setting}}; classes without cases are left out.
+def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Baseline]]:
+    """{kernel class: {name: the baseline at its best setting}}; classes without cases are left out.
 
     Names are the filters', and these with `BLENDED`, whose strength is tuned with the rest.
     """
-    chosen: dict[str, dict[str, Peer]] = {}
+    chosen: dict[str, dict[str, Baseline]] = {}
     for kind in SHARPNESS:
         crops = [_crop(case) for case in cases if case.sharpness == kind]
         if not crops:
@@ -54,8 +54,10 @@ def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILT
         chosen[kind] = {}
         for name in names:
             scores = _scores(name, crops, store)
-            chosen[kind][name] = max((peer for peer in scores if peer.strength == 1), key=lambda peer: scores[peer])
-            chosen[kind][name + BLENDED] = max(scores, key=lambda peer: scores[peer])
+            chosen[kind][name] = max(
+                (baseline for baseline in scores if baseline.strength == 1), key=lambda baseline: scores[baseline]
+            )
+            chosen[kind][name + BLENDED] = max(scores, key=lambda baseline: scores[baseline])
     return chosen
 
 
@@ -73,21 +75,21 @@ def _crop(case: Case) -> _Crop:
     return _Crop(f"{SIDE} {case.key}", image, case.truth[part])
 
 
-def _scores(name: str, crops: Sequence[_Crop], store: Store) -> dict[Peer, float]:
+def _scores(name: str, crops: Sequence[_Crop], store: Store) -> dict[Baseline, float]:
     """Mean PSNR (dB) of every setting at every strength."""
-    scores: dict[Peer, float] = {}
+    scores: dict[Baseline, float] = {}
     for setting in settings(name):
-        peer = Peer(name, setting)
-        rows = [store.get(f"tune {peer.identity} {one.key}", partial(_tried, peer, one)) for one in crops]
+        baseline = Baseline(name, setting)
+        rows = [store.get(f"tune {baseline.identity} {one.key}", partial(_tried, baseline, one)) for one in crops]
         for strength in STRENGTHS:
-            scores[replace(peer, strength=strength)] = float(np.mean([row[f"{strength:g}"] for row in rows]))
-        log.info("%s %s: %.2f dB", name, dict(setting), scores[peer])
+            scores[replace(baseline, strength=strength)] = float(np.mean([row[f"{strength:g}"] for row in rows]))
+        log.info("%s %s: %.2f dB", name, dict(setting), scores[baseline])
     return scores
 
 
-def _tried(peer: Peer, crop: _Crop) -> dict[str, float]:
+def _tried(baseline: Baseline, crop: _Crop) -> dict[str, float]:
     """PSNR (dB) of a setting by strength."""
-    output = peer(crop.image)
+    output = baseline(crop.image)
     return {
         f"{strength:g}": psnr(crop.truth, blended(crop.image.hu, output, strength), WINDOW) for strength in STRENGTHS
     }

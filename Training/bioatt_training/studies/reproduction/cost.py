@@ -1,4 +1,4 @@
-"""What a training step, a validation patch and a judged slice cost on this machine: measured to plan a budget."""
+"""Measured cost of a training step, a validation patch and an evaluated slice, to plan a budget."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""Pictures of a reproduction: the paper's figures 5 to 7, and its attention maps."""
+"""Figures of a reproduction: the paper's figures 5 to 7, and its attention maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from bioatt.io.files import atomic_write
+from bioatt_training.reporting import save_figure
 from bioatt_training.studies.reproduction.attention_maps import kept_maps
 from bioatt_training.studies.reproduction.results import Results
 
+DPI = 100
 FIGURES = {
     "figure5": ("base", "channel", "spatial", "bioatt"),
     "figure6": ("whole", "bioatt"),
@@ -28,7 +29,7 @@ COLOURS = {
     "random": "#56b4e9",
     "bioatt": "#d55e00",
 }
-"""Told apart by the colour-blind (Okabe and Ito 2008)."""
+"""Safe for colour blindness (Okabe and Ito 2008)."""
 ATTENTION_ARMS = {"random": "Random", "uniform": "Uniform", "bioatt": "BioAtt"}
 
 
@@ -49,7 +50,8 @@ def draw_comparisons(results: Results, folder: Path) -> list[str]:
 
 def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
     common = sorted(set.intersection(*(set(results.seeds(arm)) for arm in arms)))
-    figure, axes = _subplots(2, 3, (10, 6))
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 3, squeeze=False)
     for column, (metric, label) in enumerate(LABELS.items()):
         above, below = axes[:, column]
         for place, arm in enumerate(arms):
@@ -69,11 +71,11 @@ def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
     axes[0, 0].set_ylabel("test, minus BioAtt, 95 % interval")
     axes[1, 0].set_ylabel("validation")
     axes[1, 0].legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path, DPI)
 
 
 def draw_attention(folders: dict[str, Path], organs: Sequence[str], folder: Path) -> list[str]:
-    """attention-middle.png and attention-last.png: what each organ's map has and the others' have not, −1 to 1.
+    """attention-middle.png and attention-last.png: each organ's map relative to the others', −1 to 1.
 
     folders: of one finished run by arm. Columns Random, Uniform and BioAtt at each epoch that they kept; the last row
     is the mean of A over the organs, 0 to 1. Nothing is drawn before all three have run.
@@ -84,7 +86,8 @@ def draw_attention(folders: dict[str, Path], organs: Sequence[str], folder: Path
     epochs = sorted({epoch for files in kept.values() for epoch in files})
     held = {(arm, epoch): np.load(kept[arm][epoch]) for epoch in epochs for arm in kept if epoch in kept[arm]}
     for stage in ("middle", "last"):
-        figure, axes = _subplots(len(organs) + 1, len(held), (1.7 * len(held), 1.35 * (len(organs) + 1)))
+        figure = Figure(figsize=(1.7 * len(held), 1.35 * (len(organs) + 1)), layout="constrained")
+        axes = figure.subplots(len(organs) + 1, len(held), squeeze=False)
         for column, ((arm, epoch), maps) in enumerate(held.items()):
             views = maps[f"{stage}/contrast"] / 127
             for row, view in enumerate(views):
@@ -95,21 +98,9 @@ def draw_attention(folders: dict[str, Path], organs: Sequence[str], folder: Path
             axes[row, 0].set_ylabel(name, fontsize=8)
         for one in axes.ravel():
             one.set(xticks=[], yticks=[])
-        _save(figure, folder / f"attention-{stage}.png")
+        save_figure(figure, folder / f"attention-{stage}.png", DPI)
     return ["attention-middle", "attention-last"]
 
 
 def _smaller(image: np.ndarray) -> np.ndarray:
     return image[::2, ::2]
-
-
-def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    import matplotlib.figure
-
-    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_write(path) as partial:
-        figure.savefig(partial, dpi=100, format="png")

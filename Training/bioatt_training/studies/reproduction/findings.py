@@ -1,4 +1,4 @@
-"""What the paper says of its arms, held against the numbers of a reproduction."""
+"""The paper's findings on its arms, compared with the numbers of a reproduction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt_training.evaluation.statistics import crossed_interval, excludes_zero
-from bioatt_training.evaluation.table import bounds
+from bioatt_training.reporting import format_interval
 from bioatt_training.studies.reproduction.results import Results
 
 Verdict = Literal["agrees", "does not agree", "open", "not run"]
@@ -19,28 +19,28 @@ SIGN = {"rmse": -1, "psnr": 1, "ssim": 1}
 DIGITS = {"rmse": 5, "psnr": 3, "ssim": 4}
 UNIT = {"rmse": "", "psnr": " dB", "ssim": ""}
 SAME = {"rmse": 0.0005, "psnr": 0.1}
-"""Differences that count as none: about 1 % of the paper's RMSE, and what that is in dB."""
+"""Margins of equivalence: about 1 % of the paper's RMSE, and its equivalent in dB."""
 PAPER_GAIN = {"uniform": 0.0020, "random": 0.0014}
 """BioAtt's SSIM in the paper's table 1 minus that of the other weights."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """said: by the paper. verdict: by the 95 % intervals, open where they leave both or are of one. found: numbers."""
+class Finding:
+    """said: by the paper. verdict: by the 95 % intervals, open where they allow both. found: numbers."""
 
     said: str
     verdict: Verdict
     found: str
 
 
-def claims(results: Results) -> list[Claim]:
-    """Every claim of §3 and §4 that the runs can judge."""
+def findings(results: Results) -> list[Finding]:
+    """The paper's findings of §3 and §4 with this reproduction's verdicts."""
     others = [arm for arm in results.arms if arm not in ("bioatt", "whole")]
-    found = [_better(results, said, pairs) for said, pairs in _superiority(others or ["base"])]
-    found[WHOLE] = _with_whole_slices(results, found[WHOLE])
+    judged = [_better(results, said, pairs) for said, pairs in _superiority(others or ["base"])]
+    judged[WHOLE] = _with_whole_slices(results, judged[WHOLE])
     weightings = [("bioatt", arm, metric) for arm in ("uniform", "random") for metric in ("rmse", "psnr")]
     return [
-        *found,
+        *judged,
         _same(results, "The three weightings have similar RMSE and PSNR (§3.4, figure 7).", weightings),
         _course(results, "bioatt", "BioAtt's SSIM rises throughout training (§3.2, figures 5 and 7).", rising=True),
         _course(results, "spatial", "Spatial attention's SSIM rises, then declines (§3.2, figure 5).", rising=False),
@@ -50,11 +50,11 @@ def claims(results: Results) -> list[Claim]:
 
 
 WHOLE = 3
-"""Place in `_superiority` of the claim about whole slices."""
+"""Place in `_superiority` of the finding about whole slices."""
 
 
 def _superiority(patch_arms: Sequence[str]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """What the paper says, and the pairs (better, worse, metric) that it says it of."""
+    """The paper's statements with their comparisons (better, worse, metric)."""
     attention = [(arm, "base", metric) for arm in ("channel", "spatial", "bioatt") for metric in ("rmse", "psnr")]
     return [
         ("Attention beats the plain network: channel, spatial and BioAtt over base (§3.2, figure 5).", attention),
@@ -80,8 +80,8 @@ def _superiority(patch_arms: Sequence[str]) -> list[tuple[str, list[tuple[str, s
 def prior_sentence(results: Results) -> str:
     """Whether the anatomical prior helps: BioAtt against the same network with uniform and with random weights.
 
-    The paper's own measure is SSIM; the other two are named where their intervals leave zero. Runs that have not
-    learned to denoise, and one seed or patient alone, prove nothing.
+    The paper's measure is SSIM; the other two are added where their intervals exclude zero. Runs that have not learned
+    to denoise, and single seeds or patients, allow no conclusion.
     """
     found = {arm: results.difference("bioatt", arm, "protocol/ssim") for arm in ("uniform", "random")}
     known = {arm: test for arm, test in found.items() if test}
@@ -99,7 +99,7 @@ def prior_sentence(results: Results) -> str:
             "Whether the anatomical prior helps cannot be said: these runs were too short to learn to denoise. SSIM:"
         )
     elif seeds < 2:
-        start = "Whether the anatomical prior helps cannot be told from one seed, whose own luck is as large. SSIM:"
+        start = "Whether the anatomical prior helps cannot be told from one seed, whose variation is as large. SSIM:"
     elif patients < 2:
         start = "Whether the anatomical prior helps cannot be told from one patient. SSIM:"
     elif (low > 0).all():
@@ -121,7 +121,7 @@ def prior_sentence(results: Results) -> str:
 
 
 def _aside(results: Results, metric: str, arms: Sequence[str]) -> str:
-    """RMSE or PSNR, where an interval leaves zero."""
+    """RMSE or PSNR where an interval excludes zero."""
     parts = []
     for arm in arms:
         test = results.difference("bioatt", arm, f"protocol/{metric}")
@@ -130,7 +130,7 @@ def _aside(results: Results, metric: str, arms: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Claim:
+def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Finding:
     """first is better than second in metric, for all pairs."""
     found, verdicts = [], []
     for first, second, metric in pairs:
@@ -141,19 +141,19 @@ def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) 
         verdict = "agrees" if low > 0 else "does not agree" if high < 0 else "open"
         verdicts.append(verdict if _can_tell(results, first, second, test) else "open")
         found.append(f"{first} − {second}: {metric.upper()} {_shown(test['difference'], metric)}")
-    return Claim(said, _joined(verdicts, len(pairs)), "; ".join(found))
+    return Finding(said, _joined(verdicts, len(pairs)), "; ".join(found))
 
 
-def _with_whole_slices(results: Results, claim: Claim) -> Claim:
-    """Patches as a test favour training on patches: what whole slices tell is said beside it."""
+def _with_whole_slices(results: Results, finding: Finding) -> Finding:
+    """Adds the result on whole slices, since patches as a test favour training on patches."""
     test = results.difference("bioatt", "whole", "full/rmse_hu")
     if test is None:
-        return claim
-    shown = bounds(test["difference"], 2, sign=True, unit=" HU")
-    return replace(claim, found=f"{claim.found}; on whole test slices RMSE {shown}")
+        return finding
+    shown = format_interval(test["difference"], 2, sign=True, unit=" HU")
+    return replace(finding, found=f"{finding.found}; on whole test slices RMSE {shown}")
 
 
-def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Claim:
+def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) -> Finding:
     """first and second differ by less than `SAME`."""
     found, verdicts = [], []
     for first, second, metric in pairs:
@@ -167,16 +167,16 @@ def _same(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) ->
         verdicts.append(verdict if _can_tell(results, first, second, test) else "open")
         found.append(f"{first} − {second}: {metric.upper()} {_shown(test['difference'], metric)}")
     margins = f"same means within ±{SAME['rmse']:g} RMSE and ±{SAME['psnr']:g} dB"
-    return Claim(said, _joined(verdicts, len(pairs)), "; ".join([*found, margins] if found else []))
+    return Finding(said, _joined(verdicts, len(pairs)), "; ".join([*found, margins] if found else []))
 
 
 def _can_tell(results: Results, first: str, second: str, test: dict[str, Any]) -> bool:
-    """Not from one seed or patient, whose own luck no interval holds, nor from models that have not learned."""
+    """False for one seed or patient, whose variation is unknown, and for models that have not learned."""
     return bool(test["seeds"] > 1 and test["pairs"] > 1 and results.learned(first) and results.learned(second))
 
 
 def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
-    """All must agree; one that does not decides; a part that has not run leaves it open."""
+    """All must agree; one that does not decides; missing comparisons leave it open."""
     if not verdicts:
         return "not run"
     if "does not agree" in verdicts:
@@ -184,16 +184,16 @@ def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
     return "agrees" if len(verdicts) == wanted and set(verdicts) == {"agrees"} else "open"
 
 
-def _course(results: Results, arm: str, said: str, *, rising: bool) -> Claim:
-    """Whether validation SSIM is above that of the best epoch before it in the last epoch, by its seeds' interval.
+def _course(results: Results, arm: str, said: str, *, rising: bool) -> Finding:
+    """Whether validation SSIM is higher in the last epoch than in the best epoch before, by the interval over seeds.
 
-    Each seed is held against the epoch that is best for the others: chosen by its own luck, the best would be too good.
+    The best epoch of a seed is chosen on the other seeds, since choosing it on its own values would bias it upwards.
     """
     if arm not in results.arms:
-        return Claim(said, "not run", "")
+        return Finding(said, "not run", "")
     curve = results.curve(arm, "val_ssim")
     if curve.shape[1] < 2:
-        return Claim(said, "open", "one epoch only")
+        return Finding(said, "open", "one epoch only")
     seeds = range(len(curve))
     others = [np.delete(curve, seed, axis=0) if len(curve) > 1 else curve for seed in seeds]
     gain = crossed_interval(
@@ -205,15 +205,17 @@ def _course(results: Results, arm: str, said: str, *, rising: bool) -> Claim:
         verdict = "agrees" if (gain[0] > 0) == rising else "does not agree"
     first, before, last = curve.mean(axis=0)[[0, best, -1]]
     found = f"validation SSIM, mean of seeds: {first:.4f} in epoch 1, best before the last {before:.4f} in epoch "
-    return Claim(said, verdict, f"{found}{best + 1}, {last:.4f} in the last ({curve.shape[1]}): {_shown(gain, 'ssim')}")
+    return Finding(
+        said, verdict, f"{found}{best + 1}, {last:.4f} in the last ({curve.shape[1]}): {_shown(gain, 'ssim')}"
+    )
 
 
 def _best_before_last(curve: NDArray[np.float64]) -> int:
-    """The epoch of (seeds, epochs) with the highest mean, the last aside."""
+    """The epoch of (seeds, epochs) with the highest mean, except the last."""
     return int(np.argmax(curve[:, :-1].mean(axis=0)))
 
 
-def _saturation(results: Results) -> Claim:
+def _saturation(results: Results) -> Finding:
     said = (
         "After training, the middle attention of random and uniform weights is close to 1 everywhere, BioAtt's is not "
         "(§4, figure 8)."
@@ -230,21 +232,21 @@ def _saturation(results: Results) -> Claim:
     elif min(map(max, controls)) < 0.5 or min(shares["bioatt"]) > 0.5:
         verdict = "does not agree"
     found = ", ".join(f"{arm} {np.mean(values):.0%}" for arm, values in shares.items())
-    return Claim(said, verdict, f"share of A above 0.95 in the body: {found}")
+    return Finding(said, verdict, f"share of A above 0.95 in the body: {found}")
 
 
 def _seeds_can_tell(results: Results, values: Mapping[str, Sequence[float]]) -> bool:
-    """Figures of one slice have no interval: several seeds must say the same, of models that have learned."""
+    """Values of one slice have no interval: several seeds of models that have learned must agree."""
     return min(map(len, values.values())) > 1 and all(map(results.learned, values))
 
 
-def _without_maps(results: Results, said: str) -> Claim:
+def _without_maps(results: Results, said: str) -> Finding:
     if {"random", "uniform", "bioatt"} <= set(results.arms):
-        return Claim(said, "open", "no maps were kept of an epoch after the first")
-    return Claim(said, "not run", "")
+        return Finding(said, "open", "no maps were kept of an epoch after the first")
+    return Finding(said, "not run", "")
 
 
-def _variation(results: Results) -> Claim:
+def _variation(results: Results) -> Finding:
     said = "BioAtt's middle attention varies more between organs than that of random and uniform weights (§4)."
     spread = {arm: results.attention(arm, "middle", "organ_spread") for arm in ("random", "uniform", "bioatt")}
     if not all(spread.values()):
@@ -258,8 +260,8 @@ def _variation(results: Results) -> Claim:
     elif max(spread["bioatt"]) < min(others):
         verdict = "does not agree"
     found = ", ".join(f"{arm} {np.mean(values):.3f}" for arm, values in spread.items())
-    return Claim(said, verdict, f"standard deviation of A between organs, mean over the body: {found}")
+    return Finding(said, verdict, f"standard deviation of A between organs, mean over the body: {found}")
 
 
 def _shown(values: Sequence[float], metric: str) -> str:
-    return bounds(values, DIGITS[metric], sign=True, unit=UNIT[metric])
+    return format_interval(values, DIGITS[metric], sign=True, unit=UNIT[metric])

@@ -120,7 +120,7 @@ class Size:
 
 
 def paper_size(filters: int) -> Size:
-    """The paper's: all patches in three turned copies, early stopping, at most 30 epochs."""
+    """The paper's: all patches in three orientations, early stopping, at most 30 epochs."""
     return Size("paper", filters, MOST_EPOCHS, 0, 0, 0, None)
 
 

@@ -1,4 +1,4 @@
-"""All arms and seeds, one run after the other, and a report after each: an interrupted reproduction goes on."""
+"""All arms and seeds, one run after the other, with a report after each; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt.core.errors import InputError
 from bioatt.io.files import make_folder
 from bioatt_training.data.bank import Bank
 from bioatt_training.fit.arms import ARMS, ArmName
-from bioatt_training.studies.reproduction import cost, one_run
+from bioatt_training.studies.reproduction import cost, training_run
 from bioatt_training.studies.reproduction.plan import Contents, Size, budget_size, paper_size, read_plan, write_plan
 from bioatt_training.studies.reproduction.report import Setting, write_report
 from bioatt_training.studies.reproduction.results import Key, Results, Run
@@ -89,7 +89,7 @@ def _place(folder: Path, arm: str, seed: int) -> Path:
 
 def _run(size: Size, bank: Path, arm: ArmName, seed: int, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
-    run_in_subprocess(one_run.execute, size.config(bank, arm, seed), place, size.judgement, log=place / LOG)
+    run_in_subprocess(training_run.execute, size.config(bank, arm, seed), place, size.judgement, log=place / LOG)
 
 
 def _first_folders(runs: Iterable[Key], folder: Path) -> dict[str, Path]:

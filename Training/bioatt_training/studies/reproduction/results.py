@@ -1,4 +1,4 @@
-"""The finished runs of a reproduction, as tables over seeds and patients."""
+"""The finished runs of a reproduction as tables over seeds and patients."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bioatt_training.evaluation.protocol import pooled
-from bioatt_training.evaluation.statistics import crossed_interval
+from bioatt_training.evaluation.statistics import crossed_interval, pooled
 from bioatt_training.fit.history import read_history
-from bioatt_training.studies.reproduction.one_run import EVALUATION, RECORD
 
 Key = tuple[str, int]
 """Arm and seed."""
+RECORD, EVALUATION = "run.json", "evaluation.json"
+"""Files of a finished run in its folder."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. evaluation: of `evaluation.judge.evaluate`; history: metrics.csv; record: of `one_run`."""
+    """One finished run. evaluation: of `judge.evaluate`; history: metrics.csv; record: of `training_run`."""
 
     evaluation: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Finished runs and failed ones (what went wrong), by arm and seed."""
+    """Finished runs, and the errors of failed ones, by arm and seed."""
 
     runs: Mapping[Key, Run]
     failures: Mapping[Key, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Results:
 
     @cached_property
     def patients(self) -> list[str]:
-        """Everyone that was judged."""
+        """All patients of the evaluation."""
         return sorted({row["patient"] for run in self.runs.values() for row in run.evaluation["patients"]})
 
     def table(self, arm: str, figure: str, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ class Results:
         return crossed_interval(self.table(arm, figure))
 
     def learned(self, arm: str) -> bool:
-        """Whether the arm's models are nearer to the scan than their input: in a run too short they are not yet."""
+        """Whether the outputs are closer to the scan than the inputs, which fails for runs that are too short."""
         after, before = (np.nanmean(self.table(arm, f"protocol/rmse{suffix}")) for suffix in ("", "_low"))
         return bool(after < before)
 
@@ -82,7 +82,7 @@ class Results:
         """first − second on the seeds of both, paired by seed and patient; None without a common seed.
 
         {"difference": [mean, low, high] over seeds and patients, "by_seed": means, "seeds", "pairs": patients}.
-        No test over patients: they share the trainings.
+        No test over patients, who share the training runs.
         """
         common = sorted(set(self.seeds(first)) & set(self.seeds(second)))
         if not common:
@@ -101,15 +101,15 @@ class Results:
         return pooled([self.runs[arm, seed].evaluation["protocol"][metric] for seed in self.seeds(arm)])
 
     def curve(self, arm: str, column: str, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
-        """A column of metrics.csv (seeds, epochs), as far as all seeds went."""
+        """A column of metrics.csv (seeds, epochs), up to the shortest run."""
         curves = [[line[column] for line in self.runs[arm, seed].history] for seed in seeds or self.seeds(arm)]
         epochs = min(len(curve) for curve in curves)
         return np.array([curve[:epochs] for curve in curves], np.float64)
 
     def attention(self, arm: str, stage: str, figure: str, *, last: bool = True) -> list[float]:
-        """A figure of `attention_maps.keep_maps` at the last kept epoch, or at epoch 1, one a seed that has it.
+        """A value of `attention_maps.keep_maps` per seed, at the last kept epoch or at epoch 1.
 
-        Maps of epoch 1 are not of a trained model: they are no last ones.
+        Epoch 1 never counts as the last: its maps are not of a trained model.
         """
         values = []
         for seed in self.seeds(arm):
@@ -120,7 +120,7 @@ class Results:
         return values
 
     def plain(self) -> dict[str, Any]:
-        """All of it as data for JSON."""
+        """Plain data for JSON."""
         return {
             "runs": [
                 {

@@ -1,4 +1,4 @@
-"""A function in a process of its own: its memory is measured alone, and its failure is not the others'."""
+"""Runs a function in a new process, which isolates its memory and its failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 from bioatt.core.errors import BioAttError
 
-PRELOADED = "bioatt_training.studies.reproduction.one_run"
+PRELOADED = "bioatt_training.studies.reproduction.training_run"
 
 
 class RunError(BioAttError):
-    """What went wrong in the other process, in one line."""
+    """The error of the other process, in one line."""
 
 
 def run_in_subprocess(function: Callable[..., Any], *args: Any, log: Path) -> Any:

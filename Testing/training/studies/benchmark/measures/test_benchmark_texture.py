@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from bioatt_training.studies.benchmark.tables import strengths
-from bioatt_training.studies.benchmark.texture import (
+from bioatt_training.studies.benchmark.measures.texture import (
     GRID,
     LARGEST_SHIFT,
     STRENGTHS,
@@ -17,6 +16,7 @@ from bioatt_training.studies.benchmark.texture import (
     shift,
     texture,
 )
+from bioatt_training.studies.benchmark.tables import strengths
 
 PIXEL_MM = 0.8
 

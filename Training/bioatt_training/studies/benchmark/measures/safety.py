@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bioatt.physics.ttf.ttf import ttf
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.signal import fftconvolve
@@ -15,6 +14,7 @@ from scipy.signal import fftconvolve
 from bioatt.core.body import body_mask
 from bioatt.core.noise import noise_sd
 from bioatt.physics.nps import patches_inside
+from bioatt.physics.ttf import ttf
 from bioatt.simulation.phantom.inserts import Insert
 
 DISC_MM = 10.0

@@ -1,4 +1,4 @@
-"""One run of a reproduction: trained, judged, its attention looked at, and what it cost noted."""
+"""One run of a reproduction: training, evaluation, attention maps, and the record of its cost."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from bioatt_training.fit.config import Config
 from bioatt_training.fit.history import read_history
 from bioatt_training.fit.run import epoch_model, fit
 from bioatt_training.studies.reproduction.attention_maps import keep_maps, maps_file, shown_slice
-
-RECORD, EVALUATION = "run.json", "evaluation.json"
+from bioatt_training.studies.reproduction.results import EVALUATION, RECORD
 
 
 def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any]:
-    """Train into `folder`, judge the best model there, and write and return the run's record.
+    """Train into `folder`, evaluate the best model, and write and return the run's record.
 
     Record: {"arm", "seed", "steps", "seconds": {"fit", "judge"}, "peak_mb", "device", "interrupted", "attention"}.
-    Called again after an interruption it goes on. peak_mb is the process's: a run should have one of its own.
+    Resumes after an interruption. peak_mb is that of the process, so each run should have its own.
     """
     tune_cpu()
     bank = Bank(Path(config.data.bank))
@@ -61,13 +60,13 @@ def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any
 
 
 def _shown_epochs(config: Config, folder: Path) -> list[int]:
-    """The first, the paper's twentieth and the last, of the epochs that were kept: an early stop leaves some out."""
+    """Of the kept epochs the first, the 20th and the last; early stopping may have skipped some."""
     kept = [epoch for epoch in config.run.keep_epochs if epoch_model(config, folder, epoch).is_file()]
     return [epoch for epoch in kept if epoch in (1, 20, max(kept))]
 
 
 def peak_mb() -> float | None:
-    """The most memory this process has held, on its GPU where it has used one; None where the system does not tell."""
+    """Peak memory of this process in MiB, of its GPU where it used one; None where the system does not report it."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
     try:

@@ -11,7 +11,7 @@ from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import Judgement
 from bioatt_training.fit.history import COLUMNS
 from bioatt_training.fit.run import epoch_model
-from bioatt_training.studies.reproduction import one_run
+from bioatt_training.studies.reproduction import training_run
 from bioatt_training.studies.reproduction.attention_maps import kept_maps
 from bioatt_training.studies.reproduction.figures import draw_attention
 from bioatt_training.studies.reproduction.plan import paper_size
@@ -31,9 +31,9 @@ def test_maps_of_the_last_epoch_that_was_kept(made_up_bank, shifting_model, tmp_
         (folder / "metrics.csv").write_text("\n".join([",".join(COLUMNS), ",".join("1" * len(COLUMNS))]))
         return model
 
-    monkeypatch.setattr(one_run, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
     config = paper_size(4).config(bank, "bioatt", 1)
-    record = one_run.execute(config, folder, Judgement(prior="bank", whole=False))
+    record = training_run.execute(config, folder, Judgement(prior="bank", whole=False))
     assert sorted({one["epoch"] for one in record["attention"]}) == shown
     assert json.loads((folder / "run.json").read_text())["attention"] == record["attention"]
     assert list(kept_maps(folder)) == shown

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from bioatt.simulation.phantom.inserts import cylinder_with_inserts
-from bioatt_training.studies.benchmark.safety import (
+from bioatt_training.studies.benchmark.measures.safety import (
     DISC_MM,
     TISSUES,
     against_truth,
