@@ -11,8 +11,10 @@ from slicer.i18n import tr as _
 
 from bioatt.io.files import occupied
 
-from .engine.jobs import EngineError, as_engine_error
-from .engine.options import DenoiseOptions
+from .engine import requests
+from .engine.errors import EngineError, as_engine_error
+from .engine.jobs import Kind
+from .engine.options import EngineOptions
 from .scene import volumes
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -111,7 +113,7 @@ class Batch:
         )
 
     def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more) -> BatchRun:
-        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of DenoiseOptions."""
+        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions."""
         callbacks, chosen = _sorted(more)
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
 
@@ -144,7 +146,7 @@ class Batch:
         )
 
     def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of DenoiseOptions. Raises
+        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions. Raises
         EngineError for folders that cannot be used and for inputs whose outputs would have one name.
         """
         callbacks, chosen = _sorted(more)
@@ -154,15 +156,13 @@ class Batch:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineError("input", f"{target.name}: {error.strerror}") from None
-        fields = DenoiseOptions(**chosen).request()
+        options = EngineOptions(**chosen)
 
         def start(path: Path, output: Path) -> Start:
-            place = {"path": str(output), "series": path.is_dir()}
-
             def begin(onDone, onError, onCancelled, onProgress) -> None:
-                self.request(
-                    "denoise",
-                    {**fields, "volume": {"path": str(path)}, "output": place},
+                self.submit(
+                    Kind.FILES,
+                    requests.denoise_file(path, output, options),
                     on_result=lambda reply: onDone(output, reply["warnings"]),
                     on_error=onError,
                     on_cancelled=onCancelled,

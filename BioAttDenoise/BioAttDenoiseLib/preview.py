@@ -5,7 +5,6 @@ The network runs once a slice; strength is blended here, at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,10 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .engine.jobs import EngineError
-from .engine.options import DenoiseOptions
-from .engine.process import EngineProcess
+from .engine import requests
+from .engine.errors import EngineError
+from .engine.jobs import Kind
+from .engine.options import EngineOptions
 from .scene import regions, slice_views, volumes
 from .scene.windows import SameWindow
 
@@ -47,7 +47,7 @@ class Preview:
     def request(
         self,
         node: Any,
-        options: DenoiseOptions,
+        options: EngineOptions,
         onDone: Callable[[dict[str, Any]], None],
         onError: Callable[[Exception], None],
         onCancelled: Callable[[], None],
@@ -61,26 +61,10 @@ class Preview:
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
-        array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
-        index = slice_views.current_slice(node)
-        axis = regions.axial_axis(matrix)
+        array, index = slicer.util.arrayFromVolume(node), slice_views.current_slice(node)
+        axis = regions.axial_axis(volumes.ijk_to_ras(node))
         region = regions.Region(axis, index, index + 1, array.shape[axis])
-        axial, axial_matrix = region.axial_first(array, matrix)
-        # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
-        stack = regions.Region(0, index, index + 1, array.shape[axis])
-        sent, fields = stack.fields(axial, axial_matrix)
-        first, _last = stack.context
-        name = f"preview-{time.monotonic_ns()}.npy"
-        fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
         before = np.array(array[region.part(index, index + 1)], np.float32)
-        fields.pop("slices", None)
-        fields["slice"] = index - first
-        if self.p is not None:
-            fields["p"] = {"descriptors": list(self.p), "probabilities": list(self.p.values())}
-
-        def prepare(process: EngineProcess) -> dict[str, Any]:
-            process.save(name, sent)
-            return {}
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
@@ -92,9 +76,12 @@ class Preview:
             self._show(node, region, before, np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
             onDone(reply)
 
-        fields = {**options.request(), "strength": 1.0, **fields}
-        self.logic.request(
-            "preview", fields, on_result=finish, on_error=onError, on_cancelled=onCancelled, prepare=prepare
+        self.logic.submit(
+            Kind.PREVIEW,
+            requests.preview(node, region, options, self.p),
+            on_result=finish,
+            on_error=onError,
+            on_cancelled=onCancelled,
         )
 
     def set_strength(self, strength: float) -> None:

@@ -19,7 +19,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .catalogue import BIOMEDCLIP
-from .jobs import EngineError
+from .errors import EngineError
 
 BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
 """Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""

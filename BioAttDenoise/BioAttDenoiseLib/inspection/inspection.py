@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,8 +10,9 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine.options import DenoiseOptions
-from ..engine.process import EngineProcess
+from ..engine import requests
+from ..engine.jobs import Kind
+from ..engine.options import EngineOptions
 from ..scene import layouts, regions, slice_views, volumes
 from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prior
 from .chart import PriorChart
@@ -54,7 +54,7 @@ class Inspection:
     def computeMaps(
         self,
         node: Any,
-        options: DenoiseOptions,
+        options: EngineOptions,
         request: dict[str, Any],
         index: int | None,
         onDone: Callable[[AttentionMaps], None],
@@ -70,36 +70,28 @@ class Inspection:
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
-        array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
-        region = regions.whole_region(array.shape, matrix)
+        shape, matrix = slicer.util.arrayFromVolume(node).shape, volumes.ijk_to_ras(node)
+        region = regions.whole_region(shape, matrix)
         if index is not None:
             region = regions.Region(region.axis, index, index + 1, region.count)
-        sent, fields = region.fields(array, matrix)
-        name = f"maps-{time.monotonic_ns()}.npy"
-        fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
-
-        def prepare(process: EngineProcess) -> dict[str, Any]:
-            process.save(name, sent)
-            return {}
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
                 onError(ValueError(_("The input volume was removed meanwhile.")))
                 return
-            maps = maps_of_reply(reply, region, array.shape, matrix)
+            maps = maps_of_reply(reply, region, shape, matrix)
             self.overlay.setMaps(node, maps)
             if maps.prior is not None and index is None:
                 self.chart.setPrior(node, None, maps.prior)
             onDone(maps)
 
-        self.logic.request(
-            "denoise",
-            {**options.request(), "strength": 1.0, **fields, "attention": request},
+        self.logic.submit(
+            Kind.MAPS,
+            requests.attention_maps(node, region, options, request),
             on_result=finish,
             on_error=onError,
             on_cancelled=onCancelled,
             on_progress=onProgress,
-            prepare=prepare,
         )
 
     def composites(self, node: Any) -> list[Any]:

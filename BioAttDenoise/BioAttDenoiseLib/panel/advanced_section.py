@@ -10,7 +10,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine import catalogue
+from ..engine import catalogue, requests
+from ..engine.jobs import Kind
 from ..engine.settings import models_folder, set_models_folder
 from .section import Section
 
@@ -58,7 +59,7 @@ class AdvancedSection(Section):
         if not folder.parent.is_dir() or folder == models_folder():
             return  # it is still being typed
         set_models_folder(folder)
-        if not self.panel.logic.engine.busy:
+        if not self.panel.logic.jobs.busy:
             self.panel.logic.shutdown()
         self.panel.refreshChoices()
         self.refresh()
@@ -118,14 +119,14 @@ class AdvancedSection(Section):
 
     def onCheck(self) -> None:
         """Look again at what is installed and say it in the log."""
-        if self.panel.logic.engine.busy or not self.panel.idle:
+        if self.panel.logic.jobs.busy or not self.panel.idle:
             self.panel.showStatus(_("Wait until what runs now has ended."))
             return
         self.panel.readiness.forget()
         self.panel.logic.shutdown()
         self.panel.showStatus(_("Checking the installation…"))
         prior = self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
-        self.panel.readiness.ensure(prior, self._checked, self._checkFailed, install=False)
+        self.panel.logic.ensure(Kind.BACKGROUND, prior, self._checked, self._checkFailed, install=False)
 
     def onCopyLog(self) -> None:
         slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
@@ -148,16 +149,13 @@ class AdvancedSection(Section):
 
     def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
         """prior: a source of anatomy whose packages the action needs."""
-        fields = {"action": action, "name": catalogue.BIOMEDCLIP, **fields}
 
         def done() -> str:
             self.panel.refreshChoices()
             self.refresh()
             return _("Done.")
 
-        self.panel.manage(
-            lambda **callbacks: self.panel.logic.request("models", fields, **callbacks), text, done, prior
-        )
+        self.panel.manage(requests.models(action, catalogue.BIOMEDCLIP, **fields), text, done, prior)
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
@@ -168,7 +166,7 @@ class AdvancedSection(Section):
     def _showManaged(self) -> None:
         biomedclip = self._current() == catalogue.BIOMEDCLIP
         here = catalogue.biomedclip_present() if biomedclip else True
-        idle = self.panel.idle and not self.panel.logic.engine.busy
+        idle = self.panel.idle and not self.panel.logic.jobs.busy
         self.ui.manageStateLabel.text = _("On this computer.") if here else _("Not on this computer.")
         self.ui.downloadButton.enabled = idle and biomedclip and not here
         self.ui.importButton.enabled = idle
@@ -179,7 +177,7 @@ class AdvancedSection(Section):
         self._showLog()
 
     def _showLog(self) -> None:
-        log = "\n".join([*self._notes[-3:], self.panel.logic.engine.log]).strip()
+        log = "\n".join([*self._notes[-3:], self.panel.logic.jobs.log]).strip()
         if log != self._log:
             self._log = log
             self.ui.logTextEdit.setPlainText(log)

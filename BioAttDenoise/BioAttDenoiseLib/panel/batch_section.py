@@ -6,6 +6,7 @@ import ctk
 from slicer.i18n import tr as _
 
 from ..batch import Outcome, finished, report
+from ..engine.jobs import Kind
 from ..scene import volumes
 from .section import Section
 
@@ -40,7 +41,7 @@ class BatchSection(Section):
         if not volumes.ct_volumes():
             self.panel.showStatus(_("There is no CT volume to denoise."))
             return
-        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone)
+        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone, Kind.DENOISE)
 
     def onFolder(self) -> None:
         ui, logic = self.ui, self.panel.logic
@@ -48,7 +49,7 @@ class BatchSection(Section):
         if not all(folders):  # of an empty path Python makes the current folder
             self.panel.showStatus(_("Choose both folders."))
             return
-        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, ofScene=False)
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, Kind.FILES)
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)

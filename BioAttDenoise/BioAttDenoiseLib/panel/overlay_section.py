@@ -11,11 +11,13 @@ from slicer.i18n import tr as _
 
 from bioatt.core.errors import InputError
 
-from ..engine.jobs import EngineError
+from ..engine.errors import EngineError
+from ..engine.jobs import Kind
+from ..engine.options import options_of
 from ..inspection.attention_maps import UNIFIED
 from ..inspection.inspection import inspection_of
 from ..scene import layouts, regions, slice_views, volumes
-from ..scene.parameters import MapOrgans, MapStages, MapView, Stage, options
+from ..scene.parameters import MapOrgans, MapStages, MapView, Stage
 from .prior_by_hand import PriorByHand
 from .section import Section
 
@@ -33,7 +35,6 @@ class AttentionSection(Section):
 
     def setup(self) -> None:
         self.inspection = inspection_of(self.panel)
-        self.computing = False
         self.index = -1
         self._binding = False
         self._input: Any = None
@@ -57,6 +58,11 @@ class AttentionSection(Section):
         self.scrolling = slice_views.Scrolling(self.scrolled)
         self.update()
 
+    @property
+    def computing(self) -> bool:
+        """Whether maps are computed, or wait."""
+        return self.panel.logic.jobs.find(Kind.MAPS) is not None
+
     # --- what is shown
 
     def update(self) -> None:
@@ -71,9 +77,8 @@ class AttentionSection(Section):
         self._follow(node)
         maps = overlay.maps
         ui = self.ui
-        readiness = self.panel.readiness
-        possible = self.panel.idle and (readiness.checking or not self.panel.logic.engine.busy)
-        ui.computeMapsButton.enabled = node is not None and not readiness.installing and (self.computing or possible)
+        possible = self.computing or self.panel.idle
+        ui.computeMapsButton.enabled = node is not None and possible and not self.panel.readiness.installing
         ui.computeMapsButton.text = _("Cancel") if self.computing else _("Compute maps")
         for widget in (ui.showOverlayCheckBox, ui.stageComboBox, ui.mapComboBox, ui.mapViewComboBox, ui.keepMapButton):
             widget.enabled = maps is not None
@@ -142,19 +147,13 @@ class AttentionSection(Section):
 
     def onCompute(self) -> None:
         """Start, or cancel."""
-        readiness = self.panel.readiness
-        if self.computing and readiness.checking:
-            readiness.drop()
-            return
+        logic = self.panel.logic
         if self.computing:
-            self.panel.logic.cancel()
+            logic.jobs.cancel(Kind.MAPS)
             return
-        readiness.drop()  # who waits there says so now, not after the next lines
-        self.computing = True
-        self.update()
+        logic.jobs.make_room(Kind.MAPS)
         self.panel.showStatus(_("Computing attention maps…"))
-        prior = self.panel.parameters.prior
-        readiness.ensure(prior, self._compute, self._failed, install=True, onCancelled=self._cancelled)
+        logic.ensure(Kind.MAPS, self.panel.parameters.prior, self._compute, self._failed, self._cancelled)
 
     def _compute(self) -> None:
         node = self._node()
@@ -162,7 +161,7 @@ class AttentionSection(Section):
         try:
             self.inspection.computeMaps(
                 node,
-                options(self.panel.parameters),
+                options_of(self.panel.parameters),
                 self._request(),
                 index,
                 self._computed,
@@ -177,20 +176,15 @@ class AttentionSection(Section):
 
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
-        self._ended(_("Attention maps are ready: double-click a structure, or choose a map."))
+        self.panel.showStatus(_("Attention maps are ready: double-click a structure, or choose a map."))
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
     def _failed(self, error: Exception) -> None:
-        self._ended(f"⚠ {error}")
+        self.panel.showStatus(f"⚠ {error}")
 
     def _cancelled(self) -> None:
-        self._ended(_("Cancelled."))
-
-    def _ended(self, text: str) -> None:
-        self.computing = False
-        self.panel.showStatus(text)
-        self.update()
+        self.panel.showStatus(_("Cancelled."))
 
     def _offer_maps(self) -> None:
         """The maps there are: A' first, then the organs by their probability."""

@@ -10,8 +10,6 @@ from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapp
 
 from bioatt.core.strength import DEFAULT_STRENGTH
 
-from ..engine.options import DenoiseOptions
-
 
 class Region(Enum):
     """Which part of the volume is denoised."""
@@ -154,21 +152,3 @@ def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
     for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():
         if isclass(kind) and issubclass(kind, vtkMRMLNode) and getattr(parameters, name) is node:
             setattr(parameters, name, None)
-
-
-def takes_descriptors(prior: str) -> bool:
-    """Whether a source of anatomy looks for whatever a descriptor set names."""
-    return prior.startswith("biomedclip")
-
-
-def options(parameters: BioAttDenoiseParameterNode) -> DenoiseOptions:
-    """How to denoise, as the panel says."""
-    return DenoiseOptions(
-        model=parameters.model,
-        prior=parameters.prior,
-        descriptors=parameters.descriptors if takes_descriptors(parameters.prior) else "",
-        strength=parameters.strength / 100,
-        device=parameters.device.value,
-        precision=parameters.precision.value,
-        tile=parameters.tileSize,
-    )
