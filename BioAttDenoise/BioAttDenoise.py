@@ -123,11 +123,15 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def test_engine_process(self):
         """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
+        from BioAttDenoiseLib.engine import requests
+        from BioAttDenoiseLib.engine.jobs import Kind
+
         logic = BioAttDenoiseLogic()
         replies = []
-        logic.request("check", {"requirements": ["numpy"]}, on_result=replies.append, on_error=replies.append)
+        request = requests.check(["numpy"])
+        logic.submit(Kind.BACKGROUND, request, on_result=replies.append, on_error=replies.append)
         logic.wait()
-        process = logic.engine.process
+        process = logic.jobs.process
         logic.shutdown()
         self.assertEqual(replies[0]["packages"][0]["state"], "ok")
         self.assertFalse(process.running)

@@ -25,7 +25,7 @@ from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from .batch import Batch
 from .engine import requests
 from .engine.errors import EngineError
-from .engine.jobs import Job, JobQueue, Kind
+from .engine.jobs import Job, JobQueue, Kind, Request
 from .engine.options import EngineOptions
 from .engine.process import EngineProcess, cleaning_up
 from .engine.settings import models_folder
@@ -140,7 +140,7 @@ class DenoiseLogic(Batch):
             on_progress=onProgress,
         )
 
-    def submit(self, kind: Kind, request: requests.Request | None, **more) -> Job:
+    def submit(self, kind: Kind, request: Request | None, **more) -> Job:
         """Put a job into the queue (see JobQueue.submit), polled from Slicer's event loop."""
         self._timer.start()
         return self.jobs.submit(kind, request, **more)

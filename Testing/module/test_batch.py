@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import DICOM_FIXTURES
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def batch(make_driver, slicer):
 @pytest.fixture
 def make_series():
     """make_series(folder) writes a DICOM series of 3 slices there."""
-    path = Path(__file__).parents[1] / "engine" / "io" / "conftest.py"
+    path = DICOM_FIXTURES
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bioatt.core.provenance import series_description
-from BioAttDenoiseLib.engine.jobs import EngineError
+from BioAttDenoiseLib.engine.errors import EngineError
 
 
 def affine(slicer, node):

@@ -8,12 +8,10 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import MODULE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "BioAttDenoise"
 IN_SLICER = {"numpy", "qt", "ctk", "slicer", "vtk", "PyTorchUtils", "packaging", "BioAttDenoiseLib", "bioatt"}
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from slicer.i18n import tr as _
+try:
+    from slicer.i18n import tr as _
+except ImportError:  # outside Slicer
+
+    def _(text: str) -> str:
+        return text
 
 
 def hint(kind: str) -> str:

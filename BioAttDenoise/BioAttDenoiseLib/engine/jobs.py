@@ -11,17 +11,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from slicer.i18n import tr as _
+import numpy as np
 
-from .errors import EngineError, hint
+from .errors import EngineError, _, hint
 from .process import EngineGoneError, EngineProcess
-
-if TYPE_CHECKING:
-    from .requests import Request
 
 CANCEL_PATIENCE_S = 0.7
 """How long a cancelled job may take to end by itself before the process is ended by force."""
@@ -30,6 +27,15 @@ LAUNCHER_WORDS = "exit abnormally"
 """What PythonSlicer, a launcher, says last when the interpreter was killed; it then exits with 1. A crash of the
 interpreter reads the same.
 """
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of the worker's protocol. array: the voxels of its `volume`, which the queue puts into a file."""
+
+    kind: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    array: np.ndarray | None = None
 
 
 class Kind(Enum):

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from . import catalogue, install, requests
 from .errors import EngineError
-from .jobs import Job
+from .jobs import Job, Request
 
 
 class Readiness:
@@ -42,7 +42,7 @@ class Readiness:
         if _needs_biomedclip(job.needs) not in self._checked:
             self._check(job.needs)
         elif not self.devices:
-            self.jobs.ask(requests.Request("hello"), self._greeted)
+            self.jobs.ask(Request("hello"), self._greeted)
         else:
             return True
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,8 @@ import numpy as np
 import slicer
 
 from ..scene import regions, volumes
+from .jobs import Request
 from .options import EngineOptions
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request of the worker's protocol. array: the voxels of its `volume`, which the queue puts into a file."""
-
-    kind: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    array: np.ndarray | None = None
 
 
 def denoise(

@@ -17,7 +17,7 @@ from slicer.util import VTKObservationMixin
 from ..batch import Outcome, finished
 from ..engine import catalogue, requests
 from ..engine.errors import EngineError, as_engine_error, hint
-from ..engine.jobs import Kind, Phase
+from ..engine.jobs import Kind, Phase, Request
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
 from ..scene import volumes
@@ -320,7 +320,7 @@ class Panel(VTKObservationMixin):
 
         self._prepare(kind, start)
 
-    def manage(self, request: requests.Request, text: str, done: Callable[[], str], prior: str = "") -> None:
+    def manage(self, request: Request, text: str, done: Callable[[], str], prior: str = "") -> None:
         """Bring or delete a model's files; Denoise is Cancel meanwhile. done() says how it went. prior: a source of
         anatomy whose packages must be there first.
         """

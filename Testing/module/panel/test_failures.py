@@ -81,7 +81,7 @@ def test_the_worker_is_killed_in_the_middle(make_driver, make_ct, slicer, until,
     count = slicer.mrmlScene.GetNumberOfNodes()
     driver.click(driver.ui.denoiseButton)
     until(lambda: driver.ui.progressBar.value > 5)
-    os.kill(driver.logic.engine.process.pid, signal.SIGKILL)
+    os.kill(driver.logic.jobs.process.pid, signal.SIGKILL)
     driver.wait_idle()
     assert "memory ran out" in driver.status
     assert "scene is unchanged" in driver.status
@@ -156,7 +156,7 @@ def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer,
     (text,) = driver.errors
     assert "fault of BioAttDenoise" in text
     assert "should not happen" not in text
-    assert "Doe" not in text + driver.status + driver.logic.engine.log
+    assert "Doe" not in text + driver.status + driver.logic.jobs.log
 
 
 def test_the_disk_is_full_when_the_input_is_written(make_driver, make_ct, slicer, monkeypatch):
@@ -196,7 +196,7 @@ def test_the_model_is_missing(make_driver, make_ct, slicer, monkeypatch, tmp_pat
 
 
 def test_a_second_run_cannot_start_while_one_runs(make_driver, make_ct, slicer, until):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     node = make_ct(slices=30)
     driver = make_driver()
@@ -234,7 +234,7 @@ def test_slicer_is_quit_in_the_middle(make_driver, make_ct, slicer, until, alive
     driver.behave("stubborn")
     driver.click(driver.ui.denoiseButton)
     until(lambda: driver.ui.progressBar.value > 5)
-    pid = driver.logic.engine.process.pid
+    pid = driver.logic.jobs.process.pid
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit("BioAttDenoise")
     until(lambda: not alive(pid))
     assert not list(Path(slicer.app.temporaryPath).glob("BioAttDenoise-*"))

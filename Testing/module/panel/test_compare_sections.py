@@ -241,7 +241,7 @@ def test_a_preview_of_a_former_input_is_dropped(slicer, story, make_ct, until):
     node = make_ct(slices=9, size=48, name="next patient")
     story.behave("slow")
     story.click(story.ui.previewButton)
-    until(lambda: story.logic.engine.job is not None and story.logic.engine.job.kind == "preview")
+    until(lambda: story.logic.jobs.job is not None and story.logic.jobs.job.kind == "preview")
     story.ui.inputSelector.setCurrentNode(node)
     story.wait_idle()
     assert story.panel.live.preview.shown is None
@@ -287,9 +287,9 @@ def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views
     driver.behave("steady")
     section = next(s for s in driver.panel.sections if type(s).__name__ == "AttentionSection")
     driver.denoise()
-    sent, submit = [], driver.logic.engine.submit
+    sent, submit = [], driver.logic.jobs.submit
     monkeypatch.setattr(
-        driver.logic.engine,
+        driver.logic.jobs,
         "submit",
         lambda kind, fields=None, **more: sent.append((kind, fields)) or submit(kind, fields, **more),
     )
