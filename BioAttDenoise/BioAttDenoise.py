@@ -14,6 +14,13 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+if sys.version_info < (3, 11):  # noqa: UP036
+    raise RuntimeError(
+        "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
+            *sys.version_info
+        )
+    )
+
 from BioAttDenoiseLib.logic import DenoiseLogic
 
 
@@ -31,7 +38,7 @@ class BioAttDenoise(ScriptedLoadableModule):
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
         )
         self.parent.acknowledgementText = _(
-            "Implements Kim et al., «BioAtt: Anatomical Prior Driven Low-Dose CT Denoising», "
+            'Implements Kim et al., "BioAtt: Anatomical Prior Driven Low-Dose CT Denoising", '
             "with weights trained by this project."
         )
 

@@ -50,7 +50,7 @@ class BatchRun:
     """Volumes one after another, each begun when the one before has ended, whether well or not.
 
     steps: (name, start) of each. onEach(outcome) after every volume, onDone(outcomes) at the end; onCancelled().
-    onProgress gets a volume's progress as a part of the whole, with «volume»: "2 of 5". `outcomes` has what was
+    onProgress gets a volume's progress as a part of the whole, with `volume`: "2 of 5". `outcomes` has what was
     `skipped`, then what is done so far.
     """
 
@@ -225,7 +225,7 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
     for path in entries:
         other = first.setdefault(_output_name(path).lower(), path)
         if other is not path:
-            problem = _("«{first}» and «{second}» would both be written as «{output}». Rename one of them.")
+            problem = _('"{first}" and "{second}" would both be written as "{output}". Rename one of them.')
             raise EngineError("input", problem.format(first=other.name, second=path.name, output=_output_name(path)))
     return {path: target / _output_name(path) for path in entries}
 

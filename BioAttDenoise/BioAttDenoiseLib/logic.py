@@ -30,6 +30,7 @@ from .engine.options import EngineOptions
 from .engine.process import EngineProcess, cleaning_up
 from .engine.settings import models_folder
 from .scene import regions, volumes
+from .signals import connect
 
 POLL_INTERVAL_MS = 25
 WHOLE = "whole"
@@ -77,7 +78,7 @@ class DenoiseLogic(Batch):
         self.jobs = JobQueue(self._make_process)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_INTERVAL_MS)
-        self._timer.connect("timeout()", self._poll)
+        connect(self._timer, "timeout()", self._poll)
 
     def denoise(self, inputVolume, outputVolume=None, *, slices=None, roi=None, **options) -> Any:
         """Denoise and wait. See `denoiseAsync`; returns the output node, raises EngineError or ValueError."""
@@ -110,7 +111,7 @@ class DenoiseLogic(Batch):
         event loop.
 
         outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
-        one, «<input> denoised» or of a part «<input> partly denoised». slices: first and last axial slice, counted from
+        one, `<input> denoised` or of a part `<input> partly denoised`. slices: first and last axial slice, counted from
         1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
         unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
         the members of EngineOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
@@ -208,12 +209,12 @@ class DenoiseLogic(Batch):
             raise ValueError(problem)
         if output is not None and output is node:
             raise ValueError(
-                _("The output would overwrite the input. Choose another output volume, or «Create new volume».")
+                _('The output would overwrite the input. Choose another output volume, or "Create new volume".')
             )
         if output is not None and not volumes.takes_output(output, node):
             raise ValueError(
                 _(
-                    "«{output}» was not made from «{input}». Choose another output volume, or «Create new volume»."
+                    '"{output}" was not made from "{input}". Choose another output volume, or "Create new volume".'
                 ).format(output=output.GetName(), input=node.GetName())
             )
         shape, matrix = slicer.util.arrayFromVolume(node).shape, volumes.ijk_to_ras(node)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .engine import requests
@@ -100,21 +99,13 @@ class Preview:
             if slicer.mrmlScene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == shown.node.GetID():
                 composite.SetForegroundVolumeID(foreground)
                 composite.SetForegroundOpacity(opacity)
-        if slicer.mrmlScene.IsNodePresent(shown.node):
-            slicer.mrmlScene.RemoveNode(shown.node)
+        slice_views.remove(shown.node)
 
     def _show(self, source: Any, region: regions.Region, before: np.ndarray, after: np.ndarray) -> None:
         self.clear()
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-        node.UnRegister(None)
-        node.SetName(_("{name} preview").format(name=source.GetName()))
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = slicer.mrmlScene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetSaveWithScene(False)
-        node.SetIJKToRASMatrix(_shifted(source, region))
-        node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+        node = slice_views.hidden_volume(_("{name} preview").format(name=source.GetName()), source)
+        matrix = regions.from_slice(region.start, region.axis, volumes.ijk_to_ras(source))
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
         if source.GetDisplayNode() is not None:
             volumes.copy_look(source.GetDisplayNode(), node.GetDisplayNode())
         outputs = slice_views.outputs_of(source)
@@ -132,12 +123,3 @@ class Preview:
         values = shown.before + np.float32(self.strength) * (shown.after - shown.before)
         dtype = slicer.util.arrayFromVolume(shown.source).dtype
         slicer.util.updateVolumeFromArray(shown.node, regions.cast(values, dtype))
-
-
-def _shifted(source: Any, region: regions.Region) -> vtk.vtkMatrix4x4:
-    """IJK to RAS of the region's slices alone."""
-    matrix = volumes.ijk_to_ras(source)
-    offset = np.zeros(3)
-    offset[2 - region.axis] = region.start
-    matrix[:3, 3] += matrix[:3, :3] @ offset
-    return slicer.util.vtkMatrixFromArray(matrix)

@@ -26,6 +26,8 @@ import numpy as np
 
 from bioatt.io.files import remove_partials
 
+from .errors import _
+
 LOG_LINES = 2000
 CLEAN_UP = "BioAttDenoise clean-up"
 START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
@@ -151,7 +153,7 @@ class EngineProcess:
             with contextlib.suppress(OSError):
                 subprocess.Popen(["taskkill", "/F", "/T", *pids], stdout=subprocess.DEVNULL, **_own_group())
         else:
-            # macOS answers «not permitted» for a group whose processes have all ended
+            # macOS answers "not permitted" for a group whose processes have all ended
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self.discard()
@@ -226,11 +228,11 @@ class EngineProcess:
 def _unreadable(error: Exception) -> dict[str, str]:
     """What the `error` says that stands for a result whose arrays cannot be read."""
     if isinstance(error, MemoryError):
-        text = "memory ran out while the result was read: close volumes that are no longer needed"
+        text = _("memory ran out while the result was read: close volumes that are no longer needed")
         return {"kind": "memory", "message": text}
     if isinstance(error, OSError):
         return {"kind": "disk", "message": error.strerror or "unreadable"}
-    return {"kind": "internal", "message": f"the result cannot be read ({type(error).__name__})"}
+    return {"kind": "internal", "message": _("the result cannot be read ({error})").format(error=type(error).__name__)}
 
 
 def _own_group() -> dict[str, Any]:

@@ -29,6 +29,12 @@ class SlicePrior:
         row = index - self.start
         return self.p[row] if 0 <= row < len(self.p) else None
 
+    def rows(self, index: int) -> list[tuple[str, float]]:
+        """(structure, probability) of a slice, the most probable first; empty outside what was denoised."""
+        p = self.at(index)
+        order = np.argsort(-p, kind="stable") if p is not None else ()
+        return [(self.descriptors[n], float(p[n])) for n in order]
+
 
 def slice_prior(table: dict[str, Any], region: regions.Region, ijk_to_ras: np.ndarray) -> SlicePrior:
     """The engine's table, whose rows go from feet to head, in the order of the array's slices."""

@@ -1,4 +1,5 @@
-"""What the sections on attention, comparison and numbers share: one overlay, one comparison, one chart, one alarm."""
+"""What the sections on attention, comparison and numbers share: one overlay, comparison, chart
+and structure check."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -35,15 +35,16 @@ class Inspection:
 
     def __init__(self, logic: Any) -> None:
         self.logic = logic
-        self.overlay, self.chart, self.alarm = Overlay(), PriorChart(), StructureCheck()
+        self.overlay, self.chart = Overlay(), PriorChart()
+        self.structure_check = StructureCheck()
         self.comparison = Comparison()
 
     def resultArrived(self, result: Any) -> None:
         """Take prior and maps of a denoising."""
         source = result.volume.GetNodeReference(volumes.INPUT_ROLE)
         matrix = volumes.ijk_to_ras(source)
-        self.alarm.stop()
-        self.alarm.forget()
+        self.structure_check.stop()
+        self.structure_check.forget()
         if result.prior is not None:
             self.chart.setPrior(source, result.volume, slice_prior(result.prior, result.region, matrix))
         if result.attention:
@@ -102,11 +103,6 @@ class Inspection:
         shown = slice_views.showing(node, *slice_views.outputs_of(node))
         return [own] if own is not None else [composite for _view, composite in shown]
 
-    def prior_at(self, index: int) -> np.ndarray | None:
-        """Probabilities of a slice, from the chart's prior or the maps'."""
-        prior = self.prior()
-        return prior.at(index) if prior is not None else None
-
     def prior(self) -> SlicePrior | None:
         """The prior that is known."""
         if self.chart.prior is not None:
@@ -115,10 +111,10 @@ class Inspection:
 
     def clear(self) -> None:
         """Everything off the screen."""
-        self.alarm.stop()
+        self.structure_check.stop()
         self.overlay.clear()
         self.overlay.maps = None
         self.comparison.leave()
-        self.alarm.forget()
+        self.structure_check.forget()
         self.chart.deafen()
         self.chart.clear()

@@ -1,4 +1,4 @@
-"""The section «Advanced»: memory, models on this computer, installation, log."""
+"""The section "Advanced": memory, models on this computer, installation, log."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from ..engine import catalogue, requests
 from ..engine.jobs import Kind
 from ..engine.settings import models_folder, set_models_folder
+from ..signals import connect
 from .section import Section
 
 BIOMEDCLIP_SIZE = "790 MB"
@@ -28,13 +29,13 @@ class AdvancedSection(Section):
         self._log = ""
         self.ui.modelsFolderLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.modelsFolderLineEdit.currentPath = str(models_folder())
-        self.ui.modelsFolderLineEdit.connect("currentPathChanged(QString)", self.onModelsFolder)
-        self.ui.manageComboBox.connect("currentIndexChanged(int)", lambda index: self._showManaged())
-        self.ui.downloadButton.connect("clicked(bool)", lambda checked: self.onDownload())
-        self.ui.importButton.connect("clicked(bool)", lambda checked: self.onImport())
-        self.ui.removeButton.connect("clicked(bool)", lambda checked: self.onRemove())
-        self.ui.checkButton.connect("clicked(bool)", lambda checked: self.onCheck())
-        self.ui.copyLogButton.connect("clicked(bool)", lambda checked: self.onCopyLog())
+        connect(self.ui.modelsFolderLineEdit, "currentPathChanged(QString)", self.onModelsFolder)
+        connect(self.ui.manageComboBox, "currentIndexChanged(int)", lambda index: self._showManaged())
+        connect(self.ui.downloadButton, "clicked(bool)", lambda checked: self.onDownload())
+        connect(self.ui.importButton, "clicked(bool)", lambda checked: self.onImport())
+        connect(self.ui.removeButton, "clicked(bool)", lambda checked: self.onRemove())
+        connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
+        connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
         self._notes: list[str] = []
         self.refresh()
 

@@ -16,6 +16,7 @@ from ..engine.jobs import Kind
 from ..engine.options import options_of
 from ..preview import Preview
 from ..scene import slice_views
+from ..signals import connect
 
 SETTLE_MS = 150
 """How long scrolling or typing must rest before the next live preview starts."""
@@ -32,9 +33,9 @@ class LivePreview(VTKObservationMixin):
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
-        self._settle.connect("timeout()", self.request)
-        self.ui.previewButton.connect("clicked(bool)", self.onButton)
-        self.ui.livePreviewCheckBox.connect("clicked(bool)", self.onLive)
+        connect(self._settle, "timeout()", self.request)
+        connect(self.ui.previewButton, "clicked(bool)", self.onButton)
+        connect(self.ui.livePreviewCheckBox, "clicked(bool)", self.onLive)
 
     @property
     def computing(self) -> bool:

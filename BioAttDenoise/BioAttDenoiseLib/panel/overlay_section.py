@@ -1,4 +1,4 @@
-"""«Attention and anatomy» in the panel: organs of the slice on screen, their maps, charts, the prior by hand."""
+"""The section "Attention and anatomy": organs of the slice on screen, their maps, charts, the prior by hand."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..inspection.attention_maps import UNIFIED
 from ..inspection.inspection import inspection_of
 from ..scene import layouts, regions, slice_views, volumes
 from ..scene.parameters import MapOrgans, MapStages, MapView, Stage
+from ..signals import connect
 from .prior_by_hand import PriorByHand
 from .section import Section
 
@@ -42,17 +43,17 @@ class AttentionSection(Section):
         ui = self.ui
         ui.organTable.setHorizontalHeaderLabels([_("Structure"), _("Probability")])
         ui.organTable.horizontalHeader().setStretchLastSection(True)
-        ui.organTable.connect("cellDoubleClicked(int,int)", self.onOrgan)
-        ui.computeMapsButton.connect("clicked(bool)", lambda checked: self.onCompute())
-        ui.showOverlayCheckBox.connect("toggled(bool)", lambda checked: self.onShow())
+        connect(ui.organTable, "cellDoubleClicked(int,int)", self.onOrgan)
+        connect(ui.computeMapsButton, "clicked(bool)", lambda checked: self.onCompute())
+        connect(ui.showOverlayCheckBox, "toggled(bool)", lambda checked: self.onShow())
         for box in (ui.stageComboBox, ui.mapViewComboBox):
-            box.connect("currentIndexChanged(int)", lambda index: self.onShow())
-        ui.mapComboBox.connect("activated(int)", lambda index: self.onMap())
-        ui.opacitySlider.connect("valueChanged(double)", lambda value: self.inspection.overlay.setOpacity(value / 100))
-        ui.thresholdSlider.connect("valueChanged(double)", self.inspection.overlay.setThreshold)
-        ui.legendCheckBox.connect("toggled(bool)", self.inspection.overlay.setLegend)
-        ui.keepMapButton.connect("clicked(bool)", lambda checked: self.onKeep())
-        ui.chartsCheckBox.connect("toggled(bool)", self.onCharts)
+            connect(box, "currentIndexChanged(int)", lambda index: self.onShow())
+        connect(ui.mapComboBox, "activated(int)", lambda index: self.onMap())
+        connect(ui.opacitySlider, "valueChanged(double)", lambda value: self.inspection.overlay.setOpacity(value / 100))
+        connect(ui.thresholdSlider, "valueChanged(double)", self.inspection.overlay.setThreshold)
+        connect(ui.legendCheckBox, "toggled(bool)", self.inspection.overlay.setLegend)
+        connect(ui.keepMapButton, "clicked(bool)", lambda checked: self.onKeep())
+        connect(ui.chartsCheckBox, "toggled(bool)", self.onCharts)
         self.byHand = PriorByHand(ui.overrideGroupBox, ui.overrideWidget, self.panel.live)
         self.inspection.chart.onOrgan = self.showOrgan
         self.scrolling = slice_views.Scrolling(self.scrolled)
@@ -112,9 +113,8 @@ class AttentionSection(Section):
             return
         self.index = index
         self.inspection.chart.update(index)
-        prior, p = self.inspection.prior(), self.inspection.prior_at(index)
-        order = np.argsort(-p, kind="stable") if p is not None else ()
-        self._list([(prior.descriptors[n], float(p[n])) for n in order])
+        prior = self.inspection.prior()
+        self._list(prior.rows(index) if prior is not None else [])
         self.byHand.show(prior, index)
 
     def resultArrived(self, result: Any) -> None:
@@ -214,7 +214,7 @@ class AttentionSection(Section):
     def showOrgan(self, name: str) -> None:
         """Lay a structure's map over the views."""
         if name not in self._names:
-            self.panel.showStatus(_("There is no map of «{name}» yet: press «Compute maps».").format(name=name))
+            self.panel.showStatus(_('There is no map of "{name}" yet: press "Compute maps".').format(name=name))
             return
         self.ui.mapComboBox.currentIndex = self._names.index(name)
         self.onMap()
@@ -250,7 +250,7 @@ class AttentionSection(Section):
     def onKeep(self) -> None:
         if self.inspection.overlay.node is not None:
             kept = self.inspection.overlay.keep()
-            self.panel.showStatus(_("Kept as «{name}».").format(name=kept.GetName()))
+            self.panel.showStatus(_('Saved as volume "{name}".').format(name=kept.GetName()))
 
     def onCharts(self, checked: bool) -> None:
         """Plot views beside the slice views."""

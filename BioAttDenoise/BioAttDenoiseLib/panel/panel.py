@@ -22,6 +22,7 @@ from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
 from ..scene import volumes
 from ..scene.parameters import Region, release
+from ..signals import connect
 from . import results
 from .advanced_section import AdvancedSection
 from .batch_section import BatchSection
@@ -59,8 +60,8 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             self.ui.sectionsWidget.layout().addWidget(section.widget)
         self.refreshChoices()
-        self.ui.denoiseButton.connect("clicked(bool)", lambda checked: self.onDenoiseButton())
-        self.ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
+        connect(self.ui.denoiseButton, "clicked(bool)", lambda checked: self.onDenoiseButton())
+        connect(self.ui.roiSelector, "nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -171,11 +172,17 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def _inputChanged(self) -> None:
-        """An output that was not made from this input is chosen no longer: another scan's place, name and patient."""
+        """An output that was not made from this input is chosen no longer: another scan's place, name and patient. What
+        was said of the former input goes too.
+        """
+        if self.idle:
+            self.showStatus("")
         self._input = self.parameters.inputVolume
         output = self.parameters.outputVolume
         if self._input is not None and output is not None and not volumes.takes_output(output, self._input):
             self.parameters.outputVolume = None
+        made_from = self.lastResult.volume.GetNodeReference(volumes.INPUT_ROLE) if self.lastResult is not None else None
+        self.ui.resultCollapsibleButton.visible = made_from is not None and made_from is self._input
 
     # --- what the panel shows
 

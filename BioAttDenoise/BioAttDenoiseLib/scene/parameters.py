@@ -146,7 +146,7 @@ class BioAttDenoiseParameterNode:
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
     """Choose nothing wherever a node is chosen that is about to go.
 
-    A list of nodes does not fall back to «None»: it goes on with the row below, which as the output would be
+    A list of nodes does not fall back to "None": it goes on with the row below, which as the output would be
     overwritten by the next denoising.
     """
     for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():

@@ -30,9 +30,9 @@ def problem(node: Any) -> str:
         return _("This is a color image. Choose a CT volume.")
     found = modality(node)
     if found not in ("", "CT"):
-        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(
-            modality=found
-        )
+        return _(
+            "This volume is not CT (modality {modality}), and the network was trained only on CT. Choose a CT volume."
+        ).format(modality=found)
     return ""
 
 

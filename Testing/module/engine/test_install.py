@@ -89,7 +89,7 @@ def test_where_no_torch_works_nothing_is_asked_or_installed(install, world, monk
 
     monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
-    with pytest.raises(EngineError, match=r"command line instead.* «bioatt denoise»"):
+    with pytest.raises(EngineError, match=r"command line instead.* bioatt denoise"):
         install.install([package("torch", state), package("safetensors", "missing")], "python")
     assert (world.asked, world.torch, hasattr(world, "rest")) == ([], [], False)
     install.install([package("torch", "ok", "2.6"), package("safetensors", "missing")], "python")

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def open_panel(make_driver, slicer):
-    """open_panel(enter=True): a panel with its sections open; driver.maps is the widgets of «Attention and anatomy»."""
+    """open_panel(enter=True): a panel with its sections open; driver.maps is the section "Attention and anatomy"."""
 
     def make(enter=True):
         driver = make_driver(enter=False)

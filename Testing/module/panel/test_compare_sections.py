@@ -46,7 +46,7 @@ def test_a_figure_with_another_volume_in_its_views_is_refused_in_words(story, ma
     story.click(section.ui.sideBySideButton)
     section.comparison.composite("BioAttInput").SetBackgroundVolumeID(make_ct(name="another").GetID())
     section.writeFigure(str(tmp_path / "figure.png"))
-    assert "The view of «CT» shows «another»" in story.status
+    assert 'The view for "CT" shows "another"' in story.status
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +73,7 @@ def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, vie
     make_ct()
     section = make_driver().panel.sections[0]
     assert not section.ui.sideBySideButton.enabled
-    assert not section.ui.alarmButton.enabled
+    assert not section.ui.structureCheckButton.enabled
     assert section.ui.compareHintLabel.isVisibleTo(section.ui.compareWidget)
 
 
@@ -85,10 +85,10 @@ def test_a_closed_scene_leaves_no_scan_in_memory(slicer, story, until, stopped):
     for reference, node in zip(kept, (story.parameters.inputVolume, story.parameters.outputVolume), strict=True):
         reference.Set(node)
     section = story.sections["CompareSection"]
-    story.click(section.ui.alarmButton)
+    story.click(section.ui.structureCheckButton)
     if stopped:
-        story.click(section.ui.alarmButton)
-    until(lambda: not section.inspection.alarm.running)
+        story.click(section.ui.structureCheckButton)
+    until(lambda: not section.inspection.structure_check.running)
     story.widget.exit()
     del node
     slicer.mrmlScene.Clear(0)
@@ -105,18 +105,18 @@ def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
     source = slicer.util.arrayFromVolume(story.parameters.inputVolume)
     source[2:7, 20:28, 20:28] += 60  # and a lesion
     slicer.util.arrayFromVolumeModified(output)
-    story.click(section.ui.alarmButton)
-    assert section.inspection.alarm.running
-    until(lambda: not section.inspection.alarm.running)
-    assert "Structure was removed" in section.ui.alarmLabel.text
+    story.click(section.ui.structureCheckButton)
+    assert section.inspection.structure_check.running
+    until(lambda: not section.inspection.structure_check.running)
+    assert "Structure was removed" in section.ui.structureCheckLabel.text
     story.click(section.ui.gridButton)
     composite = section.comparison.composite("BioAttDifference")
-    assert composite.GetLabelVolumeID() == section.inspection.alarm.node.GetID()
-    marks = slicer.util.arrayFromVolume(section.inspection.alarm.node)
+    assert composite.GetLabelVolumeID() == section.inspection.structure_check.node.GetID()
+    marks = slicer.util.arrayFromVolume(section.inspection.structure_check.node)
     assert marks[4, 20:28, 20:28].mean() > 0.5
     assert marks[:, 2:12, 2:12].sum() == 0
-    story.click(section.ui.alarmJumpButton)
-    place = section.inspection.alarm.worst()
+    story.click(section.ui.structureJumpButton)
+    place = section.inspection.structure_check.worst()
     view = section.comparison.layouts.views()["BioAttDifference"]
     assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(place[2])
 
@@ -206,7 +206,7 @@ def test_a_click_on_an_organ_without_a_map_says_so(story, views, until):
     section = story.sections["AttentionSection"]
     story.click(section.ui.chartsCheckBox)
     views.plotWidget(0).plotView().click(0, 0.1)
-    until(lambda: "There is no map of «lungs» yet" in story.status)
+    until(lambda: 'There is no map of "lungs" yet' in story.status)
 
 
 def test_the_prior_by_hand_previews_at_once(slicer, story, until):

@@ -44,7 +44,7 @@ def test_a_volume_that_is_no_ct(make_driver, make_ct, slicer):
     driver = make_driver()
     assert driver.parameters.inputVolume is None, "it is not chosen by itself"
     driver.ui.inputSelector.setCurrentNode(node)
-    assert "MR volume" in driver.ui.inputMessageLabel.text
+    assert "modality MR" in driver.ui.inputMessageLabel.text
     assert driver.ui.inputMessageLabel.visible
     assert not driver.ui.denoiseButton.enabled
 
@@ -249,7 +249,7 @@ def test_a_slice_range_that_does_not_fit(make_driver, make_ct):
     assert not driver.ui.roiWidget.visible
     driver.ui.firstSliceSpinBox.value = 40
     driver.denoise()
-    assert "slices 1 … 12" in driver.status
+    assert "slices 1 to 12" in driver.status
 
 
 def test_a_region_of_interest_must_be_chosen(make_driver, make_ct, slicer):

@@ -130,7 +130,7 @@ def test_another_scan_chosen_as_output_is_not_overwritten(make_driver, make_ct, 
     driver.parameters.outputVolume = other
     driver.denoise()
     assert driver.parameters.inputVolume is node
-    assert driver.status.startswith("⚠ «b» was not made from «a».")
+    assert driver.status.startswith('⚠ "b" was not made from "a".')
     assert volumes(slicer) == [node, other]
     assert driver.errors == []
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
