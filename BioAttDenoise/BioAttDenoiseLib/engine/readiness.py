@@ -42,7 +42,7 @@ class Readiness:
         if _needs_biomedclip(job.needs) not in self._checked:
             self._check(job.needs)
         elif not self.devices:
-            self.jobs.ask(Request("hello"), self._greeted)
+            self._greet()
         else:
             return True
         return False
@@ -57,6 +57,8 @@ class Readiness:
         job = self.jobs.waiting
         if not missing:
             self._checked.add(_needs_biomedclip(prior))
+            if not self.devices:
+                self._greet()
         elif job is None or job.needs != prior:  # nobody asks any more, or for another source
             return
         elif installed or not job.install:
@@ -82,8 +84,11 @@ class Readiness:
             if self.jobs.waiting is not None:  # the scene may have been closed meanwhile
                 self._check(self.jobs.waiting.needs, installed=True)
 
-    def _greeted(self, reply: dict[str, Any]) -> None:
-        self.devices = reply["devices"]
+    def _greet(self) -> None:
+        def greeted(reply: dict[str, Any]) -> None:
+            self.devices = reply["devices"]
+
+        self.jobs.ask(Request("hello"), greeted)
 
 
 def _needs_biomedclip(prior: str) -> bool:

@@ -28,6 +28,9 @@ class NumbersSection(Section):
         self.lines: list[numbers.Number] = []
         ui = self.ui
         ui.numbersTable.setHorizontalHeaderLabels([_("Quantity"), _("Input"), _("Output"), ""])
+        header = ui.numbersTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         connect(ui.measureButton, "clicked(bool)", lambda checked: self.onMeasure())
         connect(ui.noiseMapsButton, "clicked(bool)", lambda checked: self.onNoiseMaps())
         connect(ui.errorMapButton, "clicked(bool)", lambda checked: self.onErrorMap())
@@ -129,9 +132,9 @@ class NumbersSection(Section):
             texts = [quantity, *(values.get((node.GetName(), quantity), "") for node in nodes)]
             for column, text in enumerate([*texts, *[""] * (3 - len(texts)), unit]):
                 item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 table.setItem(row, column, item)
-        table.resizeColumnsToContents()
 
 
 def _map_volume(name: str, like: Any, voxels: np.ndarray, kind: str) -> Any:

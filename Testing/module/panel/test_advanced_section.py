@@ -111,8 +111,15 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     driver.advanced.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     requests = []
-    monkeypatch.setattr(driver.logic, "request", lambda kind, fields, **callbacks: requests.append((kind, fields)))
-    monkeypatch.setattr(driver.panel.readiness, "ensure", lambda prior, ready, *more, **options: ready())
+    submit = driver.logic.jobs.submit
+
+    def record(kind, request, **callbacks):
+        return (
+            submit(kind, request, **callbacks) if request is None else requests.append((request.kind, request.fields))
+        )
+
+    monkeypatch.setattr(driver.logic.jobs, "submit", record)
+    monkeypatch.setattr(driver.panel.readiness, "passes", lambda job: True)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
     driver.click(driver.advanced.downloadButton)
     assert requests == []
@@ -141,7 +148,7 @@ def downloading(models, make_driver, make_ct, slicer, monkeypatch):
         driver.advanced.advancedCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.click(driver.advanced.downloadButton)
-        driver.until(lambda: driver.logic.jobs.job is not None and driver.logic.jobs.job.kind == "models")
+        driver.until(lambda: driver.panel.state.value == "running")
         yield driver
 
 

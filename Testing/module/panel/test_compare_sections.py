@@ -241,7 +241,7 @@ def test_a_preview_of_a_former_input_is_dropped(slicer, story, make_ct, until):
     node = make_ct(slices=9, size=48, name="next patient")
     story.behave("slow")
     story.click(story.ui.previewButton)
-    until(lambda: story.logic.jobs.job is not None and story.logic.jobs.job.kind == "preview")
+    until(lambda: story.logic.jobs.running is not None and story.logic.jobs.running.request.kind == "preview")
     story.ui.inputSelector.setCurrentNode(node)
     story.wait_idle()
     assert story.panel.live.preview.shown is None
@@ -291,15 +291,17 @@ def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views
     monkeypatch.setattr(
         driver.logic.jobs,
         "submit",
-        lambda kind, fields=None, **more: sent.append((kind, fields)) or submit(kind, fields, **more),
+        lambda kind, request, **more: sent.append(request) or submit(kind, request, **more),
     )
     views.sliceWidget("Red").sliceLogic().SetSliceOffset(1.5 * 7)
     section.ui.overrideGroupBox.checked = True
     section.byHand.sliders[2].value = 100
     driver.until(lambda: driver.panel.live.preview.shown is not None)
     driver.wait_idle()
-    ((kind, fields),) = sent
-    assert (kind, fields["p"]["descriptors"]) == ("preview", ["lungs", "heart", "liver"])
+    ready, request = sent
+    assert ready is None, "the installation is checked first"
+    fields = request.fields
+    assert (request.kind, fields["p"]["descriptors"]) == ("preview", ["lungs", "heart", "liver"])
     assert fields["p"]["probabilities"] == pytest.approx([50 / 180, 30 / 180, 100 / 180])
     shown = driver.panel.live.preview.shown
     assert shown.index == 7

@@ -83,7 +83,7 @@ def test_the_worker_is_killed_in_the_middle(make_driver, make_ct, slicer, until,
     until(lambda: driver.ui.progressBar.value > 5)
     os.kill(driver.logic.jobs.process.pid, signal.SIGKILL)
     driver.wait_idle()
-    assert "memory ran out" in driver.status
+    assert "ended by the operating system" in driver.status
     assert "scene is unchanged" in driver.status
     assert len(driver.errors) == 1
     assert slicer.mrmlScene.GetNumberOfNodes() == count
@@ -139,10 +139,12 @@ def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, mak
 
 
 def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, slicer):
+    from BioAttDenoiseLib.engine.jobs import Kind
+
     make_ct()
     driver = make_driver()
     driver.panel.setParameters(None)
-    driver.panel.runBatch(driver.logic.denoiseAllAsync, str)
+    driver.panel.runBatch(driver.logic.denoiseAllAsync, str, Kind.DENOISE)
     assert driver.panel.state.value == "idle"
 
 
@@ -282,3 +284,44 @@ def test_cancel_while_the_installation_is_checked(make_driver, make_ct, slicer):
     assert "Cancelled" in driver.status
     driver.denoise()
     assert "Done" in driver.status
+
+
+def test_a_message_goes_with_its_input(make_driver, make_ct, slicer):
+    """A warning beside the next, clean scan would be read as its."""
+    first, second = make_ct(name="first"), make_ct(name="second")
+    driver = make_driver()
+    driver.parameters.inputVolume = first
+    driver.behave("memory")
+    driver.denoise()
+    assert "ran out of memory" in driver.status
+    driver.ui.inputSelector.setCurrentNode(second)
+    assert driver.status == ""
+    driver.behave("steady")
+    driver.denoise()
+    assert driver.ui.resultCollapsibleButton.visible
+    driver.ui.inputSelector.setCurrentNode(first)
+    assert driver.status == ""
+    assert not driver.ui.resultCollapsibleButton.visible, "the result is of another scan"
+    driver.ui.inputSelector.setCurrentNode(second)
+    assert driver.ui.resultCollapsibleButton.visible
+
+
+def test_another_action_takes_a_message_away(story):
+    assert "Done" in story.status
+    story.click(story.sections["NumbersSection"].ui.measureButton)
+    assert story.status == ""
+    story.behave("crash")
+    story.denoise()
+    assert "ended unexpectedly" in story.status
+    story.click(story.sections["CompareSection"].ui.sideBySideButton)
+    assert story.status == ""
+
+
+def test_a_process_that_the_system_ended_is_told_as_what_is_known(make_driver, make_ct):
+    make_ct()
+    driver = make_driver()
+    driver.behave("killed")
+    driver.denoise()
+    for words in ("ended by the operating system", "try again", "smaller tile size", "log"):
+        assert words in driver.status
+    assert "ran out of memory" not in driver.status + driver.errors[0]
