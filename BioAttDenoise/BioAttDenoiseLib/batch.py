@@ -102,8 +102,15 @@ class BatchRun:
 class Batch:
     """Mixed into the logic: runs its requests one after another."""
 
+    submit: Callable[..., Any]
+    denoiseAsync: Callable[..., Any]
+    wait: Callable[[], None]
+
     def denoiseAll(
-        self, volumeNodes: list[Any] | None = None, onDone: Callable[[Outcome], None] = lambda outcome: None, **options
+        self,
+        volumeNodes: list[Any] | None = None,
+        onDone: Callable[[Outcome], None] = lambda outcome: None,
+        **options: Any,
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
         became of each. onDone(outcome) after each. Raises EngineError where it was cancelled.
@@ -112,7 +119,7 @@ class Batch:
             lambda **callbacks: self.denoiseAllAsync(volumeNodes, onEach=onDone, **callbacks, **options)
         )
 
-    def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more) -> BatchRun:
+    def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more: Any) -> BatchRun:
         """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions."""
         callbacks, chosen = _sorted(more)
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
@@ -130,7 +137,7 @@ class Batch:
         inputFolder: str | Path,
         outputFolder: str | Path,
         onDone: Callable[[Outcome], None] = lambda outcome: None,
-        **options,
+        **options: Any,
     ) -> list[Outcome]:
         """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names
         (.nhdr as .nrrd, .mhd as .mha), and wait; the scene is not touched. onDone(outcome) after each.
@@ -145,7 +152,7 @@ class Batch:
             )
         )
 
-    def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more) -> BatchRun:
+    def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more: Any) -> BatchRun:
         """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions. Raises
         EngineError for folders that cannot be used and for inputs whose outputs would have one name.
         """
@@ -159,7 +166,7 @@ class Batch:
         options = EngineOptions(**chosen)
 
         def start(path: Path, output: Path) -> Start:
-            def begin(onDone, onError, onCancelled, onProgress) -> None:
+            def begin(onDone: Any, onError: Any, onCancelled: Any, onProgress: Any) -> None:
                 self.submit(
                     Kind.FILES,
                     requests.denoise_file(path, output, options),

@@ -80,7 +80,15 @@ class DenoiseLogic(Batch):
         self._timer.setInterval(POLL_INTERVAL_MS)
         connect(self._timer, "timeout()", self._poll)
 
-    def denoise(self, inputVolume, outputVolume=None, *, slices=None, roi=None, **options) -> Any:
+    def denoise(
+        self,
+        inputVolume: Any,
+        outputVolume: Any = None,
+        *,
+        slices: tuple[int, int] | None = None,
+        roi: Any = None,
+        **options: Any,
+    ) -> Any:
         """Denoise and wait. See `denoiseAsync`; returns the output node, raises EngineError or ValueError."""
         outcome: list[Any] = []
         self.denoiseAsync(
@@ -95,17 +103,17 @@ class DenoiseLogic(Batch):
 
     def denoiseAsync(
         self,
-        inputVolume,
-        outputVolume=None,
+        inputVolume: Any,
+        outputVolume: Any = None,
         *,
         slices: tuple[int, int] | None = None,
-        roi=None,
+        roi: Any = None,
         attention: dict[str, Any] | None = None,
         onDone: Callable[[DenoiseResult], None] = lambda result: None,
         onError: Callable[[Exception], None] = lambda error: None,
         onCancelled: Callable[[], None] = lambda: None,
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
-        **options,
+        **options: Any,
     ) -> Job:
         """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
         event loop.
@@ -141,7 +149,7 @@ class DenoiseLogic(Batch):
             on_progress=onProgress,
         )
 
-    def submit(self, kind: Kind, request: Request | None, **more) -> Job:
+    def submit(self, kind: Kind, request: Request | None, **more: Any) -> Job:
         """Put a job into the queue (see JobQueue.submit), polled from Slicer's event loop."""
         self._timer.start()
         return self.jobs.submit(kind, request, **more)
@@ -200,7 +208,7 @@ class DenoiseLogic(Batch):
         more = {} if self.script is None else {"script": self.script}
         return EngineProcess(self.python, temporary=slicer.app.temporaryPath, environment=environment, **more)
 
-    def _region(self, node, output, slices, roi) -> regions.Region:
+    def _region(self, node: Any, output: Any, slices: tuple[int, int] | None, roi: Any) -> regions.Region:
         """The region asked for. Raises ValueError where it cannot be denoised, or the output cannot be put where it is
         asked for.
         """
@@ -225,7 +233,7 @@ class DenoiseLogic(Batch):
         return regions.whole_region(shape, matrix)
 
     def _store(
-        self, source, target, region: regions.Region, options: EngineOptions, reply: dict[str, Any]
+        self, source: Any, target: Any, region: regions.Region, options: EngineOptions, reply: dict[str, Any]
     ) -> DenoiseResult:
         """Put the reply into the scene. Nothing is added before everything that can fail is done."""
         before = slicer.util.arrayFromVolume(source)

@@ -120,6 +120,7 @@ class Preview:
 
     def _blend(self) -> None:
         shown = self.shown
+        assert shown is not None
         values = shown.before + np.float32(self.strength) * (shown.after - shown.before)
         dtype = slicer.util.arrayFromVolume(shown.source).dtype
         slicer.util.updateVolumeFromArray(shown.node, regions.cast(values, dtype))

@@ -243,7 +243,7 @@ class JobQueue:
         """Start the job that waits, when nothing runs and what it needs is there."""
         while self.running is None and self.waiting is not None:
             job = self.waiting
-            if job.needs is not None and self.gate is not None and not self.gate.passes(job):
+            if self.gate is not None and not self.gate.passes(job):
                 if self.waiting is job:
                     return  # it is being found out
                 continue
@@ -257,25 +257,26 @@ class JobQueue:
                 job.on_error(error)
 
     def _run(self, job: Job) -> None:
-        self._ensure_process()
+        process, request = self._ensure_process(), job.request
+        assert request is not None, "a job that only waits is not run"
         self.running = job
-        request, process = job.request, self.process
         if request.array is None:
             self._send(job)
         else:
-            job.file = f"volume-{time.monotonic_ns()}.npy"
-            process.run_in_background(lambda: process.save(job.file, request.array), id(job))
+            name, array = f"volume-{time.monotonic_ns()}.npy", request.array
+            job.file = name
+            process.run_in_background(lambda: process.save(name, array), id(job))
 
     def _cancel_running(self) -> None:
         job = self.running
         if job is None or job.cancelled_at is not None:
             return
         job.cancelled_at = time.monotonic()
-        if job.identity is not None:
+        if job.identity is not None and self.process is not None:
             with contextlib.suppress(EngineGoneError):  # then `gone` is on its way
                 self.process.cancel(job.identity)
 
-    def _ensure_process(self) -> None:
+    def _ensure_process(self) -> EngineProcess:
         if self.process is not None and not self.process.running:
             self._drop_process()
         if self.process is None:
@@ -286,8 +287,11 @@ class JobQueue:
             except OSError as error:
                 text = _("No folder for temporary files can be made: {problem}.").format(problem=error.strerror)
                 raise EngineError("disk", f"{text} {hint('disk')}") from None
+        return self.process
 
     def _send(self, job: Job) -> None:
+        assert job.request is not None
+        assert self.process is not None
         fields = dict(job.request.fields)
         if job.file is not None:
             fields["volume"] = {**fields["volume"], "array": job.file}

@@ -79,6 +79,9 @@ class EngineProcess:
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
+        self._stdin: Any = self._process.stdin
+        self._stdout: Any = self._process.stdout
+        self._stderr: Any = self._process.stderr
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
         self._reply_reader = threading.Thread(target=self._read_replies, daemon=True)
@@ -136,7 +139,7 @@ class EngineProcess:
     def stop(self) -> None:
         """End the process by closing its stdin, by force if that takes longer than a moment."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._stdin.close()
         try:
             self._process.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -173,15 +176,15 @@ class EngineProcess:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
         except (OSError, ValueError):
             raise EngineGoneError("the engine's process has ended") from None
 
     def _read_replies(self) -> None:
         """Fill the inbox until the process ends. Whatever happens here, `gone` comes last: a job waits for it."""
         try:
-            for line in self._process.stdout:
+            for line in self._stdout:
                 self._receive(line)
         except Exception as error:
             self.log.append(f"replies can no longer be read: {type(error).__name__}")
@@ -221,7 +224,7 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _read_log(self) -> None:
-        for line in self._process.stderr:
+        for line in self._stderr:
             self.log.append(line.decode(errors="replace").rstrip())
 
 

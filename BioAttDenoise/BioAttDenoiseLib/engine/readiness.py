@@ -37,6 +37,8 @@ class Readiness:
         """Whether everything for the source of anatomy that a job needs is there; else finds out, and installs it where
         the job asks for that and the user agrees.
         """
+        if job.needs is None:
+            return True
         if self.installing:
             return False
         if _needs_biomedclip(job.needs) not in self._checked:
@@ -81,8 +83,9 @@ class Readiness:
             self.jobs.drop()
         else:
             self.jobs.restart()  # a fresh process sees the new packages
-            if self.jobs.waiting is not None:  # the scene may have been closed meanwhile
-                self._check(self.jobs.waiting.needs, installed=True)
+            job = self.jobs.waiting
+            if job is not None and job.needs is not None:  # the scene may have been closed meanwhile
+                self._check(job.needs, installed=True)
 
     def _greet(self) -> None:
         def greeted(reply: dict[str, Any]) -> None:

@@ -32,8 +32,9 @@ class SlicePrior:
     def rows(self, index: int) -> list[tuple[str, float]]:
         """(structure, probability) of a slice, the most probable first; empty outside what was denoised."""
         p = self.at(index)
-        order = np.argsort(-p, kind="stable") if p is not None else ()
-        return [(self.descriptors[n], float(p[n])) for n in order]
+        if p is None:
+            return []
+        return [(self.descriptors[n], float(p[n])) for n in np.argsort(-p, kind="stable")]
 
 
 def slice_prior(table: dict[str, Any], region: regions.Region, ijk_to_ras: np.ndarray) -> SlicePrior:

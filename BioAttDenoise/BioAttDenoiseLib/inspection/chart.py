@@ -97,7 +97,7 @@ class PriorChart:
             return
         if "bar chart" not in self._nodes:
             self._make_bars()
-            self._make_curves()
+            self._make_curves(self.prior)
         self.update(self.index or 0)
         for name, chart in ((layouts.BARS, "bar chart"), (layouts.CURVES, "curve chart")):
             view = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode")
@@ -154,11 +154,11 @@ class PriorChart:
         chart.SetYAxisRange(0, 1)
         chart.SetLegendVisibility(False)
 
-    def _make_curves(self) -> None:
-        strongest = np.argsort(-self.prior.p.max(axis=0))[:CURVES]
+    def _make_curves(self, prior: SlicePrior) -> None:
+        strongest = np.argsort(-prior.p.max(axis=0))[:CURVES]
         made = []
         for number, n in enumerate(strongest):
-            name = self.prior.descriptors[n]
+            name = prior.descriptors[n]
             series = self._add(f"curve {name}", "vtkMRMLPlotSeriesNode", name)
             series.SetAndObserveTableNodeID(self.along_z.GetID())
             series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)

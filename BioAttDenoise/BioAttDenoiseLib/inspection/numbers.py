@@ -38,6 +38,7 @@ def roi_voxels(roi: Any, node: Any) -> np.ndarray:
     """HU of the voxels of a volume whose centres lie in a markups ROI box. Raises ValueError where there are none."""
     array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
     box = regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)).box
+    assert box is not None
     k, j, i = np.indices([part.stop - part.start for part in box])
     ijk1 = np.stack([i + box[2].start, j + box[1].start, k + box[0].start, np.ones_like(i)]).reshape(4, -1)
     ras = matrix @ ijk1

@@ -49,10 +49,10 @@ class StructureCheck:
         self.forget()
         self._pair, self._on_done, self._on_progress = (before, after), onDone, onProgress
         self._axis = regions.axial_axis(volumes.ijk_to_ras(before))
-        arrays = [np.moveaxis(slicer.util.arrayFromVolume(node), self._axis, 0) for node in (before, after)]
+        hu, denoised = (np.moveaxis(slicer.util.arrayFromVolume(node), self._axis, 0) for node in (before, after))
         along, *rest = self._order()
         spacing = before.GetSpacing()[::-1]  # of the array's axes (k, j, i)
-        self._search = StructureSearch(*arrays, (spacing[rest[1]], spacing[rest[0]], spacing[along]))
+        self._search = StructureSearch(hu, denoised, (spacing[rest[1]], spacing[rest[0]], spacing[along]))
         self._steps = self._search.run()
         self._timer.start()
 
@@ -61,6 +61,7 @@ class StructureCheck:
         self.start(before, after, lambda: None)
         while self.running:
             self._step()
+        assert self.found is not None, "a volume was removed"
         return self.found
 
     def stop(self) -> None:
@@ -98,22 +99,22 @@ class StructureCheck:
         return [self._axis, *(axis for axis in range(3) if axis != self._axis)]
 
     def _step(self) -> None:
-        if not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
+        if self._pair is None or not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
             self.stop()
             return
+        before, after = self._pair
         fraction = next(self._steps, None)
         if fraction is not None:
             self._on_progress(fraction)
             return
         self.found = self._search.result()
-        before, after = self._pair
         self.stop()
-        self._mark(before, after)
+        self._mark(before, after, self.found.marks)
         self._on_done()
 
-    def _mark(self, before: Any, after: Any) -> None:
+    def _mark(self, before: Any, after: Any, found: np.ndarray) -> None:
         name = _("{name}: structure removed").format(name=after.GetName())
         self.node = slice_views.hidden_volume(name, before, "vtkMRMLLabelMapVolumeNode")
-        marks = np.moveaxis(self.found.marks, 0, self._axis)
+        marks = np.moveaxis(found, 0, self._axis)
         slicer.util.updateVolumeFromArray(self.node, np.ascontiguousarray(marks, np.uint8))
         self.node.GetDisplayNode().SetAndObserveColorNodeID(colour.table(colour.MARKS).GetID())

@@ -158,7 +158,7 @@ class CompareSection(Section):
 
     def _found(self) -> None:
         found = self.inspection.structure_check.found
-        if found.alarm:
+        if found is not None and found.alarm:
             slices = int(found.marks.any(axis=(1, 2)).sum())
             text = _("⚠ Structure was removed in {slices} slices (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
             text = text.format(slices=slices, peak=float(found.significance.max()), threshold=found.threshold)

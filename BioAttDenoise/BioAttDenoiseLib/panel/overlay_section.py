@@ -190,12 +190,8 @@ class AttentionSection(Section):
         """The maps there are: A' first, then the organs by their probability."""
         maps = self.inspection.overlay.maps
         names = maps.names(maps.stages[0]) if maps is not None and maps.stages else ()
-        p = maps.prior.p.mean(axis=0) if maps is not None and maps.prior is not None else None
-        strength = (
-            {name: float(p[maps.prior.descriptors.index(name)]) for name in names if name != UNIFIED}
-            if p is not None
-            else {}
-        )
+        prior = maps.prior if maps is not None else None
+        strength = dict(zip(prior.descriptors, prior.p.mean(axis=0).tolist(), strict=True)) if prior is not None else {}
         self._names = sorted(names, key=lambda name: -strength.get(name, 2.0))
         box = self.ui.mapComboBox
         box.blockSignals(True)
@@ -264,7 +260,7 @@ class AttentionSection(Section):
             elif comparison.layouts.kind == layouts.SINGLE and not comparison.reveal.active:
                 comparison.leave()
             elif comparison.active:
-                comparison.start(comparison.before, comparison.after, comparison.layouts.kind)
+                comparison.start(comparison.before, comparison.after, comparison.layouts.kind or layouts.SINGLE)
         except (ValueError, RuntimeError) as error:
             self.panel.showStatus(f"⚠ {error}")
         self.update()  # other views are to be followed now

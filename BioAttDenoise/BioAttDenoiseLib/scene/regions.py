@@ -36,7 +36,7 @@ class Region:
     start: int
     stop: int
     count: int
-    box: tuple[slice, slice, slice] | None = None
+    box: tuple[slice, ...] | None = None
 
     @property
     def whole(self) -> bool:
@@ -48,7 +48,7 @@ class Region:
         """The slices that are sent: those asked for and their neighbours."""
         return max(self.start - PRIOR_CONTEXT, 0), min(self.stop + PRIOR_CONTEXT, self.count)
 
-    def part(self, first: int, last: int) -> tuple[slice, slice, slice]:
+    def part(self, first: int, last: int) -> tuple[slice, ...]:
         """Index of slices first … last-1 of the whole array."""
         index = [slice(None)] * 3
         index[self.axis] = slice(first, last)
