@@ -14,6 +14,13 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+if sys.version_info < (3, 11):  # noqa: UP036
+    raise RuntimeError(
+        "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
+            *sys.version_info
+        )
+    )
+
 from BioAttDenoiseLib.logic import DenoiseLogic
 
 
@@ -31,7 +38,7 @@ class BioAttDenoise(ScriptedLoadableModule):
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
         )
         self.parent.acknowledgementText = _(
-            "Implements Kim et al., «BioAtt: Anatomical Prior Driven Low-Dose CT Denoising», "
+            'Implements Kim et al., "BioAtt: Anatomical Prior Driven Low-Dose CT Denoising", '
             "with weights trained by this project."
         )
 
@@ -123,11 +130,15 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
 
     def test_engine_process(self):
         """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
+        from BioAttDenoiseLib.engine import requests
+        from BioAttDenoiseLib.engine.jobs import Kind
+
         logic = BioAttDenoiseLogic()
         replies = []
-        logic.request("check", {"requirements": ["numpy"]}, on_result=replies.append, on_error=replies.append)
+        request = requests.check(["numpy"])
+        logic.submit(Kind.BACKGROUND, request, on_result=replies.append, on_error=replies.append)
         logic.wait()
-        process = logic.engine.process
+        process = logic.jobs.process
         logic.shutdown()
         self.assertEqual(replies[0]["packages"][0]["state"], "ok")
         self.assertFalse(process.running)

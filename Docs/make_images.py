@@ -193,10 +193,10 @@ def main() -> None:
 
     lesion = erase_a_lesion(node, panel.parameters.outputVolume, matrix)
     roi.SetDisplayVisibility(False)
-    compare.onAlarm()
-    while compare.inspection.alarm.running:
+    compare.onStructureCheck()
+    while compare.inspection.structure_check.running:
         slicer.app.processEvents()
-    print(compare.ui.alarmLabel.text)
+    print(compare.ui.structureCheckLabel.text)
     compare.onMode("grid")
     enlarge()
     for view in compare.comparison.layouts.views().values():

@@ -11,8 +11,10 @@ from slicer.i18n import tr as _
 
 from bioatt.io.files import occupied
 
-from .engine.jobs import EngineError, as_engine_error
-from .engine.options import DenoiseOptions
+from .engine import requests
+from .engine.errors import EngineError, as_engine_error
+from .engine.jobs import Kind
+from .engine.options import EngineOptions
 from .scene import volumes
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -48,7 +50,7 @@ class BatchRun:
     """Volumes one after another, each begun when the one before has ended, whether well or not.
 
     steps: (name, start) of each. onEach(outcome) after every volume, onDone(outcomes) at the end; onCancelled().
-    onProgress gets a volume's progress as a part of the whole, with «volume»: "2 of 5". `outcomes` has what was
+    onProgress gets a volume's progress as a part of the whole, with `volume`: "2 of 5". `outcomes` has what was
     `skipped`, then what is done so far.
     """
 
@@ -100,8 +102,15 @@ class BatchRun:
 class Batch:
     """Mixed into the logic: runs its requests one after another."""
 
+    submit: Callable[..., Any]
+    denoiseAsync: Callable[..., Any]
+    wait: Callable[[], None]
+
     def denoiseAll(
-        self, volumeNodes: list[Any] | None = None, onDone: Callable[[Outcome], None] = lambda outcome: None, **options
+        self,
+        volumeNodes: list[Any] | None = None,
+        onDone: Callable[[Outcome], None] = lambda outcome: None,
+        **options: Any,
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
         became of each. onDone(outcome) after each. Raises EngineError where it was cancelled.
@@ -110,8 +119,8 @@ class Batch:
             lambda **callbacks: self.denoiseAllAsync(volumeNodes, onEach=onDone, **callbacks, **options)
         )
 
-    def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more) -> BatchRun:
-        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of DenoiseOptions."""
+    def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more: Any) -> BatchRun:
+        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions."""
         callbacks, chosen = _sorted(more)
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
 
@@ -128,7 +137,7 @@ class Batch:
         inputFolder: str | Path,
         outputFolder: str | Path,
         onDone: Callable[[Outcome], None] = lambda outcome: None,
-        **options,
+        **options: Any,
     ) -> list[Outcome]:
         """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names
         (.nhdr as .nrrd, .mhd as .mha), and wait; the scene is not touched. onDone(outcome) after each.
@@ -143,8 +152,8 @@ class Batch:
             )
         )
 
-    def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of DenoiseOptions. Raises
+    def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more: Any) -> BatchRun:
+        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions. Raises
         EngineError for folders that cannot be used and for inputs whose outputs would have one name.
         """
         callbacks, chosen = _sorted(more)
@@ -154,15 +163,13 @@ class Batch:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineError("input", f"{target.name}: {error.strerror}") from None
-        fields = DenoiseOptions(**chosen).request()
+        options = EngineOptions(**chosen)
 
         def start(path: Path, output: Path) -> Start:
-            place = {"path": str(output), "series": path.is_dir()}
-
-            def begin(onDone, onError, onCancelled, onProgress) -> None:
-                self.request(
-                    "denoise",
-                    {**fields, "volume": {"path": str(path)}, "output": place},
+            def begin(onDone: Any, onError: Any, onCancelled: Any, onProgress: Any) -> None:
+                self.submit(
+                    Kind.FILES,
+                    requests.denoise_file(path, output, options),
                     on_result=lambda reply: onDone(output, reply["warnings"]),
                     on_error=onError,
                     on_cancelled=onCancelled,
@@ -225,7 +232,7 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
     for path in entries:
         other = first.setdefault(_output_name(path).lower(), path)
         if other is not path:
-            problem = _("«{first}» and «{second}» would both be written as «{output}». Rename one of them.")
+            problem = _('"{first}" and "{second}" would both be written as "{output}". Rename one of them.')
             raise EngineError("input", problem.format(first=other.name, second=path.name, output=_output_name(path)))
     return {path: target / _output_name(path) for path in entries}
 

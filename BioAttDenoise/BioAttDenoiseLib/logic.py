@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -24,11 +23,14 @@ from slicer.i18n import tr as _
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 
 from .batch import Batch
-from .engine.jobs import Engine, EngineError, Job
-from .engine.options import DenoiseOptions
+from .engine import requests
+from .engine.errors import EngineError
+from .engine.jobs import Job, JobQueue, Kind, Request
+from .engine.options import EngineOptions
 from .engine.process import EngineProcess, cleaning_up
 from .engine.settings import models_folder
 from .scene import regions, volumes
+from .signals import connect
 
 POLL_INTERVAL_MS = 25
 WHOLE = "whole"
@@ -42,7 +44,7 @@ class DenoiseResult:
     """
 
     volume: Any
-    options: DenoiseOptions
+    options: EngineOptions
     seconds: float
     noise_before: float | None
     noise_after: float | None
@@ -73,12 +75,20 @@ class DenoiseLogic(Batch):
         super().__init__()
         self.python = shutil.which("PythonSlicer") or sys.executable
         self.script: Path | None = None
-        self.engine = Engine(self._make_process)
+        self.jobs = JobQueue(self._make_process)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_INTERVAL_MS)
-        self._timer.connect("timeout()", self._poll)
+        connect(self._timer, "timeout()", self._poll)
 
-    def denoise(self, inputVolume, outputVolume=None, *, slices=None, roi=None, **options) -> Any:
+    def denoise(
+        self,
+        inputVolume: Any,
+        outputVolume: Any = None,
+        *,
+        slices: tuple[int, int] | None = None,
+        roi: Any = None,
+        **options: Any,
+    ) -> Any:
         """Denoise and wait. See `denoiseAsync`; returns the output node, raises EngineError or ValueError."""
         outcome: list[Any] = []
         self.denoiseAsync(
@@ -93,43 +103,33 @@ class DenoiseLogic(Batch):
 
     def denoiseAsync(
         self,
-        inputVolume,
-        outputVolume=None,
+        inputVolume: Any,
+        outputVolume: Any = None,
         *,
         slices: tuple[int, int] | None = None,
-        roi=None,
+        roi: Any = None,
         attention: dict[str, Any] | None = None,
         onDone: Callable[[DenoiseResult], None] = lambda result: None,
         onError: Callable[[Exception], None] = lambda error: None,
         onCancelled: Callable[[], None] = lambda: None,
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
-        **options,
+        **options: Any,
     ) -> Job:
         """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
         event loop.
 
         outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
-        one, «<input> denoised» or of a part «<input> partly denoised». slices: first and last axial slice, counted from
+        one, `<input> denoised` or of a part `<input> partly denoised`. slices: first and last axial slice, counted from
         1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
         unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
-        the members of DenoiseOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
+        the members of EngineOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
         or region that cannot be denoised and for an output of anything else, EngineError where a denoising is running.
         """
-        chosen = DenoiseOptions(**options)
-        region, snapshot = self._input(inputVolume, outputVolume, slices, roi)
+        chosen = EngineOptions(**options)
+        region = self._region(inputVolume, outputVolume, slices, roi)
         stamp = inputVolume.GetImageData().GetMTime()
-        name = f"in-{time.monotonic_ns()}.npy"
-        sent, fields = region.fields(snapshot, volumes.ijk_to_ras(inputVolume))
-        fields["volume"].update(array=name, acquisition=volumes.acquisition(inputVolume))
-        if attention is not None:
-            fields["attention"] = attention
-
-        def prepare(process: EngineProcess) -> dict[str, Any]:
-            process.save(name, sent)
-            return {}
 
         def finish(reply: dict[str, Any]) -> None:
-            self._forget(name)
             try:
                 problem = _lost(inputVolume, stamp)
                 if problem:
@@ -140,50 +140,63 @@ class DenoiseLogic(Batch):
             else:
                 onDone(result)
 
-        def fail(error: EngineError) -> None:
-            self._forget(name)
+        return self.submit(
+            Kind.DENOISE,
+            requests.denoise(inputVolume, region, chosen, attention),
+            on_result=finish,
+            on_error=onError,
+            on_cancelled=onCancelled,
+            on_progress=onProgress,
+        )
+
+    def submit(self, kind: Kind, request: Request | None, **more: Any) -> Job:
+        """Put a job into the queue (see JobQueue.submit), polled from Slicer's event loop."""
+        self._timer.start()
+        return self.jobs.submit(kind, request, **more)
+
+    def ensure(
+        self,
+        kind: Kind,
+        prior: str,
+        onReady: Callable[[], None],
+        onError: Callable[[Exception], None],
+        onCancelled: Callable[[], None] = lambda: None,
+        install: bool = True,
+    ) -> None:
+        """Wait until a job of a kind may start and everything for a prior's source is there. Missing packages are
+        installed after asking, or with install=False are an error.
+        """
+        try:
+            self.submit(
+                kind,
+                None,
+                on_result=lambda reply: onReady(),
+                on_error=onError,
+                on_cancelled=onCancelled,
+                needs=prior,
+                install=install,
+            )
+        except EngineError as error:
             onError(error)
 
-        def cancelled() -> None:
-            self._forget(name)
-            onCancelled()
-
-        job = self.engine.submit(
-            "denoise",
-            {**chosen.request(), **fields},
-            on_result=finish,
-            on_error=fail,
-            on_cancelled=cancelled,
-            on_progress=onProgress,
-            prepare=prepare,
-        )
-        self._timer.start()
-        return job
-
-    def request(self, kind: str, fields: dict[str, Any] | None = None, **callbacks) -> Job:
-        """Any other request to the engine's process (see Engine.submit), polled like a denoising."""
-        job = self.engine.submit(kind, fields, **callbacks)
-        self._timer.start()
-        return job
-
     def cancel(self) -> None:
-        """End what runs. Its onCancelled is called within a second; the scene stays as it was."""
-        self.engine.cancel()
+        """End what runs or waits. Its onCancelled is called within a second; the scene stays as it was."""
+        self.jobs.cancel()
 
     def wait(self) -> None:
         """Wait for what runs, without Slicer's event loop."""
-        while self.engine.busy:
-            self.engine.poll()
+        while self.jobs.busy:
+            self.jobs.poll()
             time.sleep(0.005)
 
     def shutdown(self) -> None:
         """End the engine's process. The next denoising starts a new one."""
         self._timer.stop()
-        self.engine.stop()
+        self.jobs.stop()
 
     def _poll(self) -> None:
-        self.engine.poll()
-        if not (self.engine.busy or cleaning_up()):
+        self.jobs.poll()
+        if not (self.jobs.busy or cleaning_up()):
             self._timer.stop()
 
     def _make_process(self) -> EngineProcess:
@@ -195,37 +208,32 @@ class DenoiseLogic(Batch):
         more = {} if self.script is None else {"script": self.script}
         return EngineProcess(self.python, temporary=slicer.app.temporaryPath, environment=environment, **more)
 
-    def _forget(self, name: str) -> None:
-        if self.engine.process is not None:
-            self.engine.process.remove(name)
-
-    def _input(self, node, output, slices, roi) -> tuple[regions.Region, np.ndarray]:
-        """The region asked for and a view of the input's voxels. Raises ValueError where they cannot be denoised,
-        or the output cannot be put where it is asked for.
+    def _region(self, node: Any, output: Any, slices: tuple[int, int] | None, roi: Any) -> regions.Region:
+        """The region asked for. Raises ValueError where it cannot be denoised, or the output cannot be put where it is
+        asked for.
         """
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
         if output is not None and output is node:
             raise ValueError(
-                _("The output would overwrite the input. Choose another output volume, or «Create new volume».")
+                _('The output would overwrite the input. Choose another output volume, or "Create new volume".')
             )
         if output is not None and not volumes.takes_output(output, node):
             raise ValueError(
                 _(
-                    "«{output}» was not made from «{input}». Choose another output volume, or «Create new volume»."
+                    '"{output}" was not made from "{input}". Choose another output volume, or "Create new volume".'
                 ).format(output=output.GetName(), input=node.GetName())
             )
-        array = slicer.util.arrayFromVolume(node)
-        matrix = volumes.ijk_to_ras(node)
+        shape, matrix = slicer.util.arrayFromVolume(node).shape, volumes.ijk_to_ras(node)
         if roi is not None:
-            return regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)), array
+            return regions.box_region(shape, matrix, volumes.box_corners(roi, node))
         if slices is not None:
-            return regions.slice_region(array.shape, matrix, *slices), array
-        return regions.whole_region(array.shape, matrix), array
+            return regions.slice_region(shape, matrix, *slices)
+        return regions.whole_region(shape, matrix)
 
     def _store(
-        self, source, target, region: regions.Region, options: DenoiseOptions, reply: dict[str, Any]
+        self, source: Any, target: Any, region: regions.Region, options: EngineOptions, reply: dict[str, Any]
     ) -> DenoiseResult:
         """Put the reply into the scene. Nothing is added before everything that can fail is done."""
         before = slicer.util.arrayFromVolume(source)

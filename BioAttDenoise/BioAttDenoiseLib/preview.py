@@ -5,19 +5,18 @@ The network runs once a slice; strength is blended here, at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
-from .engine.jobs import EngineError
-from .engine.options import DenoiseOptions
-from .engine.process import EngineProcess
+from .engine import requests
+from .engine.errors import EngineError
+from .engine.jobs import Kind
+from .engine.options import EngineOptions
 from .scene import regions, slice_views, volumes
 from .scene.windows import SameWindow
 
@@ -47,7 +46,7 @@ class Preview:
     def request(
         self,
         node: Any,
-        options: DenoiseOptions,
+        options: EngineOptions,
         onDone: Callable[[dict[str, Any]], None],
         onError: Callable[[Exception], None],
         onCancelled: Callable[[], None],
@@ -61,26 +60,10 @@ class Preview:
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
-        array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
-        index = slice_views.current_slice(node)
-        axis = regions.axial_axis(matrix)
+        array, index = slicer.util.arrayFromVolume(node), slice_views.current_slice(node)
+        axis = regions.axial_axis(volumes.ijk_to_ras(node))
         region = regions.Region(axis, index, index + 1, array.shape[axis])
-        axial, axial_matrix = region.axial_first(array, matrix)
-        # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
-        stack = regions.Region(0, index, index + 1, array.shape[axis])
-        sent, fields = stack.fields(axial, axial_matrix)
-        first, _last = stack.context
-        name = f"preview-{time.monotonic_ns()}.npy"
-        fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
         before = np.array(array[region.part(index, index + 1)], np.float32)
-        fields.pop("slices", None)
-        fields["slice"] = index - first
-        if self.p is not None:
-            fields["p"] = {"descriptors": list(self.p), "probabilities": list(self.p.values())}
-
-        def prepare(process: EngineProcess) -> dict[str, Any]:
-            process.save(name, sent)
-            return {}
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
@@ -92,9 +75,12 @@ class Preview:
             self._show(node, region, before, np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
             onDone(reply)
 
-        fields = {**options.request(), "strength": 1.0, **fields}
-        self.logic.request(
-            "preview", fields, on_result=finish, on_error=onError, on_cancelled=onCancelled, prepare=prepare
+        self.logic.submit(
+            Kind.PREVIEW,
+            requests.preview(node, region, options, self.p),
+            on_result=finish,
+            on_error=onError,
+            on_cancelled=onCancelled,
         )
 
     def set_strength(self, strength: float) -> None:
@@ -113,21 +99,13 @@ class Preview:
             if slicer.mrmlScene.IsNodePresent(composite) and composite.GetForegroundVolumeID() == shown.node.GetID():
                 composite.SetForegroundVolumeID(foreground)
                 composite.SetForegroundOpacity(opacity)
-        if slicer.mrmlScene.IsNodePresent(shown.node):
-            slicer.mrmlScene.RemoveNode(shown.node)
+        slice_views.remove(shown.node)
 
     def _show(self, source: Any, region: regions.Region, before: np.ndarray, after: np.ndarray) -> None:
         self.clear()
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-        node.UnRegister(None)
-        node.SetName(_("{name} preview").format(name=source.GetName()))
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node = slicer.mrmlScene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetSaveWithScene(False)
-        node.SetIJKToRASMatrix(_shifted(source, region))
-        node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+        node = slice_views.hidden_volume(_("{name} preview").format(name=source.GetName()), source)
+        matrix = regions.from_slice(region.start, region.axis, volumes.ijk_to_ras(source))
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
         if source.GetDisplayNode() is not None:
             volumes.copy_look(source.GetDisplayNode(), node.GetDisplayNode())
         outputs = slice_views.outputs_of(source)
@@ -142,15 +120,7 @@ class Preview:
 
     def _blend(self) -> None:
         shown = self.shown
+        assert shown is not None
         values = shown.before + np.float32(self.strength) * (shown.after - shown.before)
         dtype = slicer.util.arrayFromVolume(shown.source).dtype
         slicer.util.updateVolumeFromArray(shown.node, regions.cast(values, dtype))
-
-
-def _shifted(source: Any, region: regions.Region) -> vtk.vtkMatrix4x4:
-    """IJK to RAS of the region's slices alone."""
-    matrix = volumes.ijk_to_ras(source)
-    offset = np.zeros(3)
-    offset[2 - region.axis] = region.start
-    matrix[:3, 3] += matrix[:3, :3] @ offset
-    return slicer.util.vtkMatrixFromArray(matrix)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import DICOM_FIXTURES
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def batch(make_driver, slicer):
 @pytest.fixture
 def make_series():
     """make_series(folder) writes a DICOM series of 3 slices there."""
-    path = Path(__file__).parents[1] / "engine" / "io" / "conftest.py"
+    path = DICOM_FIXTURES
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
@@ -63,7 +63,7 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     driver.ui.strengthSlider.value = 50
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert driver.status == "Done, 3 volumes: «a denoised», «b denoised», «c denoised»."
+    assert driver.status == "Done, 3 volumes: a denoised, b denoised, c denoised."
     assert names(slicer) == ["a", "b", "c", "a denoised", "b denoised", "c denoised"]
     before, after = (slicer.util.arrayFromVolume(slicer.util.getNode(name)) for name in ("c", "c denoised"))
     np.testing.assert_array_equal(after, before - 10)
@@ -128,7 +128,7 @@ def test_one_that_fails_is_named_and_the_others_are_done(batch, make_ct, slicer)
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
     lines = driver.status.splitlines()
-    assert lines[:2] == ["Done, 2 volumes: «a denoised», «c denoised».", "Failed: 1."]
+    assert lines[:2] == ["Done, 2 volumes: a denoised, c denoised.", "Failed: 1."]
     assert lines[2].startswith("⚠ broken: ")
     assert len(lines) == 3
     assert names(slicer) == ["a", "broken", "c", "a denoised", "c denoised"]
@@ -181,7 +181,7 @@ def test_inputs_with_one_output_name_are_refused(batch, tmp_path):
     (tmp_path / "in" / "scan.nhdr").write_text("NRRD0004")
     driver = batch()
     open_folders(driver, tmp_path / "in", tmp_path / "out")
-    assert driver.status == "⚠ «scan.nhdr» and «scan.nrrd» would both be written as «scan.nrrd». Rename one of them."
+    assert driver.status == '⚠ "scan.nhdr" and "scan.nrrd" would both be written as "scan.nrrd". Rename one of them.'
     assert not (tmp_path / "out").exists()
 
 

@@ -8,12 +8,10 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import MODULE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "BioAttDenoise"
 IN_SLICER = {"numpy", "qt", "ctk", "slicer", "vtk", "PyTorchUtils", "packaging", "BioAttDenoiseLib", "bioatt"}
 
 
@@ -119,3 +117,41 @@ def test_imports_go_one_way(path):
         for name in names:
             top = name.split(".")[0]
             assert top in IN_SLICER or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_an_older_slicer_is_refused_with_a_sentence(slicer, monkeypatch):
+    """Its Python 3.9 would fail somewhere in the middle of the panel."""
+    text = (MODULE / "BioAttDenoise.py").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "version_info", (3, 9, 10))
+    with pytest.raises(RuntimeError, match=r"needs Slicer 5.10 or newer \(this one runs Python 3.9\)"):
+        exec(compile(text, "BioAttDenoise.py", "exec"), {"__name__": "BioAttDenoise"})
+    for line in text[: text.index("BioAttDenoiseLib.logic")].splitlines():
+        assert not line.startswith("from bioatt"), "nothing of ours is imported before"
+
+
+def test_a_misspelt_signal_is_noticed(slicer):
+    """PythonQt's `connect` answers False and goes on."""
+    from BioAttDenoiseLib.signals import connect
+
+    class Button:
+        def connect(self, signal, slot):
+            return signal == "clicked(bool)"
+
+    connect(Button(), "clicked(bool)", print)
+    with pytest.raises(AttributeError, match=r"Button has no signal cliked\(bool\)"):
+        connect(Button(), "cliked(bool)", print)
+
+
+def test_every_signal_is_connected_with_a_check():
+    files = [path for path in (MODULE / "BioAttDenoiseLib").rglob("*.py") if path.name != "signals.py"]
+    assert [path.name for path in files if ".connect(" in path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("path", sorted((MODULE / "BioAttDenoiseLib").rglob("*.py")), ids=lambda path: path.name)
+def test_texts_can_be_translated(path):
+    """Slicer's tools find a text only as a literal; and no text quotes as only French does."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+            assert isinstance(node.args[0], ast.Constant), f"line {node.lineno}"
+    assert not set("«»") & set(path.read_text(encoding="utf-8"))

@@ -13,8 +13,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STUB = Path(__file__).with_name("slicer_stub")
 APT_LINE = "apt-get install -y --no-install-recommends cmake make"
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 BLOCK_MS = 50
 
 
@@ -77,18 +76,18 @@ def test_the_same_voxels_as_the_command_line(slicer, real, scene, tmp_path, tiny
 
 
 def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_model):
-    from BioAttDenoiseLib.engine.options import DenoiseOptions
+    from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.preview import Preview
 
     node = torso(slicer, 12, 96)
     whole = slicer.util.arrayFromVolume(real.denoise(node, model=str(tiny_model)))
     preview, outcome = Preview(real), []
-    preview.request(node, DenoiseOptions(model=str(tiny_model)), outcome.append, outcome.append, lambda: None)
+    preview.request(node, EngineOptions(model=str(tiny_model)), outcome.append, outcome.append, lambda: None)
     real.wait()
     assert outcome[0]["type"] == "result"
     assert preview.shown.index == 6
     before, after = preview.shown.before[0], preview.shown.after[0]
-    strength = np.float32(DenoiseOptions().strength)
+    strength = np.float32(EngineOptions().strength)
     blended = before + strength * (after - before)
     assert np.abs(blended - whole[6]).max() <= 0.5 * (1 + strength), "both in whole HU, nothing else"
     preview.clear()
@@ -100,7 +99,7 @@ def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_
 def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, scene, order):
     """Nor does one with the prior set by hand, which changes it."""
     from bioatt.anatomy.descriptors import load_descriptor_set
-    from BioAttDenoiseLib.engine.options import DenoiseOptions
+    from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.preview import Preview
 
     axial = torso(slicer, 10, 64)
@@ -113,7 +112,7 @@ def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, sce
             preview, outcome = Preview(real), []
             preview.p = by_hand
             preview.request(
-                node, DenoiseOptions(model="bioatt-fast", device="cpu"), outcome.append, outcome.append, lambda: None
+                node, EngineOptions(model="bioatt-fast", device="cpu"), outcome.append, outcome.append, lambda: None
             )
             real.wait()
             assert not isinstance(outcome[0], Exception), outcome
@@ -129,7 +128,7 @@ def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, sce
 
 def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real, scene):
     """The prior of a slice at the edge of the range takes its neighbours in, whatever the stack."""
-    from BioAttDenoiseLib.engine.options import DenoiseOptions
+    from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.inspection.inspection import Inspection
 
     axial = torso(slicer, 10, 64)
@@ -145,7 +144,7 @@ def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real,
     request = {"stages": ["last"], "descriptors": [], "unified": True}
     for node in (axial, other):
         inspection.computeMaps(
-            node, DenoiseOptions(**options), request, 5, found.append, pytest.fail, lambda: None, lambda progress: None
+            node, EngineOptions(**options), request, 5, found.append, pytest.fail, lambda: None, lambda progress: None
         )
         real.wait()
     first, second = (maps.voxels("last", "unified") for maps in found)

@@ -4,10 +4,10 @@ was taken from its sources.
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 PLAIN_UI = """<ui version="4.0">
  <class>Plain</class>
@@ -204,7 +204,7 @@ def test_missing_libraries_are_named(slicer):
         "    return real(name, *a, **k)\n"
         "ctypes.CDLL = cdll; print(slicer_runtime.missing_libraries())"
     )
-    folder = Path(__file__).resolve().parents[1]
+    folder = ROOT / "Testing"
     run = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert "libEGL.so.1" in run.stdout, run.stderr
     assert "apt-get install" in run.stdout

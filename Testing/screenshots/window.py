@@ -37,7 +37,7 @@ def open_module() -> Any:
     widget.resize(PANEL_WIDTH, HEIGHT)
     widget.show()
     widget.enter()
-    wait(lambda: not widget.self().logic.engine.busy)
+    wait(lambda: not widget.self().logic.jobs.busy)
     return widget
 
 

@@ -16,18 +16,6 @@ from .settings import models_folder
 
 SUFFIX = ".safetensors"
 BIOMEDCLIP = "biomedclip"
-PRIORS = (
-    ("embedded", "Built-in", "A small network that ships with the module; needs nothing more."),
-    (
-        BIOMEDCLIP,
-        "BiomedCLIP",
-        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced. "
-        "Its published weights have not been tried with this module.",
-    ),
-    ("uniform", "None (uniform)", "Every structure is equally likely: shows what the anatomy contributes."),
-    ("random", "Random", "A random guess: a control for experiments."),
-)
-"""Sources of anatomy: value, name, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +66,17 @@ def model_choices() -> list[tuple[str, str, str, bool]]:
 
 def prior_choices() -> list[tuple[str, str, str, bool]]:
     """What the panel lists as sources of anatomy, likewise."""
-    absent = {} if biomedclip_present() else {BIOMEDCLIP: _(" (download under Advanced)")}
-    return [(value, _(label) + absent.get(value, ""), _(toolTip), True) for value, label, toolTip in PRIORS]
+    biomedclip = "BiomedCLIP" if biomedclip_present() else _("BiomedCLIP (download under Advanced)")
+    about = _(
+        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced. "
+        "Its published weights have not been tested with this module."
+    )
+    return [
+        ("embedded", _("Built-in"), _("A small network that ships with the module; needs nothing more."), True),
+        (BIOMEDCLIP, biomedclip, about, True),
+        ("uniform", _("None (uniform)"), _("Every structure is equally likely: shows what the anatomy adds."), True),
+        ("random", _("Random"), _("Random probabilities: a control for experiments."), True),
+    ]
 
 
 def biomedclip_present() -> bool:
@@ -90,7 +87,8 @@ def biomedclip_present() -> bool:
 def import_model(path: Path) -> Path:
     """Copy a model file into the models folder, whole or not at all. Raises ValueError where it is not one of ours."""
     if not is_model(path):
-        raise ValueError(f"{path.name} is not a BioAtt model: choose a {SUFFIX} file made by bioatt-train.")
+        text = _("{name} is not a BioAtt model: choose a .safetensors file made by bioatt-train.")
+        raise ValueError(text.format(name=path.name))
     folder = models_folder()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{path.name}.partial"

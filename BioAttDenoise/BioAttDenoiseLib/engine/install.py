@@ -19,7 +19,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .catalogue import BIOMEDCLIP
-from .jobs import EngineError
+from .errors import EngineError
 
 BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
 """Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""
@@ -56,7 +56,7 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
             _(
                 "Slicer for Mac is a program for Intel processors, on other Macs too, and the last torch for those, "
                 "2.2, cannot work with Slicer's NumPy 2: nothing is installed. Denoise with the command line instead, "
-                "in a Python for this Mac: «bioatt denoise»."
+                "in a Python for this Mac: bioatt denoise."
             ),
         )
     names = ", ".join(package["name"] for package in wanted)

@@ -1,5 +1,5 @@
-"""Jobs for the engine's process: submitted from the main thread, answered through callbacks on the main thread by
-`poll()`.
+"""The one queue of jobs for the engine's process: what runs, what waits and what may interrupt. Jobs are submitted from
+the main thread and answered through callbacks on the main thread by `poll()`.
 
 Knows neither Qt nor MRML. The process is started with the first job and kept; when it dies, the job that ran fails with
 a message a clinician understands, and the next job starts a new one.
@@ -11,9 +11,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
 
+import numpy as np
+
+from .errors import EngineError, _, hint
 from .process import EngineGoneError, EngineProcess
 
 CANCEL_PATIENCE_S = 0.7
@@ -24,76 +28,116 @@ LAUNCHER_WORDS = "exit abnormally"
 interpreter reads the same.
 """
 
-HINTS = {
-    "memory": "The computer ran out of memory. Close other programs, denoise fewer slices, or choose a smaller tile "
-    "size under Advanced.",
-    "disk": "The disk is full. Free some space, or choose another folder for temporary files in "
-    "Edit / Application Settings / Modules.",
-    "install": "The engine is not completely installed. Use «Check installation» under Advanced.",
-    "crash": "The denoising process ended unexpectedly. Your scene is unchanged; press Denoise to try again. "
-    "The log under Advanced says more.",
-    "internal": "This is a fault of BioAttDenoise. Your scene is unchanged; please report it with the log under "
-    "Advanced.",
-}
 
-BUSY = {
-    "denoise": "A denoising is already running. Wait for it, or press Cancel.",
-    "preview": "A preview is being computed. Wait a moment.",
-    "models": "Files of a model are being fetched or removed. Wait for it, or press Cancel.",
-}
-"""Why the next job cannot begin, by the kind of the one that runs."""
+@dataclass(frozen=True)
+class Request:
+    """A request of the worker's protocol. array: the voxels of its `volume`, which the queue puts into a file."""
+
+    kind: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    array: np.ndarray | None = None
 
 
-class EngineError(Exception):
-    """A job that failed. kind: input, memory, disk, install, crash, engine, internal, protocol; str() is the message
-    for the user.
-    """
+class Kind(Enum):
+    """What a job is for."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        self.kind = kind
-        super().__init__(message)
+    BACKGROUND = "background"
+    """Finds out what this computer has, or loads a model before it is needed."""
+    PREVIEW = "preview"
+    MAPS = "maps"
+    DENOISE = "denoise"
+    FILES = "files"
+    """Files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
+
+    @property
+    def rank(self) -> int:
+        """A job takes the place of one that waits with the same rank or a lower one."""
+        return {"background": 0, "preview": 1, "maps": 1}.get(self.value, 2)
 
 
-def as_engine_error(error: BaseException) -> EngineError | ValueError:
-    """Any exception as one that the panel can tell: ValueError and EngineError as they are."""
-    if isinstance(error, (EngineError, ValueError)):
-        return error
-    if isinstance(error, MemoryError):
-        return EngineError("memory", HINTS["memory"])
-    return EngineError("internal", f"{type(error).__name__}: {error}\n{HINTS['internal']}")
+class Phase(Enum):
+    """How far the denoising or file job is that the user started."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
 
 
 @dataclass
 class Job:
-    """A request on its way. Exactly one of on_result, on_error and on_cancelled is called, once, on the main thread."""
+    """A request on its way; without a request, the wait for what `needs` names. Exactly one of on_result, on_error and
+    on_cancelled is called, once, on the main thread.
 
-    kind: str
-    fields: dict[str, Any]
+    needs: a source of anatomy whose packages must be there first. install: whether the user is asked to install them.
+    """
+
+    kind: Kind
+    request: Request | None
     on_result: Callable[[dict[str, Any]], None]
-    on_error: Callable[[EngineError], None]
+    on_error: Callable[[Exception], None]
     on_cancelled: Callable[[], None]
     on_progress: Callable[[dict[str, Any]], None]
-    prepare: Callable[[EngineProcess], dict[str, Any]] | None = None
+    needs: str | None = None
+    install: bool = False
+    file: str | None = None
     identity: int | None = None
     cancelled_at: float | None = None
-    ended: bool = False
 
 
-class Engine:
-    """At most one job at a time. make_process() starts a process; it raises EngineGoneError where it cannot, OSError
-    where there is no place for its files.
+class Gate(Protocol):
+    """Says whether a job that `needs` something may start (see `readiness.Readiness`)."""
+
+    installing: bool
+
+    def passes(self, job: Job) -> bool:
+        """Whether it may start now; else finds out by `JobQueue.ask`, after which the queue asks again."""
+
+
+class JobQueue:
+    """One job runs, one waits. What may wait, and for what:
+
+    - a job waits while background work runs;
+    - a preview waits for whatever runs, the newest only;
+    - anything else cancels a preview that runs, and is refused while maps, a denoising or file work runs;
+    - a job takes the place of one that waits, unless that one is more important.
+
+    make_process() starts a process; it raises EngineGoneError where it cannot, OSError where there is no place for its
+    files. on_change() is called when a job was accepted, cancelled or has ended.
     """
 
     def __init__(self, make_process: Callable[[], EngineProcess]) -> None:
         self.make_process = make_process
         self.process: EngineProcess | None = None
-        self.job: Job | None = None
+        self.running: Job | None = None
+        self.waiting: Job | None = None
+        self.gate: Gate | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self.old_log: list[str] = []
 
     @property
     def busy(self) -> bool:
-        """Whether a job is under way."""
-        return self.job is not None
+        """Whether a job runs or waits."""
+        return self.running is not None or self.waiting is not None
+
+    @property
+    def checking(self) -> bool:
+        """Whether background work runs."""
+        return self.running is not None and self.running.kind is Kind.BACKGROUND
+
+    def find(self, kind: Kind) -> Job | None:
+        """The job of a kind that runs or waits."""
+        return next((job for job in (self.running, self.waiting) if job is not None and job.kind is kind), None)
+
+    @property
+    def phase(self) -> Phase:
+        """How far the denoising or file job is."""
+        job = self.find(Kind.DENOISE) or self.find(Kind.FILES)
+        if job is None:
+            return Phase.IDLE
+        if job is self.waiting:
+            return Phase.PREPARING
+        return Phase.RUNNING if job.cancelled_at is None else Phase.CANCELLING
 
     @property
     def log(self) -> str:
@@ -102,41 +146,75 @@ class Engine:
 
     def submit(
         self,
-        kind: str,
-        fields: dict[str, Any] | None = None,
+        kind: Kind,
+        request: Request | None,
         *,
         on_result: Callable[[dict[str, Any]], None],
-        on_error: Callable[[EngineError], None],
+        on_error: Callable[[Exception], None],
         on_cancelled: Callable[[], None] = lambda: None,
         on_progress: Callable[[dict[str, Any]], None] = lambda message: None,
-        prepare: Callable[[EngineProcess], dict[str, Any]] | None = None,
+        needs: str | None = None,
+        install: bool = False,
     ) -> Job:
-        """Start a job. `prepare(process)` runs off the main thread before the request is sent and returns further
-        fields of it.
-
-        Raises EngineError where a job is under way or the process cannot be started.
-        """
-        if self.job is not None:
-            raise EngineError("input", BUSY.get(self.job.kind, "The engine is still starting. Wait a moment."))
-        self._ensure_process()
-        job = Job(kind, dict(fields or {}), on_result, on_error, on_cancelled, on_progress, prepare)
-        self.job = job
-        if prepare is None:
-            self._send(job)
+        """Start a job, or let it wait. Raises EngineError where it is refused or the process cannot be started."""
+        if needs is not None and self.gate is not None and self.gate.installing:
+            raise EngineError("input", _("Packages are being installed. Wait until that has ended."))
+        self.make_room(kind)
+        job = Job(kind, request, on_result, on_error, on_cancelled, on_progress, needs, install)
+        if self.running is None and needs is None:
+            self._run(job)
         else:
-            process = self.process
-            process.run_in_background(lambda: prepare(process), id(job))
+            self.waiting = job
+            if self.running is not None and self.running.kind is Kind.PREVIEW and kind is not Kind.PREVIEW:
+                self._cancel_running()
+            self._advance()
+        self.on_change()
         return job
 
-    def cancel(self) -> None:
-        """End the running job: politely first, by force when it does not react."""
-        job = self.job
-        if job is None or job.cancelled_at is not None:
+    def make_room(self, kind: Kind) -> None:
+        """Cancel what waits, for a job of a kind. Raises EngineError where that is refused."""
+        for job in (self.running, self.waiting):
+            if job is not None and _blocks(job, job is self.waiting, kind):
+                raise EngineError("input", _busy_text(job.kind))
+        self.drop()
+
+    def drop(self) -> None:
+        """Cancel the job that waits; what is found out for it in the background is still taken in."""
+        job, self.waiting = self.waiting, None
+        if job is not None:
+            job.on_cancelled()
+            self.on_change()
+
+    def fail(self, error: Exception) -> None:
+        """End the job that waits with an error."""
+        job, self.waiting = self.waiting, None
+        if job is not None:
+            job.on_error(error)
+
+    def cancel(self, kind: Kind | None = None) -> None:
+        """End the job of a kind, or the most important one: politely first, by force when it does not react."""
+        jobs = [job for job in (self.waiting, self.running) if job is not None]
+        job = self.find(kind) if kind is not None else max(jobs, key=lambda job: job.kind.rank, default=None)
+        if job is None:
             return
-        job.cancelled_at = time.monotonic()
-        if job.identity is not None:
-            with contextlib.suppress(EngineGoneError):  # then `gone` is on its way
-                self.process.cancel(job.identity)
+        if job is self.waiting:
+            self.drop()
+        else:
+            self._cancel_running()
+            self.on_change()
+
+    def ask(
+        self,
+        request: Request,
+        on_result: Callable[[dict[str, Any]], None],
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Background work for the job that waits, which otherwise fails with it. Only while nothing runs."""
+        job = Job(Kind.BACKGROUND, request, on_result, on_error or self.fail, self.drop, lambda message: None)
+        try:
+            self._run(job)
+        except EngineError as error:
+            self.fail(error)
 
     def poll(self) -> None:
         """Bring what has come from the process to the callbacks. Call it often from the main thread."""
@@ -145,38 +223,83 @@ class Engine:
             if self.process is not process:  # a callback has begun with another, or ended it
                 break
             self._handle(message)
-        job = self.job
+        job = self.running
         if job is not None and job.cancelled_at is not None and time.monotonic() - job.cancelled_at > CANCEL_PATIENCE_S:
-            self._drop_process(kill=True)
+            self.restart()
             self._finish(job, job.on_cancelled)
+
+    def restart(self) -> None:
+        """End the process by force; the next job starts a new one."""
+        self._drop_process(kill=True)
 
     def stop(self) -> None:
         """End everything, without callbacks."""
-        if self.job is not None:
-            self.job.ended = True
-            self.job = None
+        self.running = self.waiting = None
         if self.process is not None:
             self.process.stop()
             self._drop_process()
 
-    def _ensure_process(self) -> None:
+    def _advance(self) -> None:
+        """Start the job that waits, when nothing runs and what it needs is there."""
+        while self.running is None and self.waiting is not None:
+            job = self.waiting
+            if self.gate is not None and not self.gate.passes(job):
+                if self.waiting is job:
+                    return  # it is being found out
+                continue
+            self.waiting = None
+            if job.request is None:
+                job.on_result({})
+                continue
+            try:
+                self._run(job)
+            except EngineError as error:
+                job.on_error(error)
+
+    def _run(self, job: Job) -> None:
+        process, request = self._ensure_process(), job.request
+        assert request is not None, "a job that only waits is not run"
+        self.running = job
+        if request.array is None:
+            self._send(job)
+        else:
+            name, array = f"volume-{time.monotonic_ns()}.npy", request.array
+            job.file = name
+            process.run_in_background(lambda: process.save(name, array), id(job))
+
+    def _cancel_running(self) -> None:
+        job = self.running
+        if job is None or job.cancelled_at is not None:
+            return
+        job.cancelled_at = time.monotonic()
+        if job.identity is not None and self.process is not None:
+            with contextlib.suppress(EngineGoneError):  # then `gone` is on its way
+                self.process.cancel(job.identity)
+
+    def _ensure_process(self) -> EngineProcess:
         if self.process is not None and not self.process.running:
             self._drop_process()
         if self.process is None:
             try:
                 self.process = self.make_process()
             except EngineGoneError as error:
-                raise EngineError("install", f"{error}. {HINTS['install']}") from None
+                raise EngineError("install", f"{error}. {hint('install')}") from None
             except OSError as error:
-                text = f"No folder for temporary files can be made: {error.strerror}."
-                raise EngineError("disk", f"{text} {HINTS['disk']}") from None
+                text = _("No folder for temporary files can be made: {problem}.").format(problem=error.strerror)
+                raise EngineError("disk", f"{text} {hint('disk')}") from None
+        return self.process
 
     def _send(self, job: Job) -> None:
+        assert job.request is not None
+        assert self.process is not None
+        fields = dict(job.request.fields)
+        if job.file is not None:
+            fields["volume"] = {**fields["volume"], "array": job.file}
         with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job
-            job.identity = self.process.request(job.kind, **job.fields)
+            job.identity = self.process.request(job.request.kind, **fields)
 
     def _handle(self, message: dict[str, Any]) -> None:
-        job, kind = self.job, message["type"]
+        job, kind = self.running, message["type"]
         if kind == "gone":
             self._gone(message["exit"])
         elif job is None:
@@ -198,11 +321,10 @@ class Engine:
         if job.cancelled_at is not None:
             self._finish(job, job.on_cancelled)
         elif isinstance(error, OSError):
-            self._failed(job, "disk", error.strerror or "the file could not be written")
+            self._failed(job, "disk", error.strerror or _("the file could not be written"))
         elif error is not None:
             self._failed(job, "internal", f"{type(error).__name__}: {error}")
         else:
-            job.fields.update(message["value"])
             self._send(job)
 
     def _failed(self, job: Job, kind: str, message: str) -> None:
@@ -210,29 +332,25 @@ class Engine:
             self._finish(job, job.on_cancelled)
             return
         sentence = message[:1].upper() + message[1:].rstrip(".") + "."
-        hint = HINTS.get(kind, "")
-        self._finish(job, lambda: job.on_error(EngineError(kind, f"{sentence}\n{hint}".strip())))
+        self._finish(job, lambda: job.on_error(EngineError(kind, f"{sentence}\n{hint(kind)}".strip())))
 
     def _gone(self, exit_code: int | None) -> None:
-        job = self.job
+        job = self.running
         killed = _was_killed(exit_code, list(self.process.log) if self.process is not None else [])
         self._drop_process()
         if job is None:
             return
-        if job.cancelled_at is not None:
-            self._finish(job, job.on_cancelled)
-        elif killed:
-            text = "The denoising process was ended by the system, most likely because memory ran out."
-            self._finish(
-                job, lambda: job.on_error(EngineError("memory", f"{text}\n{HINTS['memory']} Your scene is unchanged."))
-            )
-        else:
-            self._finish(job, lambda: job.on_error(EngineError("crash", HINTS["crash"])))
+        kind = "killed" if killed else "crash"
+        cancelled = job.cancelled_at is not None
+        self._finish(job, job.on_cancelled if cancelled else lambda: job.on_error(EngineError(kind, hint(kind))))
 
     def _finish(self, job: Job, callback: Callable[[], None]) -> None:
-        job.ended = True
-        self.job = None  # before the callback: it may submit the next job
+        self.running = None  # before the callback: it may submit the next job
+        if job.file is not None and self.process is not None:
+            self.process.remove(job.file)
         callback()
+        self._advance()
+        self.on_change()
 
     def _drop_process(self, kill: bool = False) -> None:
         if self.process is not None:
@@ -242,6 +360,22 @@ class Engine:
             else:
                 self.process.discard()
             self.process = None
+
+
+def _busy_text(kind: Kind) -> str:
+    """Why another job cannot begin, by the kind of the one that is in the way."""
+    if kind is Kind.MAPS:
+        return _("Attention maps are being computed. Wait until they are ready, or press Cancel.")
+    if kind is Kind.FILES:
+        return _("A folder is being denoised, or files of a model are being changed. Wait, or press Cancel.")
+    return _("A denoising is already running. Wait for it, or press Cancel.")
+
+
+def _blocks(job: Job, waits: bool, kind: Kind) -> bool:
+    """Whether a job stands in the way of one of another kind."""
+    if waits:
+        return job.kind.rank > kind.rank
+    return job.kind not in (Kind.BACKGROUND, Kind.PREVIEW) and kind is not Kind.PREVIEW
 
 
 def _was_killed(exit_code: int | None, log: list[str]) -> bool:

@@ -1,18 +1,16 @@
-"""What to denoise and how, as plain values: the same for the panel, scripts and batches."""
+"""How to denoise, as plain values: the same for the panel, scripts and batches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bioatt.core.strength import DEFAULT_STRENGTH
 
 
 @dataclass(frozen=True)
-class DenoiseOptions:
-    """How to denoise.
-
-    model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
+class EngineOptions:
+    """model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
     embedded, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
     prior (.json), empty for the model's. strength: 0 (nothing) to 1. device: auto, gpu, cpu. precision: auto, fp32,
     bf16, fp16. tile: pixels, 0 for whole slices.
@@ -26,17 +24,25 @@ class DenoiseOptions:
     precision: str = "auto"
     tile: int = 0
 
-    def request(self) -> dict[str, Any]:
+    @property
+    def fields(self) -> dict[str, Any]:
         """The fields of a worker's request."""
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "prior": self.prior,
-            "strength": self.strength,
-            "device": self.device,
-            "precision": self.precision,
-        }
-        if self.descriptors:
-            fields["descriptors"] = self.descriptors
-        if self.tile:
-            fields["tile"] = self.tile
-        return fields
+        return {key: value for key, value in asdict(self).items() if value or key not in ("descriptors", "tile")}
+
+
+def takes_descriptors(prior: str) -> bool:
+    """Whether a source of anatomy looks for whatever a descriptor set names."""
+    return prior.startswith("biomedclip")
+
+
+def options_of(parameters: Any) -> EngineOptions:
+    """How to denoise, as a parameter node says (`scene.parameters`)."""
+    return EngineOptions(
+        model=parameters.model,
+        prior=parameters.prior,
+        descriptors=parameters.descriptors if takes_descriptors(parameters.prior) else "",
+        strength=parameters.strength / 100,
+        device=parameters.device.value,
+        precision=parameters.precision.value,
+        tile=parameters.tileSize,
+    )

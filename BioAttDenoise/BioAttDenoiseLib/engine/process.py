@@ -26,6 +26,8 @@ import numpy as np
 
 from bioatt.io.files import remove_partials
 
+from .errors import _
+
 LOG_LINES = 2000
 CLEAN_UP = "BioAttDenoise clean-up"
 START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
@@ -77,6 +79,9 @@ class EngineProcess:
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
+        self._stdin: Any = self._process.stdin
+        self._stdout: Any = self._process.stdout
+        self._stderr: Any = self._process.stderr
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
         self._reply_reader = threading.Thread(target=self._read_replies, daemon=True)
@@ -134,7 +139,7 @@ class EngineProcess:
     def stop(self) -> None:
         """End the process by closing its stdin, by force if that takes longer than a moment."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._stdin.close()
         try:
             self._process.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -151,7 +156,7 @@ class EngineProcess:
             with contextlib.suppress(OSError):
                 subprocess.Popen(["taskkill", "/F", "/T", *pids], stdout=subprocess.DEVNULL, **_own_group())
         else:
-            # macOS answers «not permitted» for a group whose processes have all ended
+            # macOS answers "not permitted" for a group whose processes have all ended
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self.discard()
@@ -171,15 +176,15 @@ class EngineProcess:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
         except (OSError, ValueError):
             raise EngineGoneError("the engine's process has ended") from None
 
     def _read_replies(self) -> None:
         """Fill the inbox until the process ends. Whatever happens here, `gone` comes last: a job waits for it."""
         try:
-            for line in self._process.stdout:
+            for line in self._stdout:
                 self._receive(line)
         except Exception as error:
             self.log.append(f"replies can no longer be read: {type(error).__name__}")
@@ -219,18 +224,18 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _read_log(self) -> None:
-        for line in self._process.stderr:
+        for line in self._stderr:
             self.log.append(line.decode(errors="replace").rstrip())
 
 
 def _unreadable(error: Exception) -> dict[str, str]:
     """What the `error` says that stands for a result whose arrays cannot be read."""
     if isinstance(error, MemoryError):
-        text = "memory ran out while the result was read: close volumes that are no longer needed"
+        text = _("memory ran out while the result was read: close volumes that are no longer needed")
         return {"kind": "memory", "message": text}
     if isinstance(error, OSError):
         return {"kind": "disk", "message": error.strerror or "unreadable"}
-    return {"kind": "internal", "message": f"the result cannot be read ({type(error).__name__})"}
+    return {"kind": "internal", "message": _("the result cannot be read ({error})").format(error=type(error).__name__)}
 
 
 def _own_group() -> dict[str, Any]:

@@ -5,122 +5,72 @@ Slicer never waits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from . import catalogue, install
-from .jobs import EngineError
-
-
-@dataclass(frozen=True)
-class Waiter:
-    """Who wants to go on when everything for a prior's source is there. One of the callbacks is called, once."""
-
-    prior: str
-    onReady: Callable[[], None]
-    onError: Callable[[Exception], None]
-    onCancelled: Callable[[], None]
-    install: bool
+from . import catalogue, install, requests
+from .errors import EngineError
+from .jobs import Job, Request
 
 
 class Readiness:
-    """Remembers what was found until `forget()`. resources: the folder with the requirement files. onChanged is called
-    when an installation begins, and whenever nothing is awaited any more.
+    """The queue's gate: remembers what was found until `forget()`. resources: the folder with the requirement files.
+    onInstall() is called when an installation begins.
     """
 
-    def __init__(self, logic: Any, resources: Path, onChanged: Callable[[], None]) -> None:
-        self.logic, self.resources, self.onChanged = logic, resources, onChanged
+    def __init__(self, logic: Any, resources: Path, onInstall: Callable[[], None]) -> None:
+        self.logic, self.jobs, self.resources, self.onInstall = logic, logic.jobs, resources, onInstall
         self.devices: list[dict[str, str]] = []
         self.packages: list[dict[str, Any]] = []
-        self.checking = False
-        """Whether an answer of the engine is awaited."""
         self.installing = False
         """Whether packages are being installed. Slicer's installer handles events meanwhile and cannot be stopped."""
         self._checked: set[bool] = set()
-        self._waiting: Waiter | None = None
 
     def forget(self) -> None:
         """Look again next time."""
         self._checked.clear()
         self.devices = []
 
-    def ensure(
-        self,
-        prior: str,
-        onReady: Callable[[], None],
-        onError: Callable[[Exception], None],
-        install: bool,
-        onCancelled: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Call onReady when everything for a prior's source is there. Missing packages are installed after asking, or
-        with install=False are an error. While packages are being installed, onError is called at once.
-
-        One waits at a time: who waited before gets onCancelled.
+    def passes(self, job: Job) -> bool:
+        """Whether everything for the source of anatomy that a job needs is there; else finds out, and installs it where
+        the job asks for that and the user agrees.
         """
+        if job.needs is None:
+            return True
         if self.installing:
-            onError(EngineError("input", _("Packages are being installed. Wait until that has ended.")))
-            return
-        self._serve(Waiter(prior, onReady, onError, onCancelled, install))
+            return False
+        if _needs_biomedclip(job.needs) not in self._checked:
+            self._check(job.needs)
+        elif not self.devices:
+            self._greet()
+        else:
+            return True
+        return False
 
-    def warm(self, fields: dict[str, Any]) -> None:
-        """Have the model of these options in memory before it is needed. What fails here is told when it is needed."""
-        if not self.checking and not self.logic.engine.busy:
-            self._ask("load", fields, lambda reply: self._continue())
-
-    def drop(self) -> None:
-        """Who waits is told that it was cancelled; an answer that is on its way is still taken in."""
-        waiter = self._release()
-        if waiter is not None:
-            waiter.onCancelled()
-
-    def _serve(self, waiter: Waiter) -> None:
-        if not self.checking and self._needs(waiter.prior) in self._checked and self.devices:
-            waiter.onReady()
-            return
-        replaced, self._waiting = self._waiting, waiter
-        if replaced is not None:
-            replaced.onCancelled()
-        if not self.checking:
-            self._check()
-
-    def _continue(self) -> None:
-        """Somebody may have begun to wait while the model was loaded."""
-        waiter = self._release()
-        if waiter is not None:
-            self._serve(waiter)
-
-    def _release(self) -> Waiter | None:
-        waiter, self._waiting = self._waiting, None
-        return waiter
-
-    @staticmethod
-    def _needs(prior: str) -> bool:
-        return prior.startswith(catalogue.BIOMEDCLIP)
-
-    def _check(self, installed: bool = False) -> None:
-        prior = self._waiting.prior
+    def _check(self, prior: str, installed: bool = False) -> None:
         wanted = install.requirements(self.resources, prior)
-        self._ask("check", {"requirements": wanted}, lambda reply: self._found(prior, reply["packages"], installed))
+        self.jobs.ask(requests.check(wanted), lambda reply: self._found(prior, reply["packages"], installed))
 
     def _found(self, prior: str, packages: list[dict[str, Any]], installed: bool) -> None:
         self.packages = packages
         missing = [package["name"] for package in packages if package["state"] != "ok"]
-        if self._waiting is not None and self._waiting.prior != prior:  # another source was asked for meanwhile
-            self._check()
-        elif not missing:
-            self._checked.add(self._needs(prior))
-            self._ask("hello", {}, self._greeted)
-        elif self._waiting is None or installed or not self._waiting.install:
-            self._fail(EngineError("install", f"Not installed: {', '.join(missing)}."))
+        job = self.jobs.waiting
+        if not missing:
+            self._checked.add(_needs_biomedclip(prior))
+            if not self.devices:
+                self._greet()
+        elif job is None or job.needs != prior:  # nobody asks any more, or for another source
+            return
+        elif installed or not job.install:
+            self.jobs.fail(EngineError("install", _("Not installed: {names}.").format(names=", ".join(missing))))
         else:
             self._install(packages)
 
     def _install(self, packages: list[dict[str, Any]]) -> None:
         self.installing, failure, restarting = True, None, False
-        self.onChanged()
+        self.onInstall()
         try:
             restarting = install.install(packages, self.logic.python)
         except EngineError as error:
@@ -128,42 +78,21 @@ class Readiness:
         finally:
             self.installing = False
         if failure is not None:
-            self._fail(failure)
+            self.jobs.fail(failure)
         elif restarting:  # a process that is started now would only be in its way
-            self.drop()
+            self.jobs.drop()
         else:
-            self.logic.shutdown()  # a fresh process sees the new packages
-            if self._waiting is not None:  # the scene may have been closed meanwhile
-                self._check(installed=True)
+            self.jobs.restart()  # a fresh process sees the new packages
+            job = self.jobs.waiting
+            if job is not None and job.needs is not None:  # the scene may have been closed meanwhile
+                self._check(job.needs, installed=True)
 
-    def _greeted(self, reply: dict[str, Any]) -> None:
-        self.devices = reply["devices"]
-        waiter = self._release()
-        if waiter is not None:
-            waiter.onReady()
+    def _greet(self) -> None:
+        def greeted(reply: dict[str, Any]) -> None:
+            self.devices = reply["devices"]
 
-    def _fail(self, error: Exception) -> None:
-        waiter = self._release()
-        if waiter is not None:
-            waiter.onError(error)
+        self.jobs.ask(Request("hello"), greeted)
 
-    def _ask(self, kind: str, fields: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
-        """Send a request; `checking` is false again when its answer is taken in."""
 
-        def settle(taken: Callable[..., None], *arguments: Any) -> None:
-            self.checking = False
-            taken(*arguments)
-            if not self.checking:
-                self.onChanged()
-
-        self.checking = True
-        try:
-            self.logic.request(
-                kind,
-                fields,
-                on_result=lambda reply: settle(answered, reply),
-                on_error=lambda error: settle(self._continue) if kind == "load" else settle(self._fail, error),
-                on_cancelled=lambda: settle(self.drop),
-            )
-        except EngineError as error:
-            settle(self._fail, error)
+def _needs_biomedclip(prior: str) -> bool:
+    return prior.startswith(catalogue.BIOMEDCLIP)

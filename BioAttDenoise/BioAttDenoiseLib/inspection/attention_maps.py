@@ -29,6 +29,13 @@ class SlicePrior:
         row = index - self.start
         return self.p[row] if 0 <= row < len(self.p) else None
 
+    def rows(self, index: int) -> list[tuple[str, float]]:
+        """(structure, probability) of a slice, the most probable first; empty outside what was denoised."""
+        p = self.at(index)
+        if p is None:
+            return []
+        return [(self.descriptors[n], float(p[n])) for n in np.argsort(-p, kind="stable")]
+
 
 def slice_prior(table: dict[str, Any], region: regions.Region, ijk_to_ras: np.ndarray) -> SlicePrior:
     """The engine's table, whose rows go from feet to head, in the order of the array's slices."""

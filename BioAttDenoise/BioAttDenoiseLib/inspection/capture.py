@@ -1,14 +1,14 @@
-"""A figure of the comparison for a slide: views, captions, scale bar and settings, as PNG or PDF. Needs VTK alone."""
+"""A figure of the comparison for a slide: views, captions, scale bar and settings, as PNG or PDF."""
 
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -21,7 +21,6 @@ PANEL_PX = 720
 """Smallest width of a panel: smaller views are enlarged by a whole factor."""
 GAP, LINE = 10, 34
 SCALES_MM = (5, 10, 20, 50, 100)
-NOTICE = "Research use only, not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
             whole[top + LINE : top + LINE + picture.shape[0], left : left + picture.shape[1]] = picture
     bottom = whole.shape[0] - 2 * LINE
     _write(whole, footer, GAP, bottom + 2, whole.shape[1] - 2 * GAP)
-    _write(whole, NOTICE, GAP, bottom + LINE - 4, whole.shape[1] - 2 * GAP)
+    _write(whole, _("Research use only, not for diagnosis."), GAP, bottom + LINE - 4, whole.shape[1] - 2 * GAP)
     return whole
 
 
@@ -84,11 +83,12 @@ def write_figure(path: str | Path, image: np.ndarray) -> None:
     target = Path(path)
     kind = target.suffix.lower()
     if kind not in (".png", ".pdf"):
-        raise ValueError(_("A figure is written as .png or .pdf, not as «{ending}».").format(ending=target.suffix))
-    data = _png(image) if kind == ".png" else _pdf(image)
+        raise ValueError(_('A figure is saved as .png or .pdf, not as "{ending}".').format(ending=target.suffix))
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(data)
+        partial.write_bytes(_png(image))
+        if kind == ".pdf":
+            _make_pdf(partial)
         os.replace(partial, target)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -114,8 +114,8 @@ def _check_volume(comparison: Any, name: str) -> None:
     if identity == expected.GetID():
         return
     shown = slicer.mrmlScene.GetNodeByID(identity) if identity else None
-    found = f"«{shown.GetName()}»" if shown is not None else _("no volume")
-    text = _("The view of «{expected}» shows {found}. Leave the comparison, enter it again, then save the figure.")
+    found = f'"{shown.GetName()}"' if shown is not None else _("no volume")
+    text = _('The view for "{expected}" shows {found}. Leave the comparison, enter it again, then save the figure.')
     raise ValueError(text.format(expected=expected.GetName(), found=found))
 
 
@@ -128,10 +128,14 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
     window = f"W {display.GetWindow():g} L {display.GetLevel():g} HU"
     index = slice_views.slice_index(view, comparison.before) + 1
     caption = {
-        INPUT: f"Input, slice {index}, {window}",
-        OUTPUT: f"Denoised, {window}",
-        DIFFERENCE: f"Denoised - input, {-comparison.range:g} (blue) to {comparison.range:+g} HU (red)",
-        ATTENTION: f"Attention: {attention}" if attention else f"Input, {window}",
+        INPUT: _("Input, slice {index}, {window}").format(index=index, window=window),
+        OUTPUT: _("Denoised, {window}").format(window=window),
+        DIFFERENCE: _("Denoised - input, {low:g} (blue) to {high:+g} HU (red)").format(
+            low=-comparison.range, high=comparison.range
+        ),
+        ATTENTION: _("Attention: {map}").format(map=attention)
+        if attention
+        else _("Input, {window}").format(window=window),
     }[name]
     if name == DIFFERENCE:
         caption += _marks(view)
@@ -145,12 +149,12 @@ def _marks(view: Any) -> str:
     if marks is None:
         return ""
     if not slicer.util.arrayFromVolume(marks).any():
-        return "; check for removed structure: nothing found"
+        return _("; structure check: nothing found")
     resliced = slicer.app.applicationLogic().GetSliceLogic(view).GetLabelLayer().GetReslice()
     resliced.Update()
     if not vtk_to_numpy(resliced.GetOutput().GetPointData().GetScalars()).any():
-        return "; check for removed structure: nothing in this view"
-    return "; green outline: structure removed"
+        return _("; structure check: nothing in this view")
+    return _("; green outline: structure removed")
 
 
 def _with_scale_bar(panel: Panel) -> np.ndarray:
@@ -197,26 +201,16 @@ def _png(image: np.ndarray) -> bytes:
     return vtk_to_numpy(writer.GetResult()).tobytes()
 
 
-def _pdf(image: np.ndarray) -> bytes:
-    """One page that holds the picture, 13.33 inches wide as a slide is (ISO 32000-1, 8.9.5)."""
-    rows, columns = image.shape[:2]
-    width = 960.0
-    height = width * rows / columns
-    draw = f"q {width:.2f} 0 0 {height:.2f} 0 0 cm /I Do Q".encode()
-    picture = zlib.compress(np.ascontiguousarray(image).tobytes(), 6)
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {width:.2f} {height:.2f}] /Contents 4 0 R "
-        "/Resources << /XObject << /I 5 0 R >> >> >>".encode(),
-        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(draw), draw),
-        b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8 "
-        b"/Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (columns, rows, len(picture), picture),
-    ]
-    out, places = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        places.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    end = b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
-    return out + end % (len(objects) + 1, table, len(objects) + 1, len(out))
+def _make_pdf(path: Path) -> None:
+    """Replace a PNG by a PDF of one page that holds the picture, as wide as a slide."""
+    picture = qt.QImage(str(path))
+    width = 13.33 * 25.4
+    size = qt.QPageSize(qt.QSizeF(width, width * picture.height() / picture.width()), qt.QPageSize.Millimeter)
+    writer = qt.QPdfWriter(str(path))
+    writer.setPageLayout(qt.QPageLayout(size, qt.QPageLayout.Portrait, qt.QMarginsF(0, 0, 0, 0)))
+    painter = qt.QPainter()
+    if not painter.begin(writer):
+        raise OSError(_("no PDF can be written there"))
+    painter.setRenderHint(qt.QPainter.LosslessImageRendering)
+    painter.drawImage(painter.viewport(), picture)
+    painter.end()

@@ -12,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..scene import layouts, regions, volumes
+from ..signals import connect
 from .attention_maps import SlicePrior
 
 CURVES = 6
@@ -73,21 +74,13 @@ class PriorChart:
         self.along_z, self.prior = table, prior_of_table(table)
         return True
 
-    def rows(self, index: int) -> list[tuple[str, float]]:
-        """(organ, probability) of a slice, the most probable first; empty where nothing is known of it."""
-        p = self.prior.at(index) if self.prior is not None else None
-        if p is None:
-            return []
-        order = np.argsort(-p, kind="stable")
-        return [(self.prior.descriptors[n], float(p[n])) for n in order]
-
     def update(self, index: int) -> None:
         """Draw the bars of another slice."""
         self.index = index
         bars = self._nodes.get("bar table")
         if bars is None:
             return
-        rows = self.rows(index)
+        rows = self.prior.rows(index) if self.prior is not None else []
         table = bars.GetTable()
         modified = bars.StartModify()
         table.SetNumberOfRows(len(rows))
@@ -104,7 +97,7 @@ class PriorChart:
             return
         if "bar chart" not in self._nodes:
             self._make_bars()
-            self._make_curves()
+            self._make_curves(self.prior)
         self.update(self.index or 0)
         for name, chart in ((layouts.BARS, "bar chart"), (layouts.CURVES, "curve chart")):
             view = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode")
@@ -130,7 +123,7 @@ class PriorChart:
         for widget in (manager.plotWidget(number) for number in range(manager.plotViewCount)):
             view, shown = widget.plotView(), widget.mrmlPlotViewNode().GetPlotChartNode()
             if view not in self._heard and shown is self._nodes["bar chart"]:
-                view.connect(SELECTED, self._selected)
+                connect(view, SELECTED, self._selected)
                 self._heard.append(view)
 
     def _selected(self, series: Any, selections: Any) -> None:
@@ -161,11 +154,11 @@ class PriorChart:
         chart.SetYAxisRange(0, 1)
         chart.SetLegendVisibility(False)
 
-    def _make_curves(self) -> None:
-        strongest = np.argsort(-self.prior.p.max(axis=0))[:CURVES]
+    def _make_curves(self, prior: SlicePrior) -> None:
+        strongest = np.argsort(-prior.p.max(axis=0))[:CURVES]
         made = []
         for number, n in enumerate(strongest):
-            name = self.prior.descriptors[n]
+            name = prior.descriptors[n]
             series = self._add(f"curve {name}", "vtkMRMLPlotSeriesNode", name)
             series.SetAndObserveTableNodeID(self.along_z.GetID())
             series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
@@ -201,7 +194,9 @@ class PriorChart:
 
 def table_along_z(source: Any, prior: SlicePrior) -> Any:
     """A table node: z (RAS mm of the slices' centres) and a column of probabilities for each organ."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{source.GetName()} anatomy prior")
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLTableNode", _("{name} anatomy prior").format(name=source.GetName())
+    )
     matrix = volumes.ijk_to_ras(source)
     axis = regions.axial_axis(matrix)
     shape = slicer.util.arrayFromVolume(source).shape

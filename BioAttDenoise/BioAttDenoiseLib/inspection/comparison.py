@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from ..scene import colour, slice_views, volumes
 from ..scene.layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
 from ..scene.windows import SameWindow, set_window
+from ..signals import connect
 from .reveal import Reveal
 
 PRESETS = {"soft": (400, 40), "lung": (1500, -600), "bone": (1800, 400), "brain": (80, 40), "liver": (150, 90)}
@@ -39,7 +40,7 @@ class Comparison:
         self._window = SameWindow()
         self._timer = qt.QTimer()
         self._timer.setInterval(FLICKER_MS)
-        self._timer.connect("timeout()", self.flicker)
+        connect(self._timer, "timeout()", self.flicker)
 
     @property
     def active(self) -> bool:
@@ -50,7 +51,7 @@ class Comparison:
         """Compare two volumes of one geometry in a layout. Raises ValueError for others, RuntimeError without views."""
         if kind != SINGLE and not slice_views.same_grid(before, after):
             raise ValueError(
-                _("The two volumes have different voxels. Choose the output that was made from this input.")
+                _("The two volumes have different geometry. Choose the output that was made from this input.")
             )
         offset = _offset(before, after)
         first = not self.active or (before, after) != (self.before, self.after)
@@ -110,7 +111,7 @@ class Comparison:
         slice_views.composite_of(view).SetBackgroundVolumeID(shown[self.flickered].GetID())
 
     def setFlickering(self, on: bool) -> None:
-        """Flicker by itself, twice a second."""
+        """Switch twice a second."""
         if on and self.active:
             self._timer.start()
         else:
@@ -188,7 +189,7 @@ class Comparison:
         self._observed.append((scene, scene.AddObserver(scene.StartCloseEvent, lambda *_: self.leave())))
 
     def _voxels_changed(self) -> None:
-        """A node says «modified» for many reasons: the time stamp of its voxels tells."""
+        """A node is "modified" for many reasons: the time stamp of its voxels tells."""
         if self.difference is None or self._stamp == self._voxels_stamp():
             return
         if slice_views.same_grid(self.before, self.after):

@@ -1,18 +1,18 @@
-"""What the sections on attention, comparison and numbers share: one overlay, one comparison, one chart, one alarm."""
+"""What the sections on attention, comparison and numbers share: one overlay, comparison, chart
+and structure check."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine.options import DenoiseOptions
-from ..engine.process import EngineProcess
+from ..engine import requests
+from ..engine.jobs import Kind
+from ..engine.options import EngineOptions
 from ..scene import layouts, regions, slice_views, volumes
 from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prior
 from .chart import PriorChart
@@ -35,15 +35,16 @@ class Inspection:
 
     def __init__(self, logic: Any) -> None:
         self.logic = logic
-        self.overlay, self.chart, self.alarm = Overlay(), PriorChart(), StructureCheck()
+        self.overlay, self.chart = Overlay(), PriorChart()
+        self.structure_check = StructureCheck()
         self.comparison = Comparison()
 
     def resultArrived(self, result: Any) -> None:
         """Take prior and maps of a denoising."""
         source = result.volume.GetNodeReference(volumes.INPUT_ROLE)
         matrix = volumes.ijk_to_ras(source)
-        self.alarm.stop()
-        self.alarm.forget()
+        self.structure_check.stop()
+        self.structure_check.forget()
         if result.prior is not None:
             self.chart.setPrior(source, result.volume, slice_prior(result.prior, result.region, matrix))
         if result.attention:
@@ -54,7 +55,7 @@ class Inspection:
     def computeMaps(
         self,
         node: Any,
-        options: DenoiseOptions,
+        options: EngineOptions,
         request: dict[str, Any],
         index: int | None,
         onDone: Callable[[AttentionMaps], None],
@@ -70,36 +71,28 @@ class Inspection:
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
-        array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
-        region = regions.whole_region(array.shape, matrix)
+        shape, matrix = slicer.util.arrayFromVolume(node).shape, volumes.ijk_to_ras(node)
+        region = regions.whole_region(shape, matrix)
         if index is not None:
             region = regions.Region(region.axis, index, index + 1, region.count)
-        sent, fields = region.fields(array, matrix)
-        name = f"maps-{time.monotonic_ns()}.npy"
-        fields["volume"].update(array=name, acquisition=volumes.acquisition(node))
-
-        def prepare(process: EngineProcess) -> dict[str, Any]:
-            process.save(name, sent)
-            return {}
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
                 onError(ValueError(_("The input volume was removed meanwhile.")))
                 return
-            maps = maps_of_reply(reply, region, array.shape, matrix)
+            maps = maps_of_reply(reply, region, shape, matrix)
             self.overlay.setMaps(node, maps)
             if maps.prior is not None and index is None:
                 self.chart.setPrior(node, None, maps.prior)
             onDone(maps)
 
-        self.logic.request(
-            "denoise",
-            {**options.request(), "strength": 1.0, **fields, "attention": request},
+        self.logic.submit(
+            Kind.MAPS,
+            requests.attention_maps(node, region, options, request),
             on_result=finish,
             on_error=onError,
             on_cancelled=onCancelled,
             on_progress=onProgress,
-            prepare=prepare,
         )
 
     def composites(self, node: Any) -> list[Any]:
@@ -110,11 +103,6 @@ class Inspection:
         shown = slice_views.showing(node, *slice_views.outputs_of(node))
         return [own] if own is not None else [composite for _view, composite in shown]
 
-    def prior_at(self, index: int) -> np.ndarray | None:
-        """Probabilities of a slice, from the chart's prior or the maps'."""
-        prior = self.prior()
-        return prior.at(index) if prior is not None else None
-
     def prior(self) -> SlicePrior | None:
         """The prior that is known."""
         if self.chart.prior is not None:
@@ -123,10 +111,10 @@ class Inspection:
 
     def clear(self) -> None:
         """Everything off the screen."""
-        self.alarm.stop()
+        self.structure_check.stop()
         self.overlay.clear()
         self.overlay.maps = None
         self.comparison.leave()
-        self.alarm.forget()
+        self.structure_check.forget()
         self.chart.deafen()
         self.chart.clear()

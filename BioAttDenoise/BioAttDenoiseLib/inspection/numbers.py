@@ -38,21 +38,16 @@ def roi_voxels(roi: Any, node: Any) -> np.ndarray:
     """HU of the voxels of a volume whose centres lie in a markups ROI box. Raises ValueError where there are none."""
     array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
     box = regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)).box
+    assert box is not None
     k, j, i = np.indices([part.stop - part.start for part in box])
     ijk1 = np.stack([i + box[2].start, j + box[1].start, k + box[0].start, np.ones_like(i)]).reshape(4, -1)
     ras = matrix @ ijk1
-    parent = node.GetParentTransformNode()
-    if parent is not None:
-        import vtk
-
-        to_world = vtk.vtkGeneralTransform()
-        parent.GetTransformToWorld(to_world)
-        ras[:3] = np.array([to_world.TransformPoint(point) for point in ras[:3].T]).T
+    ras[:3] = volumes.to_world(node, ras[:3].T).T
     local = np.linalg.inv(slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())) @ ras
     half = np.array(roi.GetSize())[:, None] / 2
     inside = (np.abs(local[:3]) <= half + 1e-6).all(axis=0)
     if not inside.any():
-        raise ValueError(_("The region «{name}» holds no voxel. Make it larger.").format(name=roi.GetName()))
+        raise ValueError(_('Region "{name}" contains no voxel. Make it larger.').format(name=roi.GetName()))
     return array[box].reshape(-1)[inside].astype(np.float64)
 
 
@@ -88,21 +83,21 @@ def noise_numbers(nodes: list[Any]) -> list[Number]:
     return lines
 
 
-def reference_numbers(nodes: list[Any], reference: Any, window: str = "soft tissue") -> list[Number]:
-    """RMSE, PSNR and SSIM of each volume against a reference, in a window of `bioatt.core.metrics.WINDOWS`.
+def reference_numbers(nodes: list[Any], reference: Any) -> list[Number]:
+    """RMSE, PSNR and SSIM of each volume against a reference, in the soft-tissue window.
 
     Raises ValueError where the reference has other voxels.
     """
-    span = metrics.WINDOWS[window]
+    span = metrics.WINDOWS["soft tissue"]
     truth = _axial(reference)
     lines = []
     for node in nodes:
         if not slice_views.same_grid(node, reference):
-            raise ValueError(_("The reference has other voxels than «{name}».").format(name=node.GetName()))
+            raise ValueError(_('The reference and "{name}" have different geometry.').format(name=node.GetName()))
         hu = _axial(node)
-        lines.append(Number(node.GetName(), f"RMSE, {window}", metrics.rmse(truth, hu, span), "HU"))
-        lines.append(Number(node.GetName(), f"PSNR, {window}", metrics.psnr(truth, hu, span), "dB"))
-        lines.append(Number(node.GetName(), f"SSIM, {window}", metrics.ssim(truth, hu, span), ""))
+        lines.append(Number(node.GetName(), _("RMSE, soft tissue"), metrics.rmse(truth, hu, span), "HU"))
+        lines.append(Number(node.GetName(), _("PSNR, soft tissue"), metrics.psnr(truth, hu, span), "dB"))
+        lines.append(Number(node.GetName(), _("SSIM, soft tissue"), metrics.ssim(truth, hu, span), ""))
     return lines
 
 

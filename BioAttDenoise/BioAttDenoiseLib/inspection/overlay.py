@@ -42,7 +42,7 @@ class Overlay:
         self.node.SetName(title(self.source.GetName(), stage, name, view))
         self.node.SetAttribute(MAP_ATTRIBUTE, f"{stage}/{name}/{view}")
         self.shown = (stage, name, view)
-        self._style(self.node.GetDisplayNode(), view, float(voxels.max()))
+        self._style(self.node.GetDisplayNode(), name, view, float(voxels.max()))
         self._put_into(composites)
         self._show_legend()
         return self.node
@@ -67,12 +67,14 @@ class Overlay:
 
     def keep(self) -> Any:
         """The map on screen as an ordinary volume of the scene."""
+        assert self.maps is not None
+        assert self.shown is not None
         kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
         kept.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
         slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
         kept.CreateDefaultDisplayNodes()
-        self._style(kept.GetDisplayNode(), self.shown[2], 1.0)
+        self._style(kept.GetDisplayNode(), *self.shown[1:], 1.0)
         kept.SetAttribute(MAP_ATTRIBUTE, self.node.GetAttribute(MAP_ATTRIBUTE))
         return kept
 
@@ -110,9 +112,9 @@ class Overlay:
             composite.SetForegroundVolumeID(self.node.GetID())
             composite.SetForegroundOpacity(self.opacity)
 
-    def _style(self, display: Any, view: str, highest: float) -> None:
+    def _style(self, display: Any, name: str, view: str, highest: float) -> None:
         # contributions are small: each fills the scale, which the legend tells
-        high = max(highest, 0.01) if view == CONTRIBUTION and self.shown[1] != UNIFIED else 1.0
+        high = max(highest, 0.01) if view == CONTRIBUTION and name != UNIFIED else 1.0
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0.0, high)
         display.SetAndObserveColorNodeID(colour.table(colour.ATTENTION).GetID())
@@ -122,7 +124,7 @@ class Overlay:
         display.SetThreshold(max(self.threshold, 1e-6), 2.0)
 
     def _show_legend(self) -> None:
-        if self.node is None:
+        if self.node is None or self.shown is None:
             return
         display = self.node.GetDisplayNode()
         legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)

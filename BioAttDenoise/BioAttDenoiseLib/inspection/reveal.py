@@ -77,10 +77,7 @@ class Reveal:
         region = regions.Region(axis, index, index + 1, array.shape[axis])
         signed = array.dtype.kind == "i" and array.dtype.itemsize > 1
         part = np.array(array[region.part(index, index + 1)], array.dtype if signed else np.float32)
-        offset = np.zeros(3)
-        offset[2 - axis] = index
-        shifted = matrix.copy()
-        shifted[:3, 3] += matrix[:3, :3] @ offset
+        shifted = regions.from_slice(index, axis, matrix)
         centre = None if self._centre is None else volumes.from_world(before, [self._centre])[0]
         part[~self._revealed(part.shape, shifted, centre)] = HIDDEN
         self.node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(shifted))

@@ -1,4 +1,4 @@
-"""The structure alarm in the scene: searches what was removed for anatomy while Slicer goes on, and marks it."""
+"""The structure check in the scene: searches what was removed for anatomy while Slicer goes on, and marks it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from bioatt.core.structure import StructureMap, StructureSearch
 
 from ..scene import colour, regions, slice_views, volumes
+from ..signals import connect
 
 
 class StructureCheck:
@@ -26,7 +27,7 @@ class StructureCheck:
         self._steps: Any = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._step)
+        connect(self._timer, "timeout()", self._step)
 
     @property
     def running(self) -> bool:
@@ -42,16 +43,16 @@ class StructureCheck:
         """Search in before − after; onDone() when `found` is there. Raises ValueError for different volumes."""
         if not slice_views.same_grid(before, after):
             raise ValueError(
-                _("The two volumes have different voxels. Choose the output that was made from this input.")
+                _("The two volumes have different geometry. Choose the output that was made from this input.")
             )
         self.stop()
         self.forget()
         self._pair, self._on_done, self._on_progress = (before, after), onDone, onProgress
         self._axis = regions.axial_axis(volumes.ijk_to_ras(before))
-        arrays = [_axial_first(slicer.util.arrayFromVolume(node), self._axis) for node in (before, after)]
-        # array axes (k, j, i) ↔ spacing (i, j, k)
-        spacing = _axial_first_order(before.GetSpacing()[::-1], self._axis)
-        self._search = StructureSearch(*arrays, (spacing[2], spacing[1], spacing[0]))
+        hu, denoised = (np.moveaxis(slicer.util.arrayFromVolume(node), self._axis, 0) for node in (before, after))
+        along, *rest = self._order()
+        spacing = before.GetSpacing()[::-1]  # of the array's axes (k, j, i)
+        self._search = StructureSearch(hu, denoised, (spacing[rest[1]], spacing[rest[0]], spacing[along]))
         self._steps = self._search.run()
         self._timer.start()
 
@@ -60,6 +61,7 @@ class StructureCheck:
         self.start(before, after, lambda: None)
         while self.running:
             self._step()
+        assert self.found is not None, "a volume was removed"
         return self.found
 
     def stop(self) -> None:
@@ -83,46 +85,36 @@ class StructureCheck:
                 view.SetUseLabelOutline(True)
 
     def worst(self) -> tuple[float, float, float] | None:
-        """The place on screen (RAS mm) of the strongest mark; None without an alarm."""
+        """The place on screen (RAS mm) of the strongest mark; None where nothing was found."""
         if self.found is None or not self.found.alarm:
             return None
         at = np.unravel_index(np.argmax(self.found.significance), self.found.significance.shape)
-        kji = _back(at, self._axis)
+        kji = np.empty(3)
+        kji[self._order()] = at
         place = (volumes.ijk_to_ras(self.node) @ [*kji[::-1], 1.0])[:3]
         return tuple(volumes.to_world(self.node, [place])[0])
 
+    def _order(self) -> list[int]:
+        """The array's axes, the one of the axial slices first."""
+        return [self._axis, *(axis for axis in range(3) if axis != self._axis)]
+
     def _step(self) -> None:
-        if not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
+        if self._pair is None or not all(slicer.mrmlScene.IsNodePresent(node) for node in self._pair):
             self.stop()
             return
+        before, after = self._pair
         fraction = next(self._steps, None)
         if fraction is not None:
             self._on_progress(fraction)
             return
         self.found = self._search.result()
-        before, after = self._pair
         self.stop()
-        self._mark(before, after)
+        self._mark(before, after, self.found.marks)
         self._on_done()
 
-    def _mark(self, before: Any, after: Any) -> None:
+    def _mark(self, before: Any, after: Any, found: np.ndarray) -> None:
         name = _("{name}: structure removed").format(name=after.GetName())
         self.node = slice_views.hidden_volume(name, before, "vtkMRMLLabelMapVolumeNode")
-        marks = np.moveaxis(self.found.marks, 0, self._axis)
+        marks = np.moveaxis(found, 0, self._axis)
         slicer.util.updateVolumeFromArray(self.node, np.ascontiguousarray(marks, np.uint8))
         self.node.GetDisplayNode().SetAndObserveColorNodeID(colour.table(colour.MARKS).GetID())
-
-
-def _axial_first(array: np.ndarray, axis: int) -> np.ndarray:
-    return np.moveaxis(array, axis, 0)
-
-
-def _axial_first_order(values: Any, axis: int) -> list[float]:
-    rest = [value for index, value in enumerate(values) if index != axis]
-    return [values[axis], *rest]
-
-
-def _back(index: Any, axis: int) -> list[int]:
-    rest = list(index[1:])
-    rest.insert(axis, index[0])
-    return [int(value) for value in rest]

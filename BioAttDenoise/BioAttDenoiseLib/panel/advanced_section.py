@@ -1,4 +1,4 @@
-"""The section «Advanced»: memory, models on this computer, installation, log."""
+"""The section "Advanced": memory, models on this computer, installation, log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine import catalogue
+from ..engine import catalogue, requests
+from ..engine.jobs import Kind
 from ..engine.settings import models_folder, set_models_folder
+from ..signals import connect
 from .section import Section
 
 BIOMEDCLIP_SIZE = "790 MB"
@@ -27,13 +29,13 @@ class AdvancedSection(Section):
         self._log = ""
         self.ui.modelsFolderLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.ui.modelsFolderLineEdit.currentPath = str(models_folder())
-        self.ui.modelsFolderLineEdit.connect("currentPathChanged(QString)", self.onModelsFolder)
-        self.ui.manageComboBox.connect("currentIndexChanged(int)", lambda index: self._showManaged())
-        self.ui.downloadButton.connect("clicked(bool)", lambda checked: self.onDownload())
-        self.ui.importButton.connect("clicked(bool)", lambda checked: self.onImport())
-        self.ui.removeButton.connect("clicked(bool)", lambda checked: self.onRemove())
-        self.ui.checkButton.connect("clicked(bool)", lambda checked: self.onCheck())
-        self.ui.copyLogButton.connect("clicked(bool)", lambda checked: self.onCopyLog())
+        connect(self.ui.modelsFolderLineEdit, "currentPathChanged(QString)", self.onModelsFolder)
+        connect(self.ui.manageComboBox, "currentIndexChanged(int)", lambda index: self._showManaged())
+        connect(self.ui.downloadButton, "clicked(bool)", lambda checked: self.onDownload())
+        connect(self.ui.importButton, "clicked(bool)", lambda checked: self.onImport())
+        connect(self.ui.removeButton, "clicked(bool)", lambda checked: self.onRemove())
+        connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
+        connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
         self._notes: list[str] = []
         self.refresh()
 
@@ -58,7 +60,7 @@ class AdvancedSection(Section):
         if not folder.parent.is_dir() or folder == models_folder():
             return  # it is still being typed
         set_models_folder(folder)
-        if not self.panel.logic.engine.busy:
+        if not self.panel.logic.jobs.busy:
             self.panel.logic.shutdown()
         self.panel.refreshChoices()
         self.refresh()
@@ -118,14 +120,14 @@ class AdvancedSection(Section):
 
     def onCheck(self) -> None:
         """Look again at what is installed and say it in the log."""
-        if self.panel.logic.engine.busy or not self.panel.idle:
+        if self.panel.logic.jobs.busy or not self.panel.idle:
             self.panel.showStatus(_("Wait until what runs now has ended."))
             return
         self.panel.readiness.forget()
         self.panel.logic.shutdown()
         self.panel.showStatus(_("Checking the installation…"))
         prior = self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
-        self.panel.readiness.ensure(prior, self._checked, self._checkFailed, install=False)
+        self.panel.logic.ensure(Kind.BACKGROUND, prior, self._checked, self._checkFailed, install=False)
 
     def onCopyLog(self) -> None:
         slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
@@ -148,16 +150,13 @@ class AdvancedSection(Section):
 
     def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
         """prior: a source of anatomy whose packages the action needs."""
-        fields = {"action": action, "name": catalogue.BIOMEDCLIP, **fields}
 
         def done() -> str:
             self.panel.refreshChoices()
             self.refresh()
             return _("Done.")
 
-        self.panel.manage(
-            lambda **callbacks: self.panel.logic.request("models", fields, **callbacks), text, done, prior
-        )
+        self.panel.manage(requests.models(action, catalogue.BIOMEDCLIP, **fields), text, done, prior)
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
@@ -168,7 +167,7 @@ class AdvancedSection(Section):
     def _showManaged(self) -> None:
         biomedclip = self._current() == catalogue.BIOMEDCLIP
         here = catalogue.biomedclip_present() if biomedclip else True
-        idle = self.panel.idle and not self.panel.logic.engine.busy
+        idle = self.panel.idle and not self.panel.logic.jobs.busy
         self.ui.manageStateLabel.text = _("On this computer.") if here else _("Not on this computer.")
         self.ui.downloadButton.enabled = idle and biomedclip and not here
         self.ui.importButton.enabled = idle
@@ -179,7 +178,7 @@ class AdvancedSection(Section):
         self._showLog()
 
     def _showLog(self) -> None:
-        log = "\n".join([*self._notes[-3:], self.panel.logic.engine.log]).strip()
+        log = "\n".join([*self._notes[-3:], self.panel.logic.jobs.log]).strip()
         if log != self._log:
             self._log = log
             self.ui.logTextEdit.setPlainText(log)

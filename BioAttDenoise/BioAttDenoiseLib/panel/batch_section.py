@@ -1,4 +1,4 @@
-"""«Batch» in the panel: every CT volume of the scene, or a folder into another; the panel shows how far it is."""
+"""The section "Batch": every CT volume of the scene, or a folder into another; the panel shows how far it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ctk
 from slicer.i18n import tr as _
 
 from ..batch import Outcome, finished, report
+from ..engine.jobs import Kind
 from ..scene import volumes
+from ..signals import connect
 from .section import Section
 
 
@@ -21,10 +23,10 @@ class BatchSection(Section):
         ui = self.ui
         for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
             line.filters = ctk.ctkPathLineEdit.Dirs
-            line.connect("currentPathChanged(QString)", lambda path: self.update())
-            line.connect("validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
-        ui.allVolumesButton.connect("clicked(bool)", lambda checked: self.onAllVolumes())
-        ui.folderButton.connect("clicked(bool)", lambda checked: self.onFolder())
+            connect(line, "currentPathChanged(QString)", lambda path: self.update())
+            connect(line, "validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
+        connect(ui.allVolumesButton, "clicked(bool)", lambda checked: self.onAllVolumes())
+        connect(ui.folderButton, "clicked(bool)", lambda checked: self.onFolder())
         self.update()
 
     def update(self) -> None:
@@ -40,7 +42,7 @@ class BatchSection(Section):
         if not volumes.ct_volumes():
             self.panel.showStatus(_("There is no CT volume to denoise."))
             return
-        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone)
+        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone, Kind.DENOISE)
 
     def onFolder(self) -> None:
         ui, logic = self.ui, self.panel.logic
@@ -48,11 +50,11 @@ class BatchSection(Section):
         if not all(folders):  # of an empty path Python makes the current folder
             self.panel.showStatus(_("Choose both folders."))
             return
-        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, ofScene=False)
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, Kind.FILES)
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)
-        names = ", ".join(f"«{outcome.result.GetName()}»" for outcome in done)
+        names = ", ".join(outcome.result.GetName() for outcome in done)
         text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
         return report(outcomes, text.format(count=len(done), names=names))
 

@@ -13,6 +13,8 @@ from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
 from bioatt.priors.simple import FixedPrior
 
+from ..signals import connect
+
 
 class Choice:
     """Binds a QComboBox to the text parameter `name`: entries are (value, label, tooltip, enabled).
@@ -24,7 +26,7 @@ class Choice:
         self.comboBox, self.name = comboBox, name
         self.values: list[str] = []
         self.parameters: Any = None
-        comboBox.connect("currentIndexChanged(int)", self._chosen)
+        connect(comboBox, "currentIndexChanged(int)", self._chosen)
 
     def setEntries(self, entries: list[tuple[str, str, str, bool]]) -> None:
         """Offer these entries; the choice stays."""
@@ -99,7 +101,7 @@ class FileChoice(Choice):
 
 def choices_of(ui: Any, say: Callable[[str], None]) -> list[Choice]:
     """The panel's choices: of the model, of the source of anatomy, of the descriptor set. say(text): see FileChoice."""
-    prior = _("Probabilities of every slice, as «bioatt prior --json» writes them")
+    prior = _("Probabilities of every slice, as bioatt prior --json writes them")
     descriptors = _("A descriptor set of your own (.json)")
     return [
         Choice(ui.modelComboBox, "model"),

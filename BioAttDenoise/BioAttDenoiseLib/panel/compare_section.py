@@ -1,4 +1,4 @@
-"""«Compare» in the panel: layouts, swipe, flicker, windows, the difference, the structure alarm and the figure."""
+"""The section "Compare": layouts, swipe, flicker, windows, the difference, the structure check and the figure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..inspection.comparison import PRESETS
 from ..inspection.inspection import inspection_of
 from ..scene import layouts, slice_views, volumes
 from ..scene.windows import set_window
+from ..signals import connect
 from .section import Section
 
 FLICKER_KEY = "Ctrl+Shift+X"
@@ -36,21 +37,21 @@ class CompareSection(Section):
             SPYGLASS: ui.spyglassButton,
         }
         for mode, button in self.buttons.items():
-            button.connect("clicked(bool)", lambda checked, m=mode: self.onMode(m if checked else None))
+            connect(button, "clicked(bool)", lambda checked, m=mode: self.onMode(m if checked else None))
         for name, button in zip(
             PRESETS, (ui.softButton, ui.lungButton, ui.boneButton, ui.brainButton, ui.liverButton), strict=True
         ):
-            button.connect("clicked(bool)", lambda checked, n=name: self.onPreset(n))
-        ui.swipeSlider.connect("valueChanged(double)", lambda value: self.comparison.reveal.swipeTo(value / 100))
-        ui.rangeSpinBox.connect("valueChanged(double)", self.comparison.setRange)
-        ui.flickerButton.connect("clicked(bool)", lambda checked: self.comparison.flicker())
-        ui.autoFlickerCheckBox.connect("toggled(bool)", self.comparison.setFlickering)
-        ui.alarmButton.connect("clicked(bool)", lambda checked: self.onAlarm())
-        ui.alarmJumpButton.connect("clicked(bool)", lambda checked: self.onJump())
-        ui.captureButton.connect("clicked(bool)", lambda checked: self.onCapture())
+            connect(button, "clicked(bool)", lambda checked, n=name: self.onPreset(n))
+        connect(ui.swipeSlider, "valueChanged(double)", lambda value: self.comparison.reveal.swipeTo(value / 100))
+        connect(ui.rangeSpinBox, "valueChanged(double)", self.comparison.setRange)
+        connect(ui.flickerButton, "clicked(bool)", lambda checked: self.comparison.flicker())
+        connect(ui.autoFlickerCheckBox, "toggled(bool)", self.comparison.setFlickering)
+        connect(ui.structureCheckButton, "clicked(bool)", lambda checked: self.onStructureCheck())
+        connect(ui.structureJumpButton, "clicked(bool)", lambda checked: self.onJump())
+        connect(ui.captureButton, "clicked(bool)", lambda checked: self.onCapture())
         window = slicer.util.mainWindow() if slicer.app.layoutManager() is not None else None
         self.shortcut = qt.QShortcut(qt.QKeySequence(FLICKER_KEY), window or self.widget)
-        self.shortcut.connect("activated()", self.comparison.flicker)
+        connect(self.shortcut, "activated()", self.comparison.flicker)
         self.update()
 
     @property
@@ -80,12 +81,12 @@ class CompareSection(Section):
         for widget in (ui.flickerButton, ui.autoFlickerCheckBox, ui.captureButton):
             widget.enabled = comparing
         self.shortcut.enabled = comparing
-        ui.alarmButton.enabled = possible
+        ui.structureCheckButton.enabled = possible
         ui.compareHintLabel.visible = not possible
-        ui.alarmJumpButton.visible = self.inspection.alarm.worst() is not None
+        ui.structureJumpButton.visible = self.inspection.structure_check.worst() is not None
 
     def resultArrived(self, result: Any) -> None:
-        self.ui.alarmLabel.text = ""
+        self.ui.structureCheckLabel.text = ""
         if self.comparison.active and self.mode is not None:
             self.onMode(self.mode)  # the same comparison, of the new output
         self.update()
@@ -99,13 +100,14 @@ class CompareSection(Section):
         if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
             self.comparison.leave()
         if parameters is None:
-            self.ui.alarmLabel.text = ""
+            self.ui.structureCheckLabel.text = ""
 
     # --- the views
 
     def onMode(self, mode: str | None) -> None:
         """Enter a mode of comparison, or with None leave."""
         self.ui.autoFlickerCheckBox.checked = False
+        self.panel.showStatus("")
         if mode is None:
             self.comparison.leave()
         else:
@@ -134,52 +136,55 @@ class CompareSection(Section):
             if node is not None and node.GetDisplayNode() is not None:
                 set_window(node.GetDisplayNode(), *PRESETS[name])
 
-    # --- the structure alarm
+    # --- the structure check
 
-    def onAlarm(self) -> None:
+    def onStructureCheck(self) -> None:
         """Search, or stop."""
-        alarm = self.inspection.alarm
-        if alarm.running:
-            alarm.stop()
+        self.panel.showStatus("")
+        check = self.inspection.structure_check
+        if check.running:
+            check.stop()
             self._searched(_("Stopped."))
             return
         try:
-            alarm.start(*self.pair(), self._found, self._progress)
+            check.start(*self.pair(), self._found, self._progress)
         except ValueError as error:
             self.panel.showStatus(f"⚠ {error}")
             return
-        self.ui.alarmButton.text = _("Stop")
+        self.ui.structureCheckButton.text = _("Stop")
 
     def _progress(self, fraction: float) -> None:
-        self.ui.alarmLabel.text = _("Looking for removed structure… {percent:.0f} %").format(percent=100 * fraction)
+        self.ui.structureCheckLabel.text = _("Structure check: {percent:.0f} %").format(percent=100 * fraction)
 
     def _found(self) -> None:
-        found = self.inspection.alarm.found
-        if found.alarm:
+        found = self.inspection.structure_check.found
+        if found is not None and found.alarm:
             slices = int(found.marks.any(axis=(1, 2)).sum())
-            text = _("⚠ Structure was removed in {slices} slices (significance {peak:.1f}, threshold {threshold:.1f}).")
+            text = _("⚠ Structure was removed in {slices} slices (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
             text = text.format(slices=slices, peak=float(found.significance.max()), threshold=found.threshold)
         else:
-            text = _("No sign that structure was removed.")
+            text = _("The structure check found no removed structure.")
         self._searched(text)
         self._mark()
 
     def _searched(self, text: str) -> None:
-        self.ui.alarmLabel.text = text
-        self.ui.alarmButton.text = _("Check for removed structure")
+        self.ui.structureCheckLabel.text = text
+        self.ui.structureCheckButton.text = _("Structure check")
         self.update()
 
     def _mark(self) -> None:
         """Outline what was found: in the difference view, else in every view of the comparison."""
-        if self.inspection.alarm.node is None or not self.comparison.active:
+        if self.inspection.structure_check.node is None or not self.comparison.active:
             return
         own = self.comparison.composite(layouts.DIFFERENCE)
         names = self.comparison.layouts.views()
-        self.inspection.alarm.show([own] if own is not None else [self.comparison.composite(name) for name in names])
+        self.inspection.structure_check.show(
+            [own] if own is not None else [self.comparison.composite(name) for name in names]
+        )
 
     def onJump(self) -> None:
         """To the strongest mark."""
-        place = self.inspection.alarm.worst()
+        place = self.inspection.structure_check.worst()
         if place is not None:
             for view in slice_views.on_screen():
                 view.JumpSliceByOffsetting(*place)

@@ -1,8 +1,8 @@
-"""The preview's part of the panel: the button, and «Live», which follows scrolling and settings."""
+"""The preview's part of the panel: the button, and the check box "Live", which follows scrolling and settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -11,32 +11,36 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..engine.jobs import EngineError
+from ..engine.errors import EngineError
+from ..engine.jobs import Kind
+from ..engine.options import options_of
 from ..preview import Preview
 from ..scene import slice_views
-from ..scene.parameters import options
+from ..signals import connect
 
 SETTLE_MS = 150
 """How long scrolling or typing must rest before the next live preview starts."""
 
 
 class LivePreview(VTKObservationMixin):
-    """Owns the Preview. Requests that come while one is computed are remembered, the newest only."""
+    """Owns the Preview."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel, self.ui = panel, panel.ui
         self.preview = Preview(panel.logic)
-        self.computing = False
-        self._wanted = False
-        self._then: Callable[[], None] | None = None
         self._shownFor: Any = None
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
-        self._settle.connect("timeout()", self.request)
-        self.ui.previewButton.connect("clicked(bool)", self.onButton)
-        self.ui.livePreviewCheckBox.connect("clicked(bool)", self.onLive)
+        connect(self._settle, "timeout()", self.request)
+        connect(self.ui.previewButton, "clicked(bool)", self.onButton)
+        connect(self.ui.livePreviewCheckBox, "clicked(bool)", self.onLive)
+
+    @property
+    def computing(self) -> bool:
+        """Whether a preview is computed, or waits."""
+        return self.panel.logic.jobs.find(Kind.PREVIEW) is not None
 
     def onButton(self, checked: bool) -> None:
         """Show the preview, or take it away."""
@@ -64,30 +68,12 @@ class LivePreview(VTKObservationMixin):
     def request(self) -> None:
         """Preview the slice on screen, when the engine has time for it."""
         parameters = self.panel.parameters
-        if parameters is None or parameters.inputVolume is None:
+        if parameters is None or parameters.inputVolume is None or not self.panel.idle:
             return
-        readiness = self.panel.readiness
-        if self.computing or not self.panel.idle or (self.panel.logic.engine.busy and not readiness.checking):
-            self._wanted = True
-            return
-        readiness.drop()  # who waits there says so now, not after the next line
-        self.computing, self._wanted = True, False
+        logic = self.panel.logic
+        logic.jobs.make_room(Kind.PREVIEW)
         self.panel.showStatus(_("Computing the preview…"))
-        self.update()
-        readiness.ensure(parameters.prior, self._compute, self._failed, install=True, onCancelled=self._displaced)
-
-    def interrupt(self, then: Callable[[], None]) -> None:
-        """Stop computing a preview, then go on with something more important."""
-        self._settle.stop()
-        self._wanted = False
-        if not self.computing:
-            then()
-            return
-        self._then = then
-        if self.panel.readiness.checking:
-            self.panel.readiness.drop()
-        else:
-            self.panel.logic.cancel()
+        logic.ensure(Kind.PREVIEW, parameters.prior, self._compute, self._failed, self._cancelled)
 
     def clear(self) -> None:
         """Take the preview away."""
@@ -109,17 +95,12 @@ class LivePreview(VTKObservationMixin):
         parameters = self.panel.parameters
         if parameters is None:
             return None
-        chosen = vars(options(parameters))
-        return (
-            parameters.inputVolume,
-            {name: value for name, value in chosen.items() if name != "strength"},
-            self.preview.p,
-        )
+        chosen = replace(options_of(parameters), strength=1.0)  # which is blended in without a computation
+        return (parameters.inputVolume, chosen, self.preview.p)
 
     def _compute(self) -> None:
         parameters = self.panel.parameters
-        if parameters is None or self._then is not None:
-            self._finish()
+        if parameters is None:
             return
         key = self._key()
 
@@ -127,16 +108,21 @@ class LivePreview(VTKObservationMixin):
             self._shownFor = key
             self._watchViews()
             self.panel.showStatus(_("Preview of one slice in {seconds:.1f} s.").format(seconds=reply["seconds"]))
-            self._finish()
+
+        def cancelled() -> None:
+            """By something more important, or because the settings are others now: then "Live" asks anew."""
+            self._cancelled()
+            if self.panel.parameters is not None and self.panel.parameters.livePreview and self._key() != key:
+                self._settle.start()
 
         self.preview.set_strength(parameters.strength / 100)
         try:
             self.preview.request(
                 parameters.inputVolume,
-                options(parameters),
+                options_of(parameters),
                 done,
                 self._failed,
-                self._cancelled,
+                cancelled,
                 wanted=lambda: self._key() == key,
             )
         except (ValueError, EngineError) as error:
@@ -144,37 +130,9 @@ class LivePreview(VTKObservationMixin):
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
-        self._wanted = False
-        self._finish()
 
     def _cancelled(self) -> None:
-        """By the user, or because the settings are others now: then «Live» asks anew."""
         self.panel.showStatus("")
-        parameters = self.panel.parameters
-        self._wanted = self._wanted or (parameters is not None and parameters.livePreview)
-        self._finish()
-
-    def _displaced(self) -> None:
-        """Something else is to be done first: «Live» does not push in before it."""
-        self.panel.showStatus("")
-        self._wanted = False
-        self._finish()
-
-    def _finish(self) -> None:
-        self.computing = False
-        then, self._then = self._then, None
-        self.update()
-        if then is not None:
-            then()
-        elif self._wanted or self._stale():
-            self._wanted = False
-            self._settle.start()
-
-    def _stale(self) -> bool:
-        """Whether «Live» is on and the settings have moved on while the preview was computed."""
-        parameters = self.panel.parameters
-        shown = self.preview.shown is not None and parameters is not None and parameters.livePreview
-        return shown and self._key() != self._shownFor
 
     def _watchViews(self) -> None:
         self.removeObservers()

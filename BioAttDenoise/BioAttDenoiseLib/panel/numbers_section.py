@@ -1,4 +1,4 @@
-"""«Numbers» in the panel: regions of interest, noise and reference metrics as a table to copy or save."""
+"""The section "Numbers": regions of interest, noise and reference metrics as a table to copy or save."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bioatt.core.noise import noise_map
 
 from ..inspection import numbers
 from ..scene import colour, regions, volumes
+from ..signals import connect
 from .section import Section
 
 
@@ -27,13 +28,16 @@ class NumbersSection(Section):
         self.lines: list[numbers.Number] = []
         ui = self.ui
         ui.numbersTable.setHorizontalHeaderLabels([_("Quantity"), _("Input"), _("Output"), ""])
-        ui.measureButton.connect("clicked(bool)", lambda checked: self.onMeasure())
-        ui.noiseMapsButton.connect("clicked(bool)", lambda checked: self.onNoiseMaps())
-        ui.errorMapButton.connect("clicked(bool)", lambda checked: self.onErrorMap())
-        ui.copyButton.connect("clicked(bool)", lambda checked: self.onCopy())
-        ui.saveButton.connect("clicked(bool)", lambda checked: self.onSave())
+        header = ui.numbersTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        connect(ui.measureButton, "clicked(bool)", lambda checked: self.onMeasure())
+        connect(ui.noiseMapsButton, "clicked(bool)", lambda checked: self.onNoiseMaps())
+        connect(ui.errorMapButton, "clicked(bool)", lambda checked: self.onErrorMap())
+        connect(ui.copyButton, "clicked(bool)", lambda checked: self.onCopy())
+        connect(ui.saveButton, "clicked(bool)", lambda checked: self.onSave())
         for selector in (ui.firstRoiSelector, ui.secondRoiSelector, ui.referenceSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+            connect(selector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
         self.update()
 
     def nodes(self) -> list[Any]:
@@ -55,6 +59,7 @@ class NumbersSection(Section):
 
     def onMeasure(self) -> None:
         """Fill the table."""
+        self.panel.showStatus("")
         ui, nodes = self.ui, self.nodes()
         first, second = ui.firstRoiSelector.currentNode(), ui.secondRoiSelector.currentNode()
         reference = ui.referenceSelector.currentNode()
@@ -100,7 +105,7 @@ class NumbersSection(Section):
         highest = float(np.percentile(slicer.util.arrayFromVolume(made[0]), 98))
         for node in made:
             node.GetDisplayNode().SetWindowLevelMinMax(0, highest)
-        self.panel.showStatus(_("Noise maps: {names}.").format(names=", ".join(f"«{node.GetName()}»" for node in made)))
+        self.panel.showStatus(_("Noise maps: {names}.").format(names=", ".join(node.GetName() for node in made)))
 
     def onErrorMap(self) -> None:
         """Output − reference as a volume."""
@@ -109,12 +114,14 @@ class NumbersSection(Section):
 
         output, reference = self.nodes()[1], self.ui.referenceSelector.currentNode()
         if not same_grid(output, reference):
-            self.panel.showStatus(_("⚠ The reference has other voxels than «{name}».").format(name=output.GetName()))
+            self.panel.showStatus(
+                _('⚠ The reference and "{name}" have different geometry.').format(name=output.GetName())
+            )
             return
         voxels = difference(slicer.util.arrayFromVolume(reference), slicer.util.arrayFromVolume(output))
         node = _map_volume(_("{name} error").format(name=output.GetName()), output, voxels, colour.DIFFERENCE)
         node.GetDisplayNode().SetWindowLevel(2 * DIFFERENCE_RANGE_HU, 0)
-        self.panel.showStatus(_("Error map: «{name}».").format(name=node.GetName()))
+        self.panel.showStatus(_("Error map: {name}.").format(name=node.GetName()))
 
     def _fill(self, nodes: list[Any]) -> None:
         table = self.ui.numbersTable
@@ -125,9 +132,9 @@ class NumbersSection(Section):
             texts = [quantity, *(values.get((node.GetName(), quantity), "") for node in nodes)]
             for column, text in enumerate([*texts, *[""] * (3 - len(texts)), unit]):
                 item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
                 table.setItem(row, column, item)
-        table.resizeColumnsToContents()
 
 
 def _map_volume(name: str, like: Any, voxels: np.ndarray, kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""«Attention and anatomy» in the panel: organs of the slice on screen, their maps, charts, the prior by hand."""
+"""The section "Attention and anatomy": organs of the slice on screen, their maps, charts, the prior by hand."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from slicer.i18n import tr as _
 
 from bioatt.core.errors import InputError
 
-from ..engine.jobs import EngineError
+from ..engine.errors import EngineError
+from ..engine.jobs import Kind
+from ..engine.options import options_of
 from ..inspection.attention_maps import UNIFIED
 from ..inspection.inspection import inspection_of
 from ..scene import layouts, regions, slice_views, volumes
-from ..scene.parameters import MapOrgans, MapStages, MapView, Stage, options
+from ..scene.parameters import MapOrgans, MapStages, MapView, Stage
+from ..signals import connect
 from .prior_by_hand import PriorByHand
 from .section import Section
 
@@ -33,7 +36,6 @@ class AttentionSection(Section):
 
     def setup(self) -> None:
         self.inspection = inspection_of(self.panel)
-        self.computing = False
         self.index = -1
         self._binding = False
         self._input: Any = None
@@ -41,21 +43,26 @@ class AttentionSection(Section):
         ui = self.ui
         ui.organTable.setHorizontalHeaderLabels([_("Structure"), _("Probability")])
         ui.organTable.horizontalHeader().setStretchLastSection(True)
-        ui.organTable.connect("cellDoubleClicked(int,int)", self.onOrgan)
-        ui.computeMapsButton.connect("clicked(bool)", lambda checked: self.onCompute())
-        ui.showOverlayCheckBox.connect("toggled(bool)", lambda checked: self.onShow())
+        connect(ui.organTable, "cellDoubleClicked(int,int)", self.onOrgan)
+        connect(ui.computeMapsButton, "clicked(bool)", lambda checked: self.onCompute())
+        connect(ui.showOverlayCheckBox, "toggled(bool)", lambda checked: self.onShow())
         for box in (ui.stageComboBox, ui.mapViewComboBox):
-            box.connect("currentIndexChanged(int)", lambda index: self.onShow())
-        ui.mapComboBox.connect("activated(int)", lambda index: self.onMap())
-        ui.opacitySlider.connect("valueChanged(double)", lambda value: self.inspection.overlay.setOpacity(value / 100))
-        ui.thresholdSlider.connect("valueChanged(double)", self.inspection.overlay.setThreshold)
-        ui.legendCheckBox.connect("toggled(bool)", self.inspection.overlay.setLegend)
-        ui.keepMapButton.connect("clicked(bool)", lambda checked: self.onKeep())
-        ui.chartsCheckBox.connect("toggled(bool)", self.onCharts)
+            connect(box, "currentIndexChanged(int)", lambda index: self.onShow())
+        connect(ui.mapComboBox, "activated(int)", lambda index: self.onMap())
+        connect(ui.opacitySlider, "valueChanged(double)", lambda value: self.inspection.overlay.setOpacity(value / 100))
+        connect(ui.thresholdSlider, "valueChanged(double)", self.inspection.overlay.setThreshold)
+        connect(ui.legendCheckBox, "toggled(bool)", self.inspection.overlay.setLegend)
+        connect(ui.keepMapButton, "clicked(bool)", lambda checked: self.onKeep())
+        connect(ui.chartsCheckBox, "toggled(bool)", self.onCharts)
         self.byHand = PriorByHand(ui.overrideGroupBox, ui.overrideWidget, self.panel.live)
         self.inspection.chart.onOrgan = self.showOrgan
         self.scrolling = slice_views.Scrolling(self.scrolled)
         self.update()
+
+    @property
+    def computing(self) -> bool:
+        """Whether maps are computed, or wait."""
+        return self.panel.logic.jobs.find(Kind.MAPS) is not None
 
     # --- what is shown
 
@@ -71,9 +78,8 @@ class AttentionSection(Section):
         self._follow(node)
         maps = overlay.maps
         ui = self.ui
-        readiness = self.panel.readiness
-        possible = self.panel.idle and (readiness.checking or not self.panel.logic.engine.busy)
-        ui.computeMapsButton.enabled = node is not None and not readiness.installing and (self.computing or possible)
+        possible = self.computing or self.panel.idle
+        ui.computeMapsButton.enabled = node is not None and possible and not self.panel.readiness.installing
         ui.computeMapsButton.text = _("Cancel") if self.computing else _("Compute maps")
         for widget in (ui.showOverlayCheckBox, ui.stageComboBox, ui.mapComboBox, ui.mapViewComboBox, ui.keepMapButton):
             widget.enabled = maps is not None
@@ -107,9 +113,8 @@ class AttentionSection(Section):
             return
         self.index = index
         self.inspection.chart.update(index)
-        prior, p = self.inspection.prior(), self.inspection.prior_at(index)
-        order = np.argsort(-p, kind="stable") if p is not None else ()
-        self._list([(prior.descriptors[n], float(p[n])) for n in order])
+        prior = self.inspection.prior()
+        self._list(prior.rows(index) if prior is not None else [])
         self.byHand.show(prior, index)
 
     def resultArrived(self, result: Any) -> None:
@@ -142,19 +147,13 @@ class AttentionSection(Section):
 
     def onCompute(self) -> None:
         """Start, or cancel."""
-        readiness = self.panel.readiness
-        if self.computing and readiness.checking:
-            readiness.drop()
-            return
+        logic = self.panel.logic
         if self.computing:
-            self.panel.logic.cancel()
+            logic.jobs.cancel(Kind.MAPS)
             return
-        readiness.drop()  # who waits there says so now, not after the next lines
-        self.computing = True
-        self.update()
+        logic.jobs.make_room(Kind.MAPS)
         self.panel.showStatus(_("Computing attention maps…"))
-        prior = self.panel.parameters.prior
-        readiness.ensure(prior, self._compute, self._failed, install=True, onCancelled=self._cancelled)
+        logic.ensure(Kind.MAPS, self.panel.parameters.prior, self._compute, self._failed, self._cancelled)
 
     def _compute(self) -> None:
         node = self._node()
@@ -162,7 +161,7 @@ class AttentionSection(Section):
         try:
             self.inspection.computeMaps(
                 node,
-                options(self.panel.parameters),
+                options_of(self.panel.parameters),
                 self._request(),
                 index,
                 self._computed,
@@ -177,31 +176,22 @@ class AttentionSection(Section):
 
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
-        self._ended(_("Attention maps are ready: double-click a structure, or choose a map."))
+        self.panel.showStatus(_("Attention maps are ready: double-click a structure, or choose a map."))
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
     def _failed(self, error: Exception) -> None:
-        self._ended(f"⚠ {error}")
+        self.panel.showStatus(f"⚠ {error}")
 
     def _cancelled(self) -> None:
-        self._ended(_("Cancelled."))
-
-    def _ended(self, text: str) -> None:
-        self.computing = False
-        self.panel.showStatus(text)
-        self.update()
+        self.panel.showStatus(_("Cancelled."))
 
     def _offer_maps(self) -> None:
         """The maps there are: A' first, then the organs by their probability."""
         maps = self.inspection.overlay.maps
         names = maps.names(maps.stages[0]) if maps is not None and maps.stages else ()
-        p = maps.prior.p.mean(axis=0) if maps is not None and maps.prior is not None else None
-        strength = (
-            {name: float(p[maps.prior.descriptors.index(name)]) for name in names if name != UNIFIED}
-            if p is not None
-            else {}
-        )
+        prior = maps.prior if maps is not None else None
+        strength = dict(zip(prior.descriptors, prior.p.mean(axis=0).tolist(), strict=True)) if prior is not None else {}
         self._names = sorted(names, key=lambda name: -strength.get(name, 2.0))
         box = self.ui.mapComboBox
         box.blockSignals(True)
@@ -220,7 +210,7 @@ class AttentionSection(Section):
     def showOrgan(self, name: str) -> None:
         """Lay a structure's map over the views."""
         if name not in self._names:
-            self.panel.showStatus(_("There is no map of «{name}» yet: press «Compute maps».").format(name=name))
+            self.panel.showStatus(_('There is no map of "{name}" yet: press "Compute maps".').format(name=name))
             return
         self.ui.mapComboBox.currentIndex = self._names.index(name)
         self.onMap()
@@ -256,7 +246,7 @@ class AttentionSection(Section):
     def onKeep(self) -> None:
         if self.inspection.overlay.node is not None:
             kept = self.inspection.overlay.keep()
-            self.panel.showStatus(_("Kept as «{name}».").format(name=kept.GetName()))
+            self.panel.showStatus(_('Saved as volume "{name}".').format(name=kept.GetName()))
 
     def onCharts(self, checked: bool) -> None:
         """Plot views beside the slice views."""
@@ -270,7 +260,7 @@ class AttentionSection(Section):
             elif comparison.layouts.kind == layouts.SINGLE and not comparison.reveal.active:
                 comparison.leave()
             elif comparison.active:
-                comparison.start(comparison.before, comparison.after, comparison.layouts.kind)
+                comparison.start(comparison.before, comparison.after, comparison.layouts.kind or layouts.SINGLE)
         except (ValueError, RuntimeError) as error:
             self.panel.showStatus(f"⚠ {error}")
         self.update()  # other views are to be followed now

@@ -5,7 +5,6 @@ went.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..batch import Outcome, finished
-from ..engine import catalogue
-from ..engine.jobs import HINTS, EngineError, as_engine_error
+from ..engine import catalogue, requests
+from ..engine.errors import EngineError, as_engine_error, hint
+from ..engine.jobs import Kind, Phase, Request
+from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
 from ..scene import volumes
-from ..scene.parameters import Region, options, release, takes_descriptors
+from ..scene.parameters import Region, release
+from ..signals import connect
 from . import results
 from .advanced_section import AdvancedSection
 from .batch_section import BatchSection
@@ -34,17 +36,6 @@ SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, Adva
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 
-class State(Enum):
-    """What the panel is doing."""
-
-    IDLE = "idle"
-    PREPARING = "preparing"
-    RUNNING = "running"
-    FILES = "files"
-    """As RUNNING, on files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
-    CANCELLING = "cancelling"
-
-
 class Panel(VTKObservationMixin):
     """One panel on one logic. entered() says whether the module is on screen."""
 
@@ -55,10 +46,10 @@ class Panel(VTKObservationMixin):
         self.logic, self.resourcePath, self.entered = logic, resourcePath, entered
         self.parameters: Any = None
         self.lastResult: Any = None
-        self.state = State.IDLE
         self._guiTag: Any = None
         self._input: Any = None
-        self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent, self._readinessChanged)
+        self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent, self._installing)
+        logic.jobs.gate = self.readiness
         uiWidget = slicer.util.loadUI(resourcePath("UI/BioAttDenoise.ui"))
         layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -69,8 +60,8 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             self.ui.sectionsWidget.layout().addWidget(section.widget)
         self.refreshChoices()
-        self.ui.denoiseButton.connect("clicked(bool)", lambda checked: self.onDenoiseButton())
-        self.ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
+        connect(self.ui.denoiseButton, "clicked(bool)", lambda checked: self.onDenoiseButton())
+        connect(self.ui.roiSelector, "nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -80,6 +71,7 @@ class Panel(VTKObservationMixin):
         ):
             self.addObserver(slicer.mrmlScene, event, callback)
         self.initializeParameters()
+        logic.jobs.on_change = self.update
 
     # --- life of the panel and of the scene
 
@@ -89,13 +81,14 @@ class Panel(VTKObservationMixin):
             self.initializeParameters()
         self.selectCurrentVolume()
         self.update()
-        if not slicer.app.testingEnabled() and not self.readiness.devices and not self.logic.engine.busy:
-            self.readiness.ensure(self.parameters.prior, self._foundOut, lambda error: self.update(), install=False)
+        if not slicer.app.testingEnabled() and not self.readiness.devices and not self.logic.jobs.busy:
+            prior = self.parameters.prior
+            self.logic.ensure(Kind.BACKGROUND, prior, self._foundOut, lambda error: None, install=False)
 
     def _foundOut(self) -> None:
-        self.update()
-        if self.parameters is not None and self.parameters.inputVolume is not None:
-            self.readiness.warm(options(self.parameters).request())
+        """Have the model in memory before it is needed. What fails here is told when it is needed."""
+        if self.parameters is not None and self.parameters.inputVolume is not None and not self.logic.jobs.busy:
+            self.logic.jobs.ask(requests.load(options_of(self.parameters)), lambda reply: None, lambda error: None)
 
     def exit(self) -> None:
         """Another module comes on screen; what runs goes on."""
@@ -103,7 +96,8 @@ class Panel(VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The panel goes away."""
-        self.readiness.drop()
+        self.logic.jobs.drop()
+        self.logic.jobs.on_change = lambda: None
         self.live.clear()
         self.setParameters(None)
         self.removeObservers()
@@ -112,8 +106,8 @@ class Panel(VTKObservationMixin):
         self.logic.shutdown()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.readiness.drop()
-        if self.state is State.RUNNING:
+        self.logic.jobs.drop()
+        if self.logic.jobs.find(Kind.DENOISE) is not None:
             self._cancel()
         self.live.clear()
         self.setParameters(None)
@@ -178,11 +172,17 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def _inputChanged(self) -> None:
-        """An output that was not made from this input is chosen no longer: another scan's place, name and patient."""
+        """An output that was not made from this input is chosen no longer: another scan's place, name and patient. What
+        was said of the former input goes too.
+        """
+        if self.idle:
+            self.showStatus("")
         self._input = self.parameters.inputVolume
         output = self.parameters.outputVolume
         if self._input is not None and output is not None and not volumes.takes_output(output, self._input):
             self.parameters.outputVolume = None
+        made_from = self.lastResult.volume.GetNodeReference(volumes.INPUT_ROLE) if self.lastResult is not None else None
+        self.ui.resultCollapsibleButton.visible = made_from is not None and made_from is self._input
 
     # --- what the panel shows
 
@@ -200,7 +200,12 @@ class Panel(VTKObservationMixin):
     @property
     def idle(self) -> bool:
         """Whether something can be started."""
-        return self.state is State.IDLE and not self.readiness.installing
+        return self.state is Phase.IDLE and not self.readiness.installing
+
+    @property
+    def state(self) -> Phase:
+        """How far the denoising, the batch or the file job is."""
+        return self.logic.jobs.phase
 
     def update(self) -> None:
         """Show what can be done now and what is going on."""
@@ -213,13 +218,13 @@ class Panel(VTKObservationMixin):
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
         own = self.parameters is not None and takes_descriptors(self.parameters.prior)
         self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
-        self.ui.denoiseButton.enabled = not (installing or self.state is State.CANCELLING or (idle and problem))
-        texts = {State.IDLE: _("Denoise"), State.CANCELLING: _("Cancelling…")}
+        self.ui.denoiseButton.enabled = not (installing or self.state is Phase.CANCELLING or (idle and problem))
+        texts = {Phase.IDLE: _("Denoise"), Phase.CANCELLING: _("Cancelling…")}
         self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
         ready = _("Denoise the volume. Slicer stays usable meanwhile.")
         stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
-        self.ui.progressBar.visible = self.state is not State.IDLE
+        self.ui.progressBar.visible = self.state is not Phase.IDLE
         for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
             for child in widget.children():
                 if hasattr(child, "enabled"):
@@ -250,35 +255,32 @@ class Panel(VTKObservationMixin):
         self.ui.deviceFoundLabel.text = text
         self.ui.deviceFoundLabel.visible = bool(text)
 
-    def _readinessChanged(self) -> None:
-        if self.readiness.installing:
-            self.showStatus(_("Installing packages… This cannot be cancelled."))
+    def _installing(self) -> None:
+        self.showStatus(_("Installing packages… This cannot be cancelled."))
         self.update()
 
     # --- denoising
 
     def onDenoiseButton(self) -> None:
         """Start, or while something runs, cancel."""
-        if self.state is State.IDLE:
-            self.live.interrupt(self._start)
-        elif self.state is State.PREPARING:
-            self.readiness.drop()
+        if self.state is Phase.IDLE:
+            self._start()
         else:
             self._cancel()
 
     def _cancel(self) -> None:
-        self._enterState(State.CANCELLING, "")
+        self.showStatus("")
         self.logic.cancel()
 
     def _start(self) -> None:
         problem = self._problem()
         if problem:
             self.showStatus(problem)
-            return
-        self._prepare(self._denoise)
+        else:
+            self._prepare(Kind.DENOISE, self._denoise)
 
     def _denoise(self) -> None:
-        chosen, parameters = options(self.parameters), self.parameters
+        parameters = self.parameters
         region: dict[str, Any] = {}
         if parameters.region is Region.SLICES:
             region["slices"] = (parameters.firstSlice, parameters.lastSlice)
@@ -286,12 +288,13 @@ class Panel(VTKObservationMixin):
             region["roi"] = parameters.roi
         for section in self.sections:
             region.update(section.denoiseOptions())
+        self.showStatus("")
         try:
             self.logic.denoiseAsync(
                 parameters.inputVolume,
                 parameters.outputVolume,
                 **region,
-                **vars(chosen),
+                **vars(options_of(parameters)),
                 onDone=self._done,
                 onError=self._failed,
                 onCancelled=self._cancelled,
@@ -299,66 +302,67 @@ class Panel(VTKObservationMixin):
             )
         except Exception as error:  # memory for the snapshot too
             self._failed(error)
-            return
-        self._enterState(State.RUNNING, "")
 
-    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str], ofScene: bool = True) -> None:
+    def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str], kind: Kind) -> None:
         """Start a batch with the panel's settings: begin(callbacks and options) as `Batch.denoiseAllAsync`; Denoise is
-        Cancel meanwhile. done(outcomes) says how it went. A batch that is not of the scene goes on when that is closed.
+        Cancel meanwhile. done(outcomes) says how it went. kind: what its jobs are.
         """
-        state = State.RUNNING if ofScene else State.FILES
         ended: list[Outcome] = []
 
         def cancelled() -> None:
-            kept = _("Cancelled. What was done before stays: {count}.").format(count=len(finished(ended)))
-            self._enterState(State.IDLE, kept)
+            self.showStatus(_("Cancelled. Volumes that were done before: {count}.").format(count=len(finished(ended))))
 
         def start() -> None:
-            self._enterState(state, "")
+            self.showStatus("")
             try:
                 begin(
                     onEach=ended.append,
-                    onDone=lambda outcomes: self._enterState(State.IDLE, done(outcomes)),
+                    onDone=lambda outcomes: self.showStatus(done(outcomes)),
                     onCancelled=cancelled,
                     onProgress=self._showProgress,
-                    **vars(options(self.parameters)),
+                    **vars(options_of(self.parameters)),
                 )
             except Exception as error:
                 self._failed(error)
 
-        self.live.interrupt(lambda: self._prepare(start))
+        self._prepare(kind, start)
 
-    def manage(self, begin: Callable[..., Any], text: str, done: Callable[[], str], prior: str = "") -> None:
-        """Bring or delete a model's files: begin(callbacks of `Engine.submit`); Denoise is Cancel meanwhile. done()
-        says how it went. prior: a source of anatomy whose packages must be there first.
+    def manage(self, request: Request, text: str, done: Callable[[], str], prior: str = "") -> None:
+        """Bring or delete a model's files; Denoise is Cancel meanwhile. done() says how it went. prior: a source of
+        anatomy whose packages must be there first.
         """
 
         def start() -> None:
-            self._enterState(State.FILES, text)
+            self.showStatus(text)
             self.ui.progressBar.setRange(0, 0)  # how far it is, nobody says
             try:
-                begin(
-                    on_result=lambda reply: self._enterState(State.IDLE, done()),
-                    on_error=failed,
-                    on_cancelled=lambda: self._enterState(State.IDLE, _("Cancelled.")),
+                self.logic.submit(
+                    Kind.FILES,
+                    request,
+                    on_result=lambda reply: self.showStatus(done()),
+                    on_error=lambda error: self.showStatus(f"⚠ {error}"),
+                    on_cancelled=lambda: self.showStatus(_("Cancelled.")),
                 )
             except EngineError as error:
-                failed(error)
+                self.showStatus(f"⚠ {error}")
 
-        def failed(error: Exception) -> None:
-            self._enterState(State.IDLE, f"⚠ {error}")
+        if prior:
+            self._prepare(Kind.FILES, start, prior)
+        else:
+            start()
 
-        self.live.interrupt((lambda: self._prepare(start, prior)) if prior else start)
-
-    def _prepare(self, then: Callable[[], None], prior: str = "") -> None:
+    def _prepare(self, kind: Kind, then: Callable[[], None], prior: str = "") -> None:
         """See that everything is installed for a source of anatomy (empty: the chosen one), then go on."""
         if self.parameters is None or self.readiness.installing:  # the scene closes, or a script asks too early
             return
-        self.readiness.drop()  # who waits there says so now, not after the next line
-        self._enterState(State.PREPARING, _("Checking the installation…"))
+        try:
+            self.logic.jobs.make_room(kind)
+        except EngineError as error:
+            self._failed(error)
+            return
+        self.showStatus(_("Checking the installation…"))
         self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
-        prior = prior or self.parameters.prior
-        self.readiness.ensure(prior, then, self._failed, install=True, onCancelled=self._cancelled)
+        self.logic.ensure(kind, prior or self.parameters.prior, then, self._failed, self._cancelled)
 
     def _showProgress(self, progress: dict[str, Any]) -> None:
         bar = self.ui.progressBar
@@ -372,7 +376,7 @@ class Panel(VTKObservationMixin):
 
     def _done(self, result: Any) -> None:
         self.lastResult = result
-        self._enterState(State.IDLE, _("Done: «{name}».").format(name=result.volume.GetName()))
+        self.showStatus(_("Done: {name}.").format(name=result.volume.GetName()))
         self.live.clear()
         volumes.show_instead(result.volume.GetNodeReference(volumes.INPUT_ROLE), result.volume)
         if self.parameters is not None:
@@ -383,20 +387,15 @@ class Panel(VTKObservationMixin):
             section.resultArrived(result)
 
     def _cancelled(self) -> None:
-        self._enterState(State.IDLE, _("Cancelled. The scene is as it was."))
+        self.showStatus(_("Cancelled. The scene is as it was."))
 
     def _failed(self, error: Exception) -> None:
         error = as_engine_error(error)
-        self._enterState(State.IDLE, f"⚠ {error}")
+        self.showStatus(f"⚠ {error}")
         if isinstance(error, EngineError) and error.kind != "input":
             # Slicer logs the text of a message, not its details: names of files and patients belong there
             slicer.util.errorDisplay(
-                HINTS.get(error.kind, HINTS["internal"]),
+                hint(error.kind) or hint("internal"),
                 windowTitle="BioAttDenoise",
-                detailedText=f"{error}\n\n{self.logic.engine.log}".strip(),
+                detailedText=f"{error}\n\n{self.logic.jobs.log}".strip(),
             )
-
-    def _enterState(self, state: State, text: str) -> None:
-        self.state = state
-        self.showStatus(text)
-        self.update()

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..inspection.attention_maps import SlicePrior
+from ..signals import connect
 
 SETTLE_MS = 150
 """How long a slider must rest before the preview starts."""
@@ -27,8 +28,8 @@ class PriorByHand:
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
-        self._settle.connect("timeout()", self.preview)
-        groupBox.connect("toggled(bool)", self.onToggled)
+        connect(self._settle, "timeout()", self.preview)
+        connect(groupBox, "toggled(bool)", self.onToggled)
 
     def show(self, prior: SlicePrior | None, index: int) -> None:
         """The slice on screen and its prior; sliders that the user is setting stay."""
@@ -81,7 +82,7 @@ class PriorByHand:
         for name in descriptors:
             slider = qt.QSlider(qt.Qt.Horizontal)
             slider.setRange(0, 100)
-            slider.toolTip = _("Weight of «{name}». The weights are made to sum to 1.").format(name=name)
-            slider.connect("valueChanged(int)", lambda value: self._settle.start())
+            slider.toolTip = _("Weight of {name}. The weights are normalized to sum to 1.").format(name=name)
+            connect(slider, "valueChanged(int)", lambda value: self._settle.start())
             form.addRow(name, slider)
             self.sliders.append(slider)

@@ -24,6 +24,7 @@ class Section:
         self.widget = slicer.util.loadUI(panel.resourcePath(f"UI/{self.uiFile}"))
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
+        self._bound: Any = None
         self._guiTag: Any = None
         self.setup()
 

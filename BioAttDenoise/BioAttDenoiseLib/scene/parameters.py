@@ -10,8 +10,6 @@ from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapp
 
 from bioatt.core.strength import DEFAULT_STRENGTH
 
-from ..engine.options import DenoiseOptions
-
 
 class Region(Enum):
     """Which part of the volume is denoised."""
@@ -148,27 +146,9 @@ class BioAttDenoiseParameterNode:
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
     """Choose nothing wherever a node is chosen that is about to go.
 
-    A list of nodes does not fall back to «None»: it goes on with the row below, which as the output would be
+    A list of nodes does not fall back to "None": it goes on with the row below, which as the output would be
     overwritten by the next denoising.
     """
     for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():
         if isclass(kind) and issubclass(kind, vtkMRMLNode) and getattr(parameters, name) is node:
             setattr(parameters, name, None)
-
-
-def takes_descriptors(prior: str) -> bool:
-    """Whether a source of anatomy looks for whatever a descriptor set names."""
-    return prior.startswith("biomedclip")
-
-
-def options(parameters: BioAttDenoiseParameterNode) -> DenoiseOptions:
-    """How to denoise, as the panel says."""
-    return DenoiseOptions(
-        model=parameters.model,
-        prior=parameters.prior,
-        descriptors=parameters.descriptors if takes_descriptors(parameters.prior) else "",
-        strength=parameters.strength / 100,
-        device=parameters.device.value,
-        precision=parameters.precision.value,
-        tile=parameters.tileSize,
-    )

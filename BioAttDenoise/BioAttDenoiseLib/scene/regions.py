@@ -1,7 +1,7 @@
 """Which voxels are denoised: a range of axial slices of an array, with neighbours for the prior, and within it perhaps
 a box.
 
-Arrays are (k, j, i) as MRML gives them. Only numpy is needed.
+Arrays are (k, j, i) as MRML gives them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 PRIOR_CONTEXT = 4
 """Slices on either side that the prior looks at (as `bioatt.core.noise.CONTEXT_SLICES`), so that a slice alone
@@ -35,7 +36,7 @@ class Region:
     start: int
     stop: int
     count: int
-    box: tuple[slice, slice, slice] | None = None
+    box: tuple[slice, ...] | None = None
 
     @property
     def whole(self) -> bool:
@@ -47,7 +48,7 @@ class Region:
         """The slices that are sent: those asked for and their neighbours."""
         return max(self.start - PRIOR_CONTEXT, 0), min(self.stop + PRIOR_CONTEXT, self.count)
 
-    def part(self, first: int, last: int) -> tuple[slice, slice, slice]:
+    def part(self, first: int, last: int) -> tuple[slice, ...]:
         """Index of slices first … last-1 of the whole array."""
         index = [slice(None)] * 3
         index[self.axis] = slice(first, last)
@@ -62,10 +63,7 @@ class Region:
         index: list[Any] = [slice(None)] * 3
         index[axis] = slice(first, last)
         sent = np.array(array[tuple(index)], order="C")
-        matrix, offset = ijk_to_ras.copy(), np.zeros(3)
-        offset[2 - axis] = first
-        matrix[:3, 3] += ijk_to_ras[:3, :3] @ offset
-        fields: dict[str, Any] = {"volume": geometry(matrix)}
+        fields: dict[str, Any] = {"volume": geometry(from_slice(first, axis, ijk_to_ras))}
         if (first, last) != (self.start, self.stop):
             fields["slices"] = [self.start - first, self.stop - first]
         return sent, fields
@@ -114,7 +112,8 @@ def slice_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, first: int, las
     count = shape[axis]
     last = last or count
     if not 1 <= first <= last <= count:
-        raise ValueError(f"The slice range {first} … {last} does not fit: the volume has slices 1 … {count}.")
+        text = _("The slice range {first} to {last} does not fit: the volume has slices 1 to {count}.")
+        raise ValueError(text.format(first=first, last=last, count=count))
     return Region(axis, first - 1, last, count)
 
 
@@ -128,10 +127,17 @@ def box_region(shape: tuple[int, ...], ijk_to_ras: np.ndarray, corners_ras: np.n
     high = np.floor(ijk.max(axis=0) + 1e-6).astype(int)[::-1] + 1
     low, high = np.maximum(low, 0), np.minimum(high, shape)
     if (low >= high).any():
-        raise ValueError("The region of interest lies outside the volume. Move it over the anatomy to be denoised.")
+        raise ValueError(_("The region of interest lies outside the volume. Move it over the anatomy to be denoised."))
     axis = axial_axis(ijk_to_ras)
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return Region(axis, int(low[axis]), int(high[axis]), shape[axis], box)
+
+
+def from_slice(index: int, axis: int, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """(4, 4) IJK to RAS of the array that begins with a slice along an axis."""
+    matrix = ijk_to_ras.copy()
+    matrix[:3, 3] += index * ijk_to_ras[:3, 2 - axis]
+    return matrix
 
 
 def geometry(ijk_to_ras: np.ndarray) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def problem(node: Any) -> str:
         return _("This is a color image. Choose a CT volume.")
     found = modality(node)
     if found not in ("", "CT"):
-        return _("This is a {modality} volume. The network was trained on CT alone: choose a CT volume.").format(
-            modality=found
-        )
+        return _(
+            "This volume is not CT (modality {modality}), and the network was trained only on CT. Choose a CT volume."
+        ).format(modality=found)
     return ""
 
 
@@ -95,19 +95,19 @@ def straight(node: Any) -> bool:
     return parent is None or bool(parent.IsTransformToWorldLinear())
 
 
-def to_world(node: Any, places: np.ndarray) -> np.ndarray:
+def to_world(node: Any, places: Any) -> np.ndarray:
     """(n, 3) places in the RAS mm of a volume node itself → where its parent transforms put them: on screen."""
     parent = node.GetParentTransformNode()
     return places if parent is None else _moved(places, parent.GetTransformToWorld)
 
 
-def from_world(node: Any, places: np.ndarray) -> np.ndarray:
+def from_world(node: Any, places: Any) -> np.ndarray:
     """(n, 3) places on screen → in the RAS mm of a volume node itself."""
     parent = node.GetParentTransformNode()
     return places if parent is None else _moved(places, parent.GetTransformFromWorld)
 
 
-def _moved(places: np.ndarray, fill: Callable[[Any], None]) -> np.ndarray:
+def _moved(places: Any, fill: Callable[[Any], None]) -> np.ndarray:
     transform = vtk.vtkGeneralTransform()
     fill(transform)
     return np.array([transform.TransformPoint(place) for place in places])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import DICOM_FIXTURES, DOCS, STAND_IN
 
-STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 GEOMETRY = {"spacing": [0.7, 0.7, 2.0], "origin": [-10.0, -20.0, 30.0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
 
 
@@ -153,7 +153,7 @@ def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
 
 def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
     """12 unsigned bits from -1024 HU on: what the stand-in takes off is lost at the lower end."""
-    path = Path(__file__).parents[1] / "engine" / "io" / "conftest.py"
+    path = DICOM_FIXTURES
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
@@ -324,7 +324,7 @@ def test_the_conversation_on_the_page_is_one(pipe):
 
 def conversation() -> list[str]:
     """The page's blocks of requests and of replies."""
-    page = Path(__file__).parents[2] / "Docs" / "worker_protocol.md"
+    page = DOCS / "worker_protocol.md"
     return [block for block in page.read_text(encoding="utf-8").split("```\n")[1::2] if block.startswith("{")]
 
 

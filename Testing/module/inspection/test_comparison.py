@@ -259,7 +259,7 @@ def test_removing_a_volume_ends_it(slicer, pair, comparison):
 
 
 def test_volumes_of_other_geometry_are_refused(slicer, pair, make_ct, comparison):
-    with pytest.raises(ValueError, match="different voxels"):
+    with pytest.raises(ValueError, match="different geometry"):
         comparison.start(pair[0], make_ct(slices=5))
     assert not comparison.active
 

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def open_panel(make_driver, slicer):
-    """open_panel(enter=True): a panel with its sections open; driver.maps is the widgets of «Attention and anatomy»."""
+    """open_panel(enter=True): a panel with its sections open; driver.maps is the section "Attention and anatomy"."""
 
     def make(enter=True):
         driver = make_driver(enter=False)
@@ -37,7 +37,7 @@ def checking(open_panel, make_ct, slicer):
     """A panel that has just come on screen: what is installed is being found out."""
     slicer.util.setSliceViewerLayers(background=make_ct(), fit=True)
     driver = open_panel(enter=False)
-    assert driver.panel.readiness.checking
+    assert driver.logic.jobs.checking
     return driver
 
 
@@ -63,7 +63,7 @@ def test_maps_take_the_place_of_a_preview_that_waits(checking, live):
     checking.parameters.livePreview = live
     checking.click(checking.ui.previewButton)
     assert checking.panel.live.computing
-    assert checking.panel.readiness.checking
+    assert checking.logic.jobs.checking
     checking.click(checking.maps.computeMapsButton)
     assert not checking.panel.live.computing
     assert not checking.ui.previewButton.checked
@@ -85,11 +85,11 @@ def test_a_preview_takes_the_place_of_maps_that_wait(checking):
 
 def test_maps_that_wait_can_be_cancelled(checking):
     checking.click(checking.maps.computeMapsButton)
-    assert checking.panel.readiness.checking
+    assert checking.logic.jobs.checking
     checking.click(checking.maps.computeMapsButton)
     assert not checking.attention.computing
     assert checking.status == "Cancelled."
-    checking.until(lambda: not checking.panel.readiness.checking)
+    checking.until(lambda: not checking.logic.jobs.checking)
     assert checking.maps.computeMapsButton.enabled
     assert checking.ui.deviceFoundLabel.text == "Found: CPU, 4 threads.", "what was found is kept"
     finish(checking)
@@ -98,7 +98,7 @@ def test_maps_that_wait_can_be_cancelled(checking):
 @pytest.mark.parametrize("first", ["maps", "preview"])
 def test_denoise_goes_before_what_waits(checking, first):
     checking.click(checking.maps.computeMapsButton if first == "maps" else checking.ui.previewButton)
-    assert checking.panel.readiness.checking
+    assert checking.logic.jobs.checking
     checking.click(checking.ui.denoiseButton)
     assert not checking.attention.computing
     assert not checking.panel.live.computing
@@ -118,7 +118,7 @@ def test_the_scene_is_closed_while_something_waits(checking, make_ct, slicer, wh
         "denoise": checking.ui.denoiseButton,
     }
     checking.click(buttons[what])
-    assert checking.panel.readiness.checking
+    assert checking.logic.jobs.checking
     slicer.mrmlScene.Clear(0)
     assert not checking.attention.computing
     assert not checking.panel.live.computing
@@ -206,6 +206,8 @@ def test_an_installation_cannot_be_cancelled_and_says_so(unready, installer):
 
 @pytest.mark.parametrize("what", ["maps", "preview"])
 def test_nothing_else_starts_while_packages_are_installed(unready, installer, what):
+    from BioAttDenoiseLib.engine.jobs import Kind
+
     driver = unready
     buttons = {"maps": driver.maps.computeMapsButton, "preview": driver.ui.previewButton}
     errors = []
@@ -215,7 +217,7 @@ def test_nothing_else_starts_while_packages_are_installed(unready, installer, wh
         for button in (driver.ui.denoiseButton, *buttons.values()):
             assert not button.enabled
             press(button)
-        driver.panel.readiness.ensure("embedded", lambda: errors.append("ready"), errors.append, install=True)
+        driver.logic.ensure(Kind.PREVIEW, "embedded", lambda: errors.append("ready"), errors.append)
 
     installer.meanwhile = ask
     driver.click(buttons[what])
@@ -261,7 +263,7 @@ def test_slicer_is_quit_while_packages_are_installed(unready, installer, slicer)
     driver.click(driver.ui.denoiseButton)
     driver.until(lambda: installer.runs and not driver.panel.readiness.installing)
     driver.settle()
-    assert driver.logic.engine.process is None
+    assert driver.logic.jobs.process is None
 
 
 @pytest.mark.parametrize("agree", [True, False])
@@ -270,14 +272,14 @@ def test_after_a_restart_no_process_is_started(unready, slicer, monkeypatch, agr
 
     driver, restarts = unready, []
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, *more: agree)
-    monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(driver.logic.engine.job))
+    monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(driver.logic.jobs.running))
     monkeypatch.setattr(install, "_install_torch", lambda package: None)
     monkeypatch.setattr(install, "requirements", lambda resources, prior: ["torch>=999"])
     driver.click(driver.ui.denoiseButton)
     driver.until(lambda: not driver.panel.readiness.installing and driver.panel.state.value == "idle")
     assert restarts == ([None] if agree else [])
     if agree:
-        assert not driver.logic.engine.busy
+        assert not driver.logic.jobs.busy
         assert "Cancelled" in driver.status
     else:
         assert "Not installed: torch" in driver.status

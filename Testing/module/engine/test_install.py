@@ -10,8 +10,9 @@ import types
 from pathlib import Path
 
 import pytest
+from places import MODULE
 
-RESOURCES = Path(__file__).resolve().parents[2] / "BioAttDenoise" / "Resources"
+RESOURCES = MODULE / "Resources"
 
 
 @pytest.fixture
@@ -84,11 +85,11 @@ def test_versions_of_torch(install, monkeypatch, system, expected):
 @pytest.mark.parametrize("state", ["missing", "old"])
 def test_where_no_torch_works_nothing_is_asked_or_installed(install, world, monkeypatch, state):
     """Slicer for Mac runs on Apple silicon through Rosetta, where Python too says that it is x86_64."""
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
-    with pytest.raises(EngineError, match=r"command line instead.* «bioatt denoise»"):
+    with pytest.raises(EngineError, match=r"command line instead.* bioatt denoise"):
         install.install([package("torch", state), package("safetensors", "missing")], "python")
     assert (world.asked, world.torch, hasattr(world, "rest")) == ([], [], False)
     install.install([package("torch", "ok", "2.6"), package("safetensors", "missing")], "python")
@@ -151,7 +152,7 @@ def test_a_half_installed_package_is_repaired(install, world, site, monkeypatch,
 
 
 def test_the_user_may_decline(install, world):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     world.agree = False
     with pytest.raises(EngineError, match="Denoising needs torch"):
@@ -160,7 +161,7 @@ def test_the_user_may_decline(install, world):
 
 
 def test_the_extension_pytorch_is_missing(install, world, monkeypatch):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(EngineError, match="Extensions Manager"):
@@ -168,7 +169,7 @@ def test_the_extension_pytorch_is_missing(install, world, monkeypatch):
 
 
 def test_an_offline_computer_gets_exact_instructions(install, world):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     world.failure = subprocess.CalledProcessError(1, "pip")
     with pytest.raises(EngineError) as caught:
@@ -182,7 +183,7 @@ def test_an_offline_computer_gets_exact_instructions(install, world):
 
 
 def test_in_testing_mode_nothing_is_asked_or_installed(install, world, slicer, monkeypatch):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     monkeypatch.setattr(type(slicer.app), "testing", True)
     with pytest.raises(EngineError, match="Not installed: torch"):

@@ -32,13 +32,14 @@ def descriptor_set(path, names):
 
 def sent(driver, monkeypatch):
     """The fields of the requests from now on."""
-    requests, submit = [], driver.logic.engine.submit
+    requests, submit = [], driver.logic.jobs.submit
 
-    def record(kind, fields=None, **more):
-        requests.append((kind, dict(fields or {})))
-        return submit(kind, fields, **more)
+    def record(kind, request, **more):
+        if request is not None:
+            requests.append((request.kind, request.fields))
+        return submit(kind, request, **more)
 
-    monkeypatch.setattr(driver.logic.engine, "submit", record)
+    monkeypatch.setattr(driver.logic.jobs, "submit", record)
     return requests
 
 
@@ -48,7 +49,7 @@ def driver(make_ct, make_driver, monkeypatch):
     make_ct()
     made = make_driver()
     made.behave("steady")
-    monkeypatch.setattr(made.panel.readiness, "ensure", lambda prior, ready, *more, **options: ready())
+    monkeypatch.setattr(made.panel.readiness, "passes", lambda job: True)
     return made
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import STAND_IN
 
-from BioAttDenoiseLib.engine.jobs import Engine, EngineError
+from BioAttDenoiseLib.engine.errors import EngineError
+from BioAttDenoiseLib.engine.jobs import JobQueue, Kind, Phase, Request
 from BioAttDenoiseLib.engine.process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
 
-STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
 
 
@@ -27,35 +28,34 @@ class Recorder:
         self.started: list[EngineProcess] = []
         self.outcomes: list = []
         self.progress: list = []
-        self.engine = Engine(self.make)
+        self.jobs = JobQueue(self.make)
 
     def make(self) -> EngineProcess:
         process = EngineProcess(self.python, script=self.script, temporary=str(self.temporary))
         self.started.append(process)
         return process
 
-    def denoise(self, model: str, slices: int = 6, prepare=None) -> None:
-        hu = np.full((slices, 8, 8), -900, np.int16)
+    def denoise(self, model: str, slices: int = 6, kind: Kind = Kind.DENOISE, array=None, name: str = "") -> None:
+        """Submit a job; what comes of it is kept in `outcomes`, behind its name where it has one."""
+        hu = np.full((slices, 8, 8), -900, np.int16) if array is None else array
 
-        def save(process: EngineProcess) -> dict:
-            process.save("in.npy", hu)
-            return {"strength": 1.0}
+        def keep(outcome) -> None:
+            self.outcomes.append((name, outcome) if name else outcome)
 
-        self.engine.submit(
-            "denoise",
-            {"volume": {"array": "in.npy", **GEOMETRY}, "model": model},
-            on_result=self.outcomes.append,
-            on_error=self.outcomes.append,
-            on_cancelled=lambda: self.outcomes.append("cancelled"),
+        self.jobs.submit(
+            kind,
+            Request("denoise", {"volume": GEOMETRY, "model": model, "strength": 1.0}, hu),
+            on_result=keep,
+            on_error=keep,
+            on_cancelled=lambda: keep("cancelled"),
             on_progress=self.progress.append,
-            prepare=prepare or save,
         )
 
     def wait(self, condition=None, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
-        while not (condition() if condition else not self.engine.busy):
+        while not (condition() if condition else not self.jobs.busy):
             assert time.monotonic() < deadline, "waited in vain"
-            self.engine.poll()
+            self.jobs.poll()
             time.sleep(0.005)
 
     def outcome(self):
@@ -68,7 +68,7 @@ class Recorder:
 def recorder(tmp_path):
     made = Recorder(tmp_path)
     yield made
-    made.engine.stop()
+    made.jobs.stop()
 
 
 def test_the_process_stays_for_the_next_job(recorder, tmp_path):
@@ -77,7 +77,7 @@ def test_the_process_stays_for_the_next_job(recorder, tmp_path):
         result = recorder.outcome()
         np.testing.assert_array_equal(result["array"], np.full((6, 8, 8), -920))
     assert len(recorder.started) == 1
-    assert [path.name for path in recorder.started[0].folder.iterdir()] == ["in.npy"]
+    assert list(recorder.started[0].folder.iterdir()) == [], "no voxels are left"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_process_stays_for_the_next_job(recorder, tmp_path):
         ("missing", "install", "Check installation"),
         ("refused", "input", "is empty"),
         ("crash", "crash", "press Denoise to try again"),
-        ("killed", "memory", "memory ran out"),
+        ("killed", "killed", "ended by the operating system"),
     ],
 )
 def test_a_failure_reads_well_and_the_next_job_works(recorder, behaviour, kind, words):
@@ -119,7 +119,7 @@ def test_a_result_that_cannot_be_read_ends_its_job(recorder, monkeypatch, failur
     error = recorder.outcome()
     assert error.kind == kind
     assert words in str(error)
-    assert [path.name for path in recorder.started[0].folder.iterdir()] == ["in.npy"], "an array that nobody reads"
+    assert list(recorder.started[0].folder.iterdir()) == [], "an array that nobody reads"
     monkeypatch.undo()
     recorder.denoise("steady")
     assert recorder.outcome()["type"] == "result"
@@ -133,8 +133,8 @@ def test_a_process_whose_replies_can_no_longer_be_read_is_ended(recorder, tmp_pa
     monkeypatch.setattr(json, "loads", loads)
     recorder.denoise("stubborn", slices=200)
     error = recorder.outcome()
-    assert error.kind == ("crash" if os.name == "nt" else "memory")
-    assert "replies can no longer be read: MemoryError" in recorder.engine.log
+    assert error.kind == ("crash" if os.name == "nt" else "killed")
+    assert "replies can no longer be read: MemoryError" in recorder.jobs.log
     recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
     assert not recorder.started[0].running
 
@@ -152,13 +152,13 @@ def test_a_job_begun_by_the_last_result_of_a_process_is_left_alone_by_its_end(re
         recorder.script = STAND_IN
         recorder.denoise("steady")
 
-    recorder.engine.submit("hello", on_result=go_on, on_error=recorder.outcomes.append)
+    recorder.jobs.submit(Kind.BACKGROUND, Request("hello"), on_result=go_on, on_error=recorder.outcomes.append)
     recorder.started[0]._reply_reader.join(20)
     assert recorder.outcome()["type"] == "result"
-    assert recorder.engine.process is recorder.started[1]
+    assert recorder.jobs.process is recorder.started[1]
     assert recorder.started[1].running
     recorder.wait(lambda: not cleaning_up(), seconds=10)
-    recorder.engine.stop()
+    recorder.jobs.stop()
     assert [path.name for path in tmp_path.iterdir()] == ["once.py"]
 
 
@@ -177,7 +177,7 @@ def launcher(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(
     ("behaviour", "kind", "words"),
-    [("killed", "memory", "memory ran out"), ("crash", "crash", "press Denoise to try again")],
+    [("killed", "killed", "ended by the operating system"), ("crash", "crash", "press Denoise to try again")],
 )
 def test_behind_the_launcher_too_a_process_that_the_system_killed_is_known(recorder, launcher, behaviour, kind, words):
     recorder.python = launcher
@@ -209,7 +209,7 @@ def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkey
     monkeypatch.setattr(os, "killpg", killpg)
     recorder.denoise("stubborn", slices=200)
     recorder.wait(lambda: recorder.progress)
-    recorder.engine.cancel()
+    recorder.jobs.cancel()
     assert recorder.outcome() == "cancelled"
     recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
 
@@ -219,7 +219,7 @@ def test_cancel_takes_less_than_a_second(recorder, behaviour):
     recorder.denoise(behaviour, slices=200)
     recorder.wait(lambda: recorder.progress)
     start = time.monotonic()
-    recorder.engine.cancel()
+    recorder.jobs.cancel()
     assert recorder.outcome() == "cancelled"
     assert time.monotonic() - start < 1.0
     recorder.denoise("steady")
@@ -228,9 +228,56 @@ def test_cancel_takes_less_than_a_second(recorder, behaviour):
 
 
 def test_cancel_before_anything_was_sent(recorder):
-    recorder.denoise("steady", prepare=lambda process: time.sleep(0.2) or {})
-    recorder.engine.cancel()
+    recorder.denoise("steady", slices=2000)
+    recorder.jobs.cancel()
     assert recorder.outcome() == "cancelled"
+
+
+def test_denoise_cancels_a_preview_and_waits_for_its_end(recorder):
+    recorder.denoise("slow", slices=60, kind=Kind.PREVIEW, name="preview")
+    recorder.denoise("steady", name="denoise")
+    assert recorder.jobs.phase is Phase.PREPARING
+    recorder.wait()
+    assert [name for name, _outcome in recorder.outcomes] == ["preview", "denoise"]
+    assert recorder.outcomes[0][1] == "cancelled"
+    assert recorder.outcomes[1][1]["type"] == "result"
+
+
+def test_of_previews_the_newest_waits(recorder):
+    for name in ("first", "second", "third"):
+        recorder.denoise("slow", kind=Kind.PREVIEW, name=name)
+    assert recorder.outcomes == [("second", "cancelled")]
+    recorder.wait()
+    assert [name for name, _outcome in recorder.outcomes] == ["second", "first", "third"]
+    assert [outcome["type"] for _name, outcome in recorder.outcomes[1:]] == ["result", "result"]
+
+
+@pytest.mark.parametrize("kind", [Kind.MAPS, Kind.FILES])
+def test_what_runs_in_the_foreground_is_not_displaced(recorder, kind):
+    recorder.denoise("slow", kind=kind, name="first")
+    with pytest.raises(EngineError, match="Attention maps are being computed" if kind is Kind.MAPS else "A folder"):
+        recorder.denoise("steady", name="second")
+    recorder.wait()
+    assert [(name, outcome["type"]) for name, outcome in recorder.outcomes] == [("first", "result")]
+
+
+def test_a_preview_does_not_take_the_place_of_a_denoising_that_waits(recorder):
+    recorder.jobs.submit(Kind.BACKGROUND, Request("hello"), on_result=lambda reply: None, on_error=print)
+    recorder.denoise("steady", name="denoise")
+    with pytest.raises(EngineError, match="already running"):
+        recorder.denoise("steady", kind=Kind.PREVIEW, name="preview")
+    recorder.wait()
+    assert [name for name, _outcome in recorder.outcomes] == ["denoise"]
+
+
+def test_cancel_takes_what_the_user_waits_for_and_leaves_background_work(recorder):
+    found = []
+    recorder.jobs.submit(Kind.BACKGROUND, Request("hello"), on_result=found.append, on_error=print)
+    recorder.denoise("steady")
+    recorder.jobs.cancel()
+    assert recorder.outcomes == ["cancelled"]
+    recorder.wait(lambda: found)
+    assert not recorder.jobs.busy
 
 
 def test_a_second_job_is_refused_while_one_runs(recorder):
@@ -240,15 +287,16 @@ def test_a_second_job_is_refused_while_one_runs(recorder):
     assert recorder.outcome()["type"] == "result"
 
 
-def test_a_full_disk_on_our_side(recorder):
-    """/dev/full gives the operating system's own «no space left»."""
+def test_a_full_disk_on_our_side(recorder, monkeypatch):
+    """/dev/full gives the operating system's own "no space left"."""
+    save = EngineProcess.save
 
-    def save(process: EngineProcess) -> dict:
-        (process.folder / "in.npy").symlink_to("/dev/full")
-        process.save("in.npy", np.zeros((4, 64, 64), np.int16))
-        return {}
+    def onto_a_full_disk(process: EngineProcess, name: str, array: np.ndarray) -> str:
+        (process.folder / name).symlink_to("/dev/full")
+        return save(process, name, array)
 
-    recorder.denoise("steady", prepare=save)
+    monkeypatch.setattr(EngineProcess, "save", onto_a_full_disk)
+    recorder.denoise("steady", array=np.zeros((4, 64, 64), np.int16))
     error = recorder.outcome()
     assert error.kind == "disk"
     assert "Free some space" in str(error)
@@ -269,7 +317,7 @@ def test_stop_leaves_nothing_behind(recorder, tmp_path, alive):
     recorder.wait(lambda: recorder.progress)
     pid = recorder.started[0].pid
     start = time.monotonic()
-    recorder.engine.stop()
+    recorder.jobs.stop()
     assert time.monotonic() - start < 2
     assert not list(tmp_path.iterdir())
     assert not alive(pid)
@@ -298,9 +346,9 @@ def test_an_interpreter_that_is_not_there(tmp_path):
 
 
 def test_no_place_for_temporary_files_is_told_as_such(tmp_path):
-    engine = Engine(lambda: EngineProcess(sys.executable, script=STAND_IN, temporary=str(tmp_path / "gone")))
+    jobs = JobQueue(lambda: EngineProcess(sys.executable, script=STAND_IN, temporary=str(tmp_path / "gone")))
     with pytest.raises(EngineError, match=r"^No folder for temporary files can be made: .*\. The disk is full") as told:
-        engine.submit("check", on_result=print, on_error=print)
+        jobs.submit(Kind.BACKGROUND, Request("check"), on_result=print, on_error=print)
     assert told.value.kind == "disk"
 
 
@@ -309,7 +357,7 @@ def test_the_log_keeps_the_last_words_of_a_dead_process(recorder):
     recorder.outcome()
     recorder.denoise("crash")
     recorder.outcome()
-    assert "hello from a child" in recorder.engine.log
+    assert "hello from a child" in recorder.jobs.log
 
 
 def test_the_real_start_up_file_finds_the_engine(tmp_path):

@@ -17,10 +17,10 @@ def chart(slicer, pair, maps):
 
 
 def test_bars_of_the_slice_the_most_probable_first(chart):
-    assert [name for name, _p in chart.rows(0)] == ["liver", "lungs"]
-    assert [name for name, _p in chart.rows(8)] == ["lungs", "liver"]
-    assert chart.rows(0)[0][1] == pytest.approx(0.8)
-    assert chart.rows(99) == []
+    assert [name for name, _p in chart.prior.rows(0)] == ["liver", "lungs"]
+    assert [name for name, _p in chart.prior.rows(8)] == ["lungs", "liver"]
+    assert chart.prior.rows(0)[0][1] == pytest.approx(0.8)
+    assert chart.prior.rows(99) == []
 
 
 def test_the_table_along_z_has_the_slices_places(slicer, chart):

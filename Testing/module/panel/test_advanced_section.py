@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from places import PRIOR_FIXTURES
 
 
 @pytest.fixture
@@ -110,8 +111,15 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     driver.advanced.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     requests = []
-    monkeypatch.setattr(driver.logic, "request", lambda kind, fields, **callbacks: requests.append((kind, fields)))
-    monkeypatch.setattr(driver.panel.readiness, "ensure", lambda prior, ready, *more, **options: ready())
+    submit = driver.logic.jobs.submit
+
+    def record(kind, request, **callbacks):
+        return (
+            submit(kind, request, **callbacks) if request is None else requests.append((request.kind, request.fields))
+        )
+
+    monkeypatch.setattr(driver.logic.jobs, "submit", record)
+    monkeypatch.setattr(driver.panel.readiness, "passes", lambda job: True)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
     driver.click(driver.advanced.downloadButton)
     assert requests == []
@@ -140,7 +148,7 @@ def downloading(models, make_driver, make_ct, slicer, monkeypatch):
         driver.advanced.advancedCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.click(driver.advanced.downloadButton)
-        driver.until(lambda: driver.logic.engine.job is not None and driver.logic.engine.job.kind == "models")
+        driver.until(lambda: driver.panel.state.value == "running")
         yield driver
 
 
@@ -167,7 +175,7 @@ def test_closing_the_scene_leaves_a_download_alone(downloading, slicer, make_ct)
     slicer.mrmlScene.Clear(0)
     make_ct(name="next")
     driver.settle()
-    assert driver.logic.engine.busy
+    assert driver.logic.jobs.busy
     assert driver.ui.denoiseButton.text == "Cancel"
     driver.click(driver.ui.denoiseButton)
     driver.wait_idle()
@@ -176,7 +184,7 @@ def test_closing_the_scene_leaves_a_download_alone(downloading, slicer, make_ct)
 
 def test_a_script_is_told_that_a_download_runs(downloading):
     """And not that a denoising does, which nobody sees."""
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     with pytest.raises(EngineError, match="Files of a model are being fetched or removed"):
         downloading.logic.denoise(downloading.parameters.inputVolume)
@@ -189,7 +197,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
 
     import qt
 
-    path = Path(__file__).parents[1] / "engine" / "priors" / "conftest.py"
+    path = PRIOR_FIXTURES
     specification = importlib.util.spec_from_file_location("small_biomedclip", path)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)
@@ -202,7 +210,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *a, **k: True)
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *a, **k: str(carried)))
     driver.click(driver.advanced.importButton)
-    driver.until(lambda: not driver.logic.engine.busy, 60)
+    driver.until(lambda: not driver.logic.jobs.busy, 60)
     assert driver.status == "Done."
     assert (models / "biomedclip" / "open_clip_model.safetensors").is_file()
     assert driver.advanced.manageStateLabel.text == "On this computer."
@@ -215,7 +223,7 @@ def test_a_refused_request_about_models_is_told(models, make_driver, slicer, mon
     driver = make_driver()
     section = driver.panel.sections[-1]
     section._manage("import", "Importing…", folder=str(tmp_path / "empty"))
-    driver.until(lambda: not driver.logic.engine.busy, 60)
+    driver.until(lambda: not driver.logic.jobs.busy, 60)
     assert driver.status.startswith("⚠")
     assert "\n" not in driver.status.strip()
 

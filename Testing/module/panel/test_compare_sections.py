@@ -46,7 +46,7 @@ def test_a_figure_with_another_volume_in_its_views_is_refused_in_words(story, ma
     story.click(section.ui.sideBySideButton)
     section.comparison.composite("BioAttInput").SetBackgroundVolumeID(make_ct(name="another").GetID())
     section.writeFigure(str(tmp_path / "figure.png"))
-    assert "The view of «CT» shows «another»" in story.status
+    assert 'The view for "CT" shows "another"' in story.status
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +73,7 @@ def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, vie
     make_ct()
     section = make_driver().panel.sections[0]
     assert not section.ui.sideBySideButton.enabled
-    assert not section.ui.alarmButton.enabled
+    assert not section.ui.structureCheckButton.enabled
     assert section.ui.compareHintLabel.isVisibleTo(section.ui.compareWidget)
 
 
@@ -85,10 +85,10 @@ def test_a_closed_scene_leaves_no_scan_in_memory(slicer, story, until, stopped):
     for reference, node in zip(kept, (story.parameters.inputVolume, story.parameters.outputVolume), strict=True):
         reference.Set(node)
     section = story.sections["CompareSection"]
-    story.click(section.ui.alarmButton)
+    story.click(section.ui.structureCheckButton)
     if stopped:
-        story.click(section.ui.alarmButton)
-    until(lambda: not section.inspection.alarm.running)
+        story.click(section.ui.structureCheckButton)
+    until(lambda: not section.inspection.structure_check.running)
     story.widget.exit()
     del node
     slicer.mrmlScene.Clear(0)
@@ -105,18 +105,18 @@ def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
     source = slicer.util.arrayFromVolume(story.parameters.inputVolume)
     source[2:7, 20:28, 20:28] += 60  # and a lesion
     slicer.util.arrayFromVolumeModified(output)
-    story.click(section.ui.alarmButton)
-    assert section.inspection.alarm.running
-    until(lambda: not section.inspection.alarm.running)
-    assert "Structure was removed" in section.ui.alarmLabel.text
+    story.click(section.ui.structureCheckButton)
+    assert section.inspection.structure_check.running
+    until(lambda: not section.inspection.structure_check.running)
+    assert "Structure was removed" in section.ui.structureCheckLabel.text
     story.click(section.ui.gridButton)
     composite = section.comparison.composite("BioAttDifference")
-    assert composite.GetLabelVolumeID() == section.inspection.alarm.node.GetID()
-    marks = slicer.util.arrayFromVolume(section.inspection.alarm.node)
+    assert composite.GetLabelVolumeID() == section.inspection.structure_check.node.GetID()
+    marks = slicer.util.arrayFromVolume(section.inspection.structure_check.node)
     assert marks[4, 20:28, 20:28].mean() > 0.5
     assert marks[:, 2:12, 2:12].sum() == 0
-    story.click(section.ui.alarmJumpButton)
-    place = section.inspection.alarm.worst()
+    story.click(section.ui.structureJumpButton)
+    place = section.inspection.structure_check.worst()
     view = section.comparison.layouts.views()["BioAttDifference"]
     assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(place[2])
 
@@ -206,7 +206,7 @@ def test_a_click_on_an_organ_without_a_map_says_so(story, views, until):
     section = story.sections["AttentionSection"]
     story.click(section.ui.chartsCheckBox)
     views.plotWidget(0).plotView().click(0, 0.1)
-    until(lambda: "There is no map of «lungs» yet" in story.status)
+    until(lambda: 'There is no map of "lungs" yet' in story.status)
 
 
 def test_the_prior_by_hand_previews_at_once(slicer, story, until):
@@ -241,7 +241,7 @@ def test_a_preview_of_a_former_input_is_dropped(slicer, story, make_ct, until):
     node = make_ct(slices=9, size=48, name="next patient")
     story.behave("slow")
     story.click(story.ui.previewButton)
-    until(lambda: story.logic.engine.job is not None and story.logic.engine.job.kind == "preview")
+    until(lambda: story.logic.jobs.running is not None and story.logic.jobs.running.request.kind == "preview")
     story.ui.inputSelector.setCurrentNode(node)
     story.wait_idle()
     assert story.panel.live.preview.shown is None
@@ -287,19 +287,21 @@ def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views
     driver.behave("steady")
     section = next(s for s in driver.panel.sections if type(s).__name__ == "AttentionSection")
     driver.denoise()
-    sent, submit = [], driver.logic.engine.submit
+    sent, submit = [], driver.logic.jobs.submit
     monkeypatch.setattr(
-        driver.logic.engine,
+        driver.logic.jobs,
         "submit",
-        lambda kind, fields=None, **more: sent.append((kind, fields)) or submit(kind, fields, **more),
+        lambda kind, request, **more: sent.append(request) or submit(kind, request, **more),
     )
     views.sliceWidget("Red").sliceLogic().SetSliceOffset(1.5 * 7)
     section.ui.overrideGroupBox.checked = True
     section.byHand.sliders[2].value = 100
     driver.until(lambda: driver.panel.live.preview.shown is not None)
     driver.wait_idle()
-    ((kind, fields),) = sent
-    assert (kind, fields["p"]["descriptors"]) == ("preview", ["lungs", "heart", "liver"])
+    ready, request = sent
+    assert ready is None, "the installation is checked first"
+    fields = request.fields
+    assert (request.kind, fields["p"]["descriptors"]) == ("preview", ["lungs", "heart", "liver"])
     assert fields["p"]["probabilities"] == pytest.approx([50 / 180, 30 / 180, 100 / 180])
     shown = driver.panel.live.preview.shown
     assert shown.index == 7

@@ -130,7 +130,7 @@ def test_another_scan_chosen_as_output_is_not_overwritten(make_driver, make_ct, 
     driver.parameters.outputVolume = other
     driver.denoise()
     assert driver.parameters.inputVolume is node
-    assert driver.status.startswith("⚠ «b» was not made from «a».")
+    assert driver.status.startswith('⚠ "b" was not made from "a".')
     assert volumes(slicer) == [node, other]
     assert driver.errors == []
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
@@ -178,7 +178,7 @@ def test_live_preview_follows_scrolling_and_settings(make_driver, make_ct, slice
     red.sliceLogic().SetSliceOffset(-300 + 2.5 * 9)
     until(lambda: driver.panel.live.preview.shown and driver.panel.live.preview.shown.index == 9)
     driver.behave("slow")
-    until(lambda: driver.panel.live._shownFor[1]["model"] == "slow")
+    until(lambda: driver.panel.live._shownFor[1].model == "slow")
     driver.click(driver.ui.previewButton)
     assert driver.panel.live.preview.shown is None
     assert red.mrmlSliceCompositeNode().GetForegroundVolumeID() is None
@@ -248,3 +248,22 @@ def test_the_panel_is_usable_at_300_pixels(make_driver, make_ct, slicer, width):
             if isinstance(widget, (qt.QPushButton, qt.QCheckBox)) and widget.text:
                 needed = widget.fontMetrics().horizontalAdvance(widget.text.replace("&", ""))
                 assert needed <= widget.width, f"the text of {widget.name} is cut"
+
+
+def test_a_screen_reader_can_name_every_field(make_driver):
+    """By a label whose buddy it is, by a name of its own, or by its text."""
+    import qt
+
+    driver = make_driver()
+    fields = (qt.QComboBox, qt.QAbstractSpinBox, qt.QTableWidget, qt.QPlainTextEdit, qt.QProgressBar)
+    labelled = {label.buddy() for label in driver.widget.findChildren(qt.QLabel) if label.buddy() is not None}
+    bare = [
+        field.name
+        for field in driver.widget.findChildren(qt.QWidget)
+        if isinstance(field, fields)
+        and field.name
+        and not field.name.startswith("qt_")
+        and field not in labelled
+        and not field.accessibleName
+    ]
+    assert bare == []

@@ -44,7 +44,7 @@ def test_a_volume_that_is_no_ct(make_driver, make_ct, slicer):
     driver = make_driver()
     assert driver.parameters.inputVolume is None, "it is not chosen by itself"
     driver.ui.inputSelector.setCurrentNode(node)
-    assert "MR volume" in driver.ui.inputMessageLabel.text
+    assert "modality MR" in driver.ui.inputMessageLabel.text
     assert driver.ui.inputMessageLabel.visible
     assert not driver.ui.denoiseButton.enabled
 
@@ -81,9 +81,9 @@ def test_the_worker_is_killed_in_the_middle(make_driver, make_ct, slicer, until,
     count = slicer.mrmlScene.GetNumberOfNodes()
     driver.click(driver.ui.denoiseButton)
     until(lambda: driver.ui.progressBar.value > 5)
-    os.kill(driver.logic.engine.process.pid, signal.SIGKILL)
+    os.kill(driver.logic.jobs.process.pid, signal.SIGKILL)
     driver.wait_idle()
-    assert "memory ran out" in driver.status
+    assert "ended by the operating system" in driver.status
     assert "scene is unchanged" in driver.status
     assert len(driver.errors) == 1
     assert slicer.mrmlScene.GetNumberOfNodes() == count
@@ -139,10 +139,12 @@ def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, mak
 
 
 def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, slicer):
+    from BioAttDenoiseLib.engine.jobs import Kind
+
     make_ct()
     driver = make_driver()
     driver.panel.setParameters(None)
-    driver.panel.runBatch(driver.logic.denoiseAllAsync, str)
+    driver.panel.runBatch(driver.logic.denoiseAllAsync, str, Kind.DENOISE)
     assert driver.panel.state.value == "idle"
 
 
@@ -156,7 +158,7 @@ def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer,
     (text,) = driver.errors
     assert "fault of BioAttDenoise" in text
     assert "should not happen" not in text
-    assert "Doe" not in text + driver.status + driver.logic.engine.log
+    assert "Doe" not in text + driver.status + driver.logic.jobs.log
 
 
 def test_the_disk_is_full_when_the_input_is_written(make_driver, make_ct, slicer, monkeypatch):
@@ -196,7 +198,7 @@ def test_the_model_is_missing(make_driver, make_ct, slicer, monkeypatch, tmp_pat
 
 
 def test_a_second_run_cannot_start_while_one_runs(make_driver, make_ct, slicer, until):
-    from BioAttDenoiseLib.engine.jobs import EngineError
+    from BioAttDenoiseLib.engine.errors import EngineError
 
     node = make_ct(slices=30)
     driver = make_driver()
@@ -234,7 +236,7 @@ def test_slicer_is_quit_in_the_middle(make_driver, make_ct, slicer, until, alive
     driver.behave("stubborn")
     driver.click(driver.ui.denoiseButton)
     until(lambda: driver.ui.progressBar.value > 5)
-    pid = driver.logic.engine.process.pid
+    pid = driver.logic.jobs.process.pid
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit("BioAttDenoise")
     until(lambda: not alive(pid))
     assert not list(Path(slicer.app.temporaryPath).glob("BioAttDenoise-*"))
@@ -249,7 +251,7 @@ def test_a_slice_range_that_does_not_fit(make_driver, make_ct):
     assert not driver.ui.roiWidget.visible
     driver.ui.firstSliceSpinBox.value = 40
     driver.denoise()
-    assert "slices 1 … 12" in driver.status
+    assert "slices 1 to 12" in driver.status
 
 
 def test_a_region_of_interest_must_be_chosen(make_driver, make_ct, slicer):
@@ -282,3 +284,44 @@ def test_cancel_while_the_installation_is_checked(make_driver, make_ct, slicer):
     assert "Cancelled" in driver.status
     driver.denoise()
     assert "Done" in driver.status
+
+
+def test_a_message_goes_with_its_input(make_driver, make_ct, slicer):
+    """A warning beside the next, clean scan would be read as its."""
+    first, second = make_ct(name="first"), make_ct(name="second")
+    driver = make_driver()
+    driver.parameters.inputVolume = first
+    driver.behave("memory")
+    driver.denoise()
+    assert "ran out of memory" in driver.status
+    driver.ui.inputSelector.setCurrentNode(second)
+    assert driver.status == ""
+    driver.behave("steady")
+    driver.denoise()
+    assert driver.ui.resultCollapsibleButton.visible
+    driver.ui.inputSelector.setCurrentNode(first)
+    assert driver.status == ""
+    assert not driver.ui.resultCollapsibleButton.visible, "the result is of another scan"
+    driver.ui.inputSelector.setCurrentNode(second)
+    assert driver.ui.resultCollapsibleButton.visible
+
+
+def test_another_action_takes_a_message_away(story):
+    assert "Done" in story.status
+    story.click(story.sections["NumbersSection"].ui.measureButton)
+    assert story.status == ""
+    story.behave("crash")
+    story.denoise()
+    assert "ended unexpectedly" in story.status
+    story.click(story.sections["CompareSection"].ui.sideBySideButton)
+    assert story.status == ""
+
+
+def test_a_process_that_the_system_ended_is_told_as_what_is_known(make_driver, make_ct):
+    make_ct()
+    driver = make_driver()
+    driver.behave("killed")
+    driver.denoise()
+    for words in ("ended by the operating system", "try again", "smaller tile size", "log"):
+        assert words in driver.status
+    assert "ran out of memory" not in driver.status + driver.errors[0]

@@ -1,0 +1,70 @@
+"""Every request that the worker gets (see Docs/worker_protocol.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..scene import regions, volumes
+from .jobs import Request
+from .options import EngineOptions
+
+
+def denoise(
+    node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any] | None = None
+) -> Request:
+    """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps."""
+    sent, fields = region.fields(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
+    if attention is not None:
+        fields["attention"] = attention
+    return _of_volume("denoise", node, options, sent, fields)
+
+
+def attention_maps(node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any]) -> Request:
+    """The attention maps of a region, whatever the strength."""
+    return denoise(node, region, replace(options, strength=1.0), attention)
+
+
+def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[str, float] | None = None) -> Request:
+    """Denoise one slice (a region of one) at full strength, to be blended here. p: probabilities by descriptor in place
+    of the source's.
+    """
+    axial, matrix = region.axial_first(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
+    # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
+    stack = replace(region, axis=0)
+    sent, fields = stack.fields(axial, matrix)
+    fields.pop("slices", None)
+    fields["slice"] = stack.start - stack.context[0]
+    if p is not None:
+        fields["p"] = {"descriptors": list(p), "probabilities": list(p.values())}
+    return _of_volume("preview", node, replace(options, strength=1.0), sent, fields)
+
+
+def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
+    """Denoise a file, or a folder as a DICOM series, into another."""
+    place = {"path": str(output), "series": path.is_dir()}
+    return Request("denoise", {**options.fields, "volume": {"path": str(path)}, "output": place})
+
+
+def load(options: EngineOptions) -> Request:
+    """Have the model in memory."""
+    return Request("load", options.fields)
+
+
+def check(requirements: list[str]) -> Request:
+    """Which of these Python packages are installed."""
+    return Request("check", {"requirements": requirements})
+
+
+def models(action: str, name: str, **fields: Any) -> Request:
+    """Download, import or remove a model's files."""
+    return Request("models", {"action": action, "name": name, **fields})
+
+
+def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:
+    fields["volume"]["acquisition"] = volumes.acquisition(node)
+    return Request(kind, {**options.fields, **fields}, array)
