@@ -44,7 +44,9 @@ def test_links_lead_somewhere(page):
 
 def test_broken_links_are_seen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One two\n[a](#one-two) [b](#three) [c](missing.md) [d](page.md) ![e](x.png) [f](https://x.org)\n")
+    page.write_text(
+        "# One two\n[a](#one-two) [b](#three) [c](missing.md) [d](page.md) ![e](x.png) [f](https://x.org)\n"
+    )
     assert broken_links(page) == ["#three", "missing.md", "x.png"]
 
 
