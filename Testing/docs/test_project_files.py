@@ -103,3 +103,11 @@ def test_the_workflows_cover_what_is_supported():
 )
 def test_other_yaml_files_can_be_read(path):
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_pictures_are_small():
+    """300 kB at most, since history keeps every version: `python Docs/shrink_pictures.py`."""
+    folders = ("Docs/images", "Resources/Screenshots", "Training/results")
+    pictures = [path for folder in folders for path in (ROOT / folder).rglob("*.png")]
+    assert len(pictures) > 10
+    assert [path.name for path in pictures if path.stat().st_size > 300_000] == []
