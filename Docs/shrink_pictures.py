@@ -1,4 +1,4 @@
-"""Makes the repository's pictures small: `python Docs/shrink_pictures.py` rewrites those above 300 kB as 8-bit palettes.
+"""Makes the repository's pictures small: `python Docs/shrink_pictures.py` gives those above 300 kB an 8-bit palette.
 
 A picture that is too large even so is made smaller in pixels. Look at the result before you commit it.
 """
