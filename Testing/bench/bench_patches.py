@@ -18,8 +18,8 @@ import torch
 
 from bioatt.compute.device import tune_cpu
 from bioatt_training.data.writer import BankWriter
+from bioatt_training.fit.arms import arm_network
 from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
-from bioatt_training.fit.experiment import arm_network
 from bioatt_training.fit.loaders import ResumableLoader, RunData, TrainingBatches
 from bioatt_training.fit.objectives import mse
 from bioatt_training.fit.schedule import build_optimiser

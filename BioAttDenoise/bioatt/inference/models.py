@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -119,6 +117,8 @@ def load_model(model: str | Path) -> TrainedModel:
 
 def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     """Read a trained-model file. Raises InputError where it is corrupt or not one of ours."""
+    import safetensors.torch  # here, so that networks can be trained where it is not installed
+
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise InputError(f"model file {path.name} is damaged (its SHA-256 is not the catalogue's): reinstall it")
@@ -218,6 +218,8 @@ def save_model(
         others = quiet.state_dict()
         if not all(torch.equal(value, weights[name]) for name, value in others.items()):
             weights.update({f"{QUIET}{name}": value for name, value in others.items()})
+    import safetensors.torch
+
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})

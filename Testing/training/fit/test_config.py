@@ -9,9 +9,8 @@ from typing import get_args
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt_training.fit.arms import ARMS
+from bioatt_training.fit.arms import ARMS, arm_network
 from bioatt_training.fit.config import Config, LossName
-from bioatt_training.fit.experiment import arm_network
 from bioatt_training.fit.objectives import LOSSES
 
 CONFIGS = Path(__file__).parents[3] / "Training" / "configs"

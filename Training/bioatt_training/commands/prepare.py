@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", default="embedded", help="source of the priors (default embedded)")
     parser.add_argument("--fast", action="store_true", help="noise from half the views")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--pack",
+        metavar="FILE.npz",
+        help="write the data pack of the bank OUT too, for a training on a GPU (Testing/gpu); DIR may be that bank",
+    )
+    parser.add_argument("--pack-mib", type=float, default=20.0, metavar="N", help="its largest size (default 20 MiB)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -46,6 +52,12 @@ def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from bioatt.core.errors import InputError
+
+    if args.pack:
+        _check_pack(args)
+        if (Path(args.data) / "bank.json").is_file():
+            _pack(Path(args.data), args)
+            return
     from bioatt_training.data.layouts import find_scans
     from bioatt_training.data.prepare import Plan, prepare
     from bioatt_training.data.scans import with_patients
@@ -84,8 +96,29 @@ def run(args: argparse.Namespace) -> None:
         )
         count = prepare(listing, Path(args.out), plan, say=print)
         print(f"{count} slices in {args.out}")
+        if args.pack:
+            _pack(Path(args.out), args)
     for what, why in listing.left_out:
         print(f"left out: {what}: {why}", file=sys.stderr)
+
+
+def _check_pack(args: argparse.Namespace) -> None:
+    """Raise InputError, before the work, where no pack can be written."""
+    from bioatt.core.errors import InputError
+    from bioatt.io.outputs import check_file_place
+
+    if not args.pack.endswith(".npz"):
+        raise InputError(f"{Path(args.pack).name}: give the pack the suffix .npz")
+    if not args.pack_mib > 0:
+        raise InputError(f"--pack-mib is {args.pack_mib:g}: make it larger than 0")
+    check_file_place(Path(args.pack), overwrite=True)
+
+
+def _pack(bank: Path, args: argparse.Namespace) -> None:
+    from bioatt_training.gpu.packing import pack_bank
+
+    slices, size = pack_bank(bank, Path(args.pack), args.pack_mib)
+    print(f"{slices} slices in {args.pack}, {size / 2**20:.1f} MiB")
 
 
 def _target(convention: str) -> Kernel | None:

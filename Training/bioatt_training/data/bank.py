@@ -22,6 +22,13 @@ from numpy.typing import NDArray
 from bioatt.core.errors import InputError
 
 DOSE = 0.25
+BODY_HU = -600
+"""A patch whose centre is denser lies in the body."""
+
+
+def noise_scale(dose: float) -> np.float32:
+    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
+    return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,3 @@ class Bank:
             one, scan = self.slices[index], self.pair(index)[0]
             first.setdefault(index if one.is_phantom else (one.patient, zlib.crc32(scan.tobytes())), index)
         return list(first.values())
-
-
-def noise_scale(dose: float) -> np.float32:
-    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
-    return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from bioatt.network import Arm, Weighting
+from bioatt.network import Arm, BioAttNetwork, Weighting, build_network
+
+if TYPE_CHECKING:
+    from bioatt_training.fit.config import NetworkConfig
 
 ArmName = Literal["base", "channel", "spatial", "whole", "uniform", "random", "bioatt"]
 
@@ -36,3 +39,9 @@ ARMS: dict[ArmName, TableArm] = {
 """In the table's order: §3.2 compares attention, §3.3 patches and whole slices, §3.4 weightings."""
 
 assert tuple(ARMS) == get_args(ArmName)
+
+
+def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
+    """The network of an arm with fresh weights; descriptors: N."""
+    arm = ARMS[config.arm]
+    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout, config.means_px)

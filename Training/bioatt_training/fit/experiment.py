@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioatt.core.hu import SCALE_HU
 from bioatt.inference.models import load_model
-from bioatt.network import BioAttNetwork, build_network
-from bioatt_training.fit.arms import ARMS
-from bioatt_training.fit.config import Config, NetworkConfig
+from bioatt.network import BioAttNetwork
+from bioatt_training.fit.arms import arm_network
+from bioatt_training.fit.config import Config
 from bioatt_training.fit.grid import cells
 from bioatt_training.fit.lightning_import import lightning
 from bioatt_training.fit.objectives import build_loss, interior, paper_metrics, relative_mse
@@ -22,12 +22,6 @@ from bioatt_training.fit.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
-
-
-def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
-    """The network of an arm of Table 1 with fresh weights; descriptors: N."""
-    arm = ARMS[config.arm]
-    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout, config.means_px)
 
 
 def _teachers(config: Config) -> Iterator[BioAttNetwork]:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from bioatt.core.errors import InputError
-from bioatt_training.data.bank import Bank
-from bioatt_training.data.prior_augmentation import largest_rise
+from bioatt_training.data.bank import DOSE, Bank
 from bioatt_training.fit.config import Config, DataConfig
-from bioatt_training.fit.grid import PATCH, GridDataset, SliceDataset, grid_corners
+from bioatt_training.fit.grid import GridDataset, SliceDataset, grid_corners
 from bioatt_training.fit.lightning_import import lightning
 from bioatt_training.fit.patches import PatchDataset
+from bioatt_training.fit.ranges import training_ranges
 
 STEPS = 10_000
 """Length of a run whose configuration names none."""
@@ -94,27 +94,7 @@ class RunData(lightning.LightningDataModule):
     def description(self) -> dict[str, Any]:
         """Ranges of the training slices: what `bioatt.inference.suitability` holds a scan against."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
-        phantoms = {one.patient for one in slices if one.is_phantom}
-        noise = [one.noise_hu for one in slices if one.noise_hu and one.patient not in phantoms]
-        thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
-        pixel = [one.pixel_mm for one in slices]
-        random = self.config.sampling == "random"
-        dose = self.bank.header.get("dose_fraction", 0.25)
-        doses = (self.config.doses[0], self.config.doses[1]) if random else (dose, dose)
-        described = {
-            "noise_hu": [round(float(bound), 1) for bound in _input_noise(noise, doses)] if noise else None,
-            "pixel_mm": [round(min(pixel), 2), round(max(pixel), 2)],
-            "slice_thickness_mm": [min(thickness), max(thickness)] if thickness else None,
-            "kernels": sorted({one.kernel for one in slices if one.kernel}),
-            "doses": list(doses),
-            "prior_rise": largest_rise(len(self.descriptors), self.config.prior_perturbation) if random else None,
-            "patients": len({one.patient for one in slices} - phantoms),
-            "slices": len(slices),
-            "phantoms": len(phantoms),
-            "sampling": self.config.sampling,
-            "patch": {"random": self.config.patch, "grid": PATCH, "whole": None}[self.config.sampling],
-        }
-        return {name: value for name, value in described.items() if value is not None}
+        return training_ranges(slices, self.config, self.bank.header.get("dose_fraction", DOSE), len(self.descriptors))
 
 
 def _dataset(bank: Bank, config: DataConfig, part: str, seed: int) -> PatchDataset | SliceDataset:
@@ -135,12 +115,6 @@ def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset
         count = math.ceil(count / len(grid_corners((height, width))))
     kept = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     return Subset(dataset, np.unique(kept).tolist())
-
-
-def _input_noise(noise_hu: list[float], doses: tuple[float, float]) -> tuple[float, float]:
-    """Range of σ that inputs had: the targets' 5th to 95th percentile, raised by the highest and the lowest dose."""
-    low, high = np.percentile(noise_hu, [5, 95])
-    return low / np.sqrt(doses[1]), high / np.sqrt(doses[0])
 
 
 class TrainingBatches(Sampler[list[int]]):

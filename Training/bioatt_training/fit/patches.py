@@ -14,11 +14,10 @@ from bioatt.core.errors import InputError
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt_training.data import augmentation as variation
 from bioatt_training.data.augmentation import Patch
-from bioatt_training.data.bank import DOSE, Bank, Slice, noise_scale
+from bioatt_training.data.bank import BODY_HU, DOSE, Bank, Slice, noise_scale
 from bioatt_training.data.prior_augmentation import perturb
 from bioatt_training.fit.config import DataConfig
 
-BODY_HU = -600
 GRID = 8
 
 

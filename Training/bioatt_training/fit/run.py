@@ -17,10 +17,10 @@ from bioatt.core.errors import InputError
 from bioatt.inference.models import load_model, save_model
 from bioatt.io.files import atomic_write
 from bioatt.network import BioAttNetwork, InterpolatedWeights
-from bioatt_training.fit.arms import ARMS
+from bioatt_training.fit.arms import ARMS, arm_network
 from bioatt_training.fit.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.fit.config import Config
-from bioatt_training.fit.experiment import Experiment, arm_network
+from bioatt_training.fit.experiment import Experiment
 from bioatt_training.fit.history import History
 from bioatt_training.fit.lightning_import import callbacks, lightning, loggers
 from bioatt_training.fit.loaders import RunData

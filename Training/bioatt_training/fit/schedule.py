@@ -15,11 +15,13 @@ WARM_UP = 0.1
 """Share of a one-cycle run in which the learning rate rises."""
 
 
-def build_optimiser(config: OptimiserConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """AdamW with momentum for one-cycle's course, or the paper's Adam with its defaults."""
+def build_optimiser(
+    config: OptimiserConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None = None
+) -> Optimizer:
+    """AdamW with momentum for one-cycle's course, or the paper's Adam with its defaults. fused: as torch's."""
     if config.algorithm == "adam":
-        return Adam(parameters, lr=config.learning_rate)
-    return AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+        return Adam(parameters, lr=config.learning_rate, fused=fused)
+    return AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=fused)
 
 
 def build_schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int, epoch_steps: int) -> Any:

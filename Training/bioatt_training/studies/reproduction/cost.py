@@ -17,9 +17,8 @@ from bioatt.compute.device import choose, tune_cpu
 from bioatt.inference.models import TrainedModel
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.judge import Judge, Judgement
-from bioatt_training.fit.arms import ARMS, ArmName
+from bioatt_training.fit.arms import ARMS, ArmName, arm_network
 from bioatt_training.fit.config import Config
-from bioatt_training.fit.experiment import arm_network
 from bioatt_training.fit.loaders import RunData
 from bioatt_training.fit.run import fit, precision
 

@@ -1,0 +1,32 @@
+#!/bin/sh
+# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|all [options of check.py or train.py]
+#   check   does the engine compute the same there, and how fast (at most 120 s)
+#   train   the paper's network, then the other arms of its Table 1, for the rest of the time
+#   all     both, within GPU_LIMIT_S
+# Results come into $OUT (default scratch/gpu) as they are made. PYTHON: an interpreter with torch, NumPy and SciPy.
+# GPU_LIMIT_S: seconds of the whole call (default 560). GPU_PREVIOUS: folder of an earlier call's outputs to go on with.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+PYTHONPATH="$root/BioAttDenoise:$root/Training${PYTHONPATH:+:$PYTHONPATH}"
+PYTHONUNBUFFERED=1
+OUT=${OUT:-$root/scratch/gpu}
+GPU_DEADLINE=$(($(date +%s) + ${GPU_LIMIT_S:-560}))
+export PYTHONPATH PYTHONUNBUFFERED OUT GPU_DEADLINE
+mkdir -p "$OUT"
+python=${PYTHON:-python3}
+step=${1:-}
+[ $# -gt 0 ] && shift
+case $step in
+check | train)
+    exec "$python" "$root/Testing/gpu/$step.py" "$@"
+    ;;
+all)
+    # a check that finds something wrong must not cost the training
+    "$python" "$root/Testing/gpu/check.py" || echo "check: exit status $?"
+    exec "$python" "$root/Testing/gpu/train.py" "$@"
+    ;;
+*)
+    echo "usage: Testing/gpu/run.sh check|train|all" >&2
+    exit 2
+    ;;
+esac
