@@ -27,6 +27,7 @@ PATTERNS = (
     "Training/results/**/*.md",
     "Training/results/**/*.png",
     "Training/results/*/results.json",
+    "Testing/**/*.md",
 )
 
 
