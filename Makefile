@@ -2,14 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+INSTALLED_DOCS := .venv/.installed-docs
+# one thread a process: the tests run side by side, at most four of them, for each holds torch and VTK
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-cpus lint bench install clean
+.PHONY: demo test test-fast test-cpus lint docs wheel bench install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
 	$(BIN)/bioatt demo demo --overwrite
 
-test: $(INSTALLED) lint  ## every test that needs no Slicer application
-	$(BIN)/python -m pytest
+test: $(INSTALLED) lint  ## every test that needs no Slicer application; TESTS=Testing/engine for some
+	$(PYTEST) $(TESTS)
+
+test-fast: $(INSTALLED)  ## the tests that take less than ten seconds each
+	$(PYTEST) -m "not slow" $(TESTS)
 
 test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions than this one
 	set -e; for isa in AVX2 AVX512_CORE ALL; do echo "oneDNN up to $$isa"; ONEDNN_MAX_CPU_ISA=$$isa \
@@ -20,6 +26,13 @@ lint: $(INSTALLED)  ## style, types and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=BioAttDenoise:Training $(BIN)/lint-imports --no-cache
+
+docs: $(INSTALLED_DOCS)  ## the documentation site in build/site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest Testing/docs
+
+wheel: $(INSTALLED)  ## the wheel in dist/
+	$(BIN)/hatchling build -t wheel
 
 bench: $(INSTALLED)  ## what halo, precision and a whole volume cost on this machine
 	$(BIN)/python Testing/bench/bench_denoiser.py
@@ -32,5 +45,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:  ## remove what make made
-	rm -rf .venv demo
+	rm -rf .venv demo build dist

@@ -11,14 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "BioAttDenoise"
 CMAKE = MODULE / "CMakeLists.txt"
+SIMULATOR = MODULE / "bioatt" / "simulation"
+"""Needs numba, which Slicer does not install; the wheel carries it."""
 SUFFIXES_OF_RESOURCES = {".ui", ".png", ".svg", ".txt", ".json", ".safetensors", ".md", ".npz", ".npy"}
 
 
 def files_of_the_tree() -> dict[str, list[str]]:
     """What ought to be listed, by CMake variable, relative to the folder that the list counts from."""
-    scripts = [path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts]
+    scripts = [
+        path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts and SIMULATOR not in path.parents
+    ]
     resources = [path for path in (MODULE / "Resources").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES]
-    data = [path for path in (MODULE / "bioatt").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES]
+    data = [path for path in (MODULE / "bioatt").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES | {".typed"}]
     engine = [
         p
         for f in ("Anatomy", "Models")

@@ -11,7 +11,20 @@ Names load on first use, so that `bioatt.core` and `bioatt.io` never import torc
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bioatt.core.errors import BioAttError as BioAttError
+    from bioatt.core.errors import Cancelled as Cancelled
+    from bioatt.core.errors import InputError as InputError
+    from bioatt.core.volume import Volume as Volume
+    from bioatt.inference.denoiser import Denoiser as Denoiser
+    from bioatt.inference.denoiser import Result as Result
+    from bioatt.inference.models import load_model as load_model
+    from bioatt.io.images import read_volume as read_volume
+    from bioatt.io.images import write_volume as write_volume
+    from bioatt.network import build_network as build_network
+    from bioatt.priors import build_prior as build_prior
 
 __version__ = "0.1.0"
 

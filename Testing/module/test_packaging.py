@@ -69,8 +69,9 @@ def test_the_installed_tree_is_complete(installed):
     found = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
     for name in (
         "BioAttDenoise.py",
-        "BioAttDenoiseLib/panel.py",
+        "BioAttDenoiseLib/panel/panel.py",
         "bioatt/worker/server.py",
+        "bioatt/py.typed",
         "Resources/UI/BioAttDenoise.ui",
         "Resources/Icons/BioAttDenoise.png",
         "Resources/requirements.txt",
@@ -79,6 +80,7 @@ def test_the_installed_tree_is_complete(installed):
     ):
         assert name in found, name
     assert not any(name.startswith("..") for name in found)
+    assert not any("simulation" in name for name in found), "needs numba, which Slicer does not install"
 
 
 def test_tests_are_registered(installed):

@@ -43,8 +43,14 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.io.files import make_folder
     from bioatt.io.images import read_volume, write_volume
     from bioatt.io.outputs import check_file_place
-    from bioatt.simulation.acquisition import Scanner, scan
-    from bioatt.simulation.phantom import LABELS, TRAINING_SEEDS_FROM, torso
+
+    try:
+        from bioatt.simulation.acquisition import Scanner, scan
+        from bioatt.simulation.phantom import LABELS, TRAINING_SEEDS_FROM, torso
+    except ModuleNotFoundError as error:
+        if error.name != "numba" and not (error.name or "").startswith("bioatt.simulation"):
+            raise
+        raise InputError("the demo needs the simulator: pip install 'bioatt[simulation]'") from error
 
     start = time.monotonic()
     if not 0 <= args.seed < TRAINING_SEEDS_FROM:

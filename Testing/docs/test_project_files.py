@@ -1,0 +1,113 @@
+"""What the project says of itself in several places agrees: version, extras, pins, workflows."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import bioatt
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = {
+    canonicalize_name(re.split(r"[=<;]", line)[0].strip())
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+}
+
+
+def test_one_version():
+    """The version is that of `bioatt/__init__.py`; the citation and the changelog name it too."""
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "BioAttDenoise/bioatt/__init__.py"
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == bioatt.__version__
+    assert f"engine {bioatt.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_changelog_names_the_shipped_models():
+    cards = (ROOT / "Resources" / "Models").glob("bioatt*.md")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for card in cards:
+        version = re.search(r"^\| version \| (\S+) \|", card.read_text(encoding="utf-8"), re.MULTILINE).group(1)
+        assert f"{card.stem} {version}" in changelog
+
+
+def test_numba_is_needed_by_the_simulator_alone():
+    assert not [d for d in PROJECT["project"]["dependencies"] if d.startswith("numba")]
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert any(d.startswith("numba") for d in extras["simulation"])
+    assert "bioatt[simulation]" in extras["training"]
+    assert "numba" not in (ROOT / "BioAttDenoise" / "Resources" / "requirements.txt").read_text(encoding="utf-8")
+
+
+def requirements(extra: str) -> set[str]:
+    """Names of everything that the extra asks for on this machine, the project's own extras resolved."""
+    found: set[str] = set()
+    for line in PROJECT["project"]["optional-dependencies"][extra]:
+        requirement = Requirement(line)
+        if requirement.name == "bioatt":
+            found = found.union(*(requirements(inner) for inner in requirement.extras))
+        elif requirement.marker is None or requirement.marker.evaluate():
+            found.add(canonicalize_name(requirement.name))
+    return found
+
+
+@pytest.mark.parametrize("extra", ["test", "docs"])
+def test_every_requirement_is_pinned(extra):
+    """Also what the requirements need in turn, as far as it is installed here."""
+    names = requirements(extra) | {
+        canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]
+    }
+    looked_at: set[str] = set()
+    while names - looked_at:
+        name = (names - looked_at).pop()
+        looked_at.add(name)
+        try:
+            needed = [Requirement(line) for line in distribution(name).requires or ()]
+        except ModuleNotFoundError:  # an extra that is not installed
+            continue
+        names |= {canonicalize_name(r.name) for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})}
+    assert sorted(names - PINNED - {"setuptools", "pip"}) == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_targets_that_exist(path):
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {"name", "permissions", "jobs"} <= set(workflow)
+    runs = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    called = {target for run in runs for target in re.findall(r"\bmake ([\w-]+)", run)}
+    assert called <= TARGETS
+    assert runs
+
+
+def test_the_workflows_cover_what_is_supported():
+    names = {path.stem for path in WORKFLOWS}
+    assert {"lint", "tests", "docs", "wheel"} <= names
+    matrix = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    assert all(word in matrix for word in ('"3.11"', '"3.12"', '"3.13"', "windows", "macos"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"), ROOT / ".pre-commit-config.yaml"],
+    ids=lambda path: path.name,
+)
+def test_other_yaml_files_can_be_read(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_pictures_are_small():
+    """300 kB at most, since history keeps every version: `python Docs/shrink_pictures.py`."""
+    folders = ("Docs/images", "Resources/Screenshots", "Training/results")
+    pictures = [path for folder in folders for path in (ROOT / folder).rglob("*.png")]
+    assert len(pictures) > 10
+    assert [path.name for path in pictures if path.stat().st_size > 300_000] == []
