@@ -156,7 +156,6 @@ class ArmRun:
         )
         self.batches = Batches(pack, config.data, config.run.seed, device)
         self.loss = build_loss(config.optimiser)
-        self.forward: Callable[[Tensor, Tensor], Tensor] = self.network
         self.arithmetic = _arithmetic(config, device)
         known = outputs.record["arms"].setdefault(
             self.name, {"steps": 0, "seconds": 0.0, "progress": 0.0, "history": []}
@@ -237,7 +236,7 @@ class ArmRun:
 
     def _loss(self, low: Tensor, target: Tensor, p: Tensor) -> Tensor:
         with self.arithmetic():
-            output = self.forward(low, p)
+            output = self.network(low, p)
         margin = self.config.optimiser.margin
         return self.loss(*(interior(image, margin) for image in (output.float(), target, low)))
 
