@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_warnings, with_progress
-from bioatt.commands.options import add_engine_arguments, add_input_arguments, chosen_denoiser, parse_slices
+from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
 from bioatt.core.attention_views import VIEWS
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
     from bioatt.compute.device import tune_cpu
+    from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest, viewed
     from bioatt.io.images import read_volume
     from bioatt.network import STAGES
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
     check_maps_folder(volume, Path(args.folder), overwrite=args.overwrite)
-    denoiser = chosen_denoiser(args)
+    denoiser = make_denoiser(engine_options(args))
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),
         descriptors=tuple(name.strip() for name in args.organs.split(",")) if args.organs else None,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bioatt.inference.denoiser import Progress, Result
+    from bioatt.inference.denoiser import Result
+    from bioatt.inference.slices import Progress
 
 
 def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
@@ -31,10 +32,10 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """What a user wants to know at a glance; warnings go to stderr."""
-    from bioatt.inference.denoiser import median
+    from bioatt.core.noise import median_noise
 
     print_warnings(warnings)
-    before, after = median(result.noise_before), median(result.noise_after)
+    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
     slices = result.volume.shape[0]
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "

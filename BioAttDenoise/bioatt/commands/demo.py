@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.options import add_engine_arguments, chosen_denoiser, engine_files
+from bioatt.commands.options import add_engine_arguments, engine_options
 from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.commands.console import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.core.errors import InputError
+    from bioatt.inference.assembly import make_denoiser
     from bioatt.io.files import make_folder
     from bioatt.io.images import read_volume, write_volume
     from bioatt.io.outputs import check_file_place
@@ -54,12 +55,13 @@ def run(args: argparse.Namespace) -> None:
     if not 0 < args.dose <= 1:
         raise InputError(f"--dose {args.dose:g}: give a fraction of the full dose, above 0 up to 1")
     check_strength(args.strength)
-    denoiser = chosen_denoiser(args)
+    options = engine_options(args)
+    denoiser = make_denoiser(options)
     folder = Path(args.folder)
     make_folder(folder)
     files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
-        check_file_place(path, *engine_files(args), overwrite=args.overwrite)
+        check_file_place(path, *options.files(), overwrite=args.overwrite)
     say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
     body, labels = torso(args.seed, args.slices, args.size, phase="portal")
     say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")

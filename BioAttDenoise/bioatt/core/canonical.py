@@ -37,6 +37,15 @@ class Canonical:
         array = np.flip(array, tuple(lead + axis for axis in self._flips))
         return array.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self._axes)))
 
+    def index_of(self, slices: range) -> tuple[slice, slice, slice]:
+        """Index (z, y, x) into a canonical array of the original's `slices`, counted as the original stores them."""
+        index = [slice(0, length) for length in self.volume.shape]
+        axis = self._axes.index(0)
+        count = self.volume.shape[axis]
+        flipped = axis in self._flips
+        index[axis] = slice(count - slices.stop, count - slices.start) if flipped else slice(slices.start, slices.stop)
+        return index[0], index[1], index[2]
+
 
 def canonical(volume: Volume) -> Canonical:
     """The volume as float32 axial slices in LPS order, padding replaced by air.

@@ -27,6 +27,7 @@ from scipy.optimize import brentq
 
 from bioatt.core.body import body_mask
 from bioatt.core.errors import InputError
+from bioatt.core.noise import CLIP_SD, robust_local_sd
 
 Array = NDArray[np.float32]
 
@@ -45,7 +46,6 @@ FALSE_ALARMS = 0.01
 LUNG_HU = -400.0
 NEIGHBOURHOOD_MM = 20.0
 """Half the side of the square in which the noise's local standard deviation is measured."""
-CLIP_SD = 2.5
 LAGS = 8  # px: noise is taken as uncorrelated farther apart
 STRUCTURE_SD = 4.0
 """How far the denoised image's detail must stand out of its remaining noise to count as structure."""
@@ -115,6 +115,9 @@ class StructureSearch:
     def _removed(self, k: int) -> Array:
         return self.before[k].astype(np.float32) - self.after[k].astype(np.float32)
 
+    def _noise_sd(self, image: Array, regions: list[NDArray[np.bool_]]) -> Array:
+        return robust_local_sd(image, regions, int(2 * NEIGHBOURHOOD_MM / self.pixel) + 1)
+
     def _neighbours(self, k: int, sigma_mm: float) -> list[tuple[int, float]]:
         """Slices around k and their Gaussian weights, which sum to 1."""
         reach = int(2 * sigma_mm / self.thickness)
@@ -145,7 +148,7 @@ class StructureSearch:
             for n, weight in self._neighbours(k, sigma):
                 weighted += np.float32(weight) * self._removed(n)
             response = _band(weighted, sigma / self.pixel)
-            z = response / _local_sd(response, tissues, NEIGHBOURHOOD_MM / self.pixel)
+            z = response / self._noise_sd(response, tissues)
             self._measure(sigma, z, inner)
             np.maximum(best, np.abs(z) / whole, out=best)
             yield
@@ -164,7 +167,7 @@ class StructureSearch:
     def _whole_noise(self, k: int, flat: list[NDArray[np.bool_]]) -> Array:
         """All the slice's noise over what was removed of it, 1 or more, as the finest detail of flat places shows."""
         before, removed = (
-            _local_sd(image - gaussian_filter(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
+            self._noise_sd(image - gaussian_filter(image, 1.0), flat)
             for image in (self.before[k].astype(np.float32), self._removed(k))
         )
         measured = np.isfinite(before) & np.isfinite(removed)
@@ -188,7 +191,7 @@ class StructureSearch:
         sigma = EDGE_MM / self.pixel
         tissues = _tissues(self.after[k].astype(np.float32))
         removed, structure = self._removed(k), self._structure(k, tissues)
-        noise = _local_sd(removed, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        noise = self._noise_sd(removed, tissues)
         spread = structure * _filtered(structure, self._correlation)
         # the squared Gaussian window is narrower by √2 and sums to 1 / (4πσ²)
         variance = gaussian_filter(spread, sigma / np.sqrt(2)) / (4 * np.pi * sigma**2)
@@ -197,7 +200,7 @@ class StructureSearch:
     def _structure(self, k: int, tissues: list[NDArray[np.bool_]]) -> Array:
         """Detail of the denoised image beyond its remaining noise, bounded so that bone does not outweigh the rest."""
         detail = _band(np.clip(self.after[k].astype(np.float32), -1000, 400), 1.0)
-        noise = STRUCTURE_SD * _local_sd(detail, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        noise = STRUCTURE_SD * self._noise_sd(detail, tissues)
         return np.sign(detail) * np.clip(np.abs(detail) - noise, 0, 2 * noise)
 
     def _noise_correlation(self) -> Array:
@@ -257,35 +260,3 @@ def _filtered(image: Array, kernel: Array) -> Array:
     size = tuple(n + 2 * reach for n in image.shape)
     product = np.fft.irfft2(np.fft.rfft2(image, size) * np.fft.rfft2(kernel, size), size)
     return product[reach : reach + image.shape[0], reach : reach + image.shape[1]].astype(np.float32)
-
-
-def _local_sd(field: Array, tissues: list[NDArray[np.bool_]], reach: float) -> Array:
-    """Standard deviation of a field of mean zero around each pixel, tissue by tissue, deaf to the few large values."""
-    found = np.full(field.shape, np.inf, np.float32)
-    for tissue in tissues:
-        if not tissue.any():
-            continue
-        values = np.abs(field[tissue])
-        overall = float(np.median(values)) / 0.6745
-        if overall == 0:
-            continue
-        share = uniform_filter(tissue.astype(np.float32), int(2 * reach) + 1)
-        limit: Array | float = CLIP_SD * overall
-        for _ in range(2):  # the second time with the limit that belongs to the place
-            squares = np.where(tissue, np.minimum(np.abs(field), limit) ** 2, 0).astype(np.float32)
-            local = np.sqrt(
-                np.maximum(uniform_filter(squares, int(2 * reach) + 1), 0) / np.maximum(share, 1e-3) / CLIPPED_VARIANCE
-            )
-            limit = CLIP_SD * np.maximum(local, 0.3 * overall)
-        found[tissue] = np.maximum(local, 0.3 * overall)[tissue]
-    return found
-
-
-def _clipped_variance() -> float:
-    """Variance of a standard normal value clipped at ±CLIP_SD."""
-    x = np.linspace(-8, 8, 4001)
-    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    return float((np.clip(x, -CLIP_SD, CLIP_SD) ** 2 * density).sum() * (x[1] - x[0]))
-
-
-CLIPPED_VARIANCE = _clipped_variance()

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from bioatt.core import attention_views
 from bioatt.core.attention_views import SCALE
-from bioatt.core.canonical import Canonical, canonical
+from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
 from bioatt.inference.tiling import Box
 from bioatt.network import STAGES, Stage
-from bioatt.priors import Prior
+from bioatt.priors.base import Prior
 
 UNIFIED = "unified"
 
@@ -67,10 +67,6 @@ class AttentionRecorder:
             a = maps[stage]
             a = (a * weights).sum(dim=0) if name == UNIFIED else a[self.descriptors.index(name)]
             volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy() * body
-
-    def maps_of(self, canonical: Canonical, like: Volume, inner: slice) -> AttentionMaps:
-        """The maps on the grid of `like`: slices `inner` of what was denoised, in the original's order."""
-        return AttentionMaps({key: canonical.undo(stored)[inner] for key, stored in self.maps.items()}, like)
 
 
 @dataclass(frozen=True)

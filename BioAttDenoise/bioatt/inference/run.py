@@ -29,16 +29,16 @@ def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
 
 @dataclass
 class Run:
-    """Runs `network` on boxes of slices. Ends with its volume, so that the next one starts afresh.
+    """Runs `network` on boxes of the slices of one volume.
 
-    mixture, noise_hu: where there are weights by noise, those for slices of this noise are used from then on.
-    After memory ran out, tile and compute are what still worked, and `warnings` say so.
+    interpolated, noise_hu: weights by noise level, and the level of the current slice in HU; both None otherwise.
+    After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
     """
 
     network: BioAttNetwork
     compute: Compute
     tile: int | None
-    mixture: InterpolatedWeights | None = None
+    interpolated: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -59,8 +59,8 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
-                if self.mixture is not None and self.noise_hu is not None:
-                    self.mixture.tune(self.network, self.noise_hu)
+                if self.interpolated is not None and self.noise_hu is not None:
+                    self.interpolated.apply(self.network, self.noise_hu)
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
                     return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)

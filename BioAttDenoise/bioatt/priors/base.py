@@ -77,11 +77,11 @@ class Prior:
         p = self.p.take_columns(columns) if isinstance(self.p, SpatialRows) else normalised(self.p[:, columns])
         return replace(self, p=p, descriptors=names)
 
-    def cropped(self, y: range, x: range) -> Prior:
+    def cropped(self, y: slice, x: slice) -> Prior:
         """The prior of these rows and columns of pixels; one that is not spatial is the same for all of them."""
         if isinstance(self.p, SpatialRows):
             return replace(self, p=self.p.cropped(y, x))
-        return replace(self, p=self.p[:, :, y.start : y.stop, x.start : x.stop]) if self.spatial else self
+        return replace(self, p=self.p[:, :, y, x]) if self.spatial else self
 
     def as_table(self) -> dict[str, Any]:
         """The JSON form that `FixedPrior` reads: descriptors, slices (identities) and probabilities by slice.

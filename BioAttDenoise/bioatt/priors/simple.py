@@ -49,13 +49,22 @@ class RandomPrior:
 class FixedPrior:
     """Probabilities computed or written before: one row for every slice, or rows by slice identity."""
 
-    def __init__(self, p: np.ndarray, descriptors: tuple[str, ...], slice_ids: tuple[str, ...] | None = None) -> None:
-        """p: (N,) for every slice alike, or (slices, N) with slice_ids. Raises InputError for no distribution."""
+    def __init__(
+        self,
+        p: np.ndarray,
+        descriptors: tuple[str, ...],
+        slice_ids: tuple[str, ...] | None = None,
+        source: str = "file",
+    ) -> None:
+        """p: (N,) for every slice alike, or (slices, N) with slice_ids; source: see `Prior`.
+
+        Raises InputError where p is no distribution.
+        """
         rows = np.atleast_2d(np.asarray(p, np.float32))
         self.everywhere = slice_ids is None
         if self.everywhere and len(rows) != 1:
             raise InputError("a prior of several slices needs the slices' identities")
-        self.prior = Prior(rows, descriptors, "file", slice_ids if slice_ids is not None else ("",))
+        self.prior = Prior(rows, descriptors, source, slice_ids if slice_ids is not None else ("",))
 
     @classmethod
     def from_file(cls, path: Path) -> FixedPrior:

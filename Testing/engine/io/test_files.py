@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import deliver, move_new
+from bioatt.io.files import OccupiedError, move_new
 from bioatt.io.integrity import data_files
 from bioatt.io.outputs import atomic_write, check_file_place, check_free
 
@@ -117,17 +117,15 @@ def test_what_has_no_data_beside_it(tmp_path, name):
 def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
     path = tmp_path / "report.json"
 
-    def write(place, text="mine"):
-        with atomic_write(place, overwrite=False) as partial:
-            partial.write_text(text)
-            if place == path:
-                path.write_text("another run's")
-
-    written = deliver(path, write, overwrite=False)
-    assert written.place == tmp_path / "report-2.json"
-    assert written.warnings == ("report.json was made by another run meanwhile: written as report-2.json",)
-    assert (path.read_text(), written.place.read_text()) == ("another run's", "mine")
-    assert sorted(tmp_path.iterdir()) == [written.place, path]
+    with (
+        pytest.raises(OccupiedError, match="report.json was made by another run meanwhile") as refused,
+        atomic_write(path, overwrite=False) as partial,
+    ):
+        partial.write_text("mine")
+        path.write_text("another run's")
+    assert partial.name in str(refused.value)
+    assert (path.read_text(), partial.read_text()) == ("another run's", "mine")
+    assert sorted(tmp_path.iterdir()) == [partial, path]
 
 
 @pytest.mark.parametrize("links", [True, False])

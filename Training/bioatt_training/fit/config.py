@@ -84,7 +84,7 @@ class RunConfig:
 class NetworkConfig:
     """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and how wide.
 
-    means_px: scale of the means that are kept (see `BioAttNetwork.keep_means`); 0: none.
+    means_px: scale of the means that are kept (see `BioAttNetwork.preserve_low_frequencies`); 0: none.
     quiet_means_px: a smaller one of the exported model, for scans of little noise; 0: the same.
     """
 
