@@ -171,8 +171,9 @@ class Denoiser:
 
     def _prior_of(self, context: Context, run: Run, cancelled: IsCancelled | None) -> Prior:
         """Prior of the context from the denoiser's source; where its device runs out of memory, on the CPU."""
-        named = self._prior if isinstance(self._prior, str) else None
-        source = self._prior if named is None else self._built(named, str(self.compute.device))
+        source, named = self._prior, None
+        if isinstance(source, str):
+            named, source = source, self._built(source, str(self.compute.device))
         try:
             prior = context.prior(source, cancelled)
         except (RuntimeError, MemoryError) as error:

@@ -24,9 +24,7 @@ class OccupiedError(InputError):
     """The output was created by another program while this one computed. What was computed is kept beside it."""
 
     def __init__(self, output: Path, kept: Path) -> None:
-        super().__init__(
-            f"{output.name} was made by another run meanwhile and stays: this run's is {kept.name} beside it"
-        )
+        super().__init__(f"{output.name} was made by another run meanwhile: this run's result is kept as {kept.name}")
 
 
 @contextmanager

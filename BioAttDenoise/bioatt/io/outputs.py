@@ -70,8 +70,8 @@ def write_result(
     """Write the denoised volume, whole or not at all. Returns warnings, one line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
-    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises OccupiedError where `output`
-    appeared since `check_result_output`: the result is then kept under the name in the message.
+    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises OccupiedError where
+    `output` appeared since `check_result_output`: the result is then kept under the name in the message.
     """
     if is_series(output) if series is None else series:
         return write_derived_series(

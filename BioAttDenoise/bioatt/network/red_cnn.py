@@ -40,7 +40,7 @@ class RedCnn(BioAttNetwork):
 
     @property
     def border(self) -> int:
-        """The halo without the low-pass filter: transposed convolutions return incomplete sums in the outermost pixels."""
+        """The halo without the low-pass filter: the outermost pixels of transposed convolutions are incomplete sums."""
         return HALO
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:

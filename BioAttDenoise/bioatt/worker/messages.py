@@ -74,7 +74,7 @@ def denoise_arguments(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
-    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError where it does not cover them."""
+    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError where one is missing."""
     from bioatt.priors import Prior
 
     row = np.asarray([table["probabilities"]], np.float32)

@@ -43,7 +43,7 @@ def test_a_file_that_somebody_made_meanwhile_stays_and_so_does_the_result(denois
     status, errors = denoise(scan, output)
     assert (status, len(errors)) == (2, 1)
     (kept,) = tmp_path.glob(".bioatt-*.nii.gz")
-    assert f"out.nii.gz was made by another run meanwhile and stays: this run's is {kept.name}" in errors[0]
+    assert f"out.nii.gz was made by another run meanwhile: this run's result is kept as {kept.name}" in errors[0]
     assert output.read_text() == "another run's"
     assert (read_volume(kept).hu != read_volume(scan).hu).any()
 

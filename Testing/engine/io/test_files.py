@@ -117,15 +117,16 @@ def test_what_has_no_data_beside_it(tmp_path, name):
 def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
     path = tmp_path / "report.json"
 
-    with (
-        pytest.raises(OccupiedError, match="report.json was made by another run meanwhile") as refused,
-        atomic_write(path, overwrite=False) as partial,
-    ):
-        partial.write_text("mine")
-        path.write_text("another run's")
-    assert partial.name in str(refused.value)
-    assert (path.read_text(), partial.read_text()) == ("another run's", "mine")
-    assert sorted(tmp_path.iterdir()) == [partial, path]
+    def write():
+        with atomic_write(path, overwrite=False) as partial:
+            partial.write_text("mine")
+            path.write_text("another run's")
+
+    with pytest.raises(OccupiedError, match="was made by another run meanwhile") as refused:
+        write()
+    kept, there = sorted(tmp_path.iterdir())
+    assert kept.name in str(refused.value)
+    assert (there, there.read_text(), kept.read_text()) == (path, "another run's", "mine")
 
 
 @pytest.mark.parametrize("links", [True, False])
