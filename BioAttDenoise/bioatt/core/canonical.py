@@ -1,4 +1,4 @@
-"""The canonical form of a volume, on which prior and network work: axial slices in LPS order, padding as air."""
+"""Canonical form of a volume for prior and network: axial slices in LPS order, padding replaced by air."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.core.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class Canonical:
-    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the way back.
+    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the inverse mapping.
 
     volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool of that volume.
     axial: False where the original's slices were not axial (a coronal or sagittal reformat).
@@ -50,8 +50,7 @@ class Canonical:
 def canonical(volume: Volume) -> Canonical:
     """The volume as float32 axial slices in LPS order, padding replaced by air.
 
-    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle: nothing is
-    resampled.
+    Each array axis is assigned to the nearest world axis; oblique directions keep their angle. Nothing is resampled.
     """
     world_to_index, signs = nearest_axes(volume.direction)
     index = list(world_to_index)

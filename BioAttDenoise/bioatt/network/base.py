@@ -123,7 +123,7 @@ class BioAttNetwork(nn.Module, ABC):
         return weighted
 
     def _weights(self, x: Tensor, p: Tensor | None) -> Tensor | None:
-        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random arm draws anew at every call, as the paper's ablation did."""
+        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random weighting is drawn at every call, as in the paper."""
         if self.arm != "bioatt":
             return None
         shape = (x.shape[0], self.descriptors)

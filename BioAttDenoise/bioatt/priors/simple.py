@@ -1,4 +1,4 @@
-"""Priors that do not look at the image: the paper's ablations (uniform, random) and probabilities given by hand."""
+"""Priors independent of the image: the paper's ablations (uniform, random) and given probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UniformPrior:
 
 
 class RandomPrior:
-    """p drawn evenly from all distributions over N descriptors, by slice identity and seed."""
+    """p drawn uniformly from all distributions over N descriptors (Dirichlet), by slice identity and seed."""
 
     def __init__(self, descriptors: tuple[str, ...], seed: int = 0) -> None:
         self.descriptors = descriptors
@@ -47,7 +47,7 @@ class RandomPrior:
 
 
 class FixedPrior:
-    """Probabilities computed or written before: one row for every slice, or rows by slice identity."""
+    """Given probabilities: one row for all slices, or rows by slice identity."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class FixedPrior:
             raise InputError(f"prior file {path.name}: {error}") from None
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See AnatomicalPrior. Raises InputError where the file holds other slices than the volume's."""
+        """See AnatomicalPrior. Raises InputError where a slice of the volume has no row."""
         if not self.everywhere:
             return self.prior.select(volume.slice_ids)
         p = np.repeat(self.prior.p, len(volume.slice_ids), axis=0)
