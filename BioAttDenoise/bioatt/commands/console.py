@@ -1,4 +1,4 @@
-"""What a command says on the terminal: progress, warnings, a summary."""
+"""Terminal output of the commands: progress, warnings, summary."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
-    """What a user wants to know at a glance; warnings go to stderr."""
+    """Print the summary of a denoising; warnings go to stderr."""
     from bioatt.core.noise import median_noise
 
     print_warnings(warnings)

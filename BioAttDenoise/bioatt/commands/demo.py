@@ -20,7 +20,7 @@ HELP = "show it on a simulated torso: low dose, denoised, metrics and comparison
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt demo`."""
     parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="where to write (default demo/)")
-    parser.add_argument("--seed", type=int, default=1, help="which patient, 0 to 999: training never used these")
+    parser.add_argument("--seed", type=int, default=1, help="phantom, 0 to 999; never used in training")
     parser.add_argument("--dose", type=float, default=0.25, help="dose as a fraction of full dose (default 0.25)")
     parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp; default B30)")
     parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
     )
     add_engine_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier demo wrote in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier demo in DIR")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Simulate, denoise, compare. What is compared is read back from the files written."""
+    """Simulate, denoise, compare; the comparison uses the files as written."""
     from bioatt.commands.console import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.core.errors import InputError

@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace OUT, the report and the maps where they are there"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output, report and maps")
 
 
 def run(args: argparse.Namespace) -> None:

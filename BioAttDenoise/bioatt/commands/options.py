@@ -34,7 +34,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--descriptors",
         metavar="FILE.json",
-        help="your own descriptor set for the prior; it must name all of the model's descriptors",
+        help="your own descriptor set for the prior; it must contain the model's descriptors",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     parser.add_argument(

@@ -126,9 +126,9 @@ def cpu_has_bf16() -> bool:
 def tune_cpu() -> None:
     """Configure the whole process for networks on the CPU; called by the project's programs, not by the library.
 
-    Denormal numbers, which are about a hundred times slower and occur in weights and gradients near 0, are flushed to 0.
-    On glibc, freed activations stay in the process for the next layer instead of being returned to the system, whose
-    page faults otherwise take a quarter of the time.
+    Denormal numbers, about a hundred times slower than normal ones, occur in weights and gradients near 0 and are
+    flushed to 0. On glibc, freed activations stay in the process for the next layer instead of being returned to the
+    system, whose page faults otherwise take a quarter of the time.
     """
     torch.set_flush_denormal(True)
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":

@@ -1,4 +1,4 @@
-"""One run of the network over a volume: where it computes, in what tiles, and what it does when memory runs out."""
+"""One run of the network over a volume: device, tiles, cancellation, and recovery when memory runs out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 
 def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
-    """A copy of the network on a device, its weights in channels-last order; the original stays where it is."""
+    """A copy of the network on a device, in channels-last memory format."""
     return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -49,9 +49,9 @@ class Run:
         box: tiling.Box,
         maps: dict[Stage, Tensor] | None,
     ) -> Tensor:
-        """`tiling.run`; where memory runs out, with half the tile until the smallest, then on the CPU.
+        """`tiling.run`; where memory runs out, with tiles of half the size down to the smallest, then on the CPU.
 
-        Raises BioAttError where even that does not fit.
+        Raises BioAttError where memory runs out there too.
         """
         while True:
             device = self.compute.device
@@ -88,13 +88,13 @@ class Run:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """By its text: CUDA, MPS, the CPU's allocator and oneDNN each raise something else."""
+    """Judged by its text: CUDA, MPS, the CPU's allocator and oneDNN each raise another type."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
 def cancellable(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """Ask `cancelled` before every layer, so that a slow machine stops within one layer. Raises Cancelled."""
+    """Call `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:
         if cancelled is not None and cancelled():
