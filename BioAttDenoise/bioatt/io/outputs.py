@@ -9,18 +9,9 @@ from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_write import check_series_output, write_derived_series
-from bioatt.io.files import atomic_write, check_folder, occupied, same_file
+from bioatt.io.files import check_folder, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files
-
-__all__ = [
-    "atomic_write",
-    "check_file_place",
-    "check_free",
-    "check_result_output",
-    "is_series",
-    "write_result",
-]
 
 
 def is_series(output: Path) -> bool:

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import OccupiedError, move_new
+from bioatt.io.files import OccupiedError, atomic_write, move_new
 from bioatt.io.integrity import data_files
-from bioatt.io.outputs import atomic_write, check_file_place, check_free
+from bioatt.io.outputs import check_file_place, check_free
 
 
 @pytest.mark.parametrize(

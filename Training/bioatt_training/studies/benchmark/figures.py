@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bioatt.core.metrics import WINDOWS, Window
 from bioatt.io.comparison_figure import around
-from bioatt.io.outputs import atomic_write
+from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
 from bioatt_training.studies.benchmark.denoisers import Judged
 from bioatt_training.studies.benchmark.runner import QUARTER

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from bioatt.io.outputs import atomic_write
+from bioatt.io.files import atomic_write
 from bioatt_training.studies.benchmark.asked import asked
 from bioatt_training.studies.benchmark.baselines import BLENDED
 from bioatt_training.studies.benchmark.markdown import Found, number, said, table
