@@ -19,13 +19,13 @@ from pathlib import Path
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
-"""What the system says of names and rights that are the caller's matter, wherever it says so."""
+"""System errors about names and permissions, which the caller can fix."""
 
 COMMANDS = ("denoise", "prior", "attention", "evaluate", "models", "demo")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a wrong call is one line, as every other error is."""
+    """argparse with errors of one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(prog: str, description: str, package: str, commands: Sequence[str]) -> argparse.ArgumentParser:
     """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`.
 
-    A module whose work is kept when it is interrupted says so in RESUMES.
+    A module sets RESUMES where the same command resumes after an interruption.
     """
     parser = _Parser(prog=prog, description=description)
     parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
@@ -62,7 +62,7 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         args.run(args)
         return 0
     except (KeyboardInterrupt, Cancelled):
-        left = "the same command goes on from here" if args.resumes else "nothing is half-written"
+        left = "the same command resumes from here" if args.resumes else "nothing is half-written"
         print(f"{parser.prog}: cancelled, {left}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -86,7 +86,7 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command `bioatt`."""
-    # before torch is imported: threads that wait by spinning make it eight times slower beside other programs
+    # before torch is imported: spinning threads make it eight times slower beside other programs
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser(
         "bioatt", "Anatomy-guided low-dose CT denoising. Research use only.", "bioatt.commands", COMMANDS

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,4 +116,7 @@ class StandInDenoiser:
 
 
 if __name__ == "__main__":
-    main(make_denoiser=StandInDenoiser, find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}])
+    main(
+        make_denoiser=lambda options: StandInDenoiser(**asdict(options)),
+        find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}],
+    )

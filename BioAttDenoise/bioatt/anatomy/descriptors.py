@@ -1,7 +1,7 @@
-"""Descriptor sets: the anatomical words t₁…t_N that a prior is a distribution over (paper §2.1), as data.
+"""Descriptor sets: the anatomical descriptors t₁…t_N over which a prior is a distribution (paper §2.1), as data.
 
-A set is a JSON file: names, prompts for a vision-language model, the HU window the model is shown, and the names under
-which segmentations know each descriptor. `Resources/Anatomy/descriptor-set.schema.json` is its schema.
+A set is a JSON file: names, prompts and HU window for a vision-language model, and the names of each descriptor's
+structures in segmentations. `Resources/Anatomy/descriptor-set.schema.json` is its schema.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DESCRIPTOR_KEYS = {"name", "phrase", "prompts", "structures"}
 class DescriptorSet:
     """N descriptors in the order of a prior's columns.
 
-    prompts: for each descriptor the texts whose embeddings are averaged. hu_windows: one (low, high) in HU for a grey
-    image, or three for red, green and blue. structures: for each descriptor the names, * matching anything, that it
-    has in segmentations and organ tables.
+    prompts: by descriptor, the texts whose embeddings are averaged. hu_windows: one (low, high) in HU for a grey image,
+    or three for red, green and blue. structures: by descriptor, its names in segmentations and organ tables (* matches
+    anything).
     """
 
     name: str
@@ -43,9 +43,9 @@ class DescriptorSet:
         return len(self.descriptors)
 
     def columns_of(self, structure: str) -> tuple[int, ...]:
-        """Columns of the descriptors that a structure's name counts as: none, one, or several ("aorta").
+        """Columns of the descriptors to which a structure belongs: none, one, or several ("aorta").
 
-        Case, spaces and underscores do not matter.
+        Case, spaces and underscores are ignored.
         """
         wanted = _plain(structure)
         named = self.structures or ((),) * len(self)
@@ -56,16 +56,14 @@ class DescriptorSet:
         )
 
     def check_covers(self, descriptors: Sequence[str]) -> None:
-        """Raise InputError, with the list, where a model's descriptors are not all among these by name."""
+        """Raise InputError with the list of a model's descriptors that are missing from this set."""
         missing = [name for name in descriptors if name not in self.descriptors]
         if missing:
-            raise InputError(
-                f"descriptor set {self.name} lacks {', '.join(missing)}: add them by the names that the model has"
-            )
+            raise InputError(f"descriptor set {self.name} lacks {', '.join(missing)}: add them under these names")
 
     @property
     def text_hash(self) -> str:
-        """SHA-256 of names and prompts: what text embeddings depend on."""
+        """SHA-256 of names and prompts, on which text embeddings depend."""
         content = json.dumps([self.descriptors, self.prompts], ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -77,7 +75,7 @@ def descriptor_set_names() -> tuple[str, ...]:
 
 
 def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
-    """Read a shipped set by name, or a user's own JSON file.
+    """Read a shipped set by name, or a JSON file.
 
     Raises InputError where the name is unknown, or the file is missing or does not follow the schema.
     """
@@ -96,7 +94,7 @@ def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
 
 
 def parse_descriptor_set(content: Any) -> DescriptorSet:
-    """Descriptor set from decoded JSON. Raises InputError that names the first thing that breaks the schema."""
+    """Descriptor set from decoded JSON. Raises InputError for the first violation of the schema."""
     _object(content, "the file", _SET_KEYS, required={"name", "descriptors"})
     name = _text(content["name"], "name")
     if not all(letter.isalnum() or letter in "_.-" for letter in name):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_warnings, with_progress
-from bioatt.commands.options import add_engine_arguments, add_input_arguments, chosen_denoiser, parse_slices
+from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
 from bioatt.core.attention_views import VIEWS
 
 if TYPE_CHECKING:
@@ -24,21 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder for STAGE_ORGAN.nrrd")
     add_engine_arguments(parser)
     parser.add_argument("--stage", choices=("middle", "last", "both"), default="both", help="default both")
-    parser.add_argument("--organs", metavar="A,B", help="descriptors to keep, by name (default all)")
+    parser.add_argument("--organs", metavar="A,B", help="descriptors to record, by name (default all)")
     parser.add_argument(
         "--view",
         choices=VIEWS,
         default="raw",
-        help="raw: A, uint8 (default); contrast: what sets an organ's map apart from the others', -1 to 1; "
-        "contribution: p times A, the organ's part of the unified map (float32)",
+        help="raw: A, uint8 (default); contrast: deviation of an organ's map from the mean over organs, -1 to 1; "
+        "contribution: p times A, the organ's share of the unified map (float32)",
     )
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 as IN stores them")
-    parser.add_argument("--overwrite", action="store_true", help="replace the maps that are in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing maps in DIR")
 
 
 def run(args: argparse.Namespace) -> None:
     """Denoise with recording switched on and write the maps."""
     from bioatt.compute.device import tune_cpu
+    from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest, viewed
     from bioatt.io.images import read_volume
     from bioatt.network import STAGES
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     tune_cpu()
     volume = read_volume(args.input, series=args.series)
     check_maps_folder(volume, Path(args.folder), overwrite=args.overwrite)
-    denoiser = chosen_denoiser(args)
+    denoiser = make_denoiser(engine_options(args))
     request = AttentionRequest(
         stages=STAGES if args.stage == "both" else (args.stage,),
         descriptors=tuple(name.strip() for name in args.organs.split(",")) if args.organs else None,
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, *, overwrite: bool) -> None:
-    """Raise InputError, before any work, where a volume's maps could not be written to `folder`, or it is `output`.
+    """Raise InputError, before denoising, where a volume's maps cannot be written to `folder`, or it is `output`.
 
     overwrite: whether volumes that are in the folder may be replaced.
     """
@@ -78,7 +79,7 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, 
     if not volume.even:
         raise InputError(
             "slices are missing or unevenly spaced, which attention maps (.nrrd) cannot hold: complete the series, "
-            "or make no maps"
+            "or leave the maps out"
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a folder for the attention maps")

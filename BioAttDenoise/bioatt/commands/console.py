@@ -1,4 +1,4 @@
-"""What a command says on the terminal: progress, warnings, a summary."""
+"""Terminal output of the commands: progress, warnings, summary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bioatt.inference.denoiser import Progress, Result
+    from bioatt.inference.denoiser import Result
+    from bioatt.inference.slices import Progress
 
 
 def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
@@ -30,11 +31,11 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
-    """What a user wants to know at a glance; warnings go to stderr."""
-    from bioatt.inference.denoiser import median
+    """Print the summary of a denoising; warnings go to stderr."""
+    from bioatt.core.noise import median_noise
 
     print_warnings(warnings)
-    before, after = median(result.noise_before), median(result.noise_after)
+    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
     slices = result.volume.shape[0]
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.options import add_engine_arguments, chosen_denoiser, engine_files
+from bioatt.commands.options import add_engine_arguments, engine_options
 from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ HELP = "show it on a simulated torso: low dose, denoised, metrics and comparison
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt demo`."""
     parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="where to write (default demo/)")
-    parser.add_argument("--seed", type=int, default=1, help="which patient, 0 to 999: training never used these")
+    parser.add_argument("--seed", type=int, default=1, help="phantom, 0 to 999; never used in training")
     parser.add_argument("--dose", type=float, default=0.25, help="dose as a fraction of full dose (default 0.25)")
     parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp; default B30)")
     parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
@@ -32,14 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
     )
     add_engine_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier demo wrote in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier demo in DIR")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Simulate, denoise, compare. What is compared is read back from the files written."""
+    """Simulate, denoise, compare; the comparison uses the files as written."""
     from bioatt.commands.console import with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.core.errors import InputError
+    from bioatt.inference.assembly import make_denoiser
     from bioatt.io.files import make_folder
     from bioatt.io.images import read_volume, write_volume
     from bioatt.io.outputs import check_file_place
@@ -60,12 +61,13 @@ def run(args: argparse.Namespace) -> None:
     if not 0 < args.dose <= 1:
         raise InputError(f"--dose {args.dose:g}: give a fraction of the full dose, above 0 up to 1")
     check_strength(args.strength)
-    denoiser = chosen_denoiser(args)
+    options = engine_options(args)
+    denoiser = make_denoiser(options)
     folder = Path(args.folder)
     make_folder(folder)
     files = {name: folder / f"{name}.nrrd" for name in ("reference", "low", "denoised", "labels")}
     for path in (*files.values(), folder / "comparison.png", folder / "metrics.json"):
-        check_file_place(path, *engine_files(args), overwrite=args.overwrite)
+        check_file_place(path, *options.files(), overwrite=args.overwrite)
     say(f"phantom {args.seed}: {args.slices} slices of {args.size} x {args.size}")
     body, labels = torso(args.seed, args.slices, args.size, phase="portal")
     say(f"scan at {100 * args.dose:g} % dose, kernel {args.kernel}: projections, quantum noise, reconstruction")

@@ -6,13 +6,7 @@ import argparse
 from pathlib import Path
 
 from bioatt.commands.console import print_summary, with_progress
-from bioatt.commands.options import (
-    add_engine_arguments,
-    add_input_arguments,
-    chosen_denoiser,
-    engine_files,
-    parse_slices,
-)
+from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
 from bioatt.core.strength import DEFAULT_STRENGTH
 
 HELP = "denoise a CT volume or DICOM folder"
@@ -34,32 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace OUT, the report and the maps where they are there"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output, report and maps")
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all."""
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
+    from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
-    from bioatt.io.files import deliver
     from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place, check_result_output, write_result
 
     tune_cpu()
+    options, output = engine_options(args), Path(args.output)
     volume = read_volume(args.input, series=args.series)
     slices = parse_slices(args.slices, volume)
-    check_result_output(volume, Path(args.output), read=engine_files(args), overwrite=args.overwrite)
+    check_result_output(volume, output, read=options.files(), overwrite=args.overwrite)
     if args.attention:
-        check_maps_folder(volume, Path(args.attention), Path(args.output), overwrite=args.overwrite)
+        check_maps_folder(volume, Path(args.attention), output, overwrite=args.overwrite)
     if args.report:
-        others = (*volume.sources, Path(args.output), *engine_files(args))
+        others = (*volume.sources, output, *options.files())
         check_file_place(Path(args.report), *others, overwrite=args.overwrite)
-    denoiser = chosen_denoiser(args)
-    made_of = provenance(denoiser, prior=args.prior, descriptors=args.descriptors) if args.report else None
+    denoiser = make_denoiser(options)
+    prior_provenance = provenance(denoiser, options) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
@@ -67,21 +60,16 @@ def run(args: argparse.Namespace) -> None:
         ),
         "denoising",
     )
-    written = write_result(  # first: maps can be made again
+    warnings = write_result(  # first: maps can be made again
         result.volume,
-        Path(args.output),
+        output,
         model_name=result.model.name,
         model_version=result.model.version,
         strength=result.strength,
         overwrite=args.overwrite,
     )
-    told = [*result.warnings, *written.warnings]
     if args.report:
-
-        def report(place: Path) -> None:
-            write_report(result, place, made_of, overwrite=args.overwrite)
-
-        told += deliver(Path(args.report), report, overwrite=args.overwrite).warnings
+        write_report(result, Path(args.report), prior_provenance, overwrite=args.overwrite)
     if args.attention:
         write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
-    print_summary(result, str(written.place), told)
+    print_summary(result, args.output, [*result.warnings, *warnings])

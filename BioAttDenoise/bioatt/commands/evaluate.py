@@ -1,4 +1,4 @@
-"""`bioatt evaluate`: how near a scan is to its reference."""
+"""`bioatt evaluate`: image quality of a scan against its reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU b
 
 SERIES = {"reference": "--series", "test": "--test-series", "low": "--low-series"}
 SAID = {"reference": "reference", "output": "test", "input": "low"}
-"""Volumes by role, as messages call them."""
+"""Names of the roles in messages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         which = f"SeriesNumber or UID in {role.upper()}, where that DICOM folder holds several"
         parser.add_argument(option, metavar="N", dest=f"{role}_series", help=which)
     parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
-    parser.add_argument("--overwrite", action="store_true", help="replace the --json file where it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --json file")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def titles(test: str, low: str | None) -> dict[str, str]:
-    """What the columns are called, by role: the files' names, and which is which where these are alike."""
+    """Column titles by role: file names, prefixed by the role where they are equal."""
     names = {role: Path(path).name for role, path in (("input", low), ("output", test)) if path}
     alike = len(set(names.values())) < len(names)
     return {role: f"{SAID[role]} {name}" for role, name in names.items()} if alike else names
@@ -76,7 +76,7 @@ def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> 
 
 
 def check_same_grid(reference: Volume, other: Volume) -> None:
-    """Raises InputError where voxels do not lie at the same places (0.01 mm)."""
+    """Raises InputError where the voxels of two volumes differ in position by more than 0.01 mm."""
     import numpy as np
 
     from bioatt.core.errors import InputError
@@ -105,7 +105,7 @@ def check_same_grid(reference: Volume, other: Volume) -> None:
 
 
 def name(volume: Volume) -> str:
-    """What to call a volume in a message."""
+    """Name of a volume in messages."""
     return volume.sources[0].name if len(volume.sources) == 1 else "the scan"
 
 

@@ -1,4 +1,4 @@
-"""`bioatt models`: which models are here, what one is; BiomedCLIP fetched, carried to another machine, removed."""
+"""`bioatt models`: list and describe models; download, import, export and remove BiomedCLIP."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BIOMEDCLIP = "biomedclip"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt models`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="the models of this installation (what `bioatt models` alone does)")
-    info = actions.add_parser("info", help="what a model is: network, training, metrics, hash")
+    actions.add_parser("list", help="the models of this installation (default action)")
+    info = actions.add_parser("info", help="describe a model: network, training, metrics, hash")
     info.add_argument("name", help="model name or .safetensors file")
-    download = actions.add_parser("download", help="fetch BiomedCLIP from the Hugging Face hub")
+    download = actions.add_parser("download", help="download BiomedCLIP from the Hugging Face hub")
     download.add_argument("--yes", action="store_true", help="agree to the download")
-    fetch = actions.add_parser("import", help="take BiomedCLIP from a folder carried here")
+    fetch = actions.add_parser("import", help="install BiomedCLIP from a copied folder")
     export = actions.add_parser("export", help="write BiomedCLIP's image tower and text embeddings for other machines")
     remove = actions.add_parser("remove", help="delete BiomedCLIP from this machine")
     for action in (download, fetch, export, remove):
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the action says."""
+    """Run the action."""
     {None: _list, "list": _list, "info": _info}.get(args.action, _biomedclip)(args)
 
 
@@ -36,11 +36,11 @@ def _list(_: argparse.Namespace) -> None:
     from bioatt.priors.biomedclip.files import default_folder
 
     for entry in catalogue():
-        here = "here" if entry.path else "missing"
+        state = "installed" if entry.path else "missing"
         default = ", the default on a CPU" if entry.name == default_model("cpu") else ""
-        print(f"{entry.name:14} {here:8} {entry.summary}{default}")
-    here = "here" if default_folder().is_dir() else "not here"
-    print(f"{BIOMEDCLIP:14} {here:8} the paper's source of anatomical priors (bioatt models download biomedclip)")
+        print(f"{entry.name:14} {state:14} {entry.summary}{default}")
+    state = "installed" if default_folder().is_dir() else "not installed"
+    print(f"{BIOMEDCLIP:14} {state:14} the paper's source of anatomical priors (bioatt models download biomedclip)")
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def _biomedclip(args: argparse.Namespace) -> None:
 
 
 def _asked(question: str) -> bool:
-    """The user's answer; no where nobody is there to answer."""
+    """The user's answer; False where stdin is no terminal."""
     import sys
 
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,14 +1,15 @@
-"""Options that several commands share, and what they choose."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from dataclasses import fields
 from typing import TYPE_CHECKING
+
+from bioatt.inference.options import EngineOptions
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
-    from bioatt.inference.denoiser import Denoiser
 
 PRIOR_SOURCES = (
     "embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
@@ -33,7 +34,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--descriptors",
         metavar="FILE.json",
-        help="your own descriptor set for the prior; it must name all of the model's descriptors",
+        help="your own descriptor set for the prior; it must contain the model's descriptors",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     parser.add_argument(
@@ -42,25 +43,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
 
 
-def chosen_denoiser(args: argparse.Namespace) -> Denoiser:
-    """What `add_engine_arguments` asked for."""
-    from bioatt.inference.assembly import make_denoiser
-
-    return make_denoiser(
-        args.model,
-        prior=args.prior,
-        descriptors=args.descriptors,
-        device=args.device,
-        precision=args.precision,
-        tile=args.tile,
-    )
-
-
-def engine_files(args: argparse.Namespace) -> list[Path]:
-    """The files that the options of `add_engine_arguments` name."""
-    from bioatt.io.files import files_named
-
-    return [file for option in (args.model, args.prior, args.descriptors or "") for file in files_named(option)]
+def engine_options(args: argparse.Namespace) -> EngineOptions:
+    """The values of `add_engine_arguments`."""
+    return EngineOptions(**{field.name: getattr(args, field.name) for field in fields(EngineOptions)})
 
 
 def parse_slices(text: str | None, volume: Volume) -> range | None:

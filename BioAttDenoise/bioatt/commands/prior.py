@@ -1,4 +1,4 @@
-"""`bioatt prior IN`: what the anatomical prior says of each slice, as a table, JSON or picture."""
+"""`bioatt prior IN`: the anatomical prior of each slice as a table, JSON or plot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """IN, the source, the descriptor set, and where to write."""
+    """Options of `bioatt prior`."""
     add_input_arguments(parser)
     parser.add_argument(
         "--source",
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--descriptors", default="paper17", metavar="SET", help="paper17 | authors11 | your own FILE.json"
     )
     parser.add_argument("--device", default="cpu", help="auto | cpu | cuda | cuda:N | mps")
-    parser.add_argument("--no-smoothing", action="store_true", help="each slice by itself, neighbours not averaged")
+    parser.add_argument("--no-smoothing", action="store_true", help="no smoothing along z")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
-    parser.add_argument("--overwrite", action="store_true", help="replace the files where they are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Which device and precision to compute on, and how to keep the CPU's memory allocator out of the way."""
+"""Choice of device and precision, and settings of the CPU and its memory allocator."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
 
 
 def available() -> list[dict[str, str]]:
-    """Devices that torch can compute on, best first: {"name": of it, "label": what a person calls it}."""
+    """Devices that torch can compute on, best first: {"name": for `choose`, "label": for display}."""
     devices = [
         {"name": f"cuda:{index}", "label": f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"}
         for index in range(torch.cuda.device_count())
@@ -107,8 +107,8 @@ def _fast_dtype(device: torch.device) -> torch.dtype | None:
 def cpu_has_amx() -> bool:
     """True where the CPU has AMX tiles, and oneDNN, which multiplies on them, may use them.
 
-    torch does not tell oneDNN's limit, so it is read from where oneDNN reads it: ONEDNN_MAX_CPU_ISA or its older name
-    (oneDNN's guide, "CPU Dispatcher Control"), whose values name AMX where they include it.
+    torch does not expose oneDNN's limit on instruction sets, so the variable ONEDNN_MAX_CPU_ISA, or its older name, is
+    read here too (oneDNN's guide, "CPU Dispatcher Control"); its values contain AMX where they allow it.
     """
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
@@ -124,11 +124,11 @@ def cpu_has_bf16() -> bool:
 
 
 def tune_cpu() -> None:
-    """Set the process up for a network on the CPU; for programs of our own, since it holds for the whole process.
+    """Configure the whole process for networks on the CPU; called by the project's programs, not by the library.
 
-    Denormal numbers, which cost a hundred times a normal one and appear in weights and gradients near 0, are flushed
-    to 0. On glibc, freed activations are kept for the next layer instead of going back to the system as 100 MB blocks,
-    whose page faults otherwise take a quarter of the time.
+    Denormal numbers, about a hundred times slower than normal ones, occur in weights and gradients near 0 and are
+    flushed to 0. On glibc, freed activations stay in the process for the next layer instead of being returned to the
+    system, whose page faults otherwise take a quarter of the time.
     """
     torch.set_flush_denormal(True)
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":

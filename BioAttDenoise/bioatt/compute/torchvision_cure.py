@@ -1,7 +1,7 @@
-"""Cure for the registry's torchvision (built for CUDA) beside a CPU torch: without its compiled operators its import
-fails, and takes open_clip, timm, lightning, torchmetrics and transformers' models with it.
+"""Workaround for a CUDA build of torchvision beside a CPU torch: its import fails for want of compiled operators, and
+with it those of open_clip, timm, lightning, torchmetrics and transformers' models.
 
-Declaring the two operators that the import asks for is enough: nothing here calls them.
+Declaring the two operators that the import looks up is enough; nothing here calls them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import importlib
 import sys
 from typing import Any
 
-_kept: list[Any] = []  # a torch.library.Library takes its operators away when it is collected
+_libraries: list[Any] = []  # a torch.library.Library unregisters its operators when it is garbage-collected
 
 
 def import_torchvision() -> None:
-    """Import torchvision, cured where it needs it. Call before importing any of the packages above.
+    """Import torchvision, with the workaround where it is needed. Call before importing any of the packages above.
 
-    Does nothing where torchvision is not installed, or imports as it should; other errors pass through.
+    Does nothing where torchvision is not installed or imports normally; other errors pass through.
     """
     try:
         importlib.import_module("torchvision")
@@ -38,4 +38,4 @@ def _declare_operators() -> None:
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _kept.append(library)
+    _libraries.append(library)

@@ -1,4 +1,4 @@
-"""Ways to look at attention maps: as they are, what an organ adds to A', and what sets organs apart. Needs no torch.
+"""Views of attention maps: raw, an organ's contribution to A', and the contrast between organs. Needs no torch.
 
 Maps are uint8 arrays of any shape, A = stored · SCALE (`bioatt.inference.attention`).
 """
@@ -31,7 +31,7 @@ def contribution(stored: Stored, p: NDArray[np.floating] | float) -> Array:
 
 
 def contrast(stored: Mapping[str, Stored], name: str) -> Array:
-    """What the map of `name` has and the other organs' maps have not: (Aₙ − mean over organs) / scale, −1 to 1.
+    """Deviation of an organ's map from the mean over organs: (Aₙ − mean) / scale, −1 to 1, float32.
 
     The scale is the 99.5th percentile of |A − mean| over all organs where any map is not 0 (outside the body all are),
     so that the views of one stage compare. Raises InputError for an unknown name and where there is one map only.

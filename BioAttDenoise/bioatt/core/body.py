@@ -1,4 +1,4 @@
-"""Where the patient is in an axial slice: the network need not see air, and must not leave a seam where it stops."""
+"""Body mask of an axial slice: air is not denoised, and the transition to it is feathered to leave no seam."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 ROOM_AIR_BELOW_HU = -930.0
-"""Between air (-1000) and lung (about -850): a lung that the field of view cuts open is no room air."""
+"""Between air (-1000) and lung (about -850), so that a lung truncated by the field of view is no room air."""
 SMOOTHING_PX = 9
 MARGIN_PX = 8
 FEATHER_PX = 16
 
 
 def body_mask(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Patient, with lungs and bowel gas, in one axial slice hu (y, x): all but the room air that reaches the border.
+    """Body with lungs and bowel gas in an axial slice hu (y, x): everything but air connected to the image border.
 
-    Smoothing first keeps the noise of a low-dose scan from being taken for the body; specks under 1 % of the largest
-    part are left out.
+    The slice is smoothed first, so that noise in low-dose air is not taken for body; components smaller than 1 % of the
+    largest are left out.
     """
     air = ndimage.uniform_filter(hu, SMOOTHING_PX, mode="nearest") < ROOM_AIR_BELOW_HU
     regions, _ = ndimage.label(air)
@@ -32,7 +32,7 @@ def body_mask(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def body_weight(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Share of the denoised value to take at each pixel: 1 in the body and 8 px around it, falling to 0 over 16 px."""
+    """Weight of the denoised value, (y, x) float32: 1 in the body and 8 px around it, falling to 0 over 16 px."""
     mask = body_mask(hu)
     if not mask.any():
         return np.zeros(hu.shape, np.float32)

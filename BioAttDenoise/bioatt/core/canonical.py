@@ -1,4 +1,4 @@
-"""The canonical form of a volume, on which prior and network work: axial slices in LPS order, padding as air."""
+"""Canonical form of a volume for prior and network: axial slices in LPS order, padding replaced by air."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.core.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class Canonical:
-    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the way back.
+    """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the inverse mapping.
 
     volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool of that volume.
     axial: False where the original's slices were not axial (a coronal or sagittal reformat).
@@ -37,12 +37,20 @@ class Canonical:
         array = np.flip(array, tuple(lead + axis for axis in self._flips))
         return array.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self._axes)))
 
+    def index_of(self, slices: range) -> tuple[slice, slice, slice]:
+        """Index (z, y, x) into a canonical array of the original's `slices`, counted as the original stores them."""
+        index = [slice(0, length) for length in self.volume.shape]
+        axis = self._axes.index(0)
+        count = self.volume.shape[axis]
+        flipped = axis in self._flips
+        index[axis] = slice(count - slices.stop, count - slices.start) if flipped else slice(slices.start, slices.stop)
+        return index[0], index[1], index[2]
+
 
 def canonical(volume: Volume) -> Canonical:
     """The volume as float32 axial slices in LPS order, padding replaced by air.
 
-    Every array axis is given to the world axis it is nearest to; oblique directions keep their angle: nothing is
-    resampled.
+    Each array axis is assigned to the nearest world axis; oblique directions keep their angle. Nothing is resampled.
     """
     world_to_index, signs = nearest_axes(volume.direction)
     index = list(world_to_index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class BioAttError(Exception):
-    """Base of every error that the engine raises on purpose. One line that says what is wrong and how to mend it."""
+    """Base class of the engine's errors. The message is one line: what is wrong and how to fix it."""
 
 
 class InputError(BioAttError, ValueError):

@@ -1,7 +1,7 @@
-"""How near a scan is to its reference: RMSE, PSNR, SSIM in HU windows, bias by tissue, noise. Needs no torch.
+"""Image quality against a reference: RMSE, PSNR, SSIM in HU windows, HU bias by tissue, noise. Needs no torch.
 
-Values are clipped to the window first; the data range of PSNR and SSIM is the window's width: figures from different
-windows do not compare.
+Values are clipped to the window first, and the data range of PSNR and SSIM is the window's width: values from
+different windows are not comparable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TISSUES: dict[str, Window] = {
     "soft tissue": (0.0, 130.0),
     "bone": (250.0, 3000.0),
 }
-"""HU of the reference's local mean that tell a tissue, for `hu_bias`."""
+"""Tissue by the reference's local mean in HU, for `hu_bias`."""
 
 SSIM_WINDOW = 7  # pixels: scikit-image's default, as in the paper's protocol
 _CHUNK = 8  # slices at once: bounds the memory
@@ -117,9 +117,9 @@ def planes_ssim(a: np.ndarray, b: np.ndarray, span: float) -> np.ndarray:
 def hu_bias(reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
     """Mean of test − reference in HU, by the tissue (`TISSUES`) that the reference shows; shapes as `rmse`.
 
-    A voxel belongs to a tissue where the reference's local mean (5×5) stays in its range over 5×5 pixels. Where
-    the reference is noisy (σ above 20 HU) its noise takes part in the choice, and what lacks that noise shows a bias of
-    its own, downwards in soft tissue, which is regression to the mean. Tissues of fewer than 100 voxels are left out.
+    A voxel belongs to a tissue where the reference's local mean (5×5) stays in the tissue's range over 5×5 pixels.
+    A noisy reference (σ above 20 HU) biases this selection: images without its noise then show a spurious bias,
+    negative in soft tissue (regression to the mean). Tissues with fewer than 100 voxels are left out.
     """
     reference, test = _pair(reference, test)
     sums, counts = dict.fromkeys(TISSUES, 0.0), dict.fromkeys(TISSUES, 0)

@@ -1,10 +1,10 @@
-"""Noise of a scan, three measures of it, each in HU.
+"""Noise of a CT in HU: local standard deviation, and the noise SD, noise level and noise map made from it.
 
-`noise_sd`: the mode of the local standard deviation in soft tissue, what users are shown.
-`noise_level`: a low percentile of it in fat and soft tissue, steady along z; what the network is conditioned on. The
-mode jumps where a slice has quiet and noisy parts alike, above and beside the shoulders say; a low percentile does not,
-and leans towards little noise, where the network takes the least away.
-`noise_map`: the local standard deviation by place.
+`noise_sd`: the mode of the local standard deviation in soft tissue; the number that users see.
+`noise_level`: a low percentile of the local standard deviation in fat and soft tissue; what the network is conditioned
+on. The mode jumps between slices that hold quiet and noisy parts (shoulders); a low percentile varies smoothly along z
+and errs towards too little noise, where the network removes least.
+`noise_map`: the local standard deviation at each pixel.
 """
 
 from __future__ import annotations
@@ -16,33 +16,81 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 WINDOW_PX = 9
-"""Side of the square over which local means and standard deviations are taken."""
+"""Side of the square window for local means and standard deviations."""
+SOFT_TISSUE_HU = (0.0, 150.0)
+"""Local means at which `noise_sd` measures."""
 TISSUE_HU = (-150.0, 150.0)
-"""Local means of fat and soft tissue."""
+"""Local means of fat and soft tissue, at which `noise_level` measures."""
+MIN_PIXELS = 200
+"""A slice with fewer pixels in these ranges has no measurable noise (NaN)."""
 PERCENTILE = 10.0
 LEAST_VARIANCE = 0.01
-"""HU² over 9×9 px, below which no pixel differs by 1 HU: a filled or blanked area, no tissue."""
+"""HU² over 9×9 px, below which no pixel differs by 1 HU: a filled or blanked area instead of tissue."""
 CONTEXT_SLICES = 4
-"""Neighbours on either side that a slice's noise level or smoothed prior can depend on; a part of a volume with these
-gets the same values as the whole."""
+"""Neighbours on either side on which a slice's noise level and smoothed prior depend; a part of a volume with these
+neighbours gets the same values as the whole volume."""
+CLIP_SD = 2.5
+"""`robust_local_sd` limits each value to this multiple of the standard deviation."""
 
 
-def noise_sd(hu: np.ndarray) -> float:
+def local_moments(image: NDArray, size: int = WINDOW_PX) -> tuple[NDArray, NDArray]:
+    """Local mean (HU) and variance (HU²) of one slice (y, x) over size × size pixels, each (y, x) float32."""
+    # centred on soft tissue, where float32 squares must not lose the variance to rounding
+    mean, variance = _moments(np.clip(image.astype(np.float32), -1100, 3100) - 40, size)
+    return mean + 40, variance
+
+
+def _moments(values: NDArray, size: int) -> tuple[NDArray, NDArray]:
+    mean = uniform_filter(values, size)
+    return mean, np.maximum(uniform_filter(values * values, size) - mean * mean, 0)
+
+
+def robust_local_sd(image: NDArray, regions: list[NDArray[np.bool_]], size: int) -> NDArray[np.float32]:
+    """Local standard deviation of a zero-mean image (y, x) over size × size pixels, region by region.
+
+    Outliers (edges, bone) are limited to CLIP_SD standard deviations; the bias of that limit for Gaussian noise is
+    corrected. At least 0.3 of the region's median-based value; inf outside the regions and where a region is constant.
+    """
+    found = np.full(image.shape, np.inf, np.float32)
+    for region in regions:
+        overall = float(np.median(np.abs(image[region]))) / 0.6745 if region.any() else 0.0  # MAD of a Gaussian
+        if overall == 0:
+            continue
+        share = uniform_filter(region.astype(np.float32), size)
+        limit: NDArray | float = CLIP_SD * overall
+        for _ in range(2):  # the second pass takes its limit from the local value
+            squares = np.where(region, np.minimum(np.abs(image), limit) ** 2, 0).astype(np.float32)
+            variance = np.maximum(uniform_filter(squares, size), 0) / np.maximum(share, 1e-3) / _CLIPPED_VARIANCE
+            local = np.maximum(np.sqrt(variance), 0.3 * overall)
+            limit = CLIP_SD * local
+        found[region] = local[region]
+    return found
+
+
+def _clipped_variance() -> float:
+    """Variance of a standard normal value limited to ±CLIP_SD."""
+    x = np.linspace(-8, 8, 4001)
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    return float((np.clip(x, -CLIP_SD, CLIP_SD) ** 2 * density).sum() * (x[1] - x[0]))
+
+
+_CLIPPED_VARIANCE = _clipped_variance()
+
+
+def noise_sd(hu: NDArray) -> float:
     """Noise in HU: the mode of the local standard deviation (9×9 pixels) in soft tissue; NaN where there is none.
 
-    hu (y, x) or (z, y, x). Soft tissue is where the local mean is 0 to 150 HU; the mode leaves its edges out.
-    Noise coarser than the 9×9 window escapes it: of a scan the value is a few per cent under the true standard
-    deviation, of a denoised one, whose noise is coarse, up to 30 %. Repeated scans tell more.
+    hu: (y, x) or (z, y, x). The mode ignores the edges of organs. Noise coarser than the window is underestimated: by a
+    few per cent in a scan, by up to 30 % in a denoised scan, whose remaining noise is coarse. Repeated scans are the
+    better measure.
     """
-    image = np.asarray(hu)
-    image = image[None] if image.ndim == 2 else image
     bins = np.zeros(1200)  # 0.25 HU each
-    for plane in image:
-        mean, variance = local_moments(plane, WINDOW_PX)
-        local = np.sqrt(variance[(mean > 0) & (mean < 150)])
+    for image in hu if np.ndim(hu) == 3 else [hu]:
+        mean, variance = local_moments(image)
+        local = np.sqrt(variance[(mean > SOFT_TISSUE_HU[0]) & (mean < SOFT_TISSUE_HU[1])])
         index = (local * 4).astype(int)
         bins += np.bincount(index[index < bins.size], minlength=bins.size)
-    if bins.sum() < 200:
+    if bins.sum() < MIN_PIXELS:
         return math.nan
     width = 2.0
     for _ in range(2):  # the kernel widens with the noise, as the spread of a sample's standard deviation does
@@ -52,52 +100,53 @@ def noise_sd(hu: np.ndarray) -> float:
     return (mode + 0.5) / 4
 
 
-def noise_level(image: NDArray) -> float:
-    """10th percentile of the standard deviation over 9×9 px in fat and soft tissue, in HU, of one slice (y, x).
+def noise_by_slice(hu: NDArray) -> NDArray[np.float32]:
+    """`noise_sd` of each slice of (z, y, x), as (z,) float32; NaN where a slice has no soft tissue."""
+    return np.array([noise_sd(image) for image in hu], np.float32)
 
-    NaN where a slice has fewer than 200 pixels of them. In a torso of even noise it is 0.75 to 0.9 of the noise.
+
+def median_noise(noise_hu: NDArray) -> float:
+    """Median of the finite values of `noise_by_slice`; NaN where there is none."""
+    finite = noise_hu[np.isfinite(noise_hu)]
+    return float(np.median(finite)) if finite.size else math.nan
+
+
+def noise_level(image: NDArray) -> float:
+    """Noise level in HU of one slice (y, x): the 10th percentile of the local SD (9×9 px) in fat and soft tissue.
+
+    NaN where a slice has fewer than 200 such pixels. In a torso of uniform noise it is 0.75 to 0.9 of the noise SD.
     """
-    mean, variance = local_moments(image, WINDOW_PX)
+    mean, variance = local_moments(image)
     inside = (mean > TISSUE_HU[0]) & (mean < TISSUE_HU[1]) & (variance > LEAST_VARIANCE)
-    if np.count_nonzero(inside) < 200:
+    if np.count_nonzero(inside) < MIN_PIXELS:
         return math.nan
     return float(np.sqrt(np.percentile(variance[inside], PERCENTILE)))
 
 
 def noise_levels(hu: NDArray) -> NDArray[np.float32]:
-    """`noise_level` of axial slices (z, y, x) with air as padding, each averaged with its neighbours (z,).
+    """`noise_level` of each axial slice of (z, y, x), padding as air, averaged with its neighbours: (z,) float32.
 
-    Weights fall linearly to nothing beyond `CONTEXT_SLICES` on either side, so that what follows from them does not
-    flicker along z. NaN where there is no tissue that far.
+    Triangular weights that reach zero beyond `CONTEXT_SLICES` on either side keep the conditioning from flickering
+    along z. NaN where no slice within reach has a noise level.
     """
-    floors = np.array([noise_level(image) for image in hu])
-    known = np.isfinite(floors)
+    levels = np.array([noise_level(image) for image in hu])
+    known = np.isfinite(levels)
     ramp = CONTEXT_SLICES + 1 - np.abs(np.arange(-CONTEXT_SLICES, CONTEXT_SLICES + 1))
     sums, weights = (
-        np.convolve(part, ramp)[CONTEXT_SLICES : CONTEXT_SLICES + len(floors)]
-        for part in (np.where(known, floors, 0.0), known.astype(float))
+        np.convolve(part, ramp)[CONTEXT_SLICES : CONTEXT_SLICES + len(levels)]
+        for part in (np.where(known, levels, 0.0), known.astype(float))
     )
     return np.where(weights > 0, sums / np.maximum(weights, 1), np.nan).astype(np.float32)
 
 
 def noise_map(hu: NDArray) -> NDArray[np.float32]:
-    """Local σ in HU, (z, y, x) float32, over 9×9 pixels of each slice's detail finer than about 2.5 pixels.
+    """Local SD in HU, (z, y, x) float32, over 9×9 pixels of each slice's detail finer than about 2.5 pixels.
 
-    Taking the smooth part away first keeps gentle shading out; edges stay visible as what they are, not noise. The
-    detail of white noise has 0.97 of its σ, that of smooth kernels less: compare maps, do not read them as the σ of
-    `metrics.noise_sd`.
+    The high-pass filter keeps gentle shading out; edges of organs stay visible. White noise keeps 0.97 of its SD, the
+    noise of smooth kernels less: use the map to compare places and scans, and `noise_sd` for a number.
     """
     found = np.empty(hu.shape, np.float32)
-    for plane, out in zip(hu, found, strict=True):
-        values = plane.astype(np.float32)
-        detail = values - gaussian_filter(values, 2.5)
-        mean = uniform_filter(detail, WINDOW_PX)
-        out[...] = np.sqrt(np.maximum(uniform_filter(detail * detail, WINDOW_PX) - mean * mean, 0))
+    for image, out in zip(hu, found, strict=True):
+        values = image.astype(np.float32)
+        out[...] = np.sqrt(_moments(values - gaussian_filter(values, 2.5), WINDOW_PX)[1])
     return found
-
-
-def local_moments(plane: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance over size × size pixels; the 40 HU taken off first keep float32 exact where it matters."""
-    values = np.clip(plane.astype(np.float32), -1100, 3100) - 40
-    mean = uniform_filter(values, size)
-    return mean + 40, np.maximum(uniform_filter(values * values, size) - mean * mean, 0)

@@ -1,4 +1,4 @@
-"""Where `Resources/` is: environment variable → beside the installed package (wheel, Slicer) → the clone."""
+"""Location of `Resources/`: environment variable, then the installed package (wheel, Slicer), then the clone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resources_folder() -> Path:
 
 
 def models_folder() -> Path:
-    """The user's own models: BIOATT_MODELS, else a folder in the user's cache."""
+    """Folder of the user's own models: BIOATT_MODELS, else a folder in the user's cache."""
     if override := os.environ.get("BIOATT_MODELS"):
         return Path(override)
     cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)

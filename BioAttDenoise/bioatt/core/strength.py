@@ -1,9 +1,9 @@
-"""How much of a network's change is applied where nobody says.
+"""Strength: the share of the network's change that is applied.
 
-The shipped models are asked for the tissue without any noise. What is best for a reader keeps some: a scan without
-noise looks waxy, and its faint detail cannot be told from what the network made of noise. The default is chosen by
-the benchmark (`Training/results/benchmark`): the noise spectrum's rule allows up to 0.85; scans of more dose want less,
-and 0.75 is nearly the best at a quarter.
+The models are trained to remove all noise. Readers are better served with some of it left: images without noise look
+waxy, and faint detail cannot be distinguished from artefacts of the network. The default comes from the benchmark
+(`Training/results/benchmark`): its limit on the shift of the noise spectrum allows up to 0.85; higher doses need less,
+and 0.75 is close to the optimum at a quarter of the dose.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from bioatt.core.errors import InputError
 
 DEFAULT_STRENGTH = 0.75
-"""Share of the change, 0 (none) to 1."""
+"""0 (input unchanged) to 1 (all of the change)."""
 
 
 def check_strength(strength: float) -> None:
-    """Raise InputError for a strength that is no share."""
+    """Raise InputError for a strength outside 0 to 1 or NaN."""
     if not 0 <= strength <= 1:
         raise InputError(f"strength must lie between 0 and 1, not {strength:g}")

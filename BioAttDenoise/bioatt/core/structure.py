@@ -1,18 +1,18 @@
-"""Structure alarm: did the denoising remove anatomy with the noise? Needs no torch.
+"""Structure check: did the denoising remove anatomy together with the noise? Needs no torch.
 
-What was removed, R = before − after, should be noise and nothing else. Two statistics ask for structure in it, both in
-units of the standard deviation that noise of R's own correlation would give them:
+The residual R = before − after should be noise only. Two statistics test it for structure, each in units of its
+standard deviation under noise with R's own correlation:
 
-blob   R through band-pass filters (differences of Gaussians) of lesion size: something was erased as a whole.
-edge   R times the structure of the denoised image, summed locally: contrast or edges were worn down (a local
-       correlation of what was removed with what was left).
+blob   R after band-pass filters (differences of Gaussians) of lesion size: an object was removed as a whole.
+edge   local sum of R times the structure of the denoised image, a local correlation of the residual with what remains:
+       contrast was reduced or edges were blurred.
 
-A voxel is marked where the larger of them passes the level that pure noise reaches in 1 % of scans (expected Euler
-characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). A scan with little noise makes the finest
-wear of an edge significant, which is no loss to a reader: where the denoised image has edges, something of lesion size
-near the mark must have lost LEAST_HU. Where it is flat, there was no edge to wear, and every significant blob counts;
-but what goes there is told against all the noise that the scan has. A denoiser that leaves half of it, here more and
-there less, takes away blobs that stand out of what went around them and never stood out of the scan.
+A voxel is marked where the larger statistic exceeds the level that pure noise reaches in 1 % of scans (expected Euler
+characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). In a scan with little noise the slightest
+blurring of an edge is significant without being relevant: near edges of the denoised image, a band-passed residual of
+at least LEAST_HU is required as well. Flat regions have no edges; there every significant blob counts, but relative to
+the full noise of the scan: a denoiser that removes a varying share of the noise leaves blobs in R that stand out of the
+residual around them, but not of the scan.
 """
 
 from __future__ import annotations
@@ -27,34 +27,36 @@ from scipy.optimize import brentq
 
 from bioatt.core.body import body_mask
 from bioatt.core.errors import InputError
+from bioatt.core.noise import CLIP_SD, robust_local_sd
 
 Array = NDArray[np.float32]
 
 BLOB_MM = (1.5, 3.0)
-"""Standard deviations of the Gaussian that a lesion is looked for with; the surround's is three times as wide."""
+"""σ of the centre Gaussian of the blob filters; the surround's is SURROUND times as wide."""
 SURROUND = 3.0
 EDGE_MM = 3.0
-"""Standard deviation of the window over which the edge statistic sums."""
+"""σ of the Gaussian window over which the edge statistic sums."""
 LEAST_HU = 3.0
-"""As the wider blob filter sees it, which shows a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
+"""In the wider blob filter's response, which is a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
 FLAT_HU = 20.0
-"""Range of the denoised image within EDGE_MM below which it has no edge there. Vessels and fat planes span more, the
-noise that is left in an organ spans less.
+"""A place is flat where the denoised image varies by less than this within EDGE_MM. Vessels and fat planes vary by
+more, remaining noise in an organ by less.
 """
 FALSE_ALARMS = 0.01
 LUNG_HU = -400.0
 NEIGHBOURHOOD_MM = 20.0
-"""Half the side of the square in which the noise's local standard deviation is measured."""
-CLIP_SD = 2.5
-LAGS = 8  # px: noise is taken as uncorrelated farther apart
+"""Half the side of the square over which local standard deviations are measured."""
+LAGS = 8
+"""Largest lag in pixels of the noise's autocorrelation; beyond it noise is taken as uncorrelated."""
 STRUCTURE_SD = 4.0
-"""How far the denoised image's detail must stand out of its remaining noise to count as structure."""
+"""Detail of the denoised image counts as structure above this multiple of its remaining noise."""
 
 
 @dataclass(frozen=True)
 class StructureMap:
-    """significance (z, y, x) in standard deviations, 0 outside the body and where less than the least HU was removed
-    from an edge; `threshold` is the alarm's level.
+    """Result of the check: a map of significance and the threshold above which structure was removed.
+
+    significance: (z, y, x) in standard deviations, 0 outside the body and at edges that lost less than LEAST_HU.
     """
 
     significance: Array
@@ -74,7 +76,7 @@ class StructureMap:
 def removed_structure(
     before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
 ) -> StructureMap:
-    """The structure alarm of a denoising: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
+    """Check a denoising for removed structure: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
 
     least_hu: see LEAST_HU; 0 marks all that is significant. Raises InputError for arrays of different or other shape.
     """
@@ -85,14 +87,14 @@ def removed_structure(
 
 
 class StructureSearch:
-    """`removed_structure` in steps of a part of a slice, for a program that must not stand still meanwhile."""
+    """`removed_structure` in small steps, for programs that handle events in between."""
 
     def __init__(
         self, before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
     ) -> None:
         if before.shape != after.shape or before.ndim != 3 or not before.size:
             raise InputError(
-                f"the structure alarm compares two volumes (z, y, x) of one shape, not {before.shape}, {after.shape}"
+                f"the structure check compares two volumes (z, y, x) of one shape, not {before.shape}, {after.shape}"
             )
         self.before, self.after, self.least_hu = before, after, least_hu
         self.pixel, self.thickness = (spacing[0] + spacing[1]) / 2, spacing[2]
@@ -102,18 +104,21 @@ class StructureSearch:
         self._area, self._roughness = 0, {name: [0.0, 0] for name in (*BLOB_MM, "edge")}
 
     def run(self) -> Iterator[float]:
-        """Look at the slices one after another; yields the fraction done, several times a slice."""
+        """Process the slices in order; yields the fraction done, several times a slice."""
         for k in range(len(self.before)):
             for _ in self._look(k):
                 yield k / len(self.before)
             yield (k + 1) / len(self.before)
 
     def result(self) -> StructureMap:
-        """What was found so far."""
+        """The map of the slices processed so far."""
         return StructureMap(self.significance, self._threshold())
 
     def _removed(self, k: int) -> Array:
         return self.before[k].astype(np.float32) - self.after[k].astype(np.float32)
+
+    def _noise_sd(self, image: Array, regions: list[NDArray[np.bool_]]) -> Array:
+        return robust_local_sd(image, regions, int(2 * NEIGHBOURHOOD_MM / self.pixel) + 1)
 
     def _neighbours(self, k: int, sigma_mm: float) -> list[tuple[int, float]]:
         """Slices around k and their Gaussian weights, which sum to 1."""
@@ -131,7 +136,7 @@ class StructureSearch:
         if not body.any():
             return
         inner = binary_erosion(body, iterations=max(round(2 / self.pixel), 1))
-        edge = max(round(2 * EDGE_MM / self.pixel), 1)  # windows that reach over the image's border see mirrored noise
+        edge = max(round(2 * EDGE_MM / self.pixel), 1)  # windows across the image border contain mirrored noise
         inner[:edge], inner[-edge:], inner[:, :edge], inner[:, -edge:] = False, False, False, False
         tissues = _tissues(after)
         near = 2 * max(round(EDGE_MM / self.pixel), 1) + 1
@@ -145,7 +150,7 @@ class StructureSearch:
             for n, weight in self._neighbours(k, sigma):
                 weighted += np.float32(weight) * self._removed(n)
             response = _band(weighted, sigma / self.pixel)
-            z = response / _local_sd(response, tissues, NEIGHBOURHOOD_MM / self.pixel)
+            z = response / self._noise_sd(response, tissues)
             self._measure(sigma, z, inner)
             np.maximum(best, np.abs(z) / whole, out=best)
             yield
@@ -162,9 +167,9 @@ class StructureSearch:
         best *= inner
 
     def _whole_noise(self, k: int, flat: list[NDArray[np.bool_]]) -> Array:
-        """All the slice's noise over what was removed of it, 1 or more, as the finest detail of flat places shows."""
+        """(y, x) ratio of the slice's noise to the removed noise, at least 1, from fine detail of flat regions."""
         before, removed = (
-            _local_sd(image - gaussian_filter(image, 1.0), flat, NEIGHBOURHOOD_MM / self.pixel)
+            self._noise_sd(image - gaussian_filter(image, 1.0), flat)
             for image in (self.before[k].astype(np.float32), self._removed(k))
         )
         measured = np.isfinite(before) & np.isfinite(removed)
@@ -188,7 +193,7 @@ class StructureSearch:
         sigma = EDGE_MM / self.pixel
         tissues = _tissues(self.after[k].astype(np.float32))
         removed, structure = self._removed(k), self._structure(k, tissues)
-        noise = _local_sd(removed, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        noise = self._noise_sd(removed, tissues)
         spread = structure * _filtered(structure, self._correlation)
         # the squared Gaussian window is narrower by √2 and sums to 1 / (4πσ²)
         variance = gaussian_filter(spread, sigma / np.sqrt(2)) / (4 * np.pi * sigma**2)
@@ -197,7 +202,7 @@ class StructureSearch:
     def _structure(self, k: int, tissues: list[NDArray[np.bool_]]) -> Array:
         """Detail of the denoised image beyond its remaining noise, bounded so that bone does not outweigh the rest."""
         detail = _band(np.clip(self.after[k].astype(np.float32), -1000, 400), 1.0)
-        noise = STRUCTURE_SD * _local_sd(detail, tissues, NEIGHBOURHOOD_MM / self.pixel)
+        noise = STRUCTURE_SD * self._noise_sd(detail, tissues)
         return np.sign(detail) * np.clip(np.abs(detail) - noise, 0, 2 * noise)
 
     def _noise_correlation(self) -> Array:
@@ -225,7 +230,7 @@ class StructureSearch:
         return (correlation / correlation[LAGS, LAGS]).astype(np.float32)
 
     def _measure(self, name: float | str, z: Array, inside: NDArray[np.bool_]) -> None:
-        """Gather the variance of the field's gradient, from which its number of independent places follows."""
+        """Accumulate the variance of the gradient of z, which gives the number of independent places."""
         step = np.diff(np.clip(z, -CLIP_SD, CLIP_SD), axis=1)[inside[:, 1:] & inside[:, :-1]]
         moving = step[step != 0]
         entry = self._roughness[name]
@@ -233,7 +238,7 @@ class StructureSearch:
         entry[1] += moving.size
 
     def _threshold(self) -> float:
-        """Level that the expected number of false marks reaches FALSE_ALARMS at, over slices and statistics."""
+        """Level at which the expected number of false marks over all slices and statistics is FALSE_ALARMS."""
         roughness = [total / count for total, count in self._roughness.values() if count]
         if not roughness:
             return float("inf")
@@ -257,35 +262,3 @@ def _filtered(image: Array, kernel: Array) -> Array:
     size = tuple(n + 2 * reach for n in image.shape)
     product = np.fft.irfft2(np.fft.rfft2(image, size) * np.fft.rfft2(kernel, size), size)
     return product[reach : reach + image.shape[0], reach : reach + image.shape[1]].astype(np.float32)
-
-
-def _local_sd(field: Array, tissues: list[NDArray[np.bool_]], reach: float) -> Array:
-    """Standard deviation of a field of mean zero around each pixel, tissue by tissue, deaf to the few large values."""
-    found = np.full(field.shape, np.inf, np.float32)
-    for tissue in tissues:
-        if not tissue.any():
-            continue
-        values = np.abs(field[tissue])
-        overall = float(np.median(values)) / 0.6745
-        if overall == 0:
-            continue
-        share = uniform_filter(tissue.astype(np.float32), int(2 * reach) + 1)
-        limit: Array | float = CLIP_SD * overall
-        for _ in range(2):  # the second time with the limit that belongs to the place
-            squares = np.where(tissue, np.minimum(np.abs(field), limit) ** 2, 0).astype(np.float32)
-            local = np.sqrt(
-                np.maximum(uniform_filter(squares, int(2 * reach) + 1), 0) / np.maximum(share, 1e-3) / CLIPPED_VARIANCE
-            )
-            limit = CLIP_SD * np.maximum(local, 0.3 * overall)
-        found[tissue] = np.maximum(local, 0.3 * overall)[tissue]
-    return found
-
-
-def _clipped_variance() -> float:
-    """Variance of a standard normal value clipped at ±CLIP_SD."""
-    x = np.linspace(-8, 8, 4001)
-    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    return float((np.clip(x, -CLIP_SD, CLIP_SD) ** 2 * density).sum() * (x[1] - x[0]))
-
-
-CLIPPED_VARIANCE = _clipped_variance()

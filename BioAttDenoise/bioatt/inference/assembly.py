@@ -1,4 +1,4 @@
-"""A Denoiser from the options that a user gives: by the command line and by Slicer's worker alike."""
+"""A Denoiser from EngineOptions, for the command line and Slicer's worker alike."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.compute import device as devices
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.models import default_model, load_model
+from bioatt.inference.options import EngineOptions
 from bioatt.priors import build_prior
 
 
-def make_denoiser(
-    model: str = "auto",
-    *,
-    prior: str = "embedded",
-    descriptors: str | None = None,
-    device: str = "auto",
-    precision: devices.Precision = "auto",
-    tile: int | None = None,
-) -> Denoiser:
-    """`Denoiser`, its prior over a descriptor set of the user's own (a name or a .json file) where one is given.
+def make_denoiser(options: EngineOptions) -> Denoiser:
+    """The Denoiser that the options describe.
 
-    Such a set has prompts, windows and structures of its own, and covers the model's descriptors by name; what the
-    model does not know is left out of p, and the rest scaled to sum to 1.
-    Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior` do, and with the list where the set lacks
-    some of the model's descriptors.
+    A descriptor set of the user's own has its own prompts, windows and structures and must contain the model's
+    descriptors by name; its other columns are dropped from p, and the rest scaled to sum to 1.
+    Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior` do, and with the list of the model's
+    descriptors that the set lacks.
     """
-    if descriptors is None:
-        return Denoiser(model, prior=prior, device=device, precision=precision, tile=tile)
-    own = load_descriptor_set(descriptors)
-    compute = devices.choose(device, precision)
-    loaded = load_model(default_model(compute.device.type) if model == "auto" else model)
-    own.check_covers(loaded.descriptors)
-    over_own = build_prior(prior, descriptors=own, device=str(compute.device))
-    return Denoiser(loaded, prior=over_own, device=device, precision=precision, tile=tile)
+    if options.descriptors is None:
+        return Denoiser(
+            options.model,
+            prior=options.prior,
+            device=options.device,
+            precision=options.precision,
+            tile=options.tile,
+        )
+    own = load_descriptor_set(options.descriptors)
+    device = devices.choose(options.device, options.precision).device
+    model = load_model(default_model(device.type) if options.model == "auto" else options.model)
+    own.check_covers(model.descriptors)
+    prior = build_prior(options.prior, descriptors=own, device=str(device))
+    return Denoiser(model, prior=prior, device=options.device, precision=options.precision, tile=options.tile)

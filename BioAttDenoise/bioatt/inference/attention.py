@@ -1,6 +1,6 @@
 """Attention maps as volumes: each descriptor's map A at each voxel, and the unified A' = Σ pₙ Aₙ (equations 4–6).
 
-A map is a learned weighting, called after the descriptor whose p weights it; it does not outline the organ.
+A map is a learned weighting, named after the descriptor whose p weights it; it is no outline of the organ.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from bioatt.core import attention_views
 from bioatt.core.attention_views import SCALE
-from bioatt.core.canonical import Canonical, canonical
+from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
 from bioatt.inference.tiling import Box
 from bioatt.network import STAGES, Stage
-from bioatt.priors import Prior
+from bioatt.priors.base import Prior
 
 UNIFIED = "unified"
 
 
 @dataclass(frozen=True)
 class AttentionRequest:
-    """Which maps to keep. Each costs one byte a voxel: choose stages and descriptors for long scans.
+    """Which maps to record. Each takes one byte per voxel: select stages and descriptors for long scans.
 
-    descriptors None means all; `unified` adds A'.
+    descriptors: None for all. unified: whether to add A'.
     """
 
     stages: tuple[Stage, ...] = STAGES
@@ -36,7 +36,7 @@ class AttentionRequest:
     unified: bool = True
 
     def names(self, available: tuple[str, ...]) -> tuple[str, ...]:
-        """Descriptors to keep, in the model's order. Raises InputError where one is unknown to the model."""
+        """Descriptors to record, in the model's order. Raises InputError where one is unknown to the model."""
         if not available:
             raise InputError("this model has no organ attention: choose one of the bioatt arm")
         unknown = sorted(set(self.descriptors or ()) - set(available))
@@ -47,7 +47,7 @@ class AttentionRequest:
 
 @dataclass
 class AttentionRecorder:
-    """Gathers the maps of a denoising, slice by slice, in canonical orientation. Outside the body they are 0."""
+    """Records the maps of a denoising, slice by slice, in canonical orientation; 0 outside the body."""
 
     request: AttentionRequest
     descriptors: tuple[str, ...]
@@ -68,14 +68,10 @@ class AttentionRecorder:
             a = (a * weights).sum(dim=0) if name == UNIFIED else a[self.descriptors.index(name)]
             volume[(index, *box.slices)] = (a.float().clamp(0, 1) / SCALE).round().cpu().numpy() * body
 
-    def maps_of(self, canonical: Canonical, like: Volume, inner: slice) -> AttentionMaps:
-        """The maps on the grid of `like`: slices `inner` of what was denoised, in the original's order."""
-        return AttentionMaps({key: canonical.undo(stored)[inner] for key, stored in self.maps.items()}, like)
-
 
 @dataclass(frozen=True)
 class AttentionMaps(Mapping[tuple[Stage, str], Volume]):
-    """Volumes keyed by (stage, descriptor or "unified"), each made when it is asked for: a byte a voxel until then."""
+    """Volumes keyed by (stage, descriptor or "unified"), created on access from one byte per voxel."""
 
     stored: dict[tuple[Stage, str], NDArray[np.uint8]]
     like: Volume
@@ -91,7 +87,7 @@ class AttentionMaps(Mapping[tuple[Stage, str], Volume]):
 
 
 def viewed(maps: Mapping[tuple[Stage, str], Volume], view: str, prior: Prior) -> dict[tuple[Stage, str], Volume]:
-    """The maps of a Result in another view (`attention_views.VIEWS`), float32; A' is as it is in every view.
+    """The maps of a Result in another view (`attention_views.VIEWS`), float32; A' is raw in every view.
 
     prior: the Result's. Raises InputError for the contrast where a stage has one organ only.
     """
@@ -105,7 +101,9 @@ def viewed(maps: Mapping[tuple[Stage, str], Volume], view: str, prior: Prior) ->
         else:
             oriented = canonical(volume)
             number = prior.descriptors.index(name)
-            p = np.stack([prior.p[k][number] for k in range(len(prior.p))])  # a spatial prior gives one slice at a time
+            p = np.stack(
+                [prior.p[k][number] for k in range(len(prior.p))]
+            )  # a spatial prior computes one slice at a time
             p = p[:, None, None] if p.ndim == 1 else p
             weights = oriented.undo(np.ascontiguousarray(np.broadcast_to(p, oriented.volume.shape)))
             values = attention_views.contribution(volume.hu, weights)

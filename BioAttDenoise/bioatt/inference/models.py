@@ -1,9 +1,9 @@
-"""Trained models: `NAME.safetensors` with its description in the header, and the catalogue that names them.
+"""Trained-model files, `NAME.safetensors` with metadata in the header, and the catalogue of models.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, layout (red_cnn where absent), means_px (0 where absent:
-`BioAttNetwork.keep_means`), mixture_noise_hu and quiet_means_px (where little noise is treated otherwise than much:
-`InterpolatedWeights`), padding, normalisation, descriptors, prior, training (ranges of noise, pixel, thickness,
-kernels; prior_rise, how far priors may lie from `prior`: `priors.guard`; data and licence), version, metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), means_px (σ of
+`BioAttNetwork.preserve_low_frequencies`, default 0), mixture_noise_hu and quiet_means_px (noise range and low-noise σ
+of `InterpolatedWeights`, absent without it), padding, normalisation, descriptors, prior, training (ranges of noise,
+pixel, slice thickness, kernels; prior_rise: `priors.guard`; data and licence), version, metrics.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, Interpolate
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)
-"""The first knew neither kept means nor weights by noise, and is read as having none; the second kept means where there
-is little noise only if it kept them where there is much.
+"""Format 1 has neither low-frequency preservation nor weight interpolation; in format 2 low-noise weights preserve low
+frequencies only where the high-noise weights do.
 """
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_MEANS_PX = 64.0
 QUIET = "quiet."
-"""Before the names of the weights for scans of little noise, in files that have such."""
-MIXTURE_KEYS = ("mixture_noise_hu", "quiet_means_px")
+"""Prefix of the names of the low-noise weights, in files with weight interpolation."""
+INTERPOLATION_KEYS = ("mixture_noise_hu", "quiet_means_px")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its weights, in evaluation mode on the CPU, and what its file says of it.
+    """A network with its weights, in evaluation mode on the CPU, and the metadata of its file.
 
-    mixture: where the weights depend on a slice's noise; `network` then has those for much noise.
+    interpolated: both ends of the weight interpolation, None without; `network` then has the weights for high noise.
     """
 
     network: BioAttNetwork
     metadata: Mapping[str, Any]
     name: str
     sha256: str
-    mixture: InterpolatedWeights | None = None
+    interpolated: InterpolatedWeights | None = None
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A line of `models.json`. path is where its weights are on this machine, None where they are not."""
+    """An entry of `models.json`. path: its weights on this machine, None where they are missing."""
 
     name: str
     file: str
@@ -74,12 +74,11 @@ class CatalogueEntry:
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
-    """Models named in `Resources/Models/models.json`, with the place of those that are here."""
+    """Models of `Resources/Models/models.json`, with the path of those that are installed."""
     folders = [resources_folder() / "Models", models_folder()]
     entries = []
     for line in _catalogue_file()["models"]:
-        places = (folder / line["file"] for folder in folders)
-        path = next((place for place in places if place.is_file()), None)
+        path = next((folder / line["file"] for folder in folders if (folder / line["file"]).is_file()), None)
         entries.append(CatalogueEntry(line["name"], line["file"], line["sha256"], line["summary"], path))
     return tuple(entries)
 
@@ -95,10 +94,10 @@ def _catalogue_file() -> dict[str, Any]:
 
 
 def load_model(model: str | Path) -> TrainedModel:
-    """Load a model by its catalogue name, or from a .safetensors file of one's own.
+    """Load a model by its catalogue name or from a .safetensors file.
 
-    Raises InputError where the name is unknown, the file is missing, is not a model of ours, or (for a catalogue name)
-    its SHA-256 differs from the catalogue's.
+    Raises InputError for an unknown name, a missing file, a file that is no BioAtt model, and where the SHA-256 of a
+    catalogue model differs from the catalogue's.
     """
     path = Path(model)
     if path.suffix == ".safetensors":
@@ -127,26 +126,26 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             header = file.metadata() or {}
         weights = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get it again") from None
+        raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get another copy") from None
     try:
         metadata = {"layout": "red_cnn", "means_px": 0.0, **json.loads(header["bioatt"])}
         _check(metadata, path.name)
         given = {name: value for name, value in weights.items() if not name.startswith(QUIET)}
-        network, mixture = _network(metadata, given, metadata["means_px"]), None
+        network, interpolated = _network(metadata, given, metadata["means_px"]), None
         if "mixture_noise_hu" in metadata:
             other = {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}
             quiet = _network(metadata, other or given, metadata["quiet_means_px"])
-            if not metadata["means_px"]:  # keeps none where there is much noise, and where there is little as `quiet`
-                network.keep_means(float(metadata["quiet_means_px"]), share=0.0)
+            if not metadata["means_px"]:  # at the quiet end only: share 0 here, as at the noisy end
+                network.preserve_low_frequencies(float(metadata["quiet_means_px"]), share=0.0)
             low, high = metadata["mixture_noise_hu"]
-            mixture = InterpolatedWeights(quiet, network, (float(low), float(high)))
+            interpolated = InterpolatedWeights(quiet, network, (float(low), float(high)))
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
-    return TrainedModel(network, metadata, path.stem, sha256, mixture)
+    return TrainedModel(network, metadata, path.stem, sha256, interpolated)
 
 
 def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], means_px: float) -> BioAttNetwork:
@@ -164,7 +163,7 @@ def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], means_p
 
 
 def _check(metadata: Mapping[str, Any], name: str) -> None:
-    """Refuse a header that this program would misread. Raises InputError, KeyError or TypeError."""
+    """Check that this program reads the header correctly. Raises InputError, KeyError or TypeError."""
     expected = {"format": FORMATS, "padding": (PADDING,), "normalisation": (NORMALISATION,)}
     for key, known in expected.items():
         if metadata[key] not in known:
@@ -179,7 +178,7 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
             raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
     low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
     if not 0 <= float(low) < float(high):
-        raise InputError(f"{name} mixes its weights between {low} and {high} HU of noise: the first must be lower")
+        raise InputError(f"{name} interpolates between {low} and {high} HU of noise: the first must be lower")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     if not 0 < float(metadata.get("training", {}).get("prior_rise", 1.0)) <= 1:
@@ -187,7 +186,7 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
         low, high = metadata.get("training", {}).get(key, (0.0, 0.0))
         if not float(low) <= float(high):
-            raise InputError(f"{name} has a range {key} that is none: {low} to {high}")
+            raise InputError(f"{name} has a range {key} whose ends are swapped: {low} to {high}")
 
 
 def save_model(
@@ -195,9 +194,10 @@ def save_model(
 ) -> str:
     """Write a trained-model file, whole or not at all; returns its SHA-256.
 
-    metadata needs `descriptors` (names; empty for arms without prior), `version` and `training`; what the network
-    itself knows is added. quiet: the network for little noise, where `network` is the one for much; the metadata then
-    need `mixture_noise_hu` (`InterpolatedWeights.noise_hu`). Its weights are written where they are others.
+    metadata: must hold `descriptors` (names; empty for arms without prior), `version` and `training`; the network's own
+    attributes are added. quiet: the low-noise end of a weight interpolation whose high-noise end is `network`; the
+    metadata must then hold `mixture_noise_hu` (`InterpolatedWeights.noise_hu`). Weights equal at both ends are stored
+    once.
     """
     described = {
         **metadata,
@@ -211,8 +211,8 @@ def save_model(
         "normalisation": NORMALISATION,
     }
     weights = network.state_dict()
-    if quiet is None:  # the metadata of a model that had one
-        described = {key: value for key, value in described.items() if key not in MIXTURE_KEYS}
+    if quiet is None:  # the metadata may come from a model with one
+        described = {key: value for key, value in described.items() if key not in INTERPOLATION_KEYS}
     else:
         described["quiet_means_px"] = _means_px(quiet)
         others = quiet.state_dict()
@@ -223,12 +223,12 @@ def save_model(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     partial = path.with_name(f".{path.name}.partial")
     safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
-    partial.chmod(0o644)  # safetensors makes it the owner's alone, which an installation for others must not be
+    partial.chmod(0o644)  # safetensors creates it readable by its owner alone, which breaks a shared installation
     os.replace(partial, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def add_to_training(path: Path, said: Mapping[str, Any]) -> str:
+def add_to_training(path: Path, added: Mapping[str, Any]) -> str:
     """Add keys to `training` in a model file's header, whole or not at all; returns the file's new SHA-256.
 
     The weights' bytes stay as they are (safetensors: eight bytes of length, a JSON header, the tensors). Raises
@@ -239,14 +239,14 @@ def add_to_training(path: Path, said: Mapping[str, Any]) -> str:
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     metadata = json.loads(header["__metadata__"]["bioatt"])
-    metadata["training"] = {**metadata.get("training", {}), **said}
+    metadata["training"] = {**metadata.get("training", {}), **added}
     header["__metadata__"]["bioatt"] = json.dumps(metadata, sort_keys=True)
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # as the format asks: the tensors begin at a multiple of eight
+    text += b" " * (-len(text) % 8)  # the format aligns the tensors to eight bytes
     with atomic_write(path) as partial:
         partial.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _means_px(network: BioAttNetwork) -> float:
-    return network.means.sigma_px if network.means is not None and network.means.share else 0.0
+    return network.low_pass.sigma_px if network.low_pass is not None and network.low_pass.share else 0.0

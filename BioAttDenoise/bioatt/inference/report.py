@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 import bioatt
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
-from bioatt.io.files import atomic_write
+from bioatt.io.files import atomic_write, files_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bioatt.inference.denoiser import Denoiser, Result
+    from bioatt.inference.options import EngineOptions
 
 
-def report(result: Result, made_of: dict[str, Any] | None = None) -> dict[str, Any]:
+def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> dict[str, Any]:
     """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings.
 
-    prior_blended: share by slice of the model's own prior that the network was shown in place of the one asked for.
-    made_of: the prior's `provenance`.
+    The key prior_blended holds, by slice, the share of the model's own prior in what the network was given.
+    prior_provenance: see `provenance`.
     """
     return {
         "bioatt": bioatt.__version__,
@@ -32,7 +33,7 @@ def report(result: Result, made_of: dict[str, Any] | None = None) -> dict[str, A
         "torch": importlib.metadata.version("torch"),
         "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
         "prior": None if result.prior is None else result.prior.as_table(),
-        "prior_provenance": made_of,
+        "prior_provenance": prior_provenance,
         "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
         "device": result.device,
@@ -51,25 +52,26 @@ def _numbers(values: NDArray[Any]) -> list[float | None]:
     return [float(value) if value == value else None for value in values]
 
 
-def write_report(result: Result, path: Path, made_of: dict[str, Any] | None = None, *, overwrite: bool = True) -> None:
-    """Write `report(result, made_of)` as JSON, whole or not at all. Raises OccupiedError as `atomic_write`."""
+def write_report(
+    result: Result, path: Path, prior_provenance: dict[str, Any] | None = None, *, overwrite: bool = True
+) -> None:
+    """Write `report` as JSON, whole or not at all. Raises InputError as `atomic_write`."""
     with atomic_write(path, overwrite=overwrite) as partial:
-        partial.write_text(json.dumps(report(result, made_of), indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(report(result, prior_provenance), indent=1), encoding="utf-8")
 
 
-def provenance(denoiser: Denoiser, *, prior: str = "embedded", descriptors: str | None = None) -> dict[str, Any] | None:
-    """What a prior with these options is made of; None where the model has none.
+def provenance(denoiser: Denoiser, options: EngineOptions) -> dict[str, Any] | None:
+    """Provenance of the prior: what it is computed from; None for a model without prior.
 
-    descriptor_set: name and SHA-256 of its words; prior_files_sha256: of the files that `prior` names, in that order.
-    The files' names are left out: they may name a patient. Raises InputError where a file is gone.
+    {"descriptor_set": {"name", "sha256" of names and prompts}, "prior_files_sha256": of the files that `options.prior`
+    names, in that order}. File names are left out, since they may identify a patient. Raises InputError where a file is
+    missing.
     """
-    from bioatt.io.files import files_named
-
     if not denoiser.model.metadata.get("descriptor_set"):
         return None
-    words = denoiser.descriptors if descriptors is None else load_descriptor_set(descriptors)
+    descriptors = denoiser.descriptors if options.descriptors is None else load_descriptor_set(options.descriptors)
     try:
-        files = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files_named(prior)]
+        files = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files_named(options.prior)]
     except OSError as error:
         raise InputError(f"a file of the prior cannot be read ({error.strerror}): check the path") from None
-    return {"descriptor_set": {"name": words.name, "sha256": words.text_hash}, "prior_files_sha256": files}
+    return {"descriptor_set": {"name": descriptors.name, "sha256": descriptors.text_hash}, "prior_files_sha256": files}

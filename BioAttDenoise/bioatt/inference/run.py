@@ -1,4 +1,4 @@
-"""One run of the network over a volume: where it computes, in what tiles, and what it does when memory runs out."""
+"""One run of the network over a volume: device, tiles, cancellation, and recovery when memory runs out."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 
 def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
-    """A copy of the network on a device, its weights in channels-last order; the original stays where it is."""
+    """A copy of the network on a device, in channels-last memory format."""
     return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @dataclass
 class Run:
-    """Runs `network` on boxes of slices. Ends with its volume, so that the next one starts afresh.
+    """Runs `network` on boxes of the slices of one volume.
 
-    mixture, noise_hu: where there are weights by noise, those for slices of this noise are used from then on.
-    After memory ran out, tile and compute are what still worked, and `warnings` say so.
+    interpolated, noise_hu: weights by noise level, and the level of the current slice in HU; both None otherwise.
+    After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
     """
 
     network: BioAttNetwork
     compute: Compute
     tile: int | None
-    mixture: InterpolatedWeights | None = None
+    interpolated: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -49,9 +49,9 @@ class Run:
         box: tiling.Box,
         maps: dict[Stage, Tensor] | None,
     ) -> Tensor:
-        """`tiling.run`; where memory runs out, with half the tile until the smallest, then on the CPU.
+        """`tiling.run`; where memory runs out, with tiles of half the size down to the smallest, then on the CPU.
 
-        Raises BioAttError where even that does not fit.
+        Raises BioAttError where memory runs out there too.
         """
         while True:
             device = self.compute.device
@@ -59,8 +59,8 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
-                if self.mixture is not None and self.noise_hu is not None:
-                    self.mixture.tune(self.network, self.noise_hu)
+                if self.interpolated is not None and self.noise_hu is not None:
+                    self.interpolated.apply(self.network, self.noise_hu)
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
                     return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)
@@ -88,13 +88,13 @@ class Run:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """By its text: CUDA, MPS, the CPU's allocator and oneDNN each raise something else."""
+    """Judged by its text: CUDA, MPS, the CPU's allocator and oneDNN each raise another type."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
 def cancellable(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """Ask `cancelled` before every layer, so that a slow machine stops within one layer. Raises Cancelled."""
+    """Call `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:
         if cancelled is not None and cancelled():

@@ -1,8 +1,8 @@
-"""Run a network with a finite receptive field on part of a slice, whole or in tiles, with the same result.
+"""Run a network with a finite receptive field on a box of a slice, at once or in tiles, with the same result.
 
-A slice is reflected at its border. What the network gives for a box of it, from the box and a halo as wide as the
-receptive field around it, then equals what it gives for the whole padded slice: tiles leave no seam. A network
-that sees blocks of pixels is given boxes that begin and end with a block of the slice.
+The slice is reflected at its border. A tile is run with a halo as wide as the receptive field, so that its output
+equals that of the whole padded slice and tiles leave no seam. For networks that downsample, tiles are aligned to their
+blocks of pixels.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Box:
         return Box(self.y0 - by, self.y1 + by, self.x0 - by, self.x1 + by)
 
     def moved(self, by: int) -> Box:
-        """The box `by` rows and columns on."""
+        """The box shifted by `by` rows and columns."""
         return Box(self.y0 + by, self.y1 + by, self.x0 + by, self.x1 + by)
 
     def clipped(self, shape: Sequence[int]) -> Box:
-        """What of the box lies in an array whose last two axes have these lengths."""
+        """Intersection with an array whose last two axes have these lengths."""
         return Box(max(self.y0, 0), min(self.y1, shape[-2]), max(self.x0, 0), min(self.x1, shape[-1]))
 
     def aligned(self, block: int) -> Box:
-        """The smallest box around this one that begins and ends at multiples of `block`."""
+        """The smallest enclosing box with edges at multiples of `block`."""
         return Box(
             self.y0 - self.y0 % block, self.y1 + -self.y1 % block, self.x0 - self.x0 % block, self.x1 + -self.x1 % block
         )
@@ -65,7 +65,7 @@ class Box:
 
 
 def bounding_box(weight: NDArray[np.float32]) -> Box | None:
-    """Smallest box that holds every pixel of positive weight; None where there is none."""
+    """Smallest box with all pixels of positive weight; None without any."""
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
     if not rows.size:
         return None
@@ -92,7 +92,7 @@ def run(
     padded: the slice (H, W) after `pad`, standardised. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
-    Raises ValueError where a spatial p is not of the slice's size: pixels would get another place's weights.
+    Raises ValueError where a spatial p differs from the slice in size.
     """
     if p is not None and p.ndim == 3 and p.shape[-2:] != padded.shape[-2:]:
         raise ValueError(f"p of {tuple(p.shape[-2:])} pixels for a slice of {tuple(padded.shape[-2:])}, both padded")

@@ -317,7 +317,7 @@ def _appearing_whole(folder: Path) -> Iterator[Path]:
 
     A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
     partial one is in it, and what it holds moves out of it at the end.
-    Raises OccupiedError where another run has filled the folder meanwhile.
+    Raises OccupiedError where another run has filled the folder meanwhile; the partial one, complete, then stays.
     """
     folder = folder.absolute()
     there = folder.is_dir()
@@ -331,10 +331,14 @@ def _appearing_whole(folder: Path) -> Iterator[Path]:
             partial.rename(folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise OccupiedError(f"{folder.name} was made by another run meanwhile: name another folder") from None
-        raise not_written(folder, error) from None
-    finally:
+            raise OccupiedError(folder, partial) from None
         shutil.rmtree(partial, ignore_errors=True)
+        raise not_written(folder, error) from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if there:
+        partial.rmdir()
 
 
 def _move_all(source: Path, target: Path) -> None:
@@ -346,5 +350,5 @@ def _move_all(source: Path, target: Path) -> None:
             moved.append(target / file.name)
     except OSError:
         for file in moved:
-            file.unlink()
+            file.rename(source / file.name)
         raise

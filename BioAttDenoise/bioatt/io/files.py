@@ -8,10 +8,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bioatt.core.errors import InputError
 from bioatt.io.integrity import suffix_of
@@ -21,18 +21,21 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class OccupiedError(InputError):
-    """Somebody else has made what was to be written, since it was looked at."""
+    """The output was created by another program while this one computed. What was computed is kept beside it."""
+
+    def __init__(self, output: Path, kept: Path) -> None:
+        super().__init__(f"{output.name} was made by another run meanwhile: this run's result is kept as {kept.name}")
 
 
 @contextmanager
 def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
 
-    The name is nobody else's: several processes can write the same `path`, and the last one's file stays.
-    Raises InputError with the system's reason for every OSError; OccupiedError where a file is there and may not be
-    replaced.
+    The name is unique: several processes can write the same `path`, and the last one's file stays.
+    overwrite: whether a file at `path` may be replaced. Raises InputError with the system's reason for every OSError;
+    OccupiedError where a file appeared at `path` and may not be replaced: the temporary file, complete, then stays.
     """
-    partial = None
+    partial: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=partial_prefix(os.getpid()), suffix=suffix_of(path), dir=path.parent)
         os.close(handle)
@@ -41,7 +44,9 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         partial.chmod(0o666 & ~umask())  # mkstemp's file is for its owner only
         partial.replace(path) if overwrite else move_new(partial, path)
     except FileExistsError:
-        raise OccupiedError(f"{path.name} was made by another run meanwhile: name another output") from None
+        assert partial is not None
+        kept, partial = partial, None
+        raise OccupiedError(path, kept) from None
     except OSError as error:
         raise not_written(path, error) from None
     finally:
@@ -61,32 +66,6 @@ def move_new(source: Path, target: Path) -> None:
         source.rename(target)
     else:
         source.unlink()
-
-
-class Written(NamedTuple):
-    """Where something lies, and what a person should know of it, a line each."""
-
-    place: Path
-    warnings: tuple[str, ...] = ()
-
-
-def deliver(path: Path, write: Callable[[Path], Iterable[str] | None], *, overwrite: bool) -> Written:
-    """write(place) at `path`, or where somebody else has made that meanwhile at the first free of PATH-2, PATH-3, …
-
-    write returns what a person should know, and raises OccupiedError where something is there. overwrite: whether that
-    may be replaced, so that `path` is the place.
-    """
-    if overwrite:
-        return Written(path, tuple(write(path) or ()))
-    suffix = "" if path.is_dir() else suffix_of(path)
-    stem = path.name.removesuffix(suffix)
-    for place in (path, *(path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))):
-        with suppress(OccupiedError):
-            if not occupied(place):
-                told = tuple(write(place) or ())
-                meanwhile = f"{path.name} was made by another run meanwhile: written as {place.name}"
-                return Written(place, told if place == path else (meanwhile, *told))
-    raise OccupiedError(f"{path.name} and all of its numbers are taken: name another output")
 
 
 def partial_prefix(process: int) -> str:

@@ -9,18 +9,9 @@ from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_write import check_series_output, write_derived_series
-from bioatt.io.files import Written, atomic_write, check_folder, deliver, occupied, same_file
+from bioatt.io.files import check_folder, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files
-
-__all__ = [
-    "atomic_write",
-    "check_file_place",
-    "check_free",
-    "check_result_output",
-    "is_series",
-    "write_result",
-]
 
 
 def is_series(output: Path) -> bool:
@@ -66,25 +57,20 @@ def write_result(
     model_version: str,
     strength: float,
     overwrite: bool = False,
-) -> Written:
-    """Write the denoised volume, whole or not at all.
+) -> tuple[str, ...]:
+    """Write the denoised volume, whole or not at all. Returns warnings, one line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
-    overwrite: whether a file may be replaced; a folder that holds anything never is. Where somebody else made `output`
-    since `check_result_output`, the result of a long run is not thrown away: it is written beside, as OUT-2.
+    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises OccupiedError where
+    `output` appeared since `check_result_output`: the result is then kept under the name in the message.
     """
-    as_series = is_series(output) if series is None else series
-
-    def write(place: Path) -> tuple[str, ...]:
-        if as_series:
-            return write_derived_series(
-                volume, place, model_name=model_name, model_version=model_version, strength=strength
-            )
-        note = f"{DENOISED}, model {model_name}, strength {strength:g}: research use only"
-        write_volume(volume, place, note=note, overwrite=overwrite)
-        return ()
-
-    return deliver(output, write, overwrite=overwrite and not as_series)
+    if is_series(output) if series is None else series:
+        return write_derived_series(
+            volume, output, model_name=model_name, model_version=model_version, strength=strength
+        )
+    note = f"{DENOISED}, model {model_name}, strength {strength:g}: research use only"
+    write_volume(volume, output, note=note, overwrite=overwrite)
+    return ()
 
 
 def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:

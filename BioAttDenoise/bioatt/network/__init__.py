@@ -30,12 +30,12 @@ def build_network(
     descriptors: int = 17,
     weighting: Weighting = "anatomical",
     layout: Layout = "red_cnn",
-    means_px: float = 0.0,
+    low_pass_px: float = 0.0,
 ) -> BioAttNetwork:
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's, or the shipped models'. means_px: scale of the means that are kept (`keep_means`).
+    layout: the paper's RED-CNN or the shipped models' U-net. low_pass_px: σ of low-frequency preservation, 0: none.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:
@@ -43,5 +43,5 @@ def build_network(
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
     network = LAYOUTS[layout](arm, filters, descriptors, weighting)
-    network.keep_means(means_px)
+    network.preserve_low_frequencies(low_pass_px)
     return network

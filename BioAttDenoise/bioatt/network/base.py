@@ -1,4 +1,4 @@
-"""What every network of ours has: an arm of Table 1, two stages of attention, the prior, a halo (BioAtt, §2.2–2.3)."""
+"""Base class of the networks: arms of Table 1, attention at two stages, prior, halo (BioAtt, §2.2–2.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bioatt.network.attention import ChannelAttention, OrganAttention, SpatialAttention
-from bioatt.network.low_frequency import GaussianMeans
+from bioatt.network.low_frequency import GaussianLowPass
 
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
@@ -22,39 +22,38 @@ Record = dict[Stage, list[Tensor]]
 
 
 class BioAttNetwork(nn.Module, ABC):
-    """Adds to its input what an encoder with attention at two stages, and a decoder, find to be noise.
+    """Residual denoiser: an encoder with attention at two stages and a decoder predict what is added to the input.
 
     forward: x (B, 1, H, W) standardised HU, p (B, N) or (B, N, H, W) → (B, 1, H, W). No ReLU follows the last layer,
-    since standardised data are negative. Near the border of what it is given a network lacks context: callers reflect a
-    slice by `border` pixels, and show a part of it with `halo` pixels more on each side, as far as the slice has them.
+    since standardised data can be negative. Pixels near the border lack context: callers reflect a slice by `border`
+    pixels, and pass a part of it with `halo` more pixels on each side, where the slice has them.
     """
 
     layout: ClassVar[Layout]
     block: ClassVar[int] = 1
-    """Pixels of the slice's side that the coarsest layer sees as one: H and W are multiples of it."""
+    """Downsampling factor of the coarsest layer: H and W are multiples of it."""
 
     attention: nn.ModuleDict
-    means: GaussianMeans | None
-    """Where there are, the output's means at a larger scale are nearly the input's: see `keep_means`."""
+    low_pass: GaussianLowPass | None
+    """Filter of the low-frequency preservation, None without."""
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__()
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
-        self.means = None
+        self.low_pass = None
 
-    def keep_means(self, sigma_px: float, share: float = 1.0) -> None:
-        """From now on give back a share of what a Gaussian of `sigma_px` (0: none) lets through of what layers take.
+    def preserve_low_frequencies(self, sigma_px: float, share: float = 1.0) -> None:
+        """Add back `share` of the residual blurred by a Gaussian of `sigma_px` (0 switches it off).
 
-        All given back, what is much larger than the Gaussian keeps its mean, whatever the weights; a disc as large as
-        it about half. The noise of CT has little power at low frequencies (Riederer 1978, 10.1088/0031-9155/23/3/007):
-        where there is little noise there is next to nothing to gain, and the HU of an organ or of a faint lesion to
-        lose.
+        With share 1, structures much larger than the Gaussian keep their mean HU whatever the weights; a disc of its
+        size keeps about half. The noise of CT has little power at low frequencies (Riederer 1978,
+        10.1088/0031-9155/23/3/007): removing it there gains little and can shift the HU of organs and faint lesions.
         """
-        self.means = GaussianMeans(sigma_px, share) if sigma_px else None
+        self.low_pass = GaussianLowPass(sigma_px, share) if sigma_px else None
 
     @property
     def kind(self) -> str:
-        """What networks that can exchange weights have in common."""
+        """Description that is equal for networks whose weights are interchangeable."""
         return f"{self.layout} of arm {self.arm} with {self.filters} filters and {self.descriptors} descriptors"
 
     @property
@@ -65,15 +64,15 @@ class BioAttNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def border(self) -> int:
-        """Pixels by which a slice is reflected, a multiple of `block`, at most the halo."""
+        """Reflection padding of a slice in pixels, a multiple of `block`, at most the halo."""
 
     @abstractmethod
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
-        """A stage's recorded maps (N, …) on the pixels of the input, (N, H, W); RED-CNN has none at the very border."""
+        """A stage's recorded maps (N, …) resampled to the input's pixels, (N, H, W); RED-CNN's are 0 at the border."""
 
     @abstractmethod
     def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
-        """What the network adds to its input."""
+        """Residual (B, 1, H, W) that is added to the input."""
 
     @abstractmethod
     def _at(self, stage: Stage, weights: Tensor) -> Tensor:
@@ -100,15 +99,15 @@ class BioAttNetwork(nn.Module, ABC):
         return self.arm == "bioatt" and self.weighting == "anatomical"
 
     def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
-        """Denoise. `record`, where given, receives each stage's maps A (B, N, …), see `pixel_maps`.
+        """Denoise x (B, 1, H, W). `record`, where given, receives each stage's maps A (B, N, …), see `pixel_maps`.
 
-        Raises ValueError where x or p has another shape than the class says.
+        Raises ValueError where x or p has a shape that the class does not document.
         """
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
         residual = self._residual(x, self._weights(x, p), record)
-        if self.means is not None and self.means.share:
-            residual = residual - self.means.share * self.means(residual)
+        if self.low_pass is not None and self.low_pass.share:
+            residual = residual - self.low_pass.share * self.low_pass(residual)
         return residual + x
 
     def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
@@ -124,7 +123,7 @@ class BioAttNetwork(nn.Module, ABC):
         return weighted
 
     def _weights(self, x: Tensor, p: Tensor | None) -> Tensor | None:
-        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random arm draws anew at every call, as the paper's ablation did."""
+        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random weighting is drawn at every call, as in the paper."""
         if self.arm != "bioatt":
             return None
         shape = (x.shape[0], self.descriptors)

@@ -1,4 +1,4 @@
-"""The small network of the embedded prior: slice image → which descriptors the slice shows."""
+"""The small network of the embedded prior: slice image → presence of each descriptor."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 WINDOWS_HU = ((-1000.0, 0.0), (-150.0, 250.0), (150.0, 1200.0))
 """Lung and fat, soft tissue, bone: one channel each."""
-FLOOR = 1e-3
-"""Share of presence that every descriptor keeps: a slice without any anatomy gets equal shares."""
+EPSILON = 1e-3
+"""Added to every presence, so that a slice without anatomy gets the uniform distribution."""
 
 
 class EmbeddedNetwork(nn.Module):
-    """Convolutions over the slice image, pooled by mean and maximum, one logit of presence a descriptor.
+    """Convolutions over the slice image, mean and maximum pooling, one logit of presence per descriptor.
 
     forward: (B, 1, grid, grid) HU → (B, N) logits.
     """
@@ -20,7 +20,7 @@ class EmbeddedNetwork(nn.Module):
     low: Tensor
     span: Tensor
 
-    def __init__(self, descriptors: int, width: int = 16, dropout: float = 0.3) -> None:
+    def __init__(self, descriptors: int, width: int = 16) -> None:
         super().__init__()
         self.width = width
         self.features = nn.Sequential(
@@ -34,7 +34,7 @@ class EmbeddedNetwork(nn.Module):
             *_layer(5 * width, 8 * width),
             *_layer(8 * width, 8 * width),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(16 * width, descriptors)
         edges = torch.tensor(WINDOWS_HU).view(1, len(WINDOWS_HU), 1, 1, 2)
         self.register_buffer("low", edges[..., 0], persistent=False)
@@ -48,9 +48,9 @@ class EmbeddedNetwork(nn.Module):
 
 
 def share(presence: Tensor) -> Tensor:
-    """Presence (B, N) in 0…1 → p (B, N): an equal share to each visible descriptor, weighted by how sure it is."""
-    held = presence + FLOOR
-    return held / held.sum(dim=1, keepdim=True)
+    """Presence (B, N) in 0…1 → p (B, N): normalised to sum to 1."""
+    raised = presence + EPSILON
+    return raised / raised.sum(dim=1, keepdim=True)
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:

@@ -1,8 +1,8 @@
-"""One network trained twice: for scans of little and of much noise. What lies between gets a mixture of the weights.
+"""Weight interpolation between a network trained for low noise and one trained for high noise.
 
-Where there is little noise an edge is worth more than the rest of the noise; where there is much, the noise hides both.
-One training for both ends gives up some of each. Trainings that begin with the same weights stay connected: a network
-with a mixture of the weights does what lies between (deep network interpolation, Wang 2019, arXiv 1811.10515).
+At low noise, preserving edges matters more than the remaining noise; at high noise, the noise hides both. A single
+training is a compromise at either end. Networks fine-tuned from the same weights can be interpolated in weight space
+(deep network interpolation, Wang 2019, arXiv 1811.10515).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bioatt.network.base import BioAttNetwork
 
 @dataclass(frozen=True)
 class InterpolatedWeights:
-    """The weights for scans of little noise, `quiet`, and of much, `noisy`.
+    """Weights for low noise, `quiet`, and for high noise, `noisy`, with linear interpolation between them.
 
-    The quiet end may keep means of a smaller scale (what is lost by that is little), or keep means alone: where there
-    is much noise, part of it is in the means.
-    noise_hu: a slice's noise (`bioatt.core.noise`) up to which `quiet` alone is used, and from which on `noisy`
-    alone; linear between. Raises ValueError where the noisy end alone keeps means, or those of a smaller scale.
+    noise_hu: noise level of a slice (`bioatt.core.noise`) up to which `quiet` alone is used, and from which on `noisy`
+    alone. Low-frequency preservation may be stronger at the quiet end only, where little noise lies at low frequencies:
+    with a smaller σ, or with none at the noisy end. Raises ValueError where the noisy end alone preserves low
+    frequencies, or has the smaller σ.
     """
 
     quiet: BioAttNetwork
@@ -30,25 +30,26 @@ class InterpolatedWeights:
     noise_hu: tuple[float, float]
 
     def __post_init__(self) -> None:
-        quiet, noisy = self.quiet.means, self.noisy.means
+        quiet, noisy = self.quiet.low_pass, self.noisy.low_pass
         if noisy is not None and (quiet is None or quiet.sigma_px > noisy.sigma_px):
-            raise ValueError("means for little noise must be of no larger scale than those for much")
+            raise ValueError("sigma of low-frequency preservation must not be larger for low noise than for high noise")
 
     def share(self, noise_hu: float) -> float:
-        """Share of `noisy` for a slice of this noise; 0 for NaN: where none can be told, the least is taken away."""
+        """Weight of `noisy`, 0 to 1, for a slice of this noise level; 0 for NaN, where least should be removed."""
         low, high = self.noise_hu
         return 0.0 if math.isnan(noise_hu) else min(max((noise_hu - low) / (high - low), 0.0), 1.0)
 
     @torch.no_grad()
-    def tune(self, network: BioAttNetwork, noise_hu: float) -> None:
-        """Give a network of their kind, on any device, the weights for a slice of this noise."""
+    def apply(self, network: BioAttNetwork, noise_hu: float) -> None:
+        """Set the parameters of a network of the same kind, on any device, to those for this noise level."""
         share = self.share(noise_hu)
         ends = zip(self.quiet.parameters(), self.noisy.parameters(), strict=True)
         for weights, (quiet, noisy) in zip(network.parameters(), ends, strict=True):
             weights.copy_(torch.lerp(quiet, noisy, share))
-        quiet_means, noisy_means = self.quiet.means, self.noisy.means
-        if network.means is not None and quiet_means is not None:
-            kept = noisy_means if noisy_means is not None and noisy_means.share else None
-            wide = quiet_means.sigma_px if kept is None else kept.sigma_px
-            network.means.narrow(quiet_means.sigma_px + share * (wide - quiet_means.sigma_px))
-            network.means.share = 1 - share if kept is None else 1.0
+        low = self.quiet.low_pass
+        if network.low_pass is not None and low is not None:
+            high = self.noisy.low_pass
+            active = high if high is not None and high.share else None
+            largest = low.sigma_px if active is None else active.sigma_px
+            network.low_pass.set_sigma(low.sigma_px + share * (largest - low.sigma_px))
+            network.low_pass.share = 1 - share if active is None else 1.0

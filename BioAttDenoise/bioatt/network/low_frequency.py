@@ -1,4 +1,4 @@
-"""Local means of an image, which a denoised one can be made to keep (`BioAttNetwork.keep_means`)."""
+"""Low-pass filter for low-frequency preservation (`BioAttNetwork.preserve_low_frequencies`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 
-class GaussianMeans(nn.Module):
-    """Gaussian blur of (B, 1, H, W), cut off at 3 σ; zeros beyond the border.
+class GaussianLowPass(nn.Module):
+    """Separable Gaussian blur of (B, 1, H, W), truncated at 3 σ, zero padding.
 
-    sigma_px: σ in pixels. radius: how far it sees. share: part of the means that is given back (see `keep_means`).
+    sigma_px: σ in pixels. radius: half-width of the kernel in pixels. share: fraction of the blurred residual that is
+    added back, 0 to 1.
     """
 
     kernel: Tensor
@@ -22,17 +23,17 @@ class GaussianMeans(nn.Module):
         self.share = share
         self.radius = math.ceil(3 * sigma_px)
         self.register_buffer("kernel", torch.empty(2 * self.radius + 1), persistent=False)
-        self.narrow(sigma_px)
+        self.set_sigma(sigma_px)
 
     @torch.no_grad()
-    def narrow(self, sigma_px: float) -> None:
-        """Blur from now on with another σ, no larger than the first: the radius stays."""
+    def set_sigma(self, sigma_px: float) -> None:
+        """Change σ to a value not above the initial one; the radius, and with it the network's halo, stays."""
         self.sigma_px = sigma_px
         taps = torch.exp(-0.5 * (torch.arange(-self.radius, self.radius + 1) / sigma_px) ** 2)
         self.kernel.copy_(taps / taps.sum())
 
     def forward(self, image: Tensor) -> Tensor:
-        """The blurred image; of a shorter type than float32 it becomes float32, also under autocast."""
+        """The blurred image, computed in at least float32, also under autocast."""
         with torch.autocast(image.device.type, enabled=False):
             exact = image.to(torch.promote_types(image.dtype, torch.float32))
             kernel = self.kernel.to(exact.dtype)

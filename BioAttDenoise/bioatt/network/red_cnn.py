@@ -36,11 +36,11 @@ class RedCnn(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        return HALO + (self.means.radius if self.means is not None else 0)
+        return HALO + (self.low_pass.radius if self.low_pass is not None else 0)
 
     @property
     def border(self) -> int:
-        """The layers' halo: an unpadded convolution's first pixels, undone by its transpose, are no denoised pixels."""
+        """The halo without the low-pass filter: the outermost pixels of transposed convolutions are incomplete sums."""
         return HALO
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:

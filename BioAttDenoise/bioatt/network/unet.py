@@ -1,7 +1,7 @@
-"""The shipped network: a U-net with the paper's organ-aware attention (Ronneberger 2015, arXiv 1505.04597).
+"""The shipped network: a U-net (Ronneberger 2015, arXiv 1505.04597) with the paper's organ-aware attention.
 
-Noise of CT is coarse and streaks run far: at a quarter of the resolution a layer sees four times as far for a sixteenth
-of the work. The attention is the paper's: two stages of the encoder attend, by its equations 3 to 6.
+CT noise is coarse and streaks are long: at a quarter of the resolution a layer has four times the receptive field at a
+sixteenth of the cost. Two stages of the encoder have the paper's attention (equations 3 to 6).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 BLOCKS = (1, 1, 2)
 """Residual blocks at full, half and quarter resolution; the decoder has the first two."""
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
-"""Pixels of the slice's side that a pixel of the stage's features covers."""
+"""Downsampling factor of the stage's features."""
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), 3×3 (He 2016). A fresh one is the identity."""
+    """x + conv(relu(conv(x))), 3×3 (He 2016). Initialised as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        _silence(self.conv2)
+        _zero_init(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(torch.relu(self.conv1(x)))
 
 
 class UNet(BioAttNetwork):
-    """U-net of three levels whose encoder attends at half resolution, "middle", and at a quarter, "last".
+    """U-net of three levels with attention in the encoder at half resolution, "middle", and at a quarter, "last".
 
-    filters, twice and four times as many at the lower levels.
-    Recorded maps are (B, N, H/2, W/2) and (B, N, H/4, W/4). A fresh network leaves its input as it is.
+    The levels have 1, 2 and 4 times `filters` channels. Recorded maps are (B, N, H/2, W/2) and (B, N, H/4, W/4).
+    Initialised as the identity.
     """
 
     layout = "unet"
@@ -52,22 +52,22 @@ class UNet(BioAttNetwork):
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.decoder = nn.ModuleList(_level(width, n) for width, n in zip(widths[:2], BLOCKS[:2], strict=True))
         self.tail = nn.Conv2d(filters, 1, 3, padding=1)
-        _silence(self.tail)
+        _zero_init(self.tail)
         self.attention = self._attention_blocks({"middle": widths[1], "last": widths[2]})
 
     @property
     def halo(self) -> int:
-        """Each convolution's radius times its scale, the means', and what a pixel's block may lie off its place."""
+        """Sum of the convolutions' radii times their scale, the low-pass radius, and the offset within a block."""
         full = 2 + 1 + 2 * 2 * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
         half = 2 * 2 * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
         quarter = 2 * BLOCKS[2] + 3
-        means = self.means.radius if self.means is not None else 0
-        radius = full + 2 * half + 4 * quarter + means + self.block - 1
+        low_pass = self.low_pass.radius if self.low_pass is not None else 0
+        radius = full + 2 * half + 4 * quarter + low_pass + self.block - 1
         return radius + -radius % self.block
 
     @property
     def border(self) -> int:
-        """Patches had zeros around them in training too, but their outermost 14 pixels did not count."""
+        """Enough for zero padding not to show; training likewise excluded the outermost 14 pixels from the loss."""
         return 16
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def _level(channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
 
-def _silence(layer: nn.Conv2d) -> None:
+def _zero_init(layer: nn.Conv2d) -> None:
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Shift of the mean HU of small discs: what a reader's region of interest would report."""
+"""Shift of the mean HU in small discs, as measured by a reader's region of interest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prior is: for every slice a distribution over anatomical descriptors, keyed by the slice's identity."""
+"""Anatomical prior: for every slice a distribution over descriptors, keyed by the slice's identity."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SUM_TOLERANCE = 1e-3
 class Prior:
     """Probabilities p of N descriptors for each slice of a volume.
 
-    p: float32 (slices, N), or rows of (N, H, W) for a spatial prior; sums to 1 over N. slice_ids names the slice that
-    each row belongs to; source says where p came from. Raises InputError where shapes disagree or p is no distribution.
+    p: float32 (slices, N), or rows of (N, H, W) for a spatial prior; sums to 1 over N. slice_ids: identity of each
+    row's slice. source: name for reports and warnings. Raises InputError where shapes disagree or p is no distribution.
     """
 
     p: NDArray[np.float32] | SpatialRows
@@ -43,7 +43,7 @@ class Prior:
 
     @property
     def spatial(self) -> bool:
-        """Whether p differs from pixel to pixel."""
+        """Whether p has a value for each pixel."""
         return self.p.ndim == 4
 
     def select(self, slice_ids: Sequence[str]) -> Prior:
@@ -61,8 +61,8 @@ class Prior:
     def aligned_to(self, descriptors: Sequence[str]) -> Prior:
         """The prior with its columns in the order of `descriptors`, matched by name.
 
-        Columns that are not asked for are dropped and the rest scaled to sum to 1 (equal shares where nothing is
-        left). Raises InputError with the list where a name is missing.
+        Other columns are dropped and the rest scaled to sum to 1 (uniform where the rest is 0). Raises InputError with
+        the list of missing names.
         """
         names = tuple(descriptors)
         if names == self.descriptors:
@@ -77,11 +77,11 @@ class Prior:
         p = self.p.take_columns(columns) if isinstance(self.p, SpatialRows) else normalised(self.p[:, columns])
         return replace(self, p=p, descriptors=names)
 
-    def cropped(self, y: range, x: range) -> Prior:
+    def cropped(self, y: slice, x: slice) -> Prior:
         """The prior of these rows and columns of pixels; one that is not spatial is the same for all of them."""
         if isinstance(self.p, SpatialRows):
             return replace(self, p=self.p.cropped(y, x))
-        return replace(self, p=self.p[:, :, y.start : y.stop, x.start : x.stop]) if self.spatial else self
+        return replace(self, p=self.p[:, :, y, x]) if self.spatial else self
 
     def as_table(self) -> dict[str, Any]:
         """The JSON form that `FixedPrior` reads: descriptors, slices (identities) and probabilities by slice.
@@ -98,10 +98,10 @@ class Prior:
 
 
 class AnatomicalPrior(Protocol):
-    """Anything that can say which anatomy each slice of a volume shows."""
+    """A source of priors."""
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """Prior of the axial slices of `volume` (canonical, see `volume.canonical`), one row a slice, in its order.
+        """Prior of the axial slices of `volume` (see `core.canonical`), one row a slice, in its order.
 
         A slice's row depends on the slice's own content and identity, with smoothing along z also on its neighbours,
         never on its place in a list. Raises Cancelled when `cancelled()` turns True.
@@ -111,23 +111,23 @@ class AnatomicalPrior(Protocol):
 
 @runtime_checkable
 class PlacedPrior(Protocol):
-    """An AnatomicalPrior of things that have a place: it may be beside a part of a scan, but not beside all of it."""
+    """An AnatomicalPrior from structures with a position, which may miss a part of the scan, but not all of it."""
 
     def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """As `AnatomicalPrior.probabilities` of a part of `whole`. Raises InputError where all lies beside `whole`."""
+        """`AnatomicalPrior.probabilities` of a part of `whole`. Raises InputError where no structure is in `whole`."""
         ...
 
 
 def part_prior(
     source: AnatomicalPrior, part: Volume, whole: Volume, cancelled: Callable[[], bool] | None = None
 ) -> Prior:
-    """The source's prior of `part` (canonical), which holds slices of `whole`. Raises what the source does."""
+    """The source's prior of `part` (canonical), which holds slices of `whole`. Raises what the source raises."""
     if isinstance(source, PlacedPrior):
         return source.part_probabilities(part, whole, cancelled=cancelled)
     return source.probabilities(part, cancelled=cancelled)
 
 
 def normalised(p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """p (…, N at axis 1, …) ≥ 0 scaled to sum to 1 over axis 1; equal shares where the sum is 0."""
+    """p (…, N at axis 1, …) ≥ 0 scaled to sum to 1 over axis 1; uniform where the sum is 0."""
     total = p.sum(axis=1, keepdims=True)
     return np.where(total > 0, p / np.where(total > 0, total, 1), np.float32(1 / p.shape[1])).astype(np.float32)

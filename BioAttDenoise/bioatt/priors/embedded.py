@@ -1,4 +1,4 @@
-"""EmbeddedPrior: the prior that ships with the project, so that nothing has to be downloaded."""
+"""EmbeddedPrior: the small network that ships with the project and needs no download."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FILE = "embedded_prior.safetensors"
 
 
 class EmbeddedPrior:
-    """Presence of each descriptor seen by a small network, averaged over the eight ways to turn and mirror a slice.
+    """Presence of each descriptor by a small network, averaged over the eight rotations and reflections of a slice, so
+    that the prior is the same for a prone, rotated or mirrored patient.
 
-    So the answer is the same for a prone, turned or mirrored patient. Raises InputError where the network was not
-    taught all of `descriptors`, or the file is missing or damaged.
+    Raises InputError where the network was not trained for all of `descriptors`, or the file is missing or damaged.
     """
 
     def __init__(self, descriptors: DescriptorSet, device: str = "cpu", path: Path | None = None) -> None:
@@ -44,7 +44,7 @@ class EmbeddedPrior:
         missing = [name for name in descriptors.descriptors if name not in taught]
         if missing:
             raise InputError(
-                f"the embedded prior was not taught {', '.join(missing)} of the set {descriptors.name}: "
+                f"the embedded prior was not trained for {', '.join(missing)} of the set {descriptors.name}: "
                 "use the prior biomedclip for them, or the set paper17"
             )
         self.taught = tuple(taught)
@@ -62,15 +62,15 @@ class EmbeddedPrior:
         return Prior(np.concatenate(rows), self.taught, "embedded", volume.slice_ids).aligned_to(self.descriptors)
 
     def presence(self, volume: Volume) -> NDArray[np.float32]:
-        """(slices, taught descriptors): how sure it is that the slice shows each, 0…1, not scaled to a distribution."""
+        """(slices, trained descriptors): probability that the slice shows each, 0…1; not a distribution."""
         spacing = volume.spacing[:2]
         return np.concatenate([self._presence(image, spacing).cpu().numpy() for image in volume.hu])
 
     def _presence(self, hu: NDArray[Any], spacing: tuple[float, float]) -> Tensor:
-        """(1, taught). One slice at a time, so that a slice gets bit for bit the same alone as in its volume."""
+        """(1, trained descriptors). One slice at a time: bitwise the same alone as in its volume."""
         image = torch.from_numpy(slice_image(np.asarray(hu, np.float32), spacing)).to(self.device)
         with torch.inference_mode(), self.compute.arithmetic():
-            views = turned(image[None, None]).split(2)  # pairs: larger activations leave the CPU's cache
+            views = turned(image[None, None]).split(2)  # pairs: larger activations do not fit the CPU's cache
             logits = torch.cat([self.network(pair) for pair in views]).mean(dim=0, keepdim=True)
             return torch.sigmoid(logits * self.slope + self.offset)
 
@@ -82,7 +82,7 @@ def turned(image: Tensor) -> Tensor:
 
 
 def save_embedded(path: Path, network: EmbeddedNetwork, metadata: dict[str, Any]) -> None:
-    """Write weights and `metadata`: descriptors, calibration {slope, offset} by descriptor, what else it should say."""
+    """Write weights and metadata: descriptors, calibration {slope, offset} by descriptor, and any other keys."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     described = {"width": network.width, **metadata}
     partial = path.with_name(f".{path.name}.partial")

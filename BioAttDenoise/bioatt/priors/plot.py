@@ -1,4 +1,4 @@
-"""A prior as a picture: stacked probabilities over z, so that a person sees whether it is right."""
+"""Plot of a prior: stacked probabilities over z."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.priors.spatial import SpatialRows
 
 
 def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> None:
-    """Write a PNG, PDF or SVG: over z (mm from the lowest slice, and slice number) the descriptors' shares, stacked.
+    """Write a PNG, PDF or SVG of the stacked probabilities over z (mm from the lowest slice, and slice number).
 
     A spatial prior is shown as each slice's mean. The file appears whole or not at all; raises InputError
     for an unwritable place.

@@ -1,4 +1,4 @@
-"""SegmentationPrior: organ masks say where each descriptor is, pixel by pixel; the paper names this as future work."""
+"""SegmentationPrior: a spatial prior from organ masks, which the paper names as future work."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from bioatt.priors.base import AnatomicalPrior, Prior
 from bioatt.priors.spatial import SpatialRows
 
 BORDER_MM = 2.0
-"""σ of the Gaussian that softens a mask's border: about the width over which CT blurs an edge."""
+"""σ of the Gaussian that softens a mask's border, about the width of a CT edge."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """labels: a volume of label values on any grid; names: the structure that each value stands for."""
+    """labels: volume of label values on any grid. names: structure of each value."""
 
     labels: Volume
     names: Mapping[int, str]
@@ -37,7 +37,7 @@ class Segmentation:
 class SegmentationPrior:
     """Spatial prior (slices, N, H, W): inside an organ's mask the organ, elsewhere the slice prior.
 
-    A structure that several descriptors claim ("aorta") is shared among them as the slice prior has it.
+    A structure of several descriptors ("aorta") is divided among them in proportion to the slice prior.
     Raises InputError where no structure belongs to any descriptor.
     """
 
@@ -74,7 +74,7 @@ class SegmentationPrior:
         for what, volume in (("scan", whole), ("segmentation", self.labels)):
             if not volume.even:
                 raise InputError(
-                    f"slices of the {what} are missing or unevenly spaced, so that organ masks have no sure place: "
+                    f"slices of the {what} are missing or unevenly spaced, so that organ masks cannot be placed: "
                     "complete the series, or use another prior"
                 )
         if not self._overlaps(whole):
@@ -94,13 +94,13 @@ class SegmentationPrior:
 
     @cached_property
     def _extent(self) -> list[tuple[int, int]]:
-        """First and last index along i, j, k of the labels that belong to a descriptor; empty where there are none."""
+        """First and last index along i, j, k of the labels that belong to a descriptor; empty without any."""
         known = np.isin(self.labels.hu, list(self.columns))
         lines = [np.flatnonzero(known.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
         return [(int(line[0]), int(line[-1])) for line in lines if line.size]
 
     def _overlaps(self, volume: Volume) -> bool:
-        """Whether a label that belongs to a descriptor lies on a voxel. Only slices that can hold one are looked at."""
+        """Whether a label that belongs to a descriptor is in the volume; searches only slices that can contain one."""
         if not self._extent:
             return False
         edges = [(first - 0.5, last + 0.5) for first, last in self._extent]

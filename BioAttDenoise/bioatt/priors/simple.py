@@ -1,4 +1,4 @@
-"""Priors that do not look at the image: the paper's ablations (uniform, random) and probabilities given by hand."""
+"""Priors independent of the image: the paper's ablations (uniform, random) and given probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UniformPrior:
 
 
 class RandomPrior:
-    """p drawn evenly from all distributions over N descriptors, by slice identity and seed."""
+    """p drawn uniformly from all distributions over N descriptors (Dirichlet), by slice identity and seed."""
 
     def __init__(self, descriptors: tuple[str, ...], seed: int = 0) -> None:
         self.descriptors = descriptors
@@ -47,15 +47,24 @@ class RandomPrior:
 
 
 class FixedPrior:
-    """Probabilities computed or written before: one row for every slice, or rows by slice identity."""
+    """Given probabilities: one row for all slices, or rows by slice identity."""
 
-    def __init__(self, p: np.ndarray, descriptors: tuple[str, ...], slice_ids: tuple[str, ...] | None = None) -> None:
-        """p: (N,) for every slice alike, or (slices, N) with slice_ids. Raises InputError for no distribution."""
+    def __init__(
+        self,
+        p: np.ndarray,
+        descriptors: tuple[str, ...],
+        slice_ids: tuple[str, ...] | None = None,
+        source: str = "file",
+    ) -> None:
+        """p: (N,) for every slice alike, or (slices, N) with slice_ids; source: see `Prior`.
+
+        Raises InputError where p is no distribution.
+        """
         rows = np.atleast_2d(np.asarray(p, np.float32))
         self.everywhere = slice_ids is None
         if self.everywhere and len(rows) != 1:
             raise InputError("a prior of several slices needs the slices' identities")
-        self.prior = Prior(rows, descriptors, "file", slice_ids if slice_ids is not None else ("",))
+        self.prior = Prior(rows, descriptors, source, slice_ids if slice_ids is not None else ("",))
 
     @classmethod
     def from_file(cls, path: Path) -> FixedPrior:
@@ -70,7 +79,7 @@ class FixedPrior:
             raise InputError(f"prior file {path.name}: {error}") from None
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See AnatomicalPrior. Raises InputError where the file holds other slices than the volume's."""
+        """See AnatomicalPrior. Raises InputError where a slice of the volume has no row."""
         if not self.everywhere:
             return self.prior.select(volume.slice_ids)
         p = np.repeat(self.prior.p, len(volume.slice_ids), axis=0)

@@ -1,5 +1,5 @@
-"""From a CT slice to the fixed physical grid that the embedded prior looks at: the same body fills the same pixels,
-whatever field of view, matrix or position the scan had."""
+"""Resampling of a CT slice to the embedded prior's input: a fixed physical grid centred on the body, independent of the
+scan's field of view, matrix and position."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def slice_image(
 ) -> NDArray[np.float32]:
     """Slice hu (y, x) with spacing (x, y) mm → (grid, grid) float32 HU, averaged over cells of cell_mm.
 
-    The grid is centred on the tissue's centre of mass, air fills it outside the slice. Averaging over the cell's area
-    keeps noise low and makes the image turn exactly as the slice turns by 90°.
+    The grid is centred on the tissue's centre of mass and filled with air outside the slice. Averaging over the cell's
+    area reduces noise and makes the image equivariant to rotations by 90°.
     """
     shown = np.clip(hu, *RANGE_HU) - AIR_HU
     mass = np.clip(shown, 0, -AIR_HU) ** 2

@@ -1,4 +1,4 @@
-"""Smoothing along z: what a slice shows cannot differ much from its neighbours a few millimetres away."""
+"""Smoothing of priors along z: anatomy changes little over a few millimetres."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ SIGMA_MM = 4.0
 
 
 class SmoothedPrior:
-    """Another prior's probabilities, averaged along z with Gaussian weights of distance in mm."""
+    """Another prior's probabilities, smoothed along z with a Gaussian of SIGMA_MM."""
 
-    def __init__(self, prior: AnatomicalPrior, sigma_mm: float = SIGMA_MM) -> None:
+    def __init__(self, prior: AnatomicalPrior) -> None:
         self.prior = prior
-        self.sigma_mm = sigma_mm
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
         """See AnatomicalPrior."""
         prior = self.prior.probabilities(volume, cancelled=cancelled)
-        return replace(prior, p=smoothed(np.asarray(prior.p), volume.spacing[2], self.sigma_mm))
+        return replace(prior, p=smoothed(np.asarray(prior.p), volume.spacing[2]))
 
 
 def smoothed(p: NDArray[np.float32], step_mm: float, sigma_mm: float = SIGMA_MM) -> NDArray[np.float32]:

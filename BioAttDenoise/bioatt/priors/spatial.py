@@ -59,10 +59,10 @@ class SpatialRows:
         """The same pixels with only these descriptors, scaled to sum to 1."""
         return replace(self, columns=tuple(self.columns[column] for column in columns))
 
-    def cropped(self, y: range, x: range) -> SpatialRows:
-        """The same slices' pixels of these rows and columns."""
+    def cropped(self, y: slice, x: slice) -> SpatialRows:
+        """The pixels of these rows and columns; start and stop are given."""
         corner = self.corner[0] + y.start, self.corner[1] + x.start
-        return replace(self, corner=corner, pixels=(len(y), len(x)))
+        return replace(self, corner=corner, pixels=(y.stop - y.start, x.stop - x.start))
 
     def slice_means(self) -> NDArray[np.float32]:
         """(slices, N): the mean over each slice's pixels."""

@@ -1,4 +1,4 @@
-"""An exception as the worker tells it: what its `error` reply and its log say, without paths or names of patients."""
+"""Exceptions as `error` replies and log entries, without paths or names of patients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bioatt.core.errors import BioAttError, Cancelled, InputError
 
 
 def outline(error: BaseException) -> str:
-    """A traceback without paths and source lines: both can hold names of patients."""
+    """A traceback without paths and source lines, which can contain names of patients."""
     frames = [
         f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -19,13 +19,13 @@ def outline(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """One line; of an OSError its reason alone, for the rest is a path."""
+    """One line; of an OSError only its reason, without the path."""
     text = error.strerror if isinstance(error, OSError) else str(error)
     return " ".join((text or "").split()) or type(error).__name__
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """What an `error` reply says: kind, message (one line), and where known a hint how to mend it."""
+    """Fields of an `error` reply: kind and message (one line)."""
     message = _message(error)
     if isinstance(error, Cancelled):
         return {"kind": "cancelled", "message": message}

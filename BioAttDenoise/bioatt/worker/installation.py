@@ -1,4 +1,4 @@
-"""Which packages are installed, judged by their metadata alone: nothing is imported that might be broken or slow."""
+"""State of installed packages from their metadata, without importing what might be broken or slow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PACKAGE_OF = {"open-clip-torch": "open_clip"}
 def check_requirements(requirements: Iterable[str]) -> list[dict[str, Any]]:
     """State of each requirement (PEP 508): {requirement, name, version, state}.
 
-    state: ok; missing; old (another version than asked for); broken (half installed: an interrupted installation leaves
-    metadata without version or record, or without the package itself).
+    state: ok; missing; old (another version than required); broken (an interrupted installation leaves metadata without
+    version or record, or without the package itself).
     """
     return [_check(Requirement(text)) for text in requirements]
 

@@ -5,12 +5,11 @@ The protocol is described in Docs/worker_protocol.md. Started as
     python start_worker.py FOLDER
 
 The worker keeps its model and prior between requests, ends when its stdin closes (its parent is gone), and then removes
-FOLDER. Standard output belongs to the protocol alone: whatever a library prints lands on stderr, which is the log.
+FOLDER. Standard output belongs to the protocol alone: whatever a library prints goes to stderr, which is the log.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -27,46 +26,28 @@ import numpy as np
 
 import bioatt
 from bioatt.core.errors import BioAttError, Cancelled, InputError
-from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.inference.options import EngineOptions
 from bioatt.io.files import remove_partials
+from bioatt.worker import messages
+from bioatt.worker.channel import PROTOCOL, Channel, ProtocolError, parse_request
 from bioatt.worker.error_reply import describe, outline
+from bioatt.worker.messages import FindDevices
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
     from bioatt.inference.denoiser import Denoiser, Result
 
-PROTOCOL = 1
 PROGRESS_INTERVAL_S = 0.05
-MakeDenoiser = Callable[..., "Denoiser"]
-FindDevices = Callable[[], list[dict[str, str]]]
+MakeDenoiser = Callable[[EngineOptions], "Denoiser"]
 
 log = logging.getLogger("bioatt.worker.server")
-
-
-class Channel:
-    """Replies, one line each, from any thread."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.lock = threading.Lock()
-
-    def send(self, message_type: str, **fields: Any) -> None:
-        """Write one reply. A parent that is gone is not an error: the end of stdin will say so."""
-        line = json.dumps({"type": message_type, **fields}, allow_nan=False).encode() + b"\n"
-        with self.lock:
-            try:
-                self.stream.write(line)
-                self.stream.flush()
-            except OSError:
-                log.info("nobody listens any more")
 
 
 class Worker:
     """Serves requests one after another; `cancel` and the end of stdin are noticed while a request runs.
 
-    make_denoiser(model, *, prior, descriptors, device, precision, tile) makes what denoises, by default
-    `bioatt.inference.assembly.make_denoiser`;
-    find_devices() lists the devices, best first, by default those that torch sees.
+    make_denoiser: by default `bioatt.inference.assembly.make_denoiser`. find_devices: lists the devices, best first, by
+    default those that torch sees.
     """
 
     def __init__(
@@ -80,9 +61,9 @@ class Worker:
         self.folder = folder
         self.make_denoiser = make_denoiser or _make_denoiser
         self.find_devices = find_devices or _find_devices
-        self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
         self.cancelled: set[int] = set()
-        self.loaded: tuple[str, Denoiser, dict[str, Any] | None] | None = None
+        self.loaded: tuple[Any, Denoiser, dict[str, Any] | None] | None = None
         self.writing: Path | None = None
         self.handlers = {
             "hello": self.hello,
@@ -95,21 +76,17 @@ class Worker:
         }
 
     def listen(self, stream: IO[bytes]) -> None:
-        """Read requests until stdin ends; run in a thread of its own."""
+        """Read requests until stdin ends, then end the process; run in a thread of its own."""
         for line in stream:
             try:
-                request = json.loads(line)
-                kind, identity = request["type"], request.get("id")
-            except (ValueError, TypeError, KeyError, RecursionError):
-                self.channel.send("error", id=None, kind="protocol", message="a request was no JSON object with a type")
+                request = parse_request(line, self.handlers)
+            except ProtocolError as error:
+                self.channel.send("error", id=error.identity, kind="protocol", message=str(error))
                 continue
-            if fault := self._fault(request):
-                known = identity if isinstance(identity, int) else None
-                self.channel.send("error", id=known, kind="protocol", message=fault)
-            elif kind == "cancel":
-                self.cancelled.add(request["request"])
-            elif kind == "quit":
+            if request["type"] == "quit":
                 break
+            if request["type"] == "cancel":
+                self.cancelled.add(request["request"])
             else:
                 self.requests.put(request)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -117,22 +94,10 @@ class Worker:
             remove_partials(self.writing.parent, os.getpid())
         os._exit(0)  # the main thread may be deep in a computation that nobody waits for
 
-    def _fault(self, request: dict[str, Any]) -> str:
-        """What keeps a request from being worked off, or nothing. Its values may be of any JSON type."""
-        kind = request["type"]
-        if not isinstance(kind, str) or kind not in {*self.handlers, "cancel", "quit"}:
-            return f"unknown request {kind!r}"
-        number = {"cancel": "request", "quit": None}.get(kind, "id")
-        if number is None or isinstance(request.get(number), int):
-            return ""
-        return f"{kind} needs a whole number as {number}"
-
     def serve(self) -> None:
         """Answer requests for ever (the listening thread ends the process)."""
         while True:
-            request = self.requests.get()
-            if request is not None:
-                self.answer(request)
+            self.answer(self.requests.get())
 
     def answer(self, request: dict[str, Any]) -> None:
         """Run one request; every outcome is one `result` or `error` reply."""
@@ -151,15 +116,15 @@ class Worker:
         return {"version": bioatt.__version__, "python": platform.python_version(), "devices": self.find_devices()}
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
-        """State of packages by their metadata: the way to ask before torch is there."""
+        """State of packages by their metadata, which works before torch is installed."""
         from bioatt.worker.installation import check_requirements
 
         return {"packages": check_requirements(request["requirements"])}
 
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have a model in memory before it is needed."""
+        """Load a model before it is needed."""
         denoiser = self._denoiser(request)
-        return {"model": _model(denoiser), "device": str(denoiser.compute.device)}
+        return {"model": messages.model_reply(denoiser), "device": str(denoiser.compute.device)}
 
     def prior(self, request: dict[str, Any]) -> dict[str, Any]:
         """The prior's probabilities of a volume's slices."""
@@ -167,34 +132,31 @@ class Worker:
         from bioatt.core.canonical import canonical
         from bioatt.priors import build_prior
 
-        denoiser, own = self._denoiser(request), request.get("descriptors")
+        denoiser = self._denoiser(request)
+        options = messages.engine_options(request, self.find_devices)
+        own = options.descriptors
         source = build_prior(
-            request.get("prior", "embedded"),
+            options.prior,
             descriptors=denoiser.descriptors if own is None else load_descriptor_set(own),
             device=str(denoiser.compute.device),
         )
-        oriented = canonical(self._volume(request["volume"])).volume
-        prior = source.probabilities(oriented, cancelled=self._asker(request["id"]))
-        return {"prior": _prior_table(prior.as_table())}
+        volume = canonical(messages.volume_of(request["volume"], self.folder)).volume
+        prior = source.probabilities(volume, cancelled=lambda: request["id"] in self.cancelled)
+        return {"prior": messages.prior_reply(prior.as_table())}
 
     def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise a volume, or some of its slices; with attention maps where asked."""
-        return self._run(request, lambda denoiser, volume, options: denoiser.denoise(volume, **options))
+        return self._run(request, lambda denoiser, volume, arguments: denoiser.denoise(volume, **arguments))
 
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Denoise one slice; `p`, a table as in a prior file of one row, overrides its prior."""
-        index = int(request["slice"])
-        if request.get("p") is None:
+        """Denoise one slice; `p`, a prior table of one row, replaces its prior."""
+        index, table = int(request["slice"]), request.get("p")
+        if table is None:
             return self.denoise({**request, "slices": [index, index + 1]})
-        from bioatt.priors import Prior
 
-        table, strength = request["p"], float(request.get("strength", DEFAULT_STRENGTH))
-        row = np.asarray([table["probabilities"]], np.float32)
-        given = Prior(row, tuple(table["descriptors"]), "override", ("",))
-
-        def work(denoiser: Denoiser, volume: Volume, _: dict[str, Any]) -> Result:
-            p = np.asarray(given.aligned_to(denoiser.model.descriptors).p)[0]
-            return denoiser.preview(volume, index, strength=strength, p=p)
+        def work(denoiser: Denoiser, volume: Volume, arguments: dict[str, Any]) -> Result:
+            p = messages.probabilities_of(table, denoiser.model.descriptors)
+            return denoiser.preview(volume, index, strength=arguments["strength"], p=p)
 
         return self._run(request, work)
 
@@ -217,106 +179,53 @@ class Worker:
     def _run(
         self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]
     ) -> dict[str, Any]:
-        identity = request["id"]
-        start = time.monotonic()
-        volume = self._volume(request["volume"])
-        output = Path(request["output"]["path"]) if "output" in request else None
-        series = request["output"].get("series") if "output" in request else None
-        if output is not None:
-            from bioatt.io.outputs import check_result_output, write_result
+        from bioatt.io.outputs import check_result_output
 
-            named = [request.get(name) for name in ("model", "prior", "descriptors")]
-            check_result_output(volume, output, series, read=_named_files(named))
-        slices, attention = request.get("slices"), request.get("attention")
-        options: dict[str, Any] = {
-            "strength": float(request.get("strength", DEFAULT_STRENGTH)),
-            "slices": None if slices is None else range(*slices),
+        identity, start = request["id"], time.monotonic()
+        volume = messages.volume_of(request["volume"], self.folder)
+        output = request.get("output")
+        if output is not None:
+            read = messages.engine_options(request, self.find_devices).files()
+            check_result_output(volume, Path(output["path"]), output.get("series"), read=read)
+        arguments = {
+            **messages.denoise_arguments(request),
             "progress": self._reporter(identity),
-            "cancelled": self._asker(identity),
+            "cancelled": lambda: identity in self.cancelled,
         }
-        if attention is not None:
-            from bioatt.inference.attention import AttentionRequest
-
-            wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
-            options["attention"] = AttentionRequest(**wanted)
-        result = work(self._denoiser(request), volume, options)
+        result = work(self._denoiser(request), volume, arguments)
         self._raise_if_cancelled(identity)
+        assert self.loaded is not None
+        reply, warnings = messages.result_reply(result, self.loaded[2]), result.warnings
+        if output is None:
+            reply |= self._saved(result, identity)
+        else:
+            warnings += self._written(result, Path(output["path"]), output.get("series"))
+        return {**reply, "warnings": list(warnings), "seconds": time.monotonic() - start}
+
+    def _written(self, result: Result, output: Path, series: bool | None) -> tuple[str, ...]:
+        """Write the result's volume; returns warnings."""
+        from bioatt.io.outputs import write_result
+
         self.writing = output
-        told: tuple[str, ...] = ()
-        if output is not None:
-            told = write_result(
+        try:
+            return write_result(
                 result.volume,
                 output,
                 series,
                 model_name=result.model.name,
                 model_version=result.model.version,
                 strength=result.strength,
-            ).warnings
-        self.writing = None
-        reply = self._describe(result, identity, arrays=output is None)
-        return {**reply, "warnings": [*result.warnings, *told], "seconds": time.monotonic() - start}
+            )
+        finally:
+            self.writing = None
 
-    def _describe(self, result: Result, identity: int, arrays: bool) -> dict[str, Any]:
-        """A Result as a reply: numbers as they are, arrays as files."""
-        reply: dict[str, Any] = {
-            "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
-            "prior": None if result.prior is None else _prior_table(result.prior.as_table()),
-            "provenance": self.loaded[2] if self.loaded is not None and result.prior is not None else None,
-            "device": result.device,
-            "precision": result.precision,
-            "strength": result.strength,
-            "noise_before": _median(result.noise_before),
-            "noise_after": _median(result.noise_after),
-        }
-        if arrays:
-            reply["array"] = self._save(f"out-{identity}.npy", result.volume.hu)
-            reply["attention"] = [
-                {"stage": stage, "name": name, "array": self._save(f"out-{identity}-{number}.npy", volume.hu)}
-                for number, ((stage, name), volume) in enumerate(result.attention.items())
-            ]
-        return reply
-
-    def _denoiser(self, request: dict[str, Any]) -> Denoiser:
-        """The denoiser for a request's options: the last one, where they are the same."""
-        names = ("prior", "descriptors", "device", "precision", "tile")
-        options = {name: request[name] for name in names if request.get(name) is not None}
-        if options.get("device") == "gpu":
-            options["device"] = self._graphics_card()
-        model = request.get("model", "auto")
-        key = json.dumps([model, options, _stamps([model, *options.values()])], sort_keys=True)
-        if self.loaded is None or self.loaded[0] != key:
-            from bioatt.inference.report import provenance
-
-            self.loaded = None  # give the memory back first
-            denoiser = self.make_denoiser(model, **options)
-            chosen = {name: options[name] for name in ("prior", "descriptors") if name in options}
-            self.loaded = key, denoiser, provenance(denoiser, **chosen)
-        return self.loaded[1]
-
-    def _graphics_card(self) -> str:
-        """Name of the best device that is not the CPU."""
-        best = self.find_devices()[0]["name"]
-        if best == "cpu":
-            raise InputError("no graphics card was found: run on the processor, or choose automatic")
-        return best
-
-    def _volume(self, described: dict[str, Any]) -> Volume:
-        """The volume of a request: a file that the engine reads, or an array in the folder with its geometry."""
-        from bioatt.core.hu import check_hu
-        from bioatt.core.volume import Acquisition, Volume
-        from bioatt.io.images import read_volume
-
-        if "path" in described:
-            return read_volume(described["path"])
-        hu = np.load(self.folder / Path(described["array"]).name)
-        return Volume(
-            hu,
-            spacing=tuple(described["spacing"]),
-            origin=tuple(described["origin"]),
-            direction=np.asarray(described["direction"], float),
-            acquisition=Acquisition(**described.get("acquisition", {})),
-            warnings=check_hu(hu),
-        )
+    def _saved(self, result: Result, identity: int) -> dict[str, Any]:
+        """Save the result's arrays in the private folder; returns their names for the reply."""
+        maps = [
+            {"stage": stage, "name": name, "array": self._save(f"out-{identity}-{number}.npy", volume.hu)}
+            for number, ((stage, name), volume) in enumerate(result.attention.items())
+        ]
+        return {"array": self._save(f"out-{identity}.npy", result.volume.hu), "attention": maps}
 
     def _save(self, name: str, array: np.ndarray) -> str:
         path = self.folder / name
@@ -326,6 +235,18 @@ class Worker:
             path.unlink(missing_ok=True)
             raise
         return name
+
+    def _denoiser(self, request: dict[str, Any]) -> Denoiser:
+        """The denoiser for a request's options: the last one where options and files are the same."""
+        options = messages.engine_options(request, self.find_devices)
+        key = options, messages.file_stamps(options)
+        if self.loaded is None or self.loaded[0] != key:
+            from bioatt.inference.report import provenance
+
+            self.loaded = None  # free the memory first
+            denoiser = self.make_denoiser(options)
+            self.loaded = key, denoiser, provenance(denoiser, options)
+        return self.loaded[1]
 
     def _reporter(self, identity: int) -> Callable[[float, int, int, float | None], None]:
         last = 0.0
@@ -339,55 +260,17 @@ class Worker:
 
         return report
 
-    def _asker(self, identity: int) -> Callable[[], bool]:
-        return lambda: identity in self.cancelled
-
     def _raise_if_cancelled(self, identity: int) -> None:
         if identity in self.cancelled:
             raise Cancelled("cancelled")
 
 
-def _named_files(options: list[Any]) -> list[Path]:
-    """The files that a request's options name."""
-    from bioatt.io.files import files_named
-
-    return [file for option in options if isinstance(option, str) for file in files_named(option)]
-
-
-def _stamps(options: list[Any]) -> list[tuple[int, int]]:
-    """(mtime in ns, bytes) of the files that options name: an edited file is another one."""
-    from bioatt.io.integrity import data_files
-
-    found = [each.stat() for file in _named_files(options) for each in (file, *data_files(file)) if each.is_file()]
-    return [(state.st_mtime_ns, state.st_size) for state in found]
-
-
-def _make_denoiser(model: str, **options: Any) -> Denoiser:
+def _make_denoiser(options: EngineOptions) -> Denoiser:
     from bioatt.compute.device import tune_cpu
     from bioatt.inference.assembly import make_denoiser
 
     tune_cpu()
-    return make_denoiser(model, **options)
-
-
-def _model(denoiser: Denoiser) -> dict[str, Any]:
-    model = denoiser.model
-    return {
-        "name": model.name,
-        "version": model.version,
-        "sha256": model.sha256,
-        "descriptors": list(model.descriptors),
-    }
-
-
-def _prior_table(table: dict[str, Any]) -> dict[str, Any]:
-    """A prior without the slices' identities: its rows are in the order of the canonical slices, feet to head."""
-    return {key: table[key] for key in ("source", "descriptors", "probabilities")}
-
-
-def _median(values: np.ndarray) -> float | None:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else None
+    return make_denoiser(options)
 
 
 def _find_devices() -> list[dict[str, str]]:

@@ -247,7 +247,7 @@ def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
     assert "no DICOM image" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing is half-written"), (True, "the same command goes on")])
+@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing is half-written"), (True, "the same command resumes")])
 def test_a_cancelled_command_says_what_is_left(monkeypatch, capsys, resumes, said):
     def interrupted(_) -> None:
         raise KeyboardInterrupt

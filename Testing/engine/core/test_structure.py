@@ -1,4 +1,4 @@
-"""The structure alarm on synthetic cases: noise with the correlation of a soft kernel, lesions erased or not."""
+"""The structure check on synthetic cases: noise with the correlation of a soft kernel, lesions erased or not."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
 def test_each_slice_gets_the_weights_of_its_noise(make_model, make_volume):
     """Also where the file runs from head to feet, and in a slice looked at alone; between the noises, a mixture."""
     both = make_model(quiet=True, mixture_noise_hu=[12.0, 60.0])
-    ends = (replace(both, network=network, mixture=None) for network in (both.mixture.quiet, both.network))
+    ends = (replace(both, network=network, interpolated=None) for network in (both.interpolated.quiet, both.network))
     mixed, quiet, noisy = (Denoiser(one, prior="uniform", device="cpu", precision="fp32") for one in (both, *ends))
     parts = [make_volume(slices=6, noise=noise, seed=5).hu for noise in (5.0, 80.0)]
     volume = make_volume(slices=12, direction=np.diag([1.0, 1.0, -1.0])).with_hu(np.concatenate(parts))
@@ -259,7 +259,7 @@ def test_where_no_noise_can_be_told_the_least_is_taken(make_model):
     y, x = np.mgrid[-1:1:72j, -1:1:72j]
     hu = np.where(x**2 + y**2 < 0.6, 900.0, -1000.0) + np.random.default_rng(0).normal(0, 30, (2, 72, 72))
     volume = Volume(hu.astype(np.float32), spacing=(0.8, 0.8, 3.0))
-    quiet = replace(both, network=both.mixture.quiet, mixture=None)
+    quiet = replace(both, network=both.interpolated.quiet, interpolated=None)
     both, quiet = (Denoiser(one, prior="uniform", device="cpu", precision="fp32") for one in (both, quiet))
     np.testing.assert_array_equal(both.denoise(volume).volume.hu, quiet.denoise(volume).volume.hu)
 

@@ -28,24 +28,24 @@ def test_a_model_survives_its_file(make_model, tmp_path):
 def test_means_and_weights_for_little_noise_survive_the_file(make_model, tmp_path):
     model = make_model(means_px=2.5, quiet=True, mixture_noise_hu=[15, 40])
     again = read_model(tmp_path / "tiny.safetensors")
-    assert again.mixture.noise_hu == (15.0, 40.0)
-    assert again.mixture.noisy is again.network
+    assert again.interpolated.noise_hu == (15.0, 40.0)
+    assert again.interpolated.noisy is again.network
     x, p = torch.randn(1, 1, 40, 40), torch.full((1, 17), 1 / 17)
     for name in ("quiet", "noisy"):
-        one, other = (getattr(found.mixture, name) for found in (model, again))
-        assert other.means.sigma_px == 2.5
+        one, other = (getattr(found.interpolated, name) for found in (model, again))
+        assert other.low_pass.sigma_px == 2.5
         assert torch.equal(one(x, p), other(x, p))
-    assert not torch.equal(again.mixture.quiet(x, p), again.network(x, p))
+    assert not torch.equal(again.interpolated.quiet(x, p), again.network(x, p))
 
 
 def test_a_smaller_scale_for_little_noise_needs_no_second_weights(make_model, tmp_path):
     model = make_model(means_px=2.5)
     quiet = copy.deepcopy(model.network)
-    quiet.keep_means(1.5)
+    quiet.preserve_low_frequencies(1.5)
     path = tmp_path / "both.safetensors"
     save_model(path, model.network, {**model.metadata, "mixture_noise_hu": [15, 40]}, quiet)
-    again = read_model(path).mixture
-    assert (again.quiet.means.sigma_px, again.noisy.means.sigma_px) == (1.5, 2.5)
+    again = read_model(path).interpolated
+    assert (again.quiet.low_pass.sigma_px, again.noisy.low_pass.sigma_px) == (1.5, 2.5)
     assert all(torch.equal(value, again.noisy.state_dict()[name]) for name, value in again.quiet.state_dict().items())
     assert path.stat().st_size < 1.1 * (tmp_path / "tiny.safetensors").stat().st_size
 
@@ -53,21 +53,21 @@ def test_a_smaller_scale_for_little_noise_needs_no_second_weights(make_model, tm
 def test_means_that_only_little_noise_keeps_survive_the_file(make_model, tmp_path):
     model = make_model()
     quiet = copy.deepcopy(model.network)
-    quiet.keep_means(2.5)
+    quiet.preserve_low_frequencies(2.5)
     path = tmp_path / "both.safetensors"
     save_model(path, model.network, {**model.metadata, "mixture_noise_hu": [15, 40]}, quiet)
     again = read_model(path)
     x, p = torch.randn(1, 1, 40, 40), torch.full((1, 17), 1 / 17)
     assert torch.equal(again.network(x, p), model.network(x, p))
-    assert torch.equal(again.mixture.quiet(x, p), quiet(x, p))
-    again.mixture.tune(again.network, 5.0)
+    assert torch.equal(again.interpolated.quiet(x, p), quiet(x, p))
+    again.interpolated.apply(again.network, 5.0)
     assert torch.equal(again.network(x, p), quiet(x, p)), "the network that is run can keep them"
 
 
 def test_one_network_with_the_metadata_of_two_is_one(make_model):
     """Metadata are often another model's, changed."""
     model = make_model(mixture_noise_hu=[15, 40], quiet_means_px=2.5)
-    assert (model.mixture, model.network.means) == (None, None)
+    assert (model.interpolated, model.network.low_pass) == (None, None)
 
 
 def test_a_file_of_the_first_format_is_read(make_model, tmp_path):
@@ -79,7 +79,7 @@ def test_a_file_of_the_first_format_is_read(make_model, tmp_path):
     weights = safetensors.torch.load_file(path)
     safetensors.torch.save_file(weights, path, metadata={"bioatt": json.dumps(header)})
     again = read_model(path)
-    assert (again.mixture, again.network.means) == (None, None)
+    assert (again.interpolated, again.network.low_pass) == (None, None)
 
 
 def test_shipped_models_load_and_match_their_catalogue():

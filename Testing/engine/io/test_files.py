@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import deliver, move_new
+from bioatt.io.files import OccupiedError, atomic_write, move_new
 from bioatt.io.integrity import data_files
-from bioatt.io.outputs import atomic_write, check_file_place, check_free
+from bioatt.io.outputs import check_file_place, check_free
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,16 @@ def test_what_has_no_data_beside_it(tmp_path, name):
 def test_nothing_is_replaced_that_appeared_meanwhile(tmp_path):
     path = tmp_path / "report.json"
 
-    def write(place, text="mine"):
-        with atomic_write(place, overwrite=False) as partial:
-            partial.write_text(text)
-            if place == path:
-                path.write_text("another run's")
+    def write():
+        with atomic_write(path, overwrite=False) as partial:
+            partial.write_text("mine")
+            path.write_text("another run's")
 
-    written = deliver(path, write, overwrite=False)
-    assert written.place == tmp_path / "report-2.json"
-    assert written.warnings == ("report.json was made by another run meanwhile: written as report-2.json",)
-    assert (path.read_text(), written.place.read_text()) == ("another run's", "mine")
-    assert sorted(tmp_path.iterdir()) == [written.place, path]
+    with pytest.raises(OccupiedError, match="was made by another run meanwhile") as refused:
+        write()
+    kept, there = sorted(tmp_path.iterdir())
+    assert kept.name in str(refused.value)
+    assert (there, there.read_text(), kept.read_text()) == (path, "another run's", "mine")
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from bioatt.network import LAYOUTS, build_network
-from bioatt.network.low_frequency import GaussianMeans
+from bioatt.network.low_frequency import GaussianLowPass
 
 P = torch.tensor([[0.5, 0.3, 0.2]])
 
@@ -16,7 +16,7 @@ P = torch.tensor([[0.5, 0.3, 0.2]])
 def awake(layout, means_px):
     """With random weights everywhere, and a last layer that adds to everything."""
     torch.manual_seed(0)
-    network = build_network("bioatt", 4, 3, layout=layout, means_px=means_px).double()
+    network = build_network("bioatt", 4, 3, layout=layout, low_pass_px=means_px).double()
     for parameter in network.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     return network.eval()
@@ -31,7 +31,7 @@ def test_means_are_a_gaussian_blur_in_float32():
     image = np.random.default_rng(0).normal(size=(60, 70)).astype(np.float32)
     expected = gaussian_filter(image, 3.0, truncate=3.0, mode="constant")
     with torch.autocast("cpu", torch.bfloat16):
-        blurred = GaussianMeans(3.0)(torch.from_numpy(image)[None, None])
+        blurred = GaussianLowPass(3.0)(torch.from_numpy(image)[None, None])
     assert blurred.dtype == torch.float32
     np.testing.assert_allclose(blurred[0, 0].numpy(), expected, atol=1e-5)
 

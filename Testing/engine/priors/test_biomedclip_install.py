@@ -242,7 +242,7 @@ def test_image_tower_with_text_embeddings_runs_without_the_text_tower(
     p = build_prior("biomedclip", descriptors=PAPER, smoothing=False).probabilities(torso).p
     np.testing.assert_array_equal(p, BiomedCLIPPrior(PAPER, str(small)).probabilities(torso).p)
     other = parse_descriptor_set({"name": "other", "descriptors": [{"name": "liver"}, {"name": "bowel"}]})
-    with pytest.raises(InputError, match="came without its text tower"):
+    with pytest.raises(InputError, match="has no text tower"):
         build_prior("biomedclip", descriptors=other)
 
 

@@ -84,10 +84,11 @@ def test_pixels_that_no_organ_claims_get_the_trained_prior():
 
 def test_flat_priors_pass_untouched_and_a_model_that_tells_no_range_takes_any():
     uniform = np.full(17, 1 / 17, np.float32)
-    assert PriorGuard(1, RISE, never)(0, uniform) is uniform
-    guard = PriorGuard(1, None, never)
-    np.testing.assert_array_equal(guard(0, ONE_HOT[3]), ONE_HOT[3])
-    assert guard.warnings("file") == []
+    flat, peaked = (Prior(p[None], NAMES, "file", ("",)) for p in (uniform, ONE_HOT[3]))
+    np.testing.assert_array_equal(PriorGuard(flat, RISE, never)(0), uniform)
+    guard = PriorGuard(peaked, None, never)
+    np.testing.assert_array_equal(guard(0), ONE_HOT[3])
+    assert guard.warnings() == []
 
 
 def test_a_peaked_prior_is_blended_with_the_embedded_one_and_said(model, low):

@@ -80,7 +80,7 @@ def test_segmentation(scan: Path, torso: Volume, tmp_path: Path) -> None:
     [
         (["--source", "clip"], "unknown prior 'clip'"),
         (["--source", "biomedclip"], "BiomedCLIP is not on this machine"),
-        (["--descriptors", "authors11"], "was not taught ventricles, lymph nodes"),
+        (["--descriptors", "authors11"], "was not trained for ventricles, lymph nodes"),
         (["--descriptors", "none"], "unknown descriptor set"),
         (["--plot", "prior.txt"], "a plot is .png"),
         (["--json", "nowhere/prior.json"], "there is no folder"),

@@ -137,7 +137,7 @@ def test_truncated_vocabulary_is_refused(small: Path, tmp_path: Path, kept: int)
 
 def test_words_the_vocabulary_does_not_know_are_refused(small: Path) -> None:
     strange = parse_descriptor_set({"name": "strange", "descriptors": [{"name": "liver"}, {"name": "간"}]})
-    with pytest.raises(InputError, match="does not know the words of the prompt '간'"):
+    with pytest.raises(InputError, match="lacks words of the prompt '간'"):
         BiomedCLIPPrior(strange, str(small))
 
 

@@ -144,7 +144,7 @@ def test_sets_are_matched_by_name_and_refused_with_the_list(chest: Volume, prior
     assert found.descriptors == ("spine", "lungs")
     both = prior.probabilities(chest).p[:, [16, 4]]
     np.testing.assert_allclose(found.p, both / both.sum(axis=1, keepdims=True), rtol=1e-5)
-    with pytest.raises(InputError, match="not taught ventricles, lymph nodes"):
+    with pytest.raises(InputError, match="not trained for ventricles, lymph nodes"):
         build_prior("embedded", descriptors=load_descriptor_set("authors11"))
 
 

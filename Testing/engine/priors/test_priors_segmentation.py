@@ -186,10 +186,10 @@ def test_a_part_of_the_scan_may_lie_beside_the_segmentation(torso: Volume, label
 
 def test_a_box_of_the_pixels_keeps_their_place(torso: Volume, labels: Volume) -> None:
     prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior()).probabilities(torso)
-    twice = prior.cropped(range(20, 90), range(10, 80)).cropped(range(5, 30), range(2, 60))
+    twice = prior.cropped(slice(20, 90), slice(10, 80)).cropped(slice(5, 30), slice(2, 60))
     assert twice.p.shape == (9, 17, 25, 58)
     np.testing.assert_array_equal(twice.p[4], prior.p[4][:, 25:50, 12:70])
-    stored = replace(prior, p=np.asarray(prior.p)).cropped(range(25, 50), range(12, 70))
+    stored = replace(prior, p=np.asarray(prior.p)).cropped(slice(25, 50), slice(12, 70))
     np.testing.assert_array_equal(stored.p[4], twice.p[4])
     by_slice = _slice_prior().probabilities(torso)
-    assert by_slice.cropped(range(1), range(1)) is by_slice
+    assert by_slice.cropped(slice(0, 1), slice(0, 1)) is by_slice

@@ -133,7 +133,7 @@ def test_a_set_that_does_not_cover_the_model_is_refused_with_the_list(driver, pi
     pick(descriptor_set(tmp_path / "mine.json", ["lungs", "tumour"]))
     driver.choose(driver.ui.descriptorsComboBox, "From a file…")
     driver.denoise()
-    assert driver.status == "⚠ Descriptor set mine lacks heart, liver: add them by the names that the model has."
+    assert driver.status == "⚠ Descriptor set mine lacks heart, liver: add them under these names."
     assert driver.errors == []
 
 

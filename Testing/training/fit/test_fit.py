@@ -213,11 +213,11 @@ def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny,
         tmp_path,
     )
     model, first, second = (read_model(tmp_path / f"stage-{n}" / last.name) for n in (3, 1, 2))
-    assert model.mixture.noise_hu == (10.0, 50.0)
-    for name, value in model.mixture.quiet.state_dict().items():
+    assert model.interpolated.noise_hu == (10.0, 50.0)
+    for name, value in model.interpolated.quiet.state_dict().items():
         torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=1e-5)
         assert torch.equal(model.network.state_dict()[name], second.network.state_dict()[name])
-    assert (model.network.means.sigma_px, model.mixture.quiet.means.sigma_px) == (1.5, 1.0)
+    assert (model.network.low_pass.sigma_px, model.interpolated.quiet.low_pass.sigma_px) == (1.5, 1.0)
     assert model.metadata["training"]["doses"] == [0.1, 0.8]
     assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
 
@@ -236,7 +236,7 @@ def test_little_noise_alone_may_keep_its_means(tiny, tmp_path):
     noisy = fit(tiny(), tmp_path / "noisy")
     model = read_model(fit(tiny(noisy=str(noisy), means_px=2.0), tmp_path / "both"))
     assert (model.metadata["means_px"], model.metadata["quiet_means_px"]) == (0.0, 2.0)
-    assert model.mixture.quiet.means.sigma_px == 2.0
+    assert model.interpolated.quiet.low_pass.sigma_px == 2.0
 
 
 def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_path):

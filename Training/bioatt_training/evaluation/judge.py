@@ -187,8 +187,8 @@ class Judge:
         reference, before = grid_patches(target), grid_patches(low)
         if not len(before):
             return {}
-        if self.model.mixture is not None:
-            self.model.mixture.tune(self.network, noise_level(low))
+        if self.model.interpolated is not None:
+            self.model.interpolated.apply(self.network, noise_level(low))
         after = self._blended(denoised_patches(self.network, before, p), before)
         lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
         return lows | patch_metrics(reference, after)

@@ -143,7 +143,7 @@ def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
     if not config.network.quiet_means_px:
         return network
     quiet = copy.deepcopy(network)
-    quiet.keep_means(config.network.quiet_means_px)
+    quiet.preserve_low_frequencies(config.network.quiet_means_px)
     return quiet
 
 

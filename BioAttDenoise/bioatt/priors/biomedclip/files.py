@@ -1,7 +1,7 @@
-"""Where BiomedCLIP's files are, and whether they are all there: a folder of one's own, or the Hugging Face cache.
+"""Location and completeness of BiomedCLIP's files: a folder, or the Hugging Face cache.
 
 A folder holds `open_clip_config.json`, the weights, and for the text tower a BERT `config.json` and a vocabulary
-(`vocab.txt` or `tokenizer.json`). The published model keeps the latter two in a repository of their own.
+(`vocab.txt` or `tokenizer.json`). The published model has the latter two in a separate repository.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True)
 class BiomedCLIPFiles:
-    """The files of one BiomedCLIP. text_folder is None where the text tower did not come along."""
+    """The files of one BiomedCLIP. text_folder: None for an export without the text tower."""
 
     config: Path
     weights: Path
@@ -56,7 +56,7 @@ class BiomedCLIPFiles:
         return section
 
     def weights_id(self) -> str:
-        """SHA-256 of the weights: from the folder's manifest where it speaks of this very file, else computed."""
+        """SHA-256 of the weights: from the folder's manifest where it matches the file's size, else computed."""
         manifest = read_manifest(self.config.parent)
         if manifest.get("weights_bytes") == self.weights.stat().st_size:
             return str(manifest["weights_id"])
@@ -70,9 +70,9 @@ def default_folder() -> Path:
 
 
 def find_files(place: str = "") -> BiomedCLIPFiles:
-    """Files at a folder, at `hf-hub:ORG/NAME` in the Hugging Face cache, or ("") wherever they are on this machine.
+    """Files in a folder, in the Hugging Face cache (`hf-hub:ORG/NAME`), or ("") in either of the default places.
 
-    Raises InputError that says which file is missing and how to get it. Never touches the network.
+    Raises InputError with the missing file and how to get it. Never uses the network.
     """
     if place.startswith("hf-hub:"):
         found = in_hub_cache(place.removeprefix("hf-hub:"))
@@ -93,7 +93,7 @@ def find_files(place: str = "") -> BiomedCLIPFiles:
 
 
 def in_folder(folder: Path) -> BiomedCLIPFiles:
-    """Files of a folder. Raises InputError naming what is missing. Weights without a text tower need no text files."""
+    """Files of a folder. Raises InputError with what is missing; exports without text tower need no text files."""
     if not folder.is_dir():
         raise InputError(f"BiomedCLIP folder {folder.name} does not exist: {HOW_TO_GET}")
     config = folder / CONFIG
@@ -107,7 +107,7 @@ def in_folder(folder: Path) -> BiomedCLIPFiles:
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise InputError(
             f"BiomedCLIP folder {folder.name} lacks its vocabulary (vocab.txt or tokenizer.json), without which every "
-            f"word is unknown and the prior means nothing: {HOW_TO_GET}"
+            f"word is unknown and the prior is meaningless: {HOW_TO_GET}"
         )
     if not (folder / TEXT_CONFIG).is_file():
         raise InputError(f"BiomedCLIP folder {folder.name} lacks {TEXT_CONFIG} of its text model: {HOW_TO_GET}")
@@ -139,7 +139,7 @@ def in_hub_cache(repository: str) -> BiomedCLIPFiles | None:
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any]:
-    """What our download or import wrote about a folder; empty for a folder from elsewhere."""
+    """The manifest that `download` or `import_folder` wrote; empty for other folders."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

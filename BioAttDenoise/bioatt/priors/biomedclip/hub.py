@@ -1,6 +1,8 @@
-"""Files from the Hugging Face hub: a repository's listing with checksums, and downloads that go on where they stopped.
+"""Download from the Hugging Face hub: a repository's listing with checksums, resumed and verified downloads.
 
-The hub's own client (2.x) starts a file anew after every interruption, which 790 MB over a thin line cannot afford.
+huggingface_hub is no substitute for 790 MB over a slow line: `hf_hub_download` (checked in 2.4.0, file_download.py)
+deletes its temporary file when the program is interrupted, so that the next call starts from zero, and compares the
+size of what arrived with the hub's, but not its checksum.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository: git's SHA-1 of its blob, or the SHA-256 of one kept in large-file storage."""
+    """A file of a repository. git_sha1: of its git blob. sha256: of a file in large-file storage, else None."""
 
     name: str
     size: int
@@ -44,7 +46,7 @@ class Repository:
 
 
 def list_repository(name: str, endpoint: str | None = None) -> Repository:
-    """Files of a model repository's main branch. Raises OSError or ValueError where the hub does not give them.
+    """Files of a model repository's main branch. Raises OSError or ValueError where the hub does not answer.
 
     endpoint: address of a mirror; default HF_ENDPOINT, else the hub itself.
     """
@@ -60,9 +62,9 @@ def list_repository(name: str, endpoint: str | None = None) -> Repository:
 
 
 def fetch(repository: Repository, name: str, folder: Path) -> None:
-    """Download a file into `folder`, going on from NAME.part where there is one, and check it.
+    """Download a file into `folder`, resuming from NAME.part, and verify its checksum.
 
-    Raises OSError where the connection fails (what came is kept), InputError where the checksum is not the hub's.
+    Raises OSError where the connection fails (NAME.part stays), InputError where the checksum differs from the hub's.
     """
     wanted = repository.files[name]
     path, part = folder / name, folder / f"{name}.part"
@@ -72,7 +74,7 @@ def fetch(repository: Repository, name: str, folder: Path) -> None:
     if done < wanted.size:
         address = f"{repository.address}/{quote(repository.name)}/resolve/{repository.commit}/{quote(name)}"
         with _open(address, start=done) as reply:
-            if done and reply.status != 206:  # the server sends it all over again
+            if done and reply.status != 206:  # the server ignores Range
                 done = 0
             with (
                 part.open("ab" if done else "wb") as file,
@@ -82,7 +84,7 @@ def fetch(repository: Repository, name: str, folder: Path) -> None:
                     file.write(piece)
                     bar.update(len(piece))
         if part.stat().st_size < wanted.size:
-            raise ConnectionError("the connection broke off")
+            raise ConnectionError("the connection was lost")
     if not matches(part, wanted):
         part.unlink()
         raise InputError(f"{name} arrived damaged (its checksum is not the hub's): run the download again")
@@ -90,7 +92,7 @@ def fetch(repository: Repository, name: str, folder: Path) -> None:
 
 
 def matches(path: Path, wanted: HubFile) -> bool:
-    """Whether a file is what the hub says it is."""
+    """Whether a file has the size and checksum of the hub's."""
     if path.stat().st_size != wanted.size:
         return False
     if wanted.sha256 is not None:
@@ -111,6 +113,6 @@ def _open(address: str, start: int = 0) -> Any:
     except ImportError:
         pass
     else:
-        context.load_verify_locations(certifi.where())  # Pythons without a store of the system's own
+        context.load_verify_locations(certifi.where())  # for Python builds without access to the system's certificates
     request = urllib.request.Request(address, headers=headers)
     return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context)

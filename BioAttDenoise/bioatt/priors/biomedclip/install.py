@@ -1,6 +1,6 @@
-"""Get BiomedCLIP onto this machine and off it again: download with consent, import a copy, export, remove.
+"""Installation of BiomedCLIP: download with consent, import of a copy, export, removal.
 
-Files are gathered in a folder beside the final one and moved there when all are there and checked.
+Files are collected in a folder beside the final one, which is renamed when all are there and verified.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
 def download(consent: bool, folder: Path | None = None, *, endpoint: str | None = None) -> Path:
     """Fetch BiomedCLIP and its text repository from the Hugging Face hub into `folder` (see `default_folder`).
 
-    consent: whether the user agreed to fetch SIZE_MB from there. A download that was cut off goes on where it stopped.
-    Every file is checked against the hub's own checksum. endpoint: a mirror of the hub.
+    consent: whether the user agreed to download SIZE_MB. An interrupted download is resumed, and every file is verified
+    against the hub's checksum. endpoint: a mirror of the hub.
     Raises InputError without consent, when the hub cannot be reached, when a file does not match its checksum,
-    or where the folder holds anything else.
+    or where the folder holds other files.
     """
     if not consent:
         raise InputError(
@@ -69,11 +69,11 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
 
 
 def import_folder(source: Path, folder: Path | None = None) -> Path:
-    """Copy BiomedCLIP from `source`: another machine's folder, or a clone of the published repository.
+    """Copy BiomedCLIP from `source`: another installation's folder, or a clone of the published repository.
 
-    Copies of ours are checked against the checksums they carry. The text model's `config.json`, which the published
+    Files with a manifest are verified against its checksums. The text model's `config.json`, which the published
     repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
-    Raises InputError where files are missing, damaged, or do not fit each other, or the place holds anything else.
+    Raises InputError where files are missing, damaged or inconsistent, or the target holds other files.
     """
     target = folder or default_folder()
     source = source.resolve()
@@ -87,13 +87,13 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
     partial.mkdir(parents=True)
     try:
         return _settle(partial, target, _copied(source, partial))
-    except InputError as error:  # which names the folder that it looked at
+    except InputError as error:  # it names the temporary folder
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(str(error).replace(partial.name, source.name)) from None
 
 
 def _copied(source: Path, partial: Path) -> dict[str, Any]:
-    """Copy the files of `source`, checked where it has checksums; what its manifest says beside them."""
+    """Copy the files of `source`, verified where its manifest has checksums; returns the manifest's other keys."""
     manifest = read_manifest(source)
     weights = next((name for name in WEIGHTS if (source / name).is_file()), None)
     for name in filter(None, (CONFIG, weights, TEXT_CONFIG, *VOCABULARIES, *_TOKENIZER)):
@@ -101,7 +101,7 @@ def _copied(source: Path, partial: Path) -> dict[str, Any]:
             shutil.copyfile(source / name, partial / name)
             if manifest.get("sha256", {}).get(name, "") not in ("", sha256_of(partial / name)):
                 raise InputError(
-                    f"{name} in {source.name} is damaged (its SHA-256 is not the one noted): copy it again"
+                    f"{name} in {source.name} is damaged (its SHA-256 differs from the manifest): copy it again"
                 )
     if (source / TEXT_FOLDER).is_dir():
         shutil.copytree(source / TEXT_FOLDER, partial / TEXT_FOLDER)
@@ -110,9 +110,9 @@ def _copied(source: Path, partial: Path) -> dict[str, Any]:
 
 
 def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[DescriptorSet]) -> Path:
-    """Write a folder with the image tower and the text embeddings of `sets` only: 340 MB, no text tower.
+    """Write a folder with the image tower and the text embeddings of `sets`, without the text tower: 340 MB.
 
-    For a machine that uses these sets and no others; `import_folder` takes it there.
+    For machines that use these descriptor sets only; `import_folder` installs it there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.clone().contiguous() for name, weight in image_weights(files).items()}
@@ -127,30 +127,30 @@ def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[Desc
 
 
 def remove(folder: Path | None = None) -> bool:
-    """Delete BiomedCLIP, what a cut-off download left, and the kept text embeddings; False where nothing was there.
+    """Delete BiomedCLIP, an incomplete download and the cached text embeddings; False where there was none.
 
     Raises InputError where the folder was not made by `download` or `import_folder`.
     """
     target = folder or default_folder()
     places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
-    there = [place for place in places if place.is_dir()]
+    installed = [place for place in places if place.is_dir()]
     _check_ours(target)
-    for place in there:
+    for place in installed:
         shutil.rmtree(place)
-    return bool(there)
+    return bool(installed)
 
 
 def _check_ours(target: Path) -> None:
-    """Raise InputError where the folder that will be deleted or replaced holds what this program did not put there."""
+    """Raise InputError where the folder to be deleted or replaced was not written by this program."""
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(
-            f"the folder {target.name} holds what was not put there by this program: empty it yourself, "
+            f"the folder {target.name} holds files of other programs: empty it yourself, "
             "or name another (BIOATT_BIOMEDCLIP)"
         )
 
 
 def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
-    """Download the first of each of `wanted` that the repository has, checked; returns the commit."""
+    """Download and verify the first of each of `wanted` that the repository has; returns the commit."""
     try:
         repository = list_repository(name, endpoint)
         for choices in wanted:
@@ -158,12 +158,12 @@ def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: s
             if found is not None:
                 fetch(repository, found, folder)
             elif choices[0] not in _TOKENIZER:
-                raise InputError(f"{name} has no {' or '.join(choices)} any more: import a copy from elsewhere")
+                raise InputError(f"{name} no longer has {' or '.join(choices)}: import a copy from another machine")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, HTTPException) as error:
         raise InputError(
-            f"the Hugging Face hub did not deliver {name} ({type(error).__name__}): run it again, what came is kept; "
+            f"the Hugging Face hub did not deliver {name} ({type(error).__name__}): run it again to resume; "
             "or import a copy from a connected machine"
         ) from None
     return repository.commit
@@ -179,7 +179,7 @@ def _complete_text_config(folder: Path) -> None:
 
 
 def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
-    """Convert, try out, describe, and move into place."""
+    """Convert the weights, try to load them, write the manifest, and rename the folder."""
     (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     files = in_folder(partial)
     if files.weights.suffix == ".bin":
@@ -198,7 +198,7 @@ def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Checksums of what the folder holds now, and what identifies its weights (an export keeps the whole model's)."""
+    """Write the manifest: checksums of the files and the id of the weights (an export has the whole model's)."""
     weights = next(folder / name for name in WEIGHTS if (folder / name).is_file())
     sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
     described = {"weights_id": sums[weights.name], **manifest}

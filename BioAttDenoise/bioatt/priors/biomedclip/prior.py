@@ -1,4 +1,4 @@
-"""BiomedCLIPPrior: the paper's prior, softmax over the cosine of a slice's and the descriptors' embeddings (§2.1)."""
+"""BiomedCLIPPrior: the paper's prior, softmax over the cosines of slice and descriptor embeddings (§2.1)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from bioatt.priors.biomedclip.text import import_open_clip, text_embeddings
 
 _NO_TEXT_TOWER = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 CPU_BATCH, BATCH = 2, 16
-"""Slices at once. A CPU gains nothing from more (measured: 0.18 s a slice alone, 0.17 s in 16)."""
+"""Batch sizes. A CPU gains nothing from larger ones (measured: 0.18 s a slice alone, 0.17 s in 16)."""
 
 
 class BiomedCLIPPrior:
-    """BiomedCLIP's image tower over slices shown in the descriptor set's HU windows.
+    """BiomedCLIP's image tower on slices in the descriptor set's HU windows.
 
-    place: a folder, `hf-hub:ORG/NAME` in the Hugging Face cache, or "" for wherever it is on this machine. Only the
-    image tower is loaded; the text tower runs once for a descriptor set (see `biomedclip_text`).
-    Raises InputError where files are missing or do not fit. Never touches the network.
+    place: see `find_files`. Only the image tower is loaded; the text tower runs once per descriptor set (see
+    `text_embeddings`). Raises InputError where files are missing or inconsistent. Never uses the network.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class BiomedCLIPPrior:
     def of_slices(self, hu: NDArray[np.floating]) -> NDArray[np.float32]:
         """p (slices, N) of hu (slices, y, x), at most `batch` slices.
 
-        The batch is filled up, so that a slice's rounding does not depend on how many come with it.
+        The batch is padded, so that rounding does not depend on the number of slices.
         """
         slices = torch.as_tensor(np.ascontiguousarray(hu, np.float32), device=self.compute.device)
         filled = F.pad(slices, (0, 0, 0, 0, 0, self.batch - len(slices)), value=-1000.0)
@@ -76,7 +75,7 @@ class BiomedCLIPPrior:
 
 
 def clip_images(hu: Tensor, windows: tuple[tuple[float, float], ...], side: int) -> Tensor:
-    """HU (B, y, x) → RGB (B, 3, side, side) in 0…1: windowed, air added to make it square, resized bicubically.
+    """HU (B, y, x) → RGB (B, 3, side, side) in 0…1: windowed, padded with air to a square, resized (bicubic).
 
     One window gives a grey image, three give red, green and blue.
     """
@@ -91,9 +90,9 @@ def clip_images(hu: Tensor, windows: tuple[tuple[float, float], ...], side: int)
 
 
 def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
-    """Image tower in evaluation mode (B, 3, side, side) → (B, D), and the factor exp(logit_scale) on cosines.
+    """Image tower in evaluation mode (B, 3, side, side) → (B, D), and the logit scale, exp(logit_scale).
 
-    Raises InputError where the weights cannot be read or are of another model.
+    Raises InputError where the weights cannot be read or belong to another model.
     """
     open_clip = import_open_clip()
     config = files.model_config
@@ -119,7 +118,7 @@ def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
 
 
 def image_weights(files: BiomedCLIPFiles) -> dict[str, Tensor]:
-    """`visual.*` and `logit_scale` of the weights; the text tower's 440 MB stay on disk."""
+    """`visual.*` and `logit_scale` of the weights; the text tower's 440 MB are not read."""
     if files.weights.suffix == ".safetensors":
         with safetensors.safe_open(files.weights, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys() if _of_image(name)}  # noqa: SIM118
@@ -132,7 +131,7 @@ def _of_image(name: str) -> bool:
 
 
 def load_pickled(files: BiomedCLIPFiles) -> dict[str, Tensor]:
-    """The published `.bin`, tensors only. Raises InputError on a torch too old to read a pickle safely."""
+    """The published `.bin`, tensors only. Raises InputError where torch is too old to read a pickle safely."""
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Text embeddings of a descriptor set: computed once by BiomedCLIP's text tower, then kept on disk by content hash."""
+"""Text embeddings of a descriptor set: computed once by BiomedCLIP's text tower and cached by content hash."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ FOLDER = "text_embeddings"
 
 
 def text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
-    """(N, D) float32 unit vectors: by descriptor the mean of its prompts' embeddings.
+    """(N, D) float32 unit vectors: the mean of each descriptor's prompt embeddings.
 
-    Taken from beside the weights or the user's cache, else computed and kept there. Raises InputError where they have
-    to be computed and the text tower is missing, its vocabulary is not the model's, or does not know a prompt's words.
+    Read from beside the weights or the user's cache, else computed and cached. Raises InputError where they must be
+    computed and the text tower is missing, its vocabulary is not the model's, or lacks the words of a prompt.
     """
     name = cache_name(files, descriptors)
     places = (files.config.parent / FOLDER / name, models_folder() / FOLDER / name)
     for place in places:
-        kept = _read(place, len(descriptors))
-        if kept is not None:
-            return kept
+        cached = _read(place, len(descriptors))
+        if cached is not None:
+            return cached
     embeddings = compute_text_embeddings(files, descriptors)
     write_text_embeddings(places[1], embeddings)
     return embeddings
 
 
 def cache_name(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> str:
-    """File name from a hash of all that the embeddings depend on: weights, names and prompts."""
+    """File name with a hash of what the embeddings depend on: weights, names and prompts."""
     key = hashlib.sha256(f"{files.weights_id()}/{descriptors.text_hash}".encode()).hexdigest()
     return f"{descriptors.name}-{key[:32]}.safetensors"
 
@@ -59,7 +59,7 @@ def compute_text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) 
 
 
 def write_text_embeddings(path: Path, embeddings: Tensor) -> None:
-    """Keep embeddings in a file, whole or not at all; a cache that cannot be written is no error."""
+    """Cache embeddings in a file, whole or not at all; failure to write is no error."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,11 +78,11 @@ def _read(path: Path, count: int) -> Tensor | None:
 
 
 def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
-    """The whole model and its tokenizer through open_clip, offline. Raises InputError where they do not fit."""
+    """The whole model and its tokenizer through open_clip, offline. Raises InputError where files are inconsistent."""
     folder = files.text_folder
     if folder is None:
         raise InputError(
-            "this BiomedCLIP came without its text tower and without text embeddings for this descriptor set: "
+            "this BiomedCLIP has no text tower and no text embeddings for this descriptor set: "
             f"export them where the whole model is, or get it ({HOW_TO_GET})"
         )
     open_clip = import_open_clip()
@@ -102,38 +102,38 @@ def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
     if words != known:
         raise InputError(
             f"BiomedCLIP's vocabulary has {known} words where the model was trained with {words}: the file is missing "
-            f"or cut off, get it again ({HOW_TO_GET})"
+            f"or truncated, get it again ({HOW_TO_GET})"
         )
     return model.eval(), tokenizer
 
 
 def _tokens(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
-    """(prompts, longest) token ids: padding that no prompt needs is cut off, which changes no embedding."""
+    """(prompts, longest) token ids, without the padding that no prompt needs; embeddings do not depend on it."""
     tokens = tokenizer(list(prompts))
     unknown = tokenizer.tokenizer.unk_token_id
     for prompt, row in zip(prompts, tokens, strict=True):
         if bool((row == unknown).any()):
-            raise InputError(f"BiomedCLIP's vocabulary does not know the words of the prompt {prompt!r}: word it anew")
+            raise InputError(f"BiomedCLIP's vocabulary lacks words of the prompt {prompt!r}: rephrase it")
     used = tokens != tokenizer.tokenizer.pad_token_id
     return tokens[:, : int(used.sum(dim=1).max())]
 
 
 def import_open_clip() -> Any:
-    """The module open_clip. Raises InputError with the way to install it where it is missing."""
+    """The module open_clip. Raises InputError with how to install it where it is missing."""
     try:
         import_torchvision()
         import open_clip
         import open_clip.tokenizer
     except ImportError as error:
         raise InputError(
-            f"the prior biomedclip needs open_clip, which is not here ({error.name}): pip install 'bioatt[prior]'"
+            f"the prior biomedclip needs open_clip, which is not installed ({error.name}): pip install 'bioatt[prior]'"
         ) from None
     return open_clip
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """No library may ask the hub meanwhile: what is missing is an error, never a download nobody agreed to."""
+    """Forbid the libraries to use the network: a missing file is an error instead of a download without consent."""
     import huggingface_hub.constants as constants
 
     before = constants.HF_HUB_OFFLINE

@@ -33,7 +33,7 @@ def at_height(z: float | Array, values: Array) -> Array:
 
 @dataclass
 class Body:
-    """What every organ needs to know of one random patient."""
+    """Random shape parameters of one patient, shared by all organs."""
 
     rng: np.random.Generator
     fat_mm: float
@@ -108,7 +108,7 @@ class Body:
         return np.asarray(np.interp(z, [-230, -160, -90, 0, 80, 160], [36, 31, 38, 52, 62, 60]), np.float32)
 
     def mediastinum(self) -> Shape:
-        """What keeps the lungs apart, without the great vessels."""
+        """Mediastinum without the great vessels."""
 
         def column(p: Points) -> Array:
             high = np.clip((np.asarray(p.z, np.float32) - 20) / 60, 0, 1)

@@ -1,4 +1,4 @@
-"""The muscles of the trunk's wall: told apart by the thin fat between them."""
+"""Muscles of the trunk's wall, separated by thin layers of fat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def muscle(body: Body) -> Colour:
 
 
 def sheet(surface: Shape, depth: float, mm: float, where: Shape) -> Shape:
-    """A layer `mm` thick at `depth` below a surface, kept where another shape is."""
+    """A layer `mm` thick at `depth` below a surface, intersected with another shape."""
     return everywhere(lambda p: np.maximum(np.abs(surface.sdf(p) + depth) - mm / 2, where.sdf(p)))
 
 

@@ -16,7 +16,7 @@ from bioatt.core.errors import InputError
 
 
 class Beam(IntEnum):
-    """The shape of beam and detector; the numbers are what the compiled loops branch on."""
+    """Shape of beam and detector; the compiled loops branch on these numbers."""
 
     PARALLEL = 0
     FLAT = 1

@@ -1,4 +1,4 @@
-"""Reconstruction kernels: what multiplies the ramp filter, as a function of spatial frequency in 1/mm at the isocentre.
+"""Reconstruction kernels: factor on the ramp filter by spatial frequency in 1/mm at the isocentre.
 
 The family is parametric: it goes from smooth to sharp as vendors' kernels do, under names that tell the place in that
 order. It is not any vendor's filter.

@@ -1,4 +1,4 @@
-"""The compiled loops of `operators`: no checks, no allocation; shapes and borders are their caller's care."""
+"""The compiled loops of `operators`: no checks, no allocation; callers check shapes and borders."""
 
 # mypy: disallow-untyped-defs=False
 
@@ -15,7 +15,7 @@ LANES = 16
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """numba.njit that caches to disk where that is possible and works without where it is not (a read-only home)."""
+    """numba.njit with a cache on disk, or without where none can be written (a read-only home)."""
 
     def decorate(function: Callable) -> Callable:
         try:

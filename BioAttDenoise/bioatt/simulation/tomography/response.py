@@ -1,4 +1,4 @@
-"""What views are multiplied by before back projection: weights, ramp and kernel, continuation beyond the detector.
+"""Filtering of views before back projection: weights, ramp and kernel, extrapolation beyond the detector.
 
 Parallel, flat and equiangular fans after Kak & Slaney, Principles of Computerized Tomographic Imaging, ch. 3.
 """
@@ -51,5 +51,5 @@ def view_weight(geometry: Geometry) -> np.ndarray:
 
 
 def edge_fall(room: int) -> np.ndarray:
-    """(room,) float32 falling smoothly from 1 to 0: how views go on beyond the detector's last cell."""
+    """(room,) float32 falling smoothly from 1 to 0: extrapolation of views beyond the detector's last cell."""
     return (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, room + 2)[1:-1])).astype(np.float32)

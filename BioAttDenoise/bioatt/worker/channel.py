@@ -1,0 +1,58 @@
+"""The worker's pipe: one JSON object a line, requests in and replies out (Docs/worker_protocol.md)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Collection
+from typing import IO, Any
+
+PROTOCOL = 1
+
+log = logging.getLogger("bioatt.worker.channel")
+
+
+class ProtocolError(Exception):
+    """A line that is no valid request. identity: its id, where it has one."""
+
+    def __init__(self, message: str, identity: int | None = None) -> None:
+        super().__init__(message)
+        self.identity = identity
+
+
+class Channel:
+    """Sends replies, one line each, from any thread."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.lock = threading.Lock()
+
+    def send(self, message_type: str, **fields: Any) -> None:
+        """Write one reply. A closed pipe is no error here: stdin then ends too."""
+        line = json.dumps({"type": message_type, **fields}, allow_nan=False).encode() + b"\n"
+        with self.lock:
+            try:
+                self.stream.write(line)
+                self.stream.flush()
+            except OSError:
+                log.info("the parent has closed the pipe")
+
+
+def parse_request(line: bytes, handled: Collection[str]) -> dict[str, Any]:
+    """The request on a line; its fields besides type and id may be of any JSON type.
+
+    handled: request types that need an id; `cancel` and `quit` are known beside them. Raises ProtocolError.
+    """
+    try:
+        request = json.loads(line)
+        kind, identity = request["type"], request.get("id")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ProtocolError("a request was no JSON object with a type") from None
+    identity = identity if isinstance(identity, int) else None
+    if not isinstance(kind, str) or kind not in {*handled, "cancel", "quit"}:
+        raise ProtocolError(f"unknown request {kind!r}", identity)
+    number = {"cancel": "request", "quit": None}.get(kind, "id")
+    if number is not None and not isinstance(request.get(number), int):
+        raise ProtocolError(f"{kind} needs a whole number as {number}", identity)
+    return dict(request)

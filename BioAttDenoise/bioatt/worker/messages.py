@@ -1,0 +1,113 @@
+"""Fields of requests and replies as the engine's objects: options, volumes, priors, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bioatt.core.errors import InputError
+from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.inference.options import EngineOptions
+from bioatt.io.integrity import data_files
+
+if TYPE_CHECKING:
+    from bioatt.core.volume import Volume
+    from bioatt.inference.denoiser import Denoiser, Result
+
+FindDevices = Callable[[], list[dict[str, str]]]
+
+
+def engine_options(request: dict[str, Any], find_devices: FindDevices) -> EngineOptions:
+    """The options of a request; device "gpu" is the best device that is not the CPU. Raises InputError without one."""
+    names = (field.name for field in fields(EngineOptions))
+    options = EngineOptions(**{name: request[name] for name in names if request.get(name) is not None})
+    if options.device != "gpu":
+        return options
+    best = find_devices()[0]["name"]
+    if best == "cpu":
+        raise InputError("no graphics card was found: run on the processor, or choose automatic")
+    return replace(options, device=best)
+
+
+def file_stamps(options: EngineOptions) -> list[tuple[int, int]]:
+    """(mtime in ns, bytes) of the files that the options name, which change when a file is edited."""
+    found = [each.stat() for file in options.files() for each in (file, *data_files(file)) if each.is_file()]
+    return [(state.st_mtime_ns, state.st_size) for state in found]
+
+
+def volume_of(described: dict[str, Any], folder: Path) -> Volume:
+    """The volume of a request: a file, or an array in the private folder with its geometry."""
+    from bioatt.core.hu import check_hu
+    from bioatt.core.volume import Acquisition, Volume
+    from bioatt.io.images import read_volume
+
+    if "path" in described:
+        return read_volume(described["path"])
+    hu = np.load(folder / Path(described["array"]).name)
+    return Volume(
+        hu,
+        spacing=tuple(described["spacing"]),
+        origin=tuple(described["origin"]),
+        direction=np.asarray(described["direction"], float),
+        acquisition=Acquisition(**described.get("acquisition", {})),
+        warnings=check_hu(hu),
+    )
+
+
+def denoise_arguments(request: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `Denoiser.denoise`: strength, slices, attention."""
+    slices, attention = request.get("slices"), request.get("attention")
+    arguments: dict[str, Any] = {
+        "strength": float(request.get("strength", DEFAULT_STRENGTH)),
+        "slices": None if slices is None else range(*slices),
+    }
+    if attention is not None:
+        from bioatt.inference.attention import AttentionRequest
+
+        wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
+        arguments["attention"] = AttentionRequest(**wanted)
+    return arguments
+
+
+def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
+    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError where one is missing."""
+    from bioatt.priors import Prior
+
+    row = np.asarray([table["probabilities"]], np.float32)
+    return np.asarray(Prior(row, tuple(table["descriptors"]), "override", ("",)).aligned_to(descriptors).p)[0]
+
+
+def prior_reply(table: dict[str, Any]) -> dict[str, Any]:
+    """A prior table without slice identities: its rows are in canonical order, feet to head."""
+    return {key: table[key] for key in ("source", "descriptors", "probabilities")}
+
+
+def model_reply(denoiser: Denoiser) -> dict[str, Any]:
+    """Name, version, hash and descriptors of a loaded model."""
+    model = denoiser.model
+    return {**_identity(model), "descriptors": list(model.descriptors)}
+
+
+def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str, Any]:
+    """The numbers of a Result; `noise_before` and `noise_after` are medians in HU, null where unmeasurable."""
+    from bioatt.core.noise import median_noise  # needs SciPy, which the worker starts without
+
+    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
+    return {
+        "model": _identity(result.model),
+        "prior": None if result.prior is None else prior_reply(result.prior.as_table()),
+        "provenance": None if result.prior is None else provenance,
+        "device": result.device,
+        "precision": result.precision,
+        "strength": result.strength,
+        "noise_before": before if before == before else None,
+        "noise_after": after if after == after else None,
+    }
+
+
+def _identity(model: Any) -> dict[str, str]:
+    return {"name": model.name, "version": model.version, "sha256": model.sha256}
