@@ -60,7 +60,7 @@ def plot_example(name: str, hu: np.ndarray, pixel_mm: float, index: int, path: P
     """A slice as scanned, with noise inserted, and the noise; each title says its window."""
     result = insert_noise(hu, pixel_mm, dose_fraction=dose, rng=0)
     images = (hu[index], WINDOW_HU), (result.hu_low[index], WINDOW_HU), (result.noise[index], NOISE_HU)
-    figure = Figure(figsize=(12, 12 * hu.shape[1] / hu.shape[2] / 3 + 0.4), layout="tight")
+    figure = Figure(figsize=(12, 12 * hu.shape[1] / hu.shape[2] / 3 + 0.55), layout="constrained")
     titles = f"{name}, as scanned", f"dose fraction {dose:g} (simulated, research use only)", "inserted noise"
     for axis, (image, (low, high)), title in zip(figure.subplots(1, 3), images, titles, strict=True):
         axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
