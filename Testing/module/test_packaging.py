@@ -69,7 +69,7 @@ def test_the_installed_tree_is_complete(installed):
     found = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
     for name in (
         "BioAttDenoise.py",
-        "BioAttDenoiseLib/panel.py",
+        "BioAttDenoiseLib/panel/panel.py",
         "bioatt/worker/server.py",
         "Resources/UI/BioAttDenoise.ui",
         "Resources/Icons/BioAttDenoise.png",

@@ -307,7 +307,7 @@ class Panel(VTKObservationMixin):
         ended: list[Outcome] = []
 
         def cancelled() -> None:
-            self.showStatus(_("Cancelled. Volumes that were done before: {count}.").format(count=len(finished(ended))))
+            self.showStatus(_("Cancelled. Volumes denoised before: {count}.").format(count=len(finished(ended))))
 
         def start() -> None:
             self.showStatus("")
