@@ -202,7 +202,7 @@ def main() -> None:
     for view in compare.comparison.layouts.views().values():
         view.SetFieldOfView(120, 120, 1)
         view.JumpSliceByCentering(*lesion)
-    save("compare_alarm.png", views(("BioAttInput", "BioAttOutput", "BioAttDifference")))
+    save("compare_structure_check.png", views(("BioAttInput", "BioAttOutput", "BioAttDifference")))
     compare.onMode(None)
 
     for section in sections.values():

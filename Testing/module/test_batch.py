@@ -112,7 +112,7 @@ def test_progress_is_of_the_whole_and_cancel_keeps_what_is_done(batch, make_ct, 
     driver.click(driver.ui.denoiseButton)
     driver.wait_idle()
     assert time.monotonic() - start < 1
-    assert driver.status == "Cancelled. What was done before stays: 1."
+    assert driver.status == "Cancelled. Volumes denoised before: 1."
     assert names(slicer) == ["a", "b", "c", "a denoised"]
     driver.behave("steady")
     driver.denoise()

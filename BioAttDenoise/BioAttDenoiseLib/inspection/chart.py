@@ -11,7 +11,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ..scene import layouts, regions, volumes
+from ..scene import layouts, regions, slice_views, volumes
 from ..signals import connect
 from .attention_maps import SlicePrior
 
@@ -108,8 +108,7 @@ class PriorChart:
     def clear(self) -> None:
         """Take the charts out of the scene; the table along z stays where an output refers to it."""
         for node in reversed(self._nodes.values()):
-            if slicer.mrmlScene.IsNodePresent(node):
-                slicer.mrmlScene.RemoveNode(node)
+            slice_views.remove(node)
         self._nodes, self.source, self.prior, self.along_z, self.index = {}, None, None, None, None
 
     def deafen(self) -> None:
@@ -183,12 +182,7 @@ class PriorChart:
         return chart
 
     def _add(self, key: str, kind: str, name: str) -> Any:
-        node = slicer.mrmlScene.CreateNodeByClass(kind)
-        node.UnRegister(None)
-        node.SetName(name)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        self._nodes[key] = slicer.mrmlScene.AddNode(node)
+        self._nodes[key] = slice_views.hidden_node(name, kind)
         return self._nodes[key]
 
 

@@ -66,7 +66,8 @@ class Panel(VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
-            (slicer.mrmlScene.NodeAddedEvent, lambda caller, event: self._nodeAdded()),
+            # Slicer's readers add a volume first and say afterwards what it is: CT, MR or PET
+            (slicer.mrmlScene.NodeAddedEvent, lambda *_: qt.QTimer.singleShot(0, self.selectCurrentVolume)),
             (slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeGoes),
         ):
             self.addObserver(slicer.mrmlScene, event, callback)
@@ -160,10 +161,6 @@ class Panel(VTKObservationMixin):
         chosen = next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
         if chosen is not None:
             self.parameters.inputVolume = chosen
-
-    def _nodeAdded(self) -> None:
-        """Slicer's readers add a volume first and say afterwards what it is: CT, MR or PET."""
-        qt.QTimer.singleShot(0, self.selectCurrentVolume)
 
     def onParametersModified(self, caller: Any, event: Any) -> None:
         if self.parameters.inputVolume is not self._input:
@@ -310,7 +307,7 @@ class Panel(VTKObservationMixin):
         ended: list[Outcome] = []
 
         def cancelled() -> None:
-            self.showStatus(_("Cancelled. Volumes that were done before: {count}.").format(count=len(finished(ended))))
+            self.showStatus(_("Cancelled. Volumes denoised before: {count}.").format(count=len(finished(ended))))
 
         def start() -> None:
             self.showStatus("")

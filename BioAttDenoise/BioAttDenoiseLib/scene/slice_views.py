@@ -83,12 +83,7 @@ def same_grid(a: Any, b: Any) -> bool:
 
 def hidden_volume(name: str, like: Any, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
     """A volume node of `like`'s geometry that no list offers and no scene file keeps. Voxels are not set."""
-    node = slicer.mrmlScene.CreateNodeByClass(kind)
-    node.UnRegister(None)
-    node.SetName(name)
-    node.SetHideFromEditors(True)
-    node.SetSaveWithScene(False)
-    node = slicer.mrmlScene.AddNode(node)
+    node = hidden_node(name, kind)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSaveWithScene(False)
     matrix = vtk.vtkMatrix4x4()
@@ -96,6 +91,16 @@ def hidden_volume(name: str, like: Any, kind: str = "vtkMRMLScalarVolumeNode") -
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     return node
+
+
+def hidden_node(name: str, kind: str) -> Any:
+    """A node of a class that no list offers and no scene file keeps."""
+    node = slicer.mrmlScene.CreateNodeByClass(kind)
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    return slicer.mrmlScene.AddNode(node)
 
 
 def remove(node: Any) -> None:

@@ -186,7 +186,7 @@ def test_a_script_is_told_that_a_download_runs(downloading):
     """And not that a denoising does, which nobody sees."""
     from BioAttDenoiseLib.engine.errors import EngineError
 
-    with pytest.raises(EngineError, match="Files of a model are being fetched or removed"):
+    with pytest.raises(EngineError, match="files of a model are being changed"):
         downloading.logic.denoise(downloading.parameters.inputVolume)
 
 
