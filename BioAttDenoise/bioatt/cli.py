@@ -40,7 +40,7 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
     parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name in commands:
-        module = importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run, resumes=getattr(module, "RESUMES", False))

@@ -2,7 +2,8 @@
 
     build_prior("embedded", descriptors=load_descriptor_set("paper17")).probabilities(volume).p    # (slices, 17)
 
-Sources: `embedded` (a small network that ships), `biomedclip[:FOLDER]` (the paper's), `uniform`, `random[:SEED]`,
+Sources: `embedded` (a small network that ships), `maps` (organ maps that you trained; `maps:spatial` for p (N, H, W)),
+`biomedclip[:FOLDER]` (the paper's), `uniform`, `random[:SEED]`,
 `segmentation:LABELS[,TABLE.json]` (spatial) and `FILE.json` (what `bioatt prior --json` wrote).
 """
 
@@ -24,7 +25,8 @@ def build_prior(
 ) -> AnatomicalPrior:
     """The prior that `source` names (see above), over `descriptors`.
 
-    device: where networks run, as torch names it. smoothing: let neighbouring slices agree (embedded, biomedclip).
+    device: where networks run, as torch names it. smoothing: let neighbouring slices agree, where the
+    source looks at slices.
     Raises InputError for an unknown source, a file that cannot be used, or a source that cannot tell the descriptors.
     """
     kind, _, detail = source.partition(":")
@@ -36,6 +38,10 @@ def build_prior(
 
         embedded = EmbeddedPrior(descriptors, device)
         return SmoothedPrior(embedded) if smoothing else embedded
+    if source in ("maps", "maps:spatial"):
+        from bioatt.priors.organ_maps import OrganMapPrior
+
+        return OrganMapPrior(descriptors, device, spatial=source == "maps:spatial", smoothing=smoothing)
     if kind == "biomedclip":
         from bioatt.priors.biomedclip.prior import BiomedCLIPPrior
 
@@ -55,5 +61,6 @@ def build_prior(
         except ValueError:
             raise InputError(f"the seed of a random prior is a number, not {detail!r}") from None
     raise InputError(
-        f"unknown prior {source!r}: use embedded, biomedclip, uniform, random, segmentation:LABELS or a .json file"
+        f"unknown prior {source!r}: use embedded, maps, biomedclip, uniform, random, segmentation:LABELS "
+        "or a .json file"
     )

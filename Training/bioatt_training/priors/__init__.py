@@ -1,1 +1,1 @@
-"""Training of the embedded prior: labelled slices, augmentation, fit, leave-patients-out judgement, model card."""
+"""Training of the networks that tell the anatomy: the embedded prior and the organ maps."""

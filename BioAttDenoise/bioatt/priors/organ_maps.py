@@ -1,0 +1,306 @@
+"""Organ maps: the probability of every descriptor, and of none, at every place of a slice, from one small network.
+
+maps = OrganMapPrior(load_descriptor_set("paper17")).maps(volume)     # canonical volume
+maps.pooled()            # (slices, N): presence, scaled to a distribution: the paper's p
+maps.probabilities(z)    # (1 + N, H, W): none, then the descriptors, on the slice's pixels
+maps.labels(z)           # (H, W): 0 for none, else 1 + the index of the most probable descriptor
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.compute import device as devices
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.core.noise import CONTEXT_SLICES
+from bioatt.core.resources import models_folder, resources_folder
+from bioatt.core.volume import Volume
+from bioatt.network.organ_maps import OrganMapNetwork, fuse
+from bioatt.priors.base import Prior
+from bioatt.priors.organ_cells import AIR_HU, body_box, cell_count, coordinates, on_pixels, to_cells, window_of
+from bioatt.priors.spatial import SpatialRows
+
+FILE = "organ_maps.safetensors"
+HOW_TO_GET = (
+    f"train them with `bioatt-train organ-maps`, and put {FILE} into the models folder; or use the prior embedded"
+)
+SIGMA_MM = 3.0
+"""σ of the Gaussian along z."""
+SHOWN_ABOVE = 0.1
+"""A class that is less probable everywhere on a slice is left out of its maps."""
+_EDGE = 0.02
+"""A map is kept in the box around what is above this."""
+_SUREST_CELLS = 12
+"""1.3 cm²: what an organ covers at least where it counts as visible."""
+_FLOOR = 1e-3
+"""Share of presence that every descriptor keeps: a slice without any anatomy gets equal shares."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A descriptor's map on a slice: its index, and p float16 on these rows and columns of cells, 0 elsewhere."""
+
+    column: int
+    place: tuple[slice, slice]
+    p: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """Maps of a slice at the network's resolution, of the descriptors that it may show; presence: float32 (N,) of all
+    descriptors, 0…1."""
+
+    patches: tuple[Patch, ...]
+    presence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OrganMaps:
+    """Maps of a volume's slices, kept on cells; a slice's are brought onto its pixels when they are asked for."""
+
+    slices: tuple[CellMaps, ...]
+    descriptors: tuple[str, ...]
+    cells: tuple[int, int]
+    pixels: tuple[int, int]
+    slice_ids: tuple[str, ...]
+
+    def presence(self) -> NDArray[np.float32]:
+        """(slices, N): how sure it is that the slice shows each descriptor, 0…1, not scaled to a distribution."""
+        return np.stack([one.presence for one in self.slices])
+
+    def pooled(self) -> NDArray[np.float32]:
+        """(slices, N): an equal share to each visible descriptor, weighted by how sure it is."""
+        held = self.presence() + np.float32(_FLOOR)
+        return held / held.sum(axis=1, keepdims=True)
+
+    def probabilities(self, z: int) -> NDArray[np.float32]:
+        """(1 + N, H, W): none, then the descriptors; sums to 1 at every pixel."""
+        p = np.zeros((1 + len(self.descriptors), *self.pixels), np.float32)
+        p[0] = 1
+        for column, fine, place in self._on_pixels(z):
+            p[1 + column][place] = fine
+            p[0][place] -= fine
+        return p
+
+    def labels(self, z: int) -> NDArray[np.uint8]:
+        """(H, W): 0 where none is the most probable, else 1 + the descriptor's index."""
+        labels = np.zeros(self.pixels, np.uint8)
+        none, best = np.ones(self.pixels, np.float32), np.zeros(self.pixels, np.float32)
+        for column, fine, place in self._on_pixels(z):
+            none[place] -= fine
+            better = fine > best[place]
+            best[place][better] = fine[better]
+            labels[place][better] = 1 + column
+        labels[none >= best] = 0
+        return labels
+
+    def prior(self, *, spatial: bool = False) -> Prior:
+        """The paper's p (slices, N), or rows of p (N, H, W): the maps, and the slice's p in the share of none."""
+        pooled = self.pooled()
+        if not spatial:
+            return Prior(pooled, self.descriptors, "organ maps", self.slice_ids)
+
+        def row(z: int) -> NDArray[np.float32]:
+            p = self.probabilities(z)
+            return p[1:] + p[:1] * pooled[z][:, None, None]
+
+        count, depth = pooled.shape
+        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, self.pixels)
+        return Prior(rows, self.descriptors, "organ maps, spatial", self.slice_ids)
+
+    def _on_pixels(self, z: int) -> Iterator[tuple[int, NDArray[np.float32], tuple[slice, slice]]]:
+        """Each descriptor's index, its map on pixels where it is not 0, and the rows and columns of those."""
+        for patch in self.slices[z].patches:
+            yield patch.column, *on_pixels(patch.p.astype(np.float32), patch.place, self.cells, self.pixels)
+
+
+class OrganMapPrior:
+    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z.
+
+    Raises InputError where the network was not taught all of `descriptors`, or the file is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        descriptors: DescriptorSet,
+        device: str = "cpu",
+        path: Path | None = None,
+        *,
+        spatial: bool = False,
+        smoothing: bool = True,
+    ) -> None:
+        network, metadata = load_organ_maps(path or organ_maps_file())
+        taught: list[str] = metadata["descriptors"]
+        missing = [name for name in descriptors.descriptors if name not in taught]
+        if missing:
+            raise InputError(
+                f"the organ maps were not taught {', '.join(missing)} of the set {descriptors.name}: "
+                "use the prior biomedclip for them, or the set paper17"
+            )
+        self.compute = devices.choose(device, "fp32")
+        self.network = copy.deepcopy(network).to(self.compute.device)
+        self.taught, self.descriptors = tuple(taught), descriptors.descriptors
+        self.spatial, self.sigma_mm = spatial, SIGMA_MM if smoothing else 0.0
+        self.calibration = Calibration(**metadata["calibration"])
+
+    def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
+        """See AnatomicalPrior."""
+        return self.maps(volume, cancelled=cancelled).prior(spatial=self.spatial).aligned_to(self.descriptors)
+
+    def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganMaps:
+        """Organ maps of a canonical volume. Raises Cancelled when `cancelled()` turns True."""
+        raw = self._raw(volume, cancelled)
+        slices = (self._shown(p) for p in smoothed_along_z(raw, volume.shape[0], volume.spacing[2], self.sigma_mm))
+        cells = (cell_count(volume.shape[1], volume.spacing[1]), cell_count(volume.shape[2], volume.spacing[0]))
+        return OrganMaps(tuple(slices), self.taught, cells, volume.shape[1:], volume.slice_ids)
+
+    def _raw(self, volume: Volume, cancelled: Callable[[], bool] | None) -> Iterator[NDArray[np.float32]]:
+        """(1 + N, rows, columns) probabilities of each slice alone, so that they do not depend on its volume."""
+        for hu in volume.hu:
+            if cancelled is not None and cancelled():
+                raise Cancelled("cancelled")
+            cells = to_cells(np.asarray(hu, np.float32), volume.spacing[:2])
+            with self.compute.arithmetic():
+                yield cell_probabilities(self.network, cells, self.calibration.temperature)
+
+    def _shown(self, p: NDArray[np.float32]) -> CellMaps:
+        organs = p[1:]
+        patches = []
+        for column in np.flatnonzero(organs.max(axis=(1, 2)) > SHOWN_ABOVE):
+            above = organs[column] > _EDGE
+            rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
+            place = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+            patches.append(Patch(int(column), place, organs[column][place].astype(np.float16)))
+        return CellMaps(tuple(patches), self.calibration.presence(organs))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """temperature divides the logits; presence = sigmoid(slope · score + offset), both (N,), of `presence_score`."""
+
+    temperature: float
+    slope: tuple[float, ...]
+    offset: tuple[float, ...]
+
+    def presence(self, organs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, rows, columns) maps → (N,) presence."""
+        logits = np.asarray(self.slope) * presence_score(organs) + np.asarray(self.offset)
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+def presence_score(organs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, rows, columns) maps → (N,): log-odds of the mean probability of each organ's surest cells."""
+    flat = torch.from_numpy(organs).flatten(1)
+    surest = flat.topk(min(_SUREST_CELLS, flat.shape[1]), dim=1).values.double().mean(dim=1).numpy()
+    mean = np.clip(surest, 1e-5, 1 - 1e-5)
+    return np.log(mean / (1 - mean))
+
+
+def smoothed_along_z(
+    raw: Iterator[NDArray[np.float32]], count: int, step_mm: float, sigma_mm: float
+) -> Iterator[NDArray[np.float32]]:
+    """Each of `count` arrays averaged with at most CONTEXT_SLICES neighbours on either side, step_mm apart, with
+    Gaussian weights of their distance; those under 1 % are left out."""
+    weights = [np.exp(-0.5 * (k * step_mm / sigma_mm) ** 2) if sigma_mm else 0.0 for k in range(1, CONTEXT_SLICES + 1)]
+    shares = [1.0, *(weight for weight in weights if weight >= 0.01)]
+    reach = len(shares) - 1
+    held: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=2 * reach + 1)
+    for z in range(count):
+        while not held or (held[-1][0] < min(z + reach, count - 1)):
+            held.append((held[-1][0] + 1 if held else 0, next(raw)))
+        near = [(shares[abs(k - z)], p) for k, p in held if abs(k - z) <= reach]
+        if len(near) == 1:
+            yield near[0][1]
+            continue
+        total = np.zeros_like(near[0][1])
+        for share, p in near:
+            total += np.float32(share / sum(weight for weight, _ in near)) * p
+        yield total
+
+
+def cell_probabilities(
+    network: OrganMapNetwork, cells: NDArray[np.float32], temperature: float = 1.0
+) -> NDArray[np.float32]:
+    """Mean HU of cells (rows, columns) → (1 + N, rows, columns); none for sure away from the body."""
+    window, shown, where = network_input(cells)
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        logits: Tensor = network(shown.to(device), where.to(device))[0] / temperature
+        found = logits.softmax(dim=0).cpu().numpy()
+    p = np.zeros((len(found), *cells.shape), np.float32)
+    p[0] = 1
+    outer, inner = zip(*(_overlap(extent, size) for extent, size in zip(window, cells.shape, strict=True)), strict=True)
+    p[:, outer[0], outer[1]] = found[:, inner[0], inner[1]]
+    return p
+
+
+def network_input(cells: NDArray[np.float32]) -> tuple[tuple[slice, slice], Tensor, Tensor]:
+    """Rows and columns around the body, as the network asks for them (they may leave `cells`, where there is air);
+    their HU (1, 1, h, w) and coordinates (1, 2, h, w)."""
+    box = body_box(cells)
+    window = window_of(box)
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    shown = np.full(shape, AIR_HU, np.float32)
+    outer, inner = zip(*(_overlap(extent, size) for extent, size in zip(window, cells.shape, strict=True)), strict=True)
+    shown[inner] = cells[outer]
+    rows, columns = (
+        slice(edge.start - extent.start, edge.stop - extent.start) for edge, extent in zip(box, window, strict=True)
+    )
+    where = coordinates((rows, columns), shape)
+    return window, torch.from_numpy(shown)[None, None], torch.from_numpy(where)[None]
+
+
+def _overlap(extent: slice, size: int) -> tuple[slice, slice]:
+    """The part of an extent within 0 … size, and where it lies in the extent."""
+    first, last = max(extent.start, 0), min(extent.stop, size)
+    return slice(first, last), slice(first - extent.start, last - extent.start)
+
+
+def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, Any]) -> None:
+    """Write a network in evaluation mode, normalisations folded in, as float16; `metadata`: descriptors, calibration
+    {temperature, slope, offset}, what else it should say."""
+    folded = fuse(copy.deepcopy(network).eval())
+    weights = {name: tensor.detach().cpu().half().contiguous() for name, tensor in folded.state_dict().items()}
+    described = {"widths": list(network.widths), **metadata}
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    partial.replace(path)
+
+
+def organ_maps_file() -> Path:
+    """The trained organ maps: beside the shipped models, else in the user's models folder. InputError where neither."""
+    for folder in (resources_folder() / "Models", models_folder()):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    raise InputError(f"organ maps are not on this machine: {HOW_TO_GET}")
+
+
+@cache
+def load_organ_maps(path: Path) -> tuple[OrganMapNetwork, dict[str, Any]]:
+    """Network in evaluation mode, and the metadata of its file. Raises InputError for a missing or damaged file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["bioatt"])
+        network = fuse(OrganMapNetwork(1 + len(metadata["descriptors"]), tuple(metadata["widths"])).eval())
+        network.load_state_dict({name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()})
+        Calibration(**metadata["calibration"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path.name} is no file of organ maps, or damaged ({type(error).__name__}): {HOW_TO_GET}"
+        ) from None
+    return network.to(memory_format=torch.channels_last), metadata  # type: ignore[call-overload]  # missing in torch

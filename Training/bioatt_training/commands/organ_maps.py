@@ -1,0 +1,41 @@
+"""`bioatt-train organ-maps`: teach the organ-map network, judge it on left-out patients, write its card."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "train and judge the organ-map network"
+RESUMES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt-train organ-maps`."""
+    parser.add_argument("data", metavar="DIR", help="the CT collection with masks/ and organs.csv")
+    parser.add_argument("out", metavar="OUT", help="folder for checkpoint, weights, model card; a stopped run goes on")
+    parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
+    parser.add_argument("--steps", type=int, default=5200, help="optimiser steps in all (default 5200)")
+    parser.add_argument("--phantoms", type=int, default=36, help="simulated torsos that are added (default 36)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--apart", metavar="PATIENT", default="TCGA-09-2043", help="test patient shown apart")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, calibrate on the validation patients, judge on the test patients, write weights and card."""
+    import torch
+
+    from bioatt.anatomy.descriptors import load_descriptor_set
+    from bioatt_training.priors.organ_maps.card import model_card
+    from bioatt_training.priors.organ_maps.fit import FitConfig
+    from bioatt_training.priors.organ_maps.train import export, facts, judge_part, prepare, train
+
+    torch.set_num_threads(args.threads)
+    data, folder, descriptors = Path(args.data), Path(args.out), load_descriptor_set("paper17")
+    prepared = prepare(data, folder, descriptors, Path(args.split), args.phantoms)
+    fit = train(prepared, FitConfig(steps=args.steps, seed=args.seed), folder)
+    weights = export(fit, prepared, data, folder)
+    judgements = judge_part(weights, "test", prepared, data, folder)
+    card = model_card(weights, facts(prepared, fit), judgements, args.apart)
+    weights.with_suffix(".md").write_text(card, encoding="utf-8")
+    print(card)

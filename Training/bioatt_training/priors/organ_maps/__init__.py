@@ -1,0 +1,1 @@
+"""Training, judging and export of the organ-map network."""

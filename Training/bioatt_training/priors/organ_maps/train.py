@@ -1,0 +1,152 @@
+"""The making of the organ maps: data by part, the fit, calibration on the validation patients, judging."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.io.files import make_folder
+from bioatt.priors.organ_maps import FILE, SIGMA_MM, Calibration, OrganMapPrior, save_organ_maps
+from bioatt_training.data.split import from_file
+from bioatt_training.priors.organ_maps.calibrate import presence_line, temperature
+from bioatt_training.priors.organ_maps.data import OrganSlices, load_slices, phantom_slices
+from bioatt_training.priors.organ_maps.fit import Fit, FitConfig, TrainingSets
+from bioatt_training.priors.organ_maps.judge import Judgement, Scan, judge, scans_of
+from bioatt_training.priors.robustness import quarter_dose
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All slices of the collection, the part of each row, the simulated torsos' slices."""
+
+    slices: OrganSlices
+    part: NDArray[np.str_]
+    phantom: OrganSlices
+    descriptors: DescriptorSet
+
+    def of(self, part: str) -> OrganSlices:
+        """The rows of `train`, `validation` or `test`."""
+        return self.slices.where(self.part == part)
+
+    def patients(self, part: str) -> list[str]:
+        """Names in `part`."""
+        return sorted(set(self.of(part).patients))
+
+
+def prepare(data: Path, folder: Path, descriptors: DescriptorSet, split: Path, phantoms: int) -> Prepared:
+    """Read the collection and simulate the torsos; both are kept in `folder`, which is made.
+
+    Raises InputError where the collection or the split cannot be used.
+    """
+    make_folder(folder)
+    slices = _kept(folder / "slices.npz", lambda: load_slices(data, descriptors))
+    phantom = _kept(folder / f"phantoms-{phantoms}.npz", lambda: phantom_slices(phantoms, descriptors))
+    parts, _ = from_file(split, list(slices.patients))
+    return Prepared(slices, np.array([parts[patient] for patient in slices.patients]), phantom, descriptors)
+
+
+def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
+    if not path.is_file():
+        made = make()
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, allow_pickle=False, **{one.name: getattr(made, one.name) for one in fields(made)})
+        partial.replace(path)
+    with np.load(path) as held:
+        return OrganSlices(**{name: held[name] for name in held.files})
+
+
+def train(prepared: Prepared, config: FitConfig, folder: Path) -> Fit:
+    """Teach the training patients, from where a run in `folder` was stopped."""
+    rows = prepared.of("train")
+    sets = TrainingSets(rows.where(rows.outlined), rows.where(~rows.outlined), prepared.phantom)
+    fit = Fit(sets, config, folder)
+    fit.run(lambda step, loss: log.info("step %d of %d, loss %.3f", step, config.steps, loss))
+    return fit
+
+
+def export(fit: Fit, prepared: Prepared, data: Path, folder: Path) -> Path:
+    """Calibrate the averaged network on the validation patients and write it."""
+    network = copy.deepcopy(fit.average).eval()
+    n = len(prepared.descriptors)
+
+    def write(path: Path, calibration: Calibration) -> Path:
+        metadata = {
+            "descriptors": list(prepared.descriptors.descriptors),
+            "calibration": dataclasses.asdict(calibration),
+            "fit": dataclasses.asdict(fit.config),
+            "steps": fit.step,
+        }
+        save_organ_maps(path, network, metadata)
+        return path
+
+    divisor = temperature(network, prepared.of("validation"))
+    raw = write(folder / f"raw-{fit.step}-{FILE}", Calibration(divisor, (1.0,) * n, (0.0,) * n))
+    slope, offsets = presence_line(*_presence_of(raw, prepared, data))
+    return write(folder / FILE, Calibration(divisor, (slope,) * n, tuple(offsets)))
+
+
+def _presence_of(
+    weights: Path, prepared: Prepared, data: Path
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n, N) scores of the validation patients' slices before calibration, presence, and whether it is sure."""
+    prior = OrganMapPrior(prepared.descriptors, path=weights)
+    rows = []
+    for scan in scans_of(data, prepared.patients("validation"), prepared.descriptors):
+        if scan.presence is not None:
+            presence = prior.maps(scan.volume).presence().astype(np.float64)
+            rows.append((np.log(presence / (1 - presence)), *scan.presence))
+    score, present, sure = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return score, present, sure
+
+
+def judge_part(weights: Path, part: str, prepared: Prepared, data: Path, folder: Path) -> Mapping[str, Judgement]:
+    """The maps on a part's patients: "volumes" as they were scanned; the outlined slices by themselves, "alone", and
+    the same at a quarter of the dose, "quarter" (kept in `folder`)."""
+    descriptors = prepared.descriptors
+    held = folder / "quarter"
+    make_folder(held)
+
+    def scans() -> Iterator[Scan]:
+        return scans_of(data, prepared.patients(part), descriptors)
+
+    def alone() -> Iterator[Scan]:
+        return (scan.only_outlined() for scan in scans() if scan.outlined)
+
+    def quarter(scan: Scan) -> Scan:
+        path = held / (scan.name.replace("/", "_") + ".npy")
+        if not path.is_file():
+            np.save(path, np.rint(quarter_dose(scan.volume.hu, scan.volume)).astype(np.int16))
+        return scan._replace(volume=dataclasses.replace(scan.volume, hu=np.load(path).astype(np.float32)))
+
+    smoothed = OrganMapPrior(descriptors, path=weights)
+    single = OrganMapPrior(descriptors, path=weights, smoothing=False)
+    return {
+        "volumes": judge(smoothed, scans(), descriptors),
+        "alone": judge(single, alone(), descriptors),
+        "quarter": judge(single, (quarter(scan) for scan in alone()), descriptors),
+    }
+
+
+def facts(prepared: Prepared, fit: Fit) -> dict[str, int | float]:
+    """What the model card says of the data."""
+    rows = prepared.of("train")
+    return {
+        "outlined": int(rows.outlined.sum()),
+        "patients": len(set(rows.patients[rows.outlined])),
+        "weak": int((~rows.outlined).sum()),
+        "phantoms": len(prepared.phantom),
+        "validation": len(prepared.patients("validation")),
+        "test": len(prepared.patients("test")),
+        "sigma": SIGMA_MM,
+        "parameters": sum(parameter.numel() for parameter in fit.network.parameters()),
+    }
