@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -194,24 +196,22 @@ def test_the_demo_replaces_no_folder_and_no_prior(tmp_path, make_model, capfd):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.json"]
 
 
-def test_a_report_follows_its_scan_where_another_run_was_there(denoise, scan, tmp_path, monkeypatch, capfd):
-    output, report = tmp_path / "out.nrrd", tmp_path / "out.json"
+def test_a_report_that_another_run_made_stays_and_the_scan_is_written(denoise, scan, tmp_path, monkeypatch):
+    report = tmp_path / "out.json"
     compute = Denoiser.denoise
 
     def slow(*args, **options):
-        output.write_text("another run's")
         report.write_text("another run's")
         return compute(*args, **options)
 
     monkeypatch.setattr(Denoiser, "denoise", slow)
-    arguments = [str(scan), str(output), "--report", str(report), "--prior", "uniform", "--device", "cpu"]
-    assert main(["denoise", *arguments, "--model", str(tmp_path / "tiny.safetensors")]) == 0
-    said = capfd.readouterr()
-    assert "written as out-2.nrrd" in said.err
-    assert "written as out-2.json" in said.err
-    assert said.out.startswith(f"{tmp_path / 'out-2.nrrd'}: "), "what was written, not what was asked for"
-    assert (output.read_text(), report.read_text()) == ("another run's", "another run's")
-    assert (tmp_path / "out-2.json").is_file()
+    status, errors = denoise(scan, tmp_path / "out.nrrd", "--report", str(report))
+    (kept,) = tmp_path.glob(".bioatt-*.json")
+    assert (status, len(errors)) == (2, 1)
+    assert kept.name in errors[0]
+    assert report.read_text() == "another run's"
+    assert json.loads(kept.read_text())["research_use_only"]
+    assert (read_volume(tmp_path / "out.nrrd").hu != read_volume(scan).hu).any()
 
 
 @pytest.mark.parametrize("where", ["IN", "OUT", "--report", "--attention", "--model", "--prior"])

@@ -26,7 +26,7 @@ def test_all_five_import() -> None:
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-CALL = "from bioatt.compute.torchvision_cure import import_torchvision as cure, _kept\ncure()\n"
+CALL = "from bioatt.compute.torchvision_cure import import_torchvision as cure, _libraries\ncure()\n"
 
 
 def _fake(folder: Path, body: str) -> Path:
@@ -38,12 +38,13 @@ def _fake(folder: Path, body: str) -> Path:
 def test_cured_only_after_that_very_error(tmp_path: Path) -> None:
     """A torchvision whose import asks torch for its operators, as the real one does."""
     asks = "import torch\ntorch.library.register_fake('torchvision::nms')(lambda *a: None)\nfine = True\n"
-    cured = _python(CALL + "import torchvision; assert torchvision.fine and len(_kept) == 1", _fake(tmp_path, asks))
+    code = CALL + "import torchvision; assert torchvision.fine and len(_libraries) == 1"
+    cured = _python(code, _fake(tmp_path, asks))
     assert cured.returncode == 0, cured.stderr[-2000:]
 
 
 def test_a_good_torchvision_is_left_alone(tmp_path: Path) -> None:
-    good = _python(CALL + "assert not _kept", _fake(tmp_path, "fine = True\n"))
+    good = _python(CALL + "assert not _libraries", _fake(tmp_path, "fine = True\n"))
     assert good.returncode == 0, good.stderr[-2000:]
 
 

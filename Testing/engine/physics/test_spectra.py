@@ -1,4 +1,4 @@
-"""Noise power spectrum, task transfer function and disc shifts against analytic truth."""
+"""Noise power spectrum and task transfer function against analytic truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from bioatt.core.errors import InputError
-from bioatt.physics.discs import disc_shifts
 from bioatt.physics.nps import Spectrum, nps, nps_2d, patches_inside
 from bioatt.physics.ttf import ttf
 from bioatt.simulation.phantom.inserts import cylinder_with_inserts
@@ -71,14 +70,3 @@ def test_falls_to_interpolates_or_says_never():
     curve = Spectrum(np.array([0.0, 0.1, 0.2]), np.array([1.0, 0.8, 0.4]))
     assert curve.falls_to(0.6) == pytest.approx(0.15)
     assert np.isnan(curve.falls_to(0.2))
-
-
-def test_disc_shifts_report_the_shift_and_stay_inside():
-    reference = np.zeros((3, 90, 90))
-    mask = np.zeros(reference.shape, bool)
-    mask[1, 20:70, 20:70] = True
-    test = np.where(mask, 2.5, 1000)
-    shifts = disc_shifts(reference, test, mask, PIXEL, count=50)
-    assert len(shifts) == 50
-    assert shifts == pytest.approx(np.full(50, 2.5))
-    assert disc_shifts(reference, test, ~mask & False, PIXEL).size == 0
