@@ -6,7 +6,7 @@ import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bioatt.core.errors import InputError
 from bioatt.inference.models import LARGEST_MEANS_PX
@@ -261,9 +261,8 @@ class Config:
         """The same training of another arm. Raises InputError for an unknown arm."""
         if arm not in ARMS:
             raise InputError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
-        name = cast(ArmName, arm)
-        data = _whole(self.data) if ARMS[name].whole else self.data
-        return replace(self, network=replace(self.network, arm=name), data=data)
+        data = _whole(self.data) if ARMS[arm].whole else self.data
+        return replace(self, network=replace(self.network, arm=arm), data=data)
 
 
 def _whole(data: DataConfig) -> DataConfig:
