@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
     )
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="write a tilted gantry's slices upright, for formats without shear (NIfTI)",
+    )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
     parser.add_argument(
@@ -43,16 +48,21 @@ def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all."""
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
+    from bioatt.core.errors import InputError
+    from bioatt.core.upright import upright
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
     from bioatt.io.files import deliver
     from bioatt.io.images import read_volume
-    from bioatt.io.outputs import check_file_place, check_result_output, write_result
+    from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
-    volume = read_volume(args.input, series=args.series)
+    volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
-    check_result_output(volume, Path(args.output), read=engine_files(args), overwrite=args.overwrite)
+    if args.resample and (not volume.even or is_series(Path(args.output))):
+        raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")
+    planned = upright(volume) if args.resample else volume
+    check_result_output(planned, Path(args.output), read=engine_files(args), overwrite=args.overwrite)
     if args.attention:
         check_maps_folder(volume, Path(args.attention), Path(args.output), overwrite=args.overwrite)
     if args.report:
@@ -68,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
         "denoising",
     )
     written = write_result(  # first: maps can be made again
-        result.volume,
+        upright(result.volume) if args.resample else result.volume,
         Path(args.output),
         model_name=result.model.name,
         model_version=result.model.version,
@@ -83,5 +93,11 @@ def run(args: argparse.Namespace) -> None:
 
         told += deliver(Path(args.report), report, overwrite=args.overwrite).warnings
     if args.attention:
-        write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
+        try:
+            write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
+        except InputError as error:
+            raise InputError(
+                f"{written.place.name} is written whole, its attention maps are not: {error}; "
+                f"make them alone with bioatt attention IN {args.attention} --overwrite"
+            ) from None
     print_summary(result, str(written.place), told)

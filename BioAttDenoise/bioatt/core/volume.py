@@ -112,6 +112,11 @@ class Volume:
         return nearest_axes(self.direction)[0][2] == 2
 
     @property
+    def right_angled(self) -> bool:
+        """Whether the axes are at right angles; False for the shear of a tilted gantry."""
+        return bool(np.allclose(self.direction.T @ self.direction, np.eye(3), atol=1e-4))
+
+    @property
     def padding_mask(self) -> np.ndarray:
         """(z, y, x) bool: voxels outside the scanner's field of view, which carry a filler instead of HU.
 

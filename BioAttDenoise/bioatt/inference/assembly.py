@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.compute import device as devices
+from bioatt.core.errors import InputError
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.models import default_model, load_model
+from bioatt.inference.run import SMALLEST_TILE
 from bioatt.priors import build_prior
 
 
@@ -25,6 +27,8 @@ def make_denoiser(
     Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior` do, and with the list where the set lacks
     some of the model's descriptors.
     """
+    if tile is not None and tile < SMALLEST_TILE:
+        raise InputError(f"tile size {tile} px: give {SMALLEST_TILE} or more, smaller ones take minutes a slice")
     if descriptors is None:
         return Denoiser(model, prior=prior, device=device, precision=precision, tile=tile)
     own = load_descriptor_set(descriptors)

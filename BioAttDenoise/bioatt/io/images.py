@@ -117,8 +117,10 @@ def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
     check_folder(path.parent)
     if not volume.even:
         raise InputError("slices are missing or unevenly spaced, which only DICOM can hold: name a folder as output")
-    if suffix.startswith(".nii") and not np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-4):
-        raise InputError(f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha")
+    if suffix.startswith(".nii") and not volume.right_angled:
+        raise InputError(
+            f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha, or --resample"
+        )
 
 
 def _check_modality(acquisition: Acquisition) -> None:
