@@ -25,7 +25,7 @@ from bioatt.inference import tiling
 from bioatt.inference.attention import AttentionRecorder, AttentionRequest
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.run import Run, cancellable, out_of_memory, placed
-from bioatt.inference.suitability import filled_area_warnings, training_range_warnings
+from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors import AnatomicalPrior, Prior, build_prior
 from bioatt.priors.base import part_prior
@@ -157,6 +157,7 @@ class Denoiser:
         before, after = (noise_by_slice(one) for one in (part, result))
         unsuitable = training_range_warnings(self.model, part, median(before))
         unsuitable += filled_area_warnings(oriented.volume.hu, median(before))
+        unsuitable += unchanged_warnings(part, result, strength)
         warnings = [*volume.warnings, *run.warnings, *unsuitable]
         if prior is not None and guard is not None:
             warnings += guard.warnings(prior.source)

@@ -35,6 +35,7 @@ is little noise only if it kept them where there is much.
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_MEANS_PX = 64.0
+LARGEST_FILTERS = 1024
 QUIET = "quiet."
 """Before the names of the weights for scans of little noise, in files that have such."""
 MIXTURE_KEYS = ("mixture_noise_hu", "quiet_means_px")
@@ -179,6 +180,8 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key in ("means_px", "quiet_means_px"):
         if not 0 <= float(metadata.get(key, 0.0)) <= LARGEST_MEANS_PX:
             raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
+    if not (isinstance(metadata["filters"], int) and 1 <= metadata["filters"] <= LARGEST_FILTERS):
+        raise InputError(f"{name} has {str(metadata['filters'])[:20]} filters: 1 to {LARGEST_FILTERS} can be read")
     names = (*metadata["descriptors"], *(metadata.get("training", {}).get("kernels") or ()))
     if isinstance(metadata["descriptors"], str) or not all(isinstance(one, str) for one in names):
         raise InputError(f"{name} has descriptors or kernels that are no list of names: update the model")

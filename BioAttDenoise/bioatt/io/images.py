@@ -23,6 +23,7 @@ from bioatt.core.volume import Acquisition, Volume
 from bioatt.io.files import atomic_write, check_folder, check_name, same_file
 from bioatt.io.integrity import check_whole, suffix_of
 from bioatt.io.nifti import forget_orientation, read_nifti, volume_index
+from bioatt.io.quiet import quiet_stderr
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
@@ -142,7 +143,7 @@ def _read_file(path: Path, number: int | None) -> Volume:
         return _read_nifti(path, number)
     try:
         check_whole(path)
-        with _alone(path) as file:
+        with _alone(path) as file, quiet_stderr():
             image = _image(file, number)
     except RuntimeError:
         raise InputError("damaged, or not of the format its name says: copy it again from its source") from None

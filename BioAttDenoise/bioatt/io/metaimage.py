@@ -66,6 +66,8 @@ def _read(path: Path) -> _Header:
         raise InputError(f"the header has no end: {BROKEN}")
     pairs = _FIELD.findall(start[: end.end()])
     fields = {key.decode("utf-8", "replace"): value.decode("utf-8", "surrogateescape") for key, value in pairs}
+    if "ElementDataFile" not in fields:
+        raise InputError(f"the header has no end: {BROKEN}")
     lines = start[end.end() :].split(b"\n")[:-1] if fields["ElementDataFile"].startswith("LIST") else []
     return _Header(fields, end.end(), tuple(line.decode("utf-8", "surrogateescape").rstrip() for line in lines))
 
