@@ -45,7 +45,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, denoise, write; the output appears whole or not at all."""
+    """Read, denoise, write; the output appears whole or not at all. Of `--phase all` each volume as OUT-1, ..."""
+    if args.phase != "all":
+        _run(args)
+        return
+    from bioatt.io.phases import phases_of
+
+    for number, name in enumerate(phases_of(Path(args.input), args.series), start=1):
+        print(f"phase {number}: {name}")
+        places = {key: _numbered(getattr(args, key), number) for key in ("output", "report", "attention")}
+        _run(argparse.Namespace(**{**vars(args), **places, "phase": str(number)}))
+
+
+def _numbered(place: str | None, number: int) -> str | None:
+    from bioatt.io.integrity import suffix_of
+    from bioatt.io.outputs import is_series
+
+    if place is None:
+        return None
+    path = Path(place)
+    suffix = "" if is_series(path) else path.name[len(path.name) - len(suffix_of(path)) :]
+    return str(path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}"))
+
+
+def _run(args: argparse.Namespace) -> None:
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
     from bioatt.core.errors import InputError

@@ -54,7 +54,7 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
 
 
 def _volumes(path: Path) -> list[str]:
-    """The CT series and phases of a DICOM file or folder, in the order of `--phase`; none for other files."""
+    """The CT series and phases of a DICOM file or folder, and the volumes of a file of several."""
     from contextlib import ExitStack
 
     from bioatt.core.errors import InputError
@@ -63,10 +63,12 @@ def _volumes(path: Path) -> list[str]:
     from bioatt.io.dicom_slices import lenient
     from bioatt.io.images import READABLE
     from bioatt.io.integrity import suffix_of
+    from bioatt.io.phases import phases_of
 
-    if path.is_file() and suffix_of(path) in READABLE:
-        return []
     try:
+        if path.is_file() and suffix_of(path) in READABLE:
+            found = phases_of(path)
+            return found if len(found) > 1 else []
         with lenient(), ExitStack() as scratch:
             groups = groups_of(ct_images(path, scratch))
             return [describe(group, groups[0]) for group in groups]

@@ -69,14 +69,8 @@ def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | N
 
     Raises InputError where the names fit none, or none is named and there is no single largest.
     """
-    ranked = groups_of(slices)
-    if series is not None:
-        names = ("SeriesNumber", "SeriesInstanceUID")
-        fitting = [group for group in ranked if str(series) in (group.slices[0].text(name) for name in names)]
-        if not fitting:
-            raise InputError(f"no CT series {series}, but {_listing(ranked)}: choose one of these")
-        ranked = fitting
-    mates = [group for group in ranked if group.series == ranked[0].series]
+    ranked = _of_series(groups_of(slices), series)
+    mates = _mates(ranked)
     if phase is not None:
         return Chosen(_named(mates, phase).slices, [])
     if len(mates) > 1 and (ranked[0].phase or len(mates[0]) == len(mates[1])):
@@ -90,6 +84,28 @@ def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | N
         return Chosen(ranked[0].slices, [])
     unnamed = "; ".join(describe(group, ranked[0]) for group in ranked[:8])  # a report that notes end in names no file
     return Chosen(ranked[0].slices, [f"of {len(ranked)} CT series the longest was taken: {unnamed}"])
+
+
+def mates_of(slices: list[CTSlice], series: str | int | None) -> list[Group]:
+    """The volumes of the series that is named, or else of the one with the most slices, as `phase` counts them.
+
+    Raises InputError where there is no such series.
+    """
+    return _mates(_of_series(groups_of(slices), series))
+
+
+def _mates(ranked: list[Group]) -> list[Group]:
+    return [group for group in ranked if group.series == ranked[0].series]
+
+
+def _of_series(ranked: list[Group], series: str | int | None) -> list[Group]:
+    if series is None:
+        return ranked
+    names = ("SeriesNumber", "SeriesInstanceUID")
+    fitting = [group for group in ranked if str(series) in (group.slices[0].text(name) for name in names)]
+    if not fitting:
+        raise InputError(f"no CT series {series}, but {_listing(ranked)}: choose one of these")
+    return fitting
 
 
 def _named(mates: list[Group], phase: str | int) -> Group:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -85,23 +85,34 @@ def read_nifti(path: Path, volume: int | None = None) -> NiftiImage:
     sheared axes.
     """
     with path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-        stream.seek(0)
-        size = path.stat().st_size
-        chunks = unpacked(stream) if packed else iter(lambda: stream.read(CHUNK), b"")
-        head = bytearray()
-        for chunk in chunks:
-            head += chunk
-            if len(head) >= 1024:
-                break
-        header = _Header(bytes(head))
-        if not packed and header.first + header.volumes * header.volume_bytes > size:
+        packed, chunks, head = _begin(stream)
+        header = _Header(head)
+        if not packed and header.first + header.volumes * header.volume_bytes > path.stat().st_size:
             raise InputError(BROKEN)
         index = volume_index(None if volume is None else volume + 1, header.volumes)
-        raw = _range(itertools.chain([bytes(head)], chunks), header, index)
+        raw = _range(itertools.chain([head], chunks), header, index)
     voxels, storage = header.scaled(np.frombuffer(raw, header.dtype).reshape(header.shape[::-1]))
     affine, oriented, notes = header.geometry()
     return NiftiImage(voxels, storage, affine, oriented, header.description, header.volumes, notes)
+
+
+def count_volumes(path: Path) -> int:
+    """How many volumes a file holds along its fourth axis. Raises InputError where the header is none."""
+    with path.open("rb") as stream:
+        return _Header(_begin(stream)[2]).volumes
+
+
+def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
+    """(whether the file is packed, what follows the first bytes, these)."""
+    packed = stream.read(2) == b"\x1f\x8b"
+    stream.seek(0)
+    chunks = unpacked(stream) if packed else iter(lambda: stream.read(CHUNK), b"")
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= 1024:
+            break
+    return packed, chunks, bytes(head)
 
 
 def volume_index(number: int | None, volumes: int, dimensions: int = 4) -> int:

@@ -99,3 +99,18 @@ def test_one_phase_of_several_is_denoised(denoise, make_volume, tmp_path):
     assert denoise(tmp_path / "four.nii.gz", tmp_path / "out.nrrd")[0] == 2
     assert denoise(tmp_path / "four.nii.gz", tmp_path / "out.nrrd", "--phase", "2", "--strength", "0")[0] == 0
     np.testing.assert_array_equal(Volume(both[1]).hu, read_volume(tmp_path / "out.nrrd").hu)
+
+
+def test_all_phases_are_denoised_one_after_another(denoise, make_volume, tmp_path):
+    import SimpleITK as sitk
+
+    both = np.stack([make_volume(seed=1).hu, make_volume(seed=2).hu])
+    for suffix in (".nii.gz", ".nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(both, isVector=False), str(tmp_path / f"four{suffix}"))
+        out = tmp_path / f"out{suffix}"
+        options = ("--phase", "all", "--strength", "0", "--report", str(tmp_path / f"report{suffix[-3:]}.json"))
+        assert denoise(tmp_path / f"four{suffix}", out, *options)[0] == 0
+        for number, hu in enumerate(both, start=1):
+            np.testing.assert_array_equal(read_volume(tmp_path / f"out-{number}{suffix}").hu, hu)
+            assert (tmp_path / f"report{suffix[-3:]}-{number}.json").is_file()
+        assert not out.exists()
