@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 from Testing.engine.io.conftest import ct_like
 
 from bioatt.core.errors import InputError
+from bioatt.io.dicom_pixels import plane_of
+from bioatt.io.dicom_slices import ct_slice
 from bioatt.io.images import read_volume
-from bioatt.io.outputs import write_result
+from bioatt.io.outputs import check_free, write_result
 
 
 def refusal(path, **options):
@@ -170,6 +174,21 @@ def test_an_element_longer_than_its_file_is_refused(series, tail):
     path = series.folder / "002.dcm"
     path.write_bytes(path.read_bytes() + tail)
     assert "002.dcm is damaged" in refusal(series.folder)
+
+
+def test_decoders_say_nothing_past_us(capfd):
+    """libjpeg complains of 12-bit JPEG on the process's stderr."""
+    path = Path(get_testdata_file("JPEG-lossy.dcm", download=False))
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    assert plane_of(ct_slice(path, header)).shape[-2:] == (1024, 256)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_overwrite_is_not_advised_where_it_would_not_help(tmp_path):
+    os.mkfifo(tmp_path / "out.nrrd")
+    with pytest.raises(InputError, match="no ordinary file"):
+        check_free(tmp_path / "out.nrrd", overwrite=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes stderr as a POSIX shell does")
