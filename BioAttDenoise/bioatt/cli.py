@@ -6,6 +6,7 @@ Exit status: 0 done, 1 our fault, 2 wrong call or input (one line on stderr), 13
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib
 import io
@@ -20,8 +21,9 @@ from bioatt.core.errors import BioAttError, Cancelled, InputError
 
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 """System errors about names and permissions, which the caller can fix."""
+_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "can't allocate memory")
 
-COMMANDS = ("denoise", "prior", "attention", "evaluate", "models", "demo")
+COMMANDS = ("denoise", "inspect", "prior", "attention", "evaluate", "models", "demo")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,6 +33,31 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Version(argparse.Action):
+    """Looked up only when asked for, since torch takes seconds to load."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from bioatt.commands.models import versions
+
+        print(versions())
+        parser.exit()
+
+
+def _open_streams() -> None:
+    """Give a process whose standard streams are closed (`2>&-`) empty ones.
+
+    Otherwise the next file that is opened becomes descriptor 2, and libraries write their complaints into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
+
+
 def build_parser(prog: str, description: str, package: str, commands: Sequence[str]) -> argparse.ArgumentParser:
     """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`.
 
@@ -38,6 +65,7 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
     """
     parser = _Parser(prog=prog, description=description)
     parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
+    parser.add_argument("--version", action=_Version, nargs=0, help="program, models, torch and its devices")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name in commands:
         module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
@@ -60,6 +88,7 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
         args.run(args)
+        sys.stdout.flush()
         return 0
     except (KeyboardInterrupt, Cancelled):
         left = "the same command resumes from here" if args.resumes else "nothing is half-written"
@@ -79,15 +108,34 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             what = Path(error.filename).name if isinstance(error.filename, str) else "a file"
             print(f"{parser.prog}: {what}: {error.strerror}: choose another name or place", file=sys.stderr)
             return 2
+        if _out_of_memory(error):
+            print(f"{parser.prog}: memory ran out: give fewer slices, or use a machine with more", file=sys.stderr)
+            return 2
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
+            said = Path(error.filename).name if isinstance(error.filename, str) else "what the command prints"
+            _discard_stdout()
+            print(f"{parser.prog}: {said} could not be written ({error.strerror}): free some space", file=sys.stderr)
+            return 2
         line = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"{parser.prog}: internal error, please report it with --verbose: {line}", file=sys.stderr)
         return 1
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def _discard_stdout() -> None:
+    """Python would try to write what is left again at the end, and end with a traceback."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command `bioatt`."""
     # before torch is imported: spinning threads make it eight times slower beside other programs
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _open_streams()
     parser = build_parser(
         "bioatt", "Anatomy-guided low-dose CT denoising. Research use only.", "bioatt.commands", COMMANDS
     )

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.network import STAGES
 
     tune_cpu()
-    volume = read_volume(args.input, series=args.series)
+    volume = read_volume(args.input, series=args.series, phase=args.phase)
     check_maps_folder(volume, Path(args.folder), overwrite=args.overwrite)
     denoiser = make_denoiser(engine_options(args))
     request = AttentionRequest(

@@ -26,26 +26,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
     )
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="write a tilted gantry's slices upright, for formats without shear (NIfTI)",
+    )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
     parser.add_argument("--overwrite", action="store_true", help="replace existing output, report and maps")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, denoise, write; the output appears whole or not at all."""
+    """Read, denoise, write; the output appears whole or not at all. Of `--phase all` each volume as OUT-1, ..."""
+    if args.phase != "all":
+        _run(args)
+        return
+    from bioatt.io.phases import phases_of
+
+    for number, name in enumerate(phases_of(Path(args.input), args.series), start=1):
+        print(f"phase {number}: {name}")
+        places = {key: _numbered(getattr(args, key), number) for key in ("output", "report", "attention")}
+        _run(argparse.Namespace(**{**vars(args), **places, "phase": str(number)}))
+
+
+def _numbered(place: str | None, number: int) -> str | None:
+    from bioatt.io.integrity import suffix_of
+    from bioatt.io.outputs import is_series
+
+    if place is None:
+        return None
+    path = Path(place)
+    suffix = "" if is_series(path) else path.name[len(path.name) - len(suffix_of(path)) :]
+    return str(path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}"))
+
+
+def _run(args: argparse.Namespace) -> None:
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
+    from bioatt.core.errors import InputError
+    from bioatt.core.upright import upright
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
     from bioatt.io.images import read_volume
-    from bioatt.io.outputs import check_file_place, check_result_output, write_result
+    from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
     options, output = engine_options(args), Path(args.output)
-    volume = read_volume(args.input, series=args.series)
+    volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
-    check_result_output(volume, output, read=options.files(), overwrite=args.overwrite)
+    if args.resample and (not volume.even or is_series(output)):
+        raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")
+    planned = upright(volume) if args.resample else volume
+    check_result_output(planned, output, read=options.files(), overwrite=args.overwrite)
     if args.attention:
         check_maps_folder(volume, Path(args.attention), output, overwrite=args.overwrite)
     if args.report:
@@ -61,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         "denoising",
     )
     warnings = write_result(  # first: maps can be made again
-        result.volume,
+        upright(result.volume) if args.resample else result.volume,
         output,
         model_name=result.model.name,
         model_version=result.model.version,
@@ -71,5 +104,11 @@ def run(args: argparse.Namespace) -> None:
     if args.report:
         write_report(result, Path(args.report), prior_provenance, overwrite=args.overwrite)
     if args.attention:
-        write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
+        try:
+            write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
+        except InputError as error:
+            raise InputError(
+                f"{output.name} is written whole, its attention maps are not: {error}; "
+                f"make them alone with bioatt attention IN {args.attention} --overwrite"
+            ) from None
     print_summary(result, args.output, [*result.warnings, *warnings])

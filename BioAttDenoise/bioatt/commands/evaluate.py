@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bioatt.commands.console import print_warnings
+from bioatt.core.provenance import DENOISED_BEFORE
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         check_file_place(Path(args.json), *read, overwrite=args.overwrite)
     metrics = evaluate(**volumes)
     for role, volume in volumes.items():
-        print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings)
+        print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings if warning != DENOISED_BEFORE)
     print(f"reference {Path(args.reference).name}")
     print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
     if args.json:

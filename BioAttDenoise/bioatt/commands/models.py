@@ -43,6 +43,27 @@ def _list(_: argparse.Namespace) -> None:
     print(f"{BIOMEDCLIP:14} {state:14} the paper's source of anatomical priors (bioatt models download biomedclip)")
 
 
+def versions() -> str:
+    """Program, Python, torch with its devices and backends, and the models with their hashes, a line each."""
+    import platform
+
+    import torch
+
+    import bioatt
+    from bioatt.compute.device import available
+    from bioatt.inference.models import catalogue
+
+    backends = [name for name in ("mkldnn", "mkl", "openmp") if getattr(torch.backends, name).is_available()]
+    devices = ", ".join(device["name"] for device in available())
+    lines = [
+        f"bioatt {bioatt.__version__} (Python {platform.python_version()})",
+        f"torch {torch.__version__}, devices: {devices}, backends: {', '.join(backends)}",
+    ]
+    for entry in catalogue():
+        lines.append(f"model {entry.name} {entry.sha256[:12]}{'' if entry.path else ' (missing)'}")
+    return "\n".join(lines)
+
+
 def _info(args: argparse.Namespace) -> None:
     import json
 

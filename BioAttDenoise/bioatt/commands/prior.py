@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
         raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")
-    scan = read_volume(args.input, series=args.series)
+    scan = read_volume(args.input, series=args.series, phase=args.phase)
     print_warnings(scan.warnings)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
     if args.json is not None:

@@ -77,5 +77,6 @@ def canonical(volume: Volume) -> Canonical:
         sources=volume.sources[order] if axial and len(volume.sources) == volume.shape[0] else volume.sources,
         storage="float32",
         padding=(),
+        rescale=(),
     )
     return Canonical(straight, mask, axial, axes, flips)

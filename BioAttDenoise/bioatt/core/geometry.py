@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
+from bioatt.core.errors import InputError
+
 _OBLIQUE_DEGREES = 20.0
 _SHEAR = 1e-3
+_SPACING_MM = (1e-3, 1e3)
+"""From a micrometre to a metre; a voxel of any CT, micro-CT included, lies between."""
+_FARTHEST_MM = 1e6
+
+
+def check_spacing(spacing: Sequence[float]) -> None:
+    """Raise InputError for voxel sides (mm) that are no finite number or that no scan has."""
+    sides = ", ".join(f"{side:.3g}" for side in spacing)
+    if not (np.isfinite(spacing).all() and min(spacing) > 0):
+        raise InputError(f"spacing must be positive, it is {sides} mm: correct it in the file's header")
+    if not _SPACING_MM[0] <= min(spacing) <= max(spacing) <= _SPACING_MM[1]:
+        raise InputError(f"a spacing of {sides} mm, which no CT has: correct it in the file's header")
+
+
+def check_origin(origin: Sequence[float]) -> None:
+    """Raise InputError for a place (mm) that is no finite number or farther away than any scanner's table goes."""
+    if not (np.isfinite(origin).all() and np.abs(origin).max() <= _FARTHEST_MM):
+        place = ", ".join(f"{part:.3g}" for part in origin)
+        raise InputError(f"the volume lies at {place} mm, where no scan is: correct the origin in the file's header")
+
+
+def check_direction(direction: np.ndarray) -> None:
+    """Raise InputError where the columns of (3, 3) are not three axes of unit length."""
+    if (
+        not np.isfinite(direction).all()
+        or np.abs(direction).max() > 2
+        or not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3)
+        or abs(np.linalg.det(direction)) < 1e-3
+    ):
+        raise InputError("the columns of the direction matrix are no axes of unit length: correct the file's header")
+
+
+def nearest_orthogonal(axes: np.ndarray) -> np.ndarray:
+    """The (3, 3) matrix of right-angled unit axes nearest to `axes` (polar decomposition), of the same handedness."""
+    u, _, v = np.linalg.svd(axes)
+    return u @ v
 
 
 def nearest_axes(direction: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:

@@ -13,15 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bioatt.core.errors import BioAttError, InputError
-from bioatt.core.geometry import nearest_axes, orientation_warnings
-from bioatt.core.hu import cast, working_type
-
-PADDING_BELOW_HU = -1500.0
-"""Air reaches -1024, noise spreads it; scanners pad with -2000, -2048, -3024, ..."""
-
-_FILLER_SHARE = 1e-3
-"""Share of a slice from which one exact value below PADDING_BELOW_HU is a filler. Noise cannot reach it: a Gaussian d
-below its mean has at most 0.242 / d of its voxels on one whole HU, whatever its SD, and air is 500 HU away: 0.05 %."""
+from bioatt.core.geometry import check_direction, check_origin, check_spacing, nearest_axes, orientation_warnings
+from bioatt.core.hu import cast, fillers, touching, working_type
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,8 @@ class Volume:
     sources: the DICOM files in slice order, or the one file the volume was read from.
     storage: name of the data type in the file, which the output gets too.
     padding: HU values that the source declares as padding, beside the fillers that `padding_mask` finds.
+    rescale: (slope, intercept) of each DICOM slice that stores HU in other steps than 1; empty where all are whole HU.
+    oriented: False where the file tells no orientation (NIfTI with both codes 0), so that the output tells none either.
     even: False where DICOM slices are missing or unevenly spaced, so that `spacing` cannot place them all.
     warnings: what a person should know before trusting the result, one line each.
 
@@ -59,6 +54,8 @@ class Volume:
     sources: tuple[Path, ...] = ()
     storage: str = ""
     padding: tuple[float, ...] = ()
+    rescale: tuple[tuple[float, float], ...] = ()
+    oriented: bool = True
     even: bool = True
     warnings: tuple[str, ...] = ()
 
@@ -70,12 +67,9 @@ class Volume:
             raise InputError(f"voxels of type {hu.dtype} are not HU: give integers or floats")
         direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
         spacing = tuple(float(s) for s in self.spacing)
-        if not (np.isfinite(spacing).all() and min(spacing) > 0):
-            raise InputError(f"spacing must be positive, it is {spacing}: correct it in the file's header")
-        if not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3) or abs(np.linalg.det(direction)) < 1e-3:
-            raise InputError(
-                "the columns of the direction matrix are no axes of unit length: correct the file's header"
-            )
+        check_spacing(spacing)
+        check_origin(self.origin)
+        check_direction(direction)
         own = hu.dtype if hu.dtype.itemsize <= 8 and hu.dtype != np.float16 else working_type(hu.dtype)
         object.__setattr__(self, "storage", self.storage or np.dtype(own).name)
         object.__setattr__(self, "hu", cast(hu, working_type(hu.dtype)))
@@ -118,21 +112,27 @@ class Volume:
         return nearest_axes(self.direction)[0][2] == 2
 
     @property
+    def right_angled(self) -> bool:
+        """Whether the axes are at right angles; False for the shear of a tilted gantry."""
+        return bool(np.allclose(self.direction.T @ self.direction, np.eye(3), atol=1e-4))
+
+    @property
     def padding_mask(self) -> np.ndarray:
         """(z, y, x) bool: voxels outside the scanner's field of view, which carry a filler instead of HU.
 
-        They hold a declared padding value, or one value below PADDING_BELOW_HU that fills 0.1 % of a slice or more, or
-        are as low and touch such voxels (resampling blends a filler's rim). What else is as low is noise, and stays.
+        They hold a declared padding value or a filler (`hu.fillers`), or are below `hu.PADDING_BELOW_HU` and touch such
+        voxels (resampling blends a filler's rim). What else is as low is noise, and stays.
         """
         mask = np.zeros(self.shape, bool)
         for value in self.padding:
             mask |= self.hu == value
         for plane, found in zip(self.hu, mask, strict=True):
-            _add_fillers(plane, found)
+            found |= fillers(plane)
+            touching(plane, found)
         return mask
 
     def with_hu(self, hu: np.ndarray) -> Volume:
-        """The same slices with new HU: rounded and clipped into this volume's type, padding put back as it was.
+        """The same slices with new HU, rounded and clipped to what the file stores, padding put back as it was.
 
         hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape, BioAttError for NaN.
         """
@@ -143,6 +143,9 @@ class Volume:
         for k, plane in enumerate(np.asarray(hu)):  # slice by slice, to need no second float copy of a large volume
             if not np.isfinite(plane).all():
                 raise BioAttError("the new voxels hold NaN or infinite values: please report it")
+            if self.rescale:
+                slope, intercept = self.rescale[k]
+                plane = np.rint((plane.astype(np.float64) - intercept) / slope) * slope + intercept
             values[k] = np.where(mask[k], self.hu[k], cast(plane, self.hu.dtype))
         return replace(self, hu=values)
 
@@ -159,6 +162,7 @@ class Volume:
             hu=self.hu[window],
             origin=tuple((self.ijk_to_lps @ [0, 0, slices.start, 1])[:3]),
             slice_ids=self.slice_ids[window],
+            rescale=self.rescale[window],
             sources=self.sources[window] if len(self.sources) == self.shape[0] else self.sources,
         )
 
@@ -187,16 +191,3 @@ def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
         seen[name] = seen.get(name, 0) + 1
         names[k] = name if seen[name] == 1 else f"{name}#{seen[name]}"
     return tuple(names)
-
-
-def _add_fillers(hu: np.ndarray, mask: np.ndarray) -> None:
-    """Mark the fillers of a slice (y, x) in its mask, and the low voxels that touch them or what was marked before."""
-    low = hu < PADDING_BELOW_HU
-    if not low.any():
-        return
-    values, counts = np.unique(hu[low], return_counts=True)
-    mask |= low & np.isin(hu, values[counts >= _FILLER_SHARE * hu.size])
-    if mask.any() and (low & ~mask).any():
-        from scipy.ndimage import binary_propagation
-
-        mask |= binary_propagation(mask & low, structure=np.ones((3, 3)), mask=low)

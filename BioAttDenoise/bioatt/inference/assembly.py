@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.compute import device as devices
+from bioatt.core.errors import InputError
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.models import default_model, load_model
 from bioatt.inference.options import EngineOptions
+from bioatt.inference.run import SMALLEST_TILE
 from bioatt.priors import build_prior
 
 
@@ -18,6 +20,10 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
     Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior` do, and with the list of the model's
     descriptors that the set lacks.
     """
+    if options.tile is not None and options.tile < SMALLEST_TILE:
+        raise InputError(
+            f"tile size {options.tile} px: give {SMALLEST_TILE} or more, smaller ones take minutes a slice"
+        )
     if options.descriptors is None:
         return Denoiser(
             options.model,

@@ -21,7 +21,7 @@ from bioatt.inference.context import Context
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.run import Run, cancellable, out_of_memory, placed
 from bioatt.inference.slices import Progress, denoise_slices
-from bioatt.inference.suitability import filled_area_warnings, training_range_warnings
+from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
 from bioatt.priors.guard import PriorGuard, trained_rise
@@ -152,6 +152,7 @@ class Denoiser:
         warnings = [*volume.warnings, *run.warnings]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
+        warnings += unchanged_warnings(part, result, strength)
         warnings += [] if guard is None else guard.warnings()
         maps = {} if recorder is None else {key: context.restored(stored) for key, stored in recorder.maps.items()}
         return Result(

@@ -33,6 +33,7 @@ frequencies only where the high-noise weights do.
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_MEANS_PX = 64.0
+LARGEST_FILTERS = 1024
 QUIET = "quiet."
 """Prefix of the names of the low-noise weights, in files with weight interpolation."""
 INTERPOLATION_KEYS = ("mixture_noise_hu", "quiet_means_px")
@@ -141,10 +142,12 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             interpolated = InterpolatedWeights(quiet, network, (float(low), float(high)))
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise InputError(f"model file {path.name} holds NaN or infinite weights, it is no trained model: get it again")
     return TrainedModel(network, metadata, path.stem, sha256, interpolated)
 
 
@@ -176,6 +179,11 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key in ("means_px", "quiet_means_px"):
         if not 0 <= float(metadata.get(key, 0.0)) <= LARGEST_MEANS_PX:
             raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
+    if not (isinstance(metadata["filters"], int) and 1 <= metadata["filters"] <= LARGEST_FILTERS):
+        raise InputError(f"{name} has {str(metadata['filters'])[:20]} filters: 1 to {LARGEST_FILTERS} can be read")
+    names = (*metadata["descriptors"], *(metadata.get("training", {}).get("kernels") or ()))
+    if isinstance(metadata["descriptors"], str) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"{name} has descriptors or kernels that are no list of names: update the model")
     low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
     if not 0 <= float(low) < float(high):
         raise InputError(f"{name} interpolates between {low} and {high} HU of noise: the first must be lower")

@@ -19,6 +19,8 @@ FILLED_SHARE = 0.02
 """Of a slice. A scan has no such place: even its quietest tissue varies."""
 NOISY_HU = 3.0
 """Noise below which a scan may be a simulation without any."""
+COARSE = 0.5
+"""Times the noise from which the step of a rescale is told: rounding to it adds a noise of 0.29 steps."""
 LOOKED_AT = 9
 """Slices, from end to end."""
 
@@ -43,7 +45,20 @@ def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float
     kernel, kernels = volume.acquisition.kernel, training.get("kernels")
     if kernel and kernels and kernel.lower() not in {one.lower() for one in kernels}:
         lines.append(f"kernel {kernel} was not in the model's training: {CARE}")
+    step = max((abs(slope) for slope, _ in volume.rescale), default=0.0)
+    if np.isfinite(noise_hu) and step > COARSE * noise_hu:
+        lines.append(
+            f"the series stores steps of {step:.3g} HU, coarse beside its noise of {noise_hu:.3g} HU: the result is "
+            "rounded to them, which undoes part of it"
+        )
     return lines
+
+
+def unchanged_warnings(before: Volume, after: Volume, strength: float) -> list[str]:
+    """A line where denoising changed no voxel, which must not pass for a denoised scan (all air, all beyond HU)."""
+    if strength == 0 or not np.array_equal(before.hu, after.hu):
+        return []
+    return ["nothing was denoised: the output is the input voxel for voxel, no body was found in it"]
 
 
 def filled_area_warnings(hu: NDArray[np.float32], noise_hu: float) -> list[str]:

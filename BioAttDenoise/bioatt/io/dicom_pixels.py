@@ -12,12 +12,12 @@ import SimpleITK as sitk
 from bioatt.core.errors import InputError
 from bioatt.core.hu import cast
 from bioatt.io.dicom_slices import CTSlice
+from bioatt.io.dicom_streams import check_fragments, check_lengths, is_compressed
 from bioatt.io.files import check_name
+from bioatt.io.quiet import quiet_stderr
 
 _PADDING_BYTES = 16
 """After the pixels; the standard has one, for an even length."""
-_UNDEFINED = 0xFFFFFFFF
-"""Length of what is compressed (PS3.5 A.4)."""
 
 
 def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
@@ -28,9 +28,6 @@ def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tup
     slopes, planes = [], []
     _check_rescale(stack, notes)
     for item in stack:
-        kind = item.text("RescaleType").upper()
-        if kind not in ("", "HU", "US", "HU_MOD"):
-            raise InputError(f"{item.path.name} holds values of type {kind}, no HU: give the CT series itself")
         slopes.append((float(item.header.get("RescaleSlope") or 1), float(item.header.get("RescaleIntercept") or 0)))
         plane = (
             _inverted(item, *slopes[-1]) if item.text("PhotometricInterpretation") == "MONOCHROME1" else plane_of(item)
@@ -42,6 +39,12 @@ def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tup
 
 def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
     """A blank value, as some anonymisers leave it, is none; a few slices without an intercept would be 1024 HU off."""
+    table = next((item for item in stack if item.header.get("ModalityLUTSequence")), None)
+    if table is not None:
+        raise InputError(
+            f"{table.name} holds its HU in a table (Modality LUT), which is not read: export the series with a "
+            "rescale slope and intercept"
+        )
     for keyword, name in (("RescaleSlope", "Slope"), ("RescaleIntercept", "Intercept")):
         given = [value for item in stack if (value := item.header.get(keyword)) not in (None, "")]
         if 0 < len(given) < len(stack):
@@ -49,6 +52,8 @@ def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
             raise InputError(f"{without} no Rescale {name}: export the series again")
         if not all(math.isfinite(float(value)) for value in given):
             raise InputError(f"a Rescale {name} is no finite number: export the series again")
+        if name == "Slope" and not all(float(value) for value in given):
+            raise InputError("a Rescale Slope is 0, which makes every voxel the same: export the series again")
         if not given and keyword == "RescaleIntercept":
             notes.append("no Rescale Intercept in the header: the stored numbers are taken as HU")
 
@@ -58,22 +63,31 @@ def plane_of(item: CTSlice) -> np.ndarray:
     _check_stored(item)
     check_name(item.path)
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
+        with quiet_stderr():
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(item.path), imageIO="GDCMImageIO"))
     except RuntimeError:
         raise _damaged(item) from None
 
 
 def _check_stored(item: CTSlice) -> None:
-    """GDCM fills up short pixel data with whatever is in memory, and takes bits at an unusual place for others."""
+    """GDCM fills up short pixel data with whatever is in memory, takes bits at an unusual place for others, and takes
+    as much memory as a damaged length or code stream asks for.
+    """
     try:
-        found = pydicom.dcmread(item.path, force=True, specific_tags=["PixelData", "BitsStored", "HighBit"])
-    except (EOFError, TypeError, ValueError):
+        found = pydicom.dcmread(item.path, force=True)
+        check_lengths(found)
+        bits, high = found.get("BitsStored"), found.get("HighBit")
+        element: Any = found.get_item("PixelData") if "PixelData" in found else None
+        if element is not None and is_compressed(found):
+            check_fragments(element.value, int(item.header.Rows), int(item.header.Columns))
+            element = None
+    except (InputError, OSError):
+        raise
+    except Exception:  # pydicom raises whatever a damaged file provokes
         raise _damaged(item) from None
-    bits, high = found.get("BitsStored"), found.get("HighBit")
     if bits is not None and high is not None and high != bits - 1:  # PS3.5 8.1.1
-        raise InputError(f"{item.path.name} keeps its {bits} bits at another place (High Bit {high}): export it again")
-    element: Any = found.get_item("PixelData") if "PixelData" in found else None
-    if element is None or element.length == _UNDEFINED:  # compressed: GDCM says what is wrong
+        raise InputError(f"{item.name} keeps its {bits} bits at another place (High Bit {high}): export it again")
+    if element is None:
         return
     wanted = -(-int(item.header.Rows) * int(item.header.Columns) * int(item.header.get("BitsAllocated") or 16) // 8)
     if not wanted <= len(element.value) <= wanted + _PADDING_BYTES:
@@ -81,7 +95,7 @@ def _check_stored(item: CTSlice) -> None:
 
 
 def _damaged(item: CTSlice) -> InputError:
-    return InputError(f"{item.path.name} is damaged or truncated: copy it again from its source")
+    return InputError(f"{item.name} is damaged or truncated: copy it again from its source")
 
 
 def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
@@ -92,7 +106,7 @@ def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
     try:
         return pydicom.dcmread(item.path, force=True).pixel_array.astype(np.float64) * slope + intercept
     except (NotImplementedError, RuntimeError):
-        raise InputError(f"{item.path.name} is compressed MONOCHROME1: export the series uncompressed") from None
+        raise InputError(f"{item.name} is compressed MONOCHROME1: export the series uncompressed") from None
     except (AttributeError, EOFError, TypeError, ValueError):
         raise _damaged(item) from None
 

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from bioatt.core.errors import InputError
+from bioatt.core.hu import PADDING_ABOVE_HU, PADDING_BELOW_HU
 from bioatt.core.provenance import DENOISED_BEFORE, DERIVED_MARK
-from bioatt.core.volume import PADDING_BELOW_HU, Acquisition, Volume
+from bioatt.core.volume import Acquisition, Volume
+from bioatt.io.dicom_groups import choose, turned
+from bioatt.io.dicom_kinds import header_warnings
 from bioatt.io.dicom_pixels import pixels, plane_of
-from bioatt.io.dicom_slices import CTSlice, SourceFile, ct_slices, identity_of, images_in, lenient
+from bioatt.io.dicom_slices import (
+    CTSlice,
+    SourceFile,
+    ct_slices,
+    identity_of,
+    images_in,
+    is_directory,
+    kernel_of,
+    lenient,
+)
+from bioatt.io.reconstructions import reconstruction, reconstruction_warning
 
-_OF_A_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+_TURNED_NOTE = 0.06
+"""Degrees between the slices' orientations that are more than the rounding of cosines to three digits."""
+_WANDER_MM = 0.1
+"""Deviation of a slice from its place in an even stack that is more than the rounding of positions."""
+_WHOLE = 0.1
+"""How near a gap must be to a whole multiple of the usual one to be told as missing slices."""
 
 
-def read_series(path: Path, series: str | int | None = None) -> Volume:
+def read_series(path: Path, series: str | int | None = None, phase: str | int | None = None) -> Volume:
     """The CT series with the most slices in a folder (searched through), or one DICOM file alone.
 
-    series: SeriesNumber or SeriesInstanceUID, to choose another than the longest.
+    series: SeriesNumber or SeriesInstanceUID, to choose another than the longest. phase: which of several volumes in
+    that series, by its number from 1 or by what tells it apart.
 
     HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
     axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
@@ -27,25 +48,34 @@ def read_series(path: Path, series: str | int | None = None) -> Volume:
     """
     try:
         with lenient():
-            return _read_series(path, series)
+            return _read_series(path, series, phase)
     except InputError:
         raise
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:120]
         raise InputError(f"a DICOM header holds a malformed value ({what}): export the series again") from error
 
 
-def _read_series(path: Path, series: str | int | None) -> Volume:
-    notes: list[str] = []
+def ct_images(path: Path, scratch: ExitStack) -> list[CTSlice]:
+    """The CT slices of a file or folder; frames of enhanced CT lie in files until scratch is closed.
+
+    Raises InputError where there are none, and says what there is.
+    """
     images = images_in(path)
+    if not images and path.is_file() and is_directory(path):
+        raise InputError("the index of a DICOM medium, without images: give the folder that it lies in")
     if not images:
         raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
-    stack = _choose(ct_slices(images), series, notes)
-    stack = _ordered(stack, notes)
-    hu, slopes = pixels(stack, notes)
+    return ct_slices(images, scratch)
+
+
+def _read_series(path: Path, series: str | int | None, phase: str | int | None) -> Volume:
+    with ExitStack() as scratch:
+        stack, notes = choose(ct_images(path, scratch), series, phase)
+        stack = _ordered(stack, notes)
+        hu, slopes = pixels(stack, notes)
     first = stack[0]
-    if DERIVED_MARK in first.text("SeriesDescription"):
-        notes.append(DENOISED_BEFORE)
+    notes += _header_notes(stack)
     step, even = _step(stack, notes)
     row_mm, column_mm = (float(v) for v in first.header.get("PixelSpacing") or (0, 0))
     if not row_mm or not column_mm:
@@ -55,68 +85,41 @@ def _read_series(path: Path, series: str | int | None) -> Volume:
         hu=hu,
         spacing=(column_mm, row_mm, float(np.linalg.norm(step))),
         origin=tuple(first.position),
-        direction=np.column_stack([first.orientation[:3], first.orientation[3:], step / np.linalg.norm(step)]),
+        direction=np.column_stack([_unit(first.orientation[:3]), _unit(first.orientation[3:]), _unit(step)]),
         acquisition=_acquisition(first.header),
-        sources=tuple(SourceFile.of(item.path, item.header) for item in stack),
+        sources=tuple(SourceFile.of(item) for item in stack),
         padding=_padding(stack, slopes),
+        rescale=tuple(slopes) if hu.dtype.kind == "f" or any(abs(slope) > 1 for slope, _ in slopes) else (),
         even=even,
         warnings=tuple(notes),
     )
 
 
-def _choose(slices: list[CTSlice], series: str | int | None, notes: list[str]) -> list[CTSlice]:
-    """The largest group of slices of one series, size and orientation."""
-    groups: list[list[CTSlice]] = []
-    for item in slices:
-        home = next((group for group in groups if _fits(item, group[0])), None)
-        if home is None:
-            groups.append([item])
-        else:
-            home.append(item)
-    ranked = sorted(groups, key=len, reverse=True)
-    listing = "; ".join(f"{_describe(group)} ({group[0].path.name} ...)" for group in ranked[:8])
-    if series is not None:
-        names = ("SeriesNumber", "SeriesInstanceUID")
-        ranked = [group for group in ranked if str(series) in (group[0].text(name) for name in names)]
-        if not ranked:
-            raise InputError(f"no CT series {series}, but {listing}: choose one of these")
-    if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
-        raise InputError(
-            f"{len(ranked)} CT series, the longest of one length: {listing}; name one by its number or UID, or "
-            "put it into a folder of its own"
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+def _header_notes(stack: list[CTSlice]) -> list[str]:
+    """What the slices' headers say that a person should know, each line once."""
+    notes = [line for item in stack for line in header_warnings(item.header)]
+    first = stack[0]
+    if DERIVED_MARK in first.text("SeriesDescription"):
+        notes.append(DENOISED_BEFORE)
+    elif (method := reconstruction(first.header)) is not None:
+        notes.append(reconstruction_warning(method))
+    if first.enhanced is not None:
+        notes.append(
+            "enhanced multi-frame CT: each frame is taken for a classic image, a DICOM output is a classic series"
         )
-    if len(ranked) > 1:
-        unnamed = "; ".join(map(_describe, ranked[:8]))  # a report that notes end in names no file
-        notes.append(f"of {len(ranked)} CT series the longest was taken: {unnamed}")
-    return ranked[0]
-
-
-def _fits(one: CTSlice, other: CTSlice) -> bool:
-    """Whether two slices can lie in one volume: same series, matrix, pixels and (to 0.06 degrees) orientation.
-
-    A series UID alone does not tell a series: careless anonymisers leave it blank, or give one to all.
-    """
-    a, b = one.header, other.header
-    return (
-        all(one.text(keyword) == other.text(keyword) for keyword in _OF_A_SERIES)
-        and (_kernel(a) or _kernel(b)) == (_kernel(b) or _kernel(a))
-        and (a.Rows, a.Columns) == (b.Rows, b.Columns)
-        and np.allclose(a.get("PixelSpacing") or 0, b.get("PixelSpacing") or 0, rtol=1e-4)
-        and np.allclose(one.orientation, other.orientation, atol=1e-3, equal_nan=True)
-    )
-
-
-def _describe(group: list[CTSlice]) -> str:
-    first = group[0]
-    parts = [
-        f"series {first.text('SeriesNumber') or '?'}",
-        f"{len(group)} slices of {first.header.Columns}x{first.header.Rows}",
-    ]
-    if first.text("SliceThickness"):
-        parts.append(f"{float(first.header.SliceThickness):g} mm")
-    if first.text("ConvolutionKernel"):
-        parts.append(_kernel(first.header) or "")
-    return " ".join(parts)
+    unnamed = sum(not item.header.get("SOPClassUID") for item in stack)
+    if unnamed:
+        notes.append(
+            f"{unnamed} of {len(stack)} images do not say that they are CT (SOP Class UID): taken for CT slices"
+        )
+    angle = max(turned(item, first) for item in stack)
+    if angle > _TURNED_NOTE:
+        notes.append(f"the slices' orientations differ by up to {angle:.2f} degrees: the first one's is taken for all")
+    return list(dict.fromkeys(notes))
 
 
 def _ordered(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
@@ -129,7 +132,7 @@ def _ordered(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
             )
         notes.append("no position or orientation in the header: a supine axial slice at 0 is taken")
         only = items[0]
-        return [CTSlice(only.path, only.header, np.zeros(3), np.array([1.0, 0, 0, 0, 1, 0]))]
+        return [replace(only, position=np.zeros(3), orientation=np.array([1.0, 0, 0, 0, 1, 0]))]
     normal = _normal(items[0])
     # Towards the head, the left or the back, whichever the normal is nearest to: independent of row and column signs.
     normal = normal * np.sign(normal[np.argmax(np.abs(normal))])
@@ -177,10 +180,15 @@ def _step(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, bool]:
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     step = (positions[-1] - positions[0]) / (len(stack) - 1)
     expected = positions[0] + np.outer(np.arange(len(stack)), step)
-    if np.linalg.norm(positions - expected, axis=1).max() <= 0.1 * np.linalg.norm(step):
+    wander = np.linalg.norm(positions - expected, axis=1).max()
+    if wander <= 0.1 * np.linalg.norm(step):
+        if wander > _WANDER_MM:
+            notes.append(f"positions wander by up to {wander:.2f} mm: only a DICOM output keeps them")
         return step, True
     typical = float(np.median(gaps))
-    missing = int(np.sum(np.rint(gaps / typical) - 1))
+    ratios = gaps / typical
+    whole = np.abs(ratios - np.rint(ratios)) <= _WHOLE
+    missing = int(np.sum(np.rint(ratios) - 1)) if whole.all() else 0
     what = f"slices missing: {missing}" if missing > 0 else "slices are unevenly spaced"
     notes.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
     return step * typical / np.linalg.norm(step), False
@@ -199,14 +207,7 @@ def _padding(stack: list[CTSlice], slopes: list[tuple[float, float]]) -> tuple[f
         if item.header.get("PixelRepresentation") == 1 and stored >= 1 << (bits - 1):
             stored -= 1 << bits
         found.add(stored * slope + intercept)
-    return tuple(sorted(value for value in found if not PADDING_BELOW_HU <= value <= 30_000))
-
-
-def _kernel(header: Dataset) -> str | None:
-    value = header.get("ConvolutionKernel")
-    if value is None or value == "":
-        return None
-    return str(value) if isinstance(value, str) else str(value[0])
+    return tuple(sorted(value for value in found if not PADDING_BELOW_HU <= value <= PADDING_ABOVE_HU))
 
 
 def _acquisition(header: Dataset) -> Acquisition:
@@ -214,4 +215,4 @@ def _acquisition(header: Dataset) -> Acquisition:
         value = header.get(keyword)
         return float(value) if value not in (None, "") else None
 
-    return Acquisition(_kernel(header), number("SliceThickness"), number("KVP"), "CT")
+    return Acquisition(kernel_of(header), number("SliceThickness"), number("KVP"), "CT")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,17 +19,22 @@ from pydicom.dataset import Dataset
 
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
+from bioatt.io.dicom_frames import source_header, unfold
+from bioatt.io.dicom_kinds import CT_IMAGE, ENHANCED, MULTI_FRAME, kind_of, sop_class
+from bioatt.io.dicom_streams import DamagedStreamError
 
-_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _MOST_FILES = 50_000
-_CUT_SHORT = "a DICOM file is empty or cut short, and its slice would be missing: copy the series again"
+_CUT_SHORT = "is empty or cut short, and its slice would be missing: copy the series again"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "SliceThickness", "SpacingBetweenSlices", "ConvolutionKernel", "KVP", "PhotometricInterpretation",
-    "SeriesDescription", "StudyInstanceUID", "PatientID",
+    "SeriesDescription", "StudyInstanceUID", "PatientID", "AcquisitionNumber", "AcquisitionDateTime",
+    "AcquisitionTime", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime",
+    "ContrastBolusAgent", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "ReconstructionAlgorithm", "DerivationDescription", "ModalityLUTSequence",
 ]  # fmt: skip
 
 
@@ -36,18 +42,21 @@ class SourceFile(type(Path())):  # type: ignore[misc]
     """Path of a slice's file that remembers which image it held, so that another one of its name is not taken for it.
 
     identity: `identity_of` its header when it was read; None for paths made from this one.
+    frame: which one of an enhanced CT, from 0; None for a file of one slice.
     """
 
     identity: str | None = None
+    frame: int | None = None
 
     @classmethod
-    def of(cls, path: Path, header: Dataset) -> SourceFile:
-        source = cls(path)
-        source.identity = identity_of(header)
+    def of(cls, item: CTSlice) -> SourceFile:
+        source = cls(item.path if item.enhanced is None else item.enhanced)
+        source.identity = identity_of(item.header)
+        source.frame = None if item.enhanced is None else int(item.path.stem)
         return source
 
     def __reduce__(self) -> tuple[Any, ...]:  # a path's own carries no attributes into copies and other processes
-        return (*super().__reduce__()[:2], {"identity": self.identity})
+        return (*super().__reduce__()[:2], {"identity": self.identity, "frame": self.frame})
 
 
 def identity_of(header: Dataset) -> str:
@@ -57,12 +66,20 @@ def identity_of(header: Dataset) -> str:
 
 @dataclass(frozen=True, eq=False)
 class CTSlice:
-    """A slice's file, header, place and orientation (C.7.6.2.1.1): NaN where the header has none."""
+    """A slice's file, header, place and orientation (C.7.6.2.1.1): NaN where the header has none.
+
+    enhanced: the multi-frame file that this one, FRAME.dcm, was unfolded from.
+    """
 
     path: Path
     header: Dataset
     position: np.ndarray
     orientation: np.ndarray
+    enhanced: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return (self.enhanced or self.path).name
 
     def text(self, keyword: str) -> str:
         value = self.header.get(keyword)
@@ -74,7 +91,7 @@ def slice_positions(volume: Volume) -> np.ndarray:
     if volume.even:
         k = np.arange(len(volume.hu))
         return (volume.ijk_to_lps @ [0 * k, 0 * k, k, 1 + 0 * k])[:3].T
-    headers = (pydicom.dcmread(path, specific_tags=["ImagePositionPatient"], force=True) for path in volume.sources)
+    headers = (source_header(path, getattr(path, "frame", None)) for path in volume.sources)
     return np.array([[float(v) for v in header.ImagePositionPatient] for header in headers])
 
 
@@ -98,8 +115,9 @@ def images_in(path: Path) -> list[tuple[Path, Dataset]]:
     files = [path] if path.is_file() else list(_files(path))
     images = [image for file in files if (image := _image(file)) is not None]
     suffixes = {file.suffix for file, _ in images}
-    if any(file.suffix in suffixes and file.name[0] != "." and not file.stat().st_size for file in files):
-        raise InputError(_CUT_SHORT)
+    for file in files:
+        if file.suffix in suffixes and file.name[0] != "." and not file.stat().st_size:
+            raise InputError(f"{file.name} {_CUT_SHORT}")
     return images
 
 
@@ -137,48 +155,88 @@ def _image(path: Path) -> tuple[Path, Dataset] | None:
     # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
     if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
         return None
-    kind = None
+    kind = ""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-        if "Rows" in header and "SOPClassUID" in header:
+        kind = sop_class(header)
+        if "Rows" in header and ("SOPClassUID" in header or "Modality" in header):
             return path, header
-        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     except OSError:
         raise
     except Exception:  # pydicom raises whatever a damaged header provokes
         pass
-    if start[128:] == b"DICM" and kind in (None, _CT_IMAGE, *_ENHANCED):
-        raise InputError(_CUT_SHORT)
+    if kind == _DIRECTORY:
+        return None
+    if start[128:] == b"DICM" and kind in ("", CT_IMAGE, *ENHANCED):
+        raise InputError(f"{path.name} {_CUT_SHORT}")
     return None
 
 
-def ct_slices(images: list[tuple[Path, Dataset]]) -> list[CTSlice]:
-    """The single-frame CT images among these. Raises InputError where there is none, and says what there is."""
+def is_directory(path: Path) -> bool:
+    """Whether a file is the index of a DICOM medium (DICOMDIR)."""
+    try:
+        meta = pydicom.filereader.read_file_meta_info(path)
+    except Exception:  # pydicom raises whatever a damaged header provokes
+        return False
+    return meta.get("MediaStorageSOPClassUID") == _DIRECTORY
+
+
+def ct_slices(images: list[tuple[Path, Dataset]], scratch: ExitStack) -> list[CTSlice]:
+    """The CT slices in HU among these, and the frames of enhanced ones, unfolded while scratch is open.
+
+    Raises InputError where there is none, and says what there is, and for a CT header that holds a malformed value.
+    """
     kinds: Counter[str] = Counter()
-    slices = []
+    slices: list[CTSlice] = []
     for file, header in images:
-        image_type = {str(v).upper() for v in header.get("ImageType") or ()}
-        if header.get("Modality") != "CT":
-            kinds[f"modality {header.get('Modality') or 'unknown'}"] += 1
-        elif header.SOPClassUID in _ENHANCED or int(header.get("NumberOfFrames") or 1) > 1:
-            kinds["multi-frame CT (convert it to classic CT or NRRD)"] += 1
-        elif image_type & {"LOCALIZER", "SCOUT", "TOPOGRAM"}:
-            kinds["localizer"] += 1
-        elif header.SOPClassUID != _CT_IMAGE:
-            kinds["screen capture"] += 1
-        elif int(header.get("SamplesPerPixel") or 1) != 1:
-            kinds["colour image"] += 1
-        else:
-            position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-            slices.append(
-                CTSlice(
-                    file,
-                    header,
-                    np.array([float(v) for v in position] if position else [np.nan] * 3),
-                    np.array([float(v) for v in orientation] if orientation else [np.nan] * 6),
-                )
-            )
+        with damaged_header(file):
+            kind = kind_of(header)
+            if not kind.usable:
+                kinds[kind.name] += 1
+                continue
+            if kind is MULTI_FRAME:
+                folder = Path(scratch.enter_context(tempfile.TemporaryDirectory()))
+                frames = [frame for frame in enumerate(unfold(file, folder)) if kind_of(frame[1]).usable]
+                slices += [ct_slice(folder / f"{number}.dcm", frame, file) for number, frame in frames]
+                continue
+            for _ in header:  # pydicom decodes values when they are asked for
+                pass
+            slices.append(ct_slice(file, header))
     if not slices:
         found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
         raise InputError(f"no CT slices, but {found}: give the folder of a CT series")
     return slices
+
+
+@contextmanager
+def damaged_header(file: Path) -> Iterator[None]:
+    """What goes wrong with a file's header, as one line that names it."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except DamagedStreamError:
+        raise InputError(f"{file.name} is damaged or truncated: copy it again from its source") from None
+    except Exception as error:  # pydicom raises whatever a damaged header provokes
+        what = " ".join(str(error).split())[:120]
+        raise InputError(f"{file.name} holds a malformed value ({what}): export the series again") from None
+
+
+def ct_slice(file: Path, header: Dataset, enhanced: Path | None = None) -> CTSlice:
+    """A slice with what its header says of its place."""
+    position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    return CTSlice(
+        file,
+        header,
+        np.array([float(v) for v in position] if position else [np.nan] * 3),
+        np.array([float(v) for v in orientation] if orientation else [np.nan] * 6),
+        enhanced,
+    )
+
+
+def kernel_of(header: Dataset) -> str | None:
+    """Convolution Kernel (0018,1210), the first of several values."""
+    value = header.get("ConvolutionKernel")
+    if value is None or value == "":
+        return None
+    return str(value) if isinstance(value, str) else str(value[0])

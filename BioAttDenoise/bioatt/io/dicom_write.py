@@ -28,6 +28,8 @@ import bioatt
 from bioatt.core.errors import BioAttError, InputError
 from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description
 from bioatt.core.volume import Volume
+from bioatt.io.dicom_frames import Frame, source_header
+from bioatt.io.dicom_kinds import CT_IMAGE, sop_class
 from bioatt.io.dicom_read import read_series
 from bioatt.io.dicom_slices import SourceFile, identity_of, lenient
 from bioatt.io.files import OccupiedError, check_folder, check_name, move_new, not_written, partial_prefix, umask
@@ -207,9 +209,10 @@ def _describe(
     derived.DerivationDescription = f"{before}; {ours}" if before else ours
     derived.DerivationCodeSequence = [_code("113087", "Smoothing")]  # DCM has no code for denoising
 
-    source = Dataset()
-    source.ReferencedSOPClassUID = original.SOPClassUID
-    source.ReferencedSOPInstanceUID = original.SOPInstanceUID
+    source = original.reference if isinstance(original, Frame) else Dataset()
+    if not isinstance(original, Frame):
+        source.ReferencedSOPClassUID = original.SOPClassUID
+        source.ReferencedSOPInstanceUID = original.SOPInstanceUID
     source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
     derived.SourceImageSequence = [source]
@@ -269,11 +272,15 @@ def _clipped(volume: Volume, ranges: list[_Range]) -> tuple[str, ...]:
 
 def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
     try:
-        original = pydicom.dcmread(source, stop_before_pixels=True, force=True)
+        original = source_header(source, getattr(source, "frame", None))
     except OSError:
         raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
+    meta, said = original.file_meta, identity_of(original)
+    original.SOPClassUID = sop_class(original) or CT_IMAGE
+    if not original.get("SOPInstanceUID") and meta.get("MediaStorageSOPInstanceUID"):
+        original.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     known = source.identity if isinstance(source, SourceFile) else None
-    replaced = known is not None and identity_of(original) != known
+    replaced = known is not None and said != known
     if not original.original_encoding[1]:
         raise InputError(f"{source.name} is big-endian, which is not written: name the output .nrrd, .nii.gz or .mha")
     if replaced or (original.get("Rows"), original.get("Columns")) != shape:

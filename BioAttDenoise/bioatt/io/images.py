@@ -1,4 +1,4 @@
-"""Reading and writing volumes: NRRD, NIfTI and MetaImage by SimpleITK, DICOM through `dicom_series`."""
+"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom_read`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +16,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from bioatt.core.errors import InputError
+from bioatt.core.geometry import check_spacing
 from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from bioatt.core.volume import Acquisition, Volume
 from bioatt.io.files import atomic_write, check_folder, check_name, same_file
 from bioatt.io.integrity import check_whole, suffix_of
+from bioatt.io.nifti import forget_orientation, read_nifti, volume_index
+from bioatt.io.quiet import quiet_stderr
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 _COMPRESSION = 2  # 9 is four times slower and 3 % smaller
-_NIFTI_INTEGERS = ("2", "4", "8", "256", "512", "768", "1024", "1280")
-
 # The acquisition is one header line, "kernel=B30f; thickness_mm=3; kvp=120; modality=CT": NIfTI has room for no more.
 _LINE, _NOTE, _NIFTI_LINE, _NIFTI_LENGTH = "Acquisition", "Note", "ITK_FileNotes", 79
 _NOTES = (_NOTE, _NIFTI_LINE, "BioAttDenoise.Note")  # the last where Slicer saved an output of the panel
@@ -36,10 +37,14 @@ _DICOM_KEYS = {"kernel": "0018|1210", "thickness_mm": "0018|0050", "kvp": "0018|
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # one line on stderr, and it is ours
 
 
-def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None, hu: bool = True) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str], *, series: str | int | None = None, phase: str | int | None = None, hu: bool = True
+) -> Volume:
     """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, or a folder with a DICOM series.
 
     series: SeriesNumber or SeriesInstanceUID where a folder holds several.
+    phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
+    of a DICOM series the one whose description holds this text.
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
     Raises InputError where the file is missing, broken, or no CT.
     """
@@ -56,12 +61,15 @@ def read_volume(path: str | os.PathLike[str], *, series: str | int | None = None
         if path.is_file() and suffix_of(path) in READABLE:
             if series is not None:
                 raise InputError("a file holds no series to choose from: leave the series out")
-            volume = _read_file(path)
+            volume = _read_file(path, _number_of(phase))
         else:
             from bioatt.io.dicom_read import read_series
 
-            volume = read_series(path, series)
-        return replace(volume, warnings=(*volume.warnings, *check_hu(volume.hu))) if hu else volume
+            volume = read_series(path, series, phase)
+        if not hu:
+            return volume
+        _check_modality(volume.acquisition)
+        return replace(volume, warnings=(*volume.warnings, *check_hu(volume.hu)))
     except OSError as error:
         raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
     except MemoryError:
@@ -89,6 +97,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = ""
     with atomic_write(path, overwrite=overwrite) as partial:
         try:
             sitk.WriteImage(image, str(partial), useCompression=True, compressionLevel=_COMPRESSION)
+            if suffix_of(path).startswith(".nii") and not volume.oriented:
+                forget_orientation(partial)
             _verify(image, partial)
         except RuntimeError:  # ITK says neither which error nor why
             raise OSError(errno.ENOSPC, "the disk may be full") from None
@@ -108,46 +118,69 @@ def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
     check_folder(path.parent)
     if not volume.even:
         raise InputError("slices are missing or unevenly spaced, which only DICOM can hold: name a folder as output")
-    if suffix.startswith(".nii") and not np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-4):
-        raise InputError(f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha")
+    if suffix.startswith(".nii") and not volume.right_angled:
+        raise InputError(
+            f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha, or --resample"
+        )
 
 
-def _read_file(path: Path) -> Volume:
+def _check_modality(acquisition: Acquisition) -> None:
+    """Refuse what its header calls something else than CT; most headers of files call it nothing."""
+    modality = (acquisition.modality or "CT").strip().upper()
+    if modality != "CT":
+        raise InputError(f"its header says modality {modality[:16]}, which is not denoised here: give a CT")
+
+
+def _number_of(phase: str | int | None) -> int | None:
+    try:
+        return None if phase is None else int(phase)
+    except ValueError:
+        raise InputError(f"a file's volumes have no names, but numbers from 1: phase {phase!r} is none") from None
+
+
+def _read_file(path: Path, number: int | None) -> Volume:
+    if suffix_of(path).startswith(".nii"):
+        return _read_nifti(path, number)
     try:
         check_whole(path)
-        with _alone(path) as file:
-            image = _image(file)
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise InputError("sheared axes (tilted gantry?), which NIfTI cannot hold: give DICOM or .nrrd") from None
+        with _alone(path) as file, quiet_stderr():
+            image = _image(file, number)
+    except RuntimeError:
         raise InputError("damaged, or not of the format its name says: copy it again from its source") from None
-    voxels = sitk.GetArrayFromImage(image)
-    storage = voxels.dtype.name
-    if storage.startswith("float") and _value(image, "datatype") in _NIFTI_INTEGERS and _whole(voxels):
-        voxels = cast(voxels, "int16" if voxels.min() >= -32768 and voxels.max() <= 32767 else "int32")
-        storage = voxels.dtype.name
     return Volume(
-        hu=voxels,
+        hu=sitk.GetArrayFromImage(image),
         spacing=image.GetSpacing(),
         origin=image.GetOrigin(),
         direction=np.reshape(image.GetDirection(), (3, 3)),
         acquisition=_acquisition(image),
         sources=(path,),
-        storage=storage,
         warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
+    )
+
+
+def _read_nifti(path: Path, number: int | None) -> Volume:
+    found = read_nifti(path, None if number is None else number - 1)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ found.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    check_spacing(tuple(spacing))
+    return Volume(
+        hu=found.voxels,
+        spacing=tuple(spacing),
+        origin=tuple(affine[:3, 3]),
+        direction=affine[:3, :3] / spacing,
+        acquisition=_acquisition_in(found.description),
+        sources=(path,),
+        storage=found.storage,
+        oriented=found.oriented,
+        warnings=(*found.notes, *((DENOISED_BEFORE,) if DENOISED in found.description else ())),
     )
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[Path]:
-    """The file under a name that ITK takes for what it is, with nothing beside it.
-
-    ITK takes x.nii.gz's voxels from an x.nii beside it, and refuses suffixes with capitals.
-    """
+    """The file under a name that ITK takes for what it is: it refuses suffixes with capitals."""
     suffix = suffix_of(path)
-    beside = suffix == ".nii.gz" and path.with_name(path.name[: -len(".gz")]).exists()
-    capitals = suffix in WRITABLE and not path.name.endswith(suffix)  # not .mhd and .nhdr, whose voxels lie beside
-    if not beside and not capitals:
+    if suffix not in WRITABLE or path.name.endswith(suffix):  # voxels of .mhd and .nhdr lie beside
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -159,26 +192,25 @@ def _alone(path: Path) -> Iterator[Path]:
         yield file
 
 
-def _image(path: Path) -> sitk.Image:
+def _image(path: Path, number: int | None) -> sitk.Image:
     """A file as an image of three dimensions; InputError where it is not one plain volume, RuntimeError as ITK's."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    dimensions, components = reader.GetDimension(), reader.GetNumberOfComponents()
+    dimensions, components, size = reader.GetDimension(), reader.GetNumberOfComponents(), reader.GetSize()
+    if components != 1 and number is not None:  # a list of volumes, as Slicer writes sequences
+        index = volume_index(number, components)
+        return sitk.VectorIndexSelectionCast(reader.Execute(), index)
     if components != 1:
         raise InputError(f"{components} values a voxel (colour or vector): give a plain CT")
-    if dimensions > 3 and any(extent != 1 for extent in reader.GetSize()[3:]):
-        raise InputError(f"{dimensions} dimensions ({reader.GetSize()[3]} volumes): give one of them alone")
+    if any(extent != 1 for extent in size[4:]):
+        raise InputError(f"{dimensions} dimensions: give one plain volume alone")
+    index = volume_index(number, size[3] if dimensions > 3 else 1, dimensions)
+    if dimensions > 3:
+        reader.SetExtractSize([*size[:3], *[0] * (dimensions - 3)])
+        reader.SetExtractIndex([0, 0, 0, index, *[0] * (dimensions - 4)])
     image = reader.Execute()
-    if dimensions == 2:
-        image = sitk.JoinSeries(image)
-    while image.GetDimension() > 3:
-        image = image[..., 0]
-    return image
-
-
-def _whole(voxels: np.ndarray) -> bool:
-    return bool(np.isfinite(voxels).all() and (voxels == np.rint(voxels)).all())
+    return sitk.JoinSeries(image) if dimensions == 2 else image
 
 
 def _value(image: sitk.Image, key: str) -> str:
@@ -186,8 +218,15 @@ def _value(image: sitk.Image, key: str) -> str:
 
 
 def _acquisition(image: sitk.Image) -> Acquisition:
-    values = {name: _value(image, key) for name, key in _DICOM_KEYS.items()}
-    line = _value(image, _LINE) or _value(image, _NIFTI_LINE)
+    copied = {name: _value(image, key) for name, key in _DICOM_KEYS.items()}
+    metaio = _value(image, "Modality").removeprefix("MET_MOD_")
+    copied["modality"] = copied["modality"] or ("" if metaio in ("UNKNOWN", "OTHER") else metaio)
+    return _acquisition_in(_value(image, _LINE) or _value(image, _NIFTI_LINE), copied)
+
+
+def _acquisition_in(line: str, copied: Mapping[str, str] | None = None) -> Acquisition:
+    """What an output's header line tells, and what was copied from DICOM."""
+    values = dict.fromkeys(_DICOM_KEYS, "") | dict(copied or {})
     values |= dict(re.findall(r"(kernel|thickness_mm|kvp|modality)=([^;]+)", line))
 
     def number(name: str) -> float | None:
@@ -217,8 +256,12 @@ def _header(acquisition: Acquisition, note: str, suffix: str) -> dict[str, str]:
 
 def _verify(image: sitk.Image, path: Path) -> None:
     """ITK leaves a short NIfTI on a full disk without an error, so what was written must read back the same."""
-    written = sitk.ReadImage(str(path))
-    if written.GetSize() != image.GetSize() or not np.array_equal(
-        sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image), equal_nan=True
-    ):
+    if suffix_of(path).startswith(".nii"):
+        try:
+            voxels = read_nifti(path).voxels
+        except InputError:
+            raise RuntimeError from None
+    else:
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    if not np.array_equal(voxels, sitk.GetArrayViewFromImage(image), equal_nan=True):
         raise RuntimeError

@@ -1,9 +1,11 @@
-"""What a gzip or zlib stream holds, piece by piece, so that a stream of any size is checked in little memory."""
+"""Are a header's data as long as it says? Streams are unpacked piece by piece, so that any size needs little memory."""
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from bioatt.core.errors import InputError
@@ -35,3 +37,31 @@ def unpacked(stream: BinaryIO, size: int | None = None, *, members: bool = True)
         raise InputError(BROKEN) from None
     if not unpack.eof:
         raise InputError(BROKEN)
+
+
+def check_length(stream: BinaryIO, begin: int, announced: int, *, packed: bool, raw: bool) -> None:
+    """Raise InputError where data from `begin` on are damaged, or shorter than the bytes announced for the voxels.
+
+    packed: a gzip stream; raw: the voxels as they are; of neither only ITK can tell. announced: 0 where unknown.
+    """
+    if raw and stream.seek(0, 2) - begin < announced:
+        raise InputError(BROKEN)
+    if packed:
+        stream.seek(begin)
+        found = sum(len(content) for content in unpacked(stream))
+        if found < announced:
+            raise InputError(f"fewer voxels than its header announces: {BROKEN}")
+
+
+def same_folder(header: Path, data: Path) -> None:
+    """Raise InputError where a header names its data outside its own folder, or something that is no regular file.
+
+    A header that came from elsewhere could have any file of this machine read as voxels, or a device without end.
+    """
+    folder, named = os.path.abspath(header.parent), os.path.abspath(data)
+    if os.path.commonpath([folder, named]) != folder:
+        raise InputError("its header names data outside its own folder: put the data beside the header")
+    if not data.exists():
+        raise InputError("a data file that its header names is missing: put it beside the header")
+    if not data.is_file():
+        raise InputError("its header names data that are no regular file: put the data beside the header")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bioatt.core.errors import InputError
-from bioatt.io.inflate import BROKEN, unpacked
+from bioatt.core.geometry import check_origin, check_spacing
+from bioatt.io.inflate import BROKEN, same_folder, unpacked
 
 _LONGEST_HEADER = 1 << 20
 _MOST_DIMENSIONS = 10  # MetaIO's arrays have room for no more
@@ -38,6 +39,7 @@ class _Header:
 def check_voxels(path: Path) -> None:
     """Raise InputError where the data of a .mha or .mhd file are not as long as its header says, or are damaged."""
     header = _read(path)
+    _check_geometry(header)
     if not header.true("BinaryData", "True"):
         return  # ITK refuses too few numbers
     sizes = _sizes(header)
@@ -49,6 +51,7 @@ def check_voxels(path: Path) -> None:
     files, dimensions = _data_files(header, name, sizes)
     for number, data in enumerate(files, start=1):
         file, packed = _existing(path.parent / data, alone=dimensions == len(sizes))
+        same_folder(path, file)
         try:
             _check_data(file, header, 0, _bytes(header, sizes[:dimensions]), compressed or packed)
         except InputError as error:
@@ -63,6 +66,8 @@ def _read(path: Path) -> _Header:
         raise InputError(f"the header has no end: {BROKEN}")
     pairs = _FIELD.findall(start[: end.end()])
     fields = {key.decode("utf-8", "replace"): value.decode("utf-8", "surrogateescape") for key, value in pairs}
+    if "ElementDataFile" not in fields:
+        raise InputError(f"the header has no end: {BROKEN}")
     lines = start[end.end() :].split(b"\n")[:-1] if fields["ElementDataFile"].startswith("LIST") else []
     return _Header(fields, end.end(), tuple(line.decode("utf-8", "surrogateescape").rstrip() for line in lines))
 
@@ -75,6 +80,28 @@ def _number(text: str) -> int:
     if not value.is_integer():
         raise InputError(f"an impossible MetaImage header: {BROKEN}")
     return int(value)
+
+
+def _check_geometry(header: _Header) -> None:
+    """MetaIO squares and multiplies these without a look at them: 1e308 in a direction keeps ITK busy for ever."""
+    checks: tuple[tuple[tuple[str, ...], Callable[[Sequence[float]], None]], ...] = (
+        (("ElementSpacing",), check_spacing),
+        (("Offset", "Position", "Origin"), check_origin),
+        (("TransformMatrix", "Rotation", "Orientation"), _check_axes),
+    )
+    for names, check in checks:
+        for name in names:
+            if header.fields.get(name):
+                try:
+                    values = [float(text) for text in header.fields[name].split()]
+                except ValueError:
+                    raise InputError(f"the header's {name} holds what is no number: correct it") from None
+                check(values)
+
+
+def _check_axes(values: Sequence[float]) -> None:
+    if not all(abs(value) <= 2 for value in values):
+        raise InputError("the direction in the header is no matrix of unit axes: correct it")
 
 
 def _sizes(header: _Header) -> tuple[int, ...]:

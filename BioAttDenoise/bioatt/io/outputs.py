@@ -42,10 +42,10 @@ def check_result_output(
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
-    if not overwrite and occupied(path):
-        raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
     if path.exists() and not path.is_file():
         raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")
+    if not overwrite and occupied(path):
+        raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
 
 
 def write_result(

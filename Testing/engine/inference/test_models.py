@@ -173,3 +173,45 @@ def test_a_header_gains_what_training_tells_and_the_weights_stay(make_model, tmp
 def test_a_range_of_priors_that_is_none_is_refused(make_model):
     with pytest.raises(InputError, match="prior_rise"):
         make_model(training={"prior_rise": 0.0})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"descriptors": "heart"},
+        {"descriptors": [1, 2]},
+        {"descriptors": None},
+        {"training": []},
+        {"training": {"kernels": [3]}},
+        {"filters": "many"},
+        {"filters": 1 << 62},
+        {"version": None, "arm": ["bioatt"]},
+        {"means_px": {}},
+    ],
+)
+def test_a_header_of_wrong_types_blames_the_model(make_model, tmp_path, changes):
+    make_model()
+    path = tmp_path / "tiny.safetensors"
+    _rewrite(path, lambda header: header.update(changes))
+    with pytest.raises(InputError, match=r"tiny"):
+        read_model(path)
+
+
+def test_weights_that_are_no_numbers_blame_the_model(make_model, tmp_path):
+    make_model()
+    path = tmp_path / "tiny.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + b"\x00\x00\xc0\x7f")
+    with pytest.raises(InputError, match=r"tiny.*NaN or infinite weights"):
+        read_model(path)
+
+
+def _rewrite(path, change):
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    described = json.loads(header["__metadata__"]["bioatt"])
+    change(described)
+    header["__metadata__"]["bioatt"] = json.dumps(described)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])

@@ -1,0 +1,176 @@
+"""What is fuzzed: each target's whole seeds, and what reads a damaged one. Only the project's errors may come out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+import torch
+from pydicom.uid import RLELossless
+from Testing.engine.io.conftest import ct_like, write_series
+
+from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.core.errors import InputError
+from bioatt.core.resources import resources_folder
+from bioatt.inference.models import read_model, save_model
+from bioatt.io.images import read_volume, write_volume
+from bioatt.network import build_network
+from bioatt.priors import build_prior
+from bioatt.worker.server import Channel, Worker
+
+HU = ct_like(3)
+LARGEST_BYTES = 1 << 24
+"""A volume that reads as more than this was not announced by so small a file."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """name; seeds by file name; read: what takes a damaged file; text: whether values are words rather than bytes."""
+
+    name: str
+    seeds: Callable[[Path], dict[str, bytes]]
+    read: Callable[[Path], None]
+    text: bool = False
+
+
+def read_and_write(path: Path) -> None:
+    """Read a volume, and what can be read must be written whole, without anything left beside it."""
+    volume = read_volume(path)
+    assert volume.hu.nbytes <= LARGEST_BYTES, "more voxels than the file has bytes for"
+    folder = path.parent / "out"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        write_volume(volume, folder / "out.nrrd")
+    except InputError:
+        assert not list(folder.iterdir()), "a refused output left something"
+        return
+    assert [file.name for file in folder.iterdir()] == ["out.nrrd"]
+
+
+def _images(*names: str) -> Callable[[Path], dict[str, bytes]]:
+    def write(folder: Path) -> dict[str, bytes]:
+        image = sitk.GetImageFromArray(HU)
+        image.SetSpacing((0.8, 0.8, 5))
+        found = {}
+        for name in names:
+            sitk.WriteImage(image, str(folder / name), useCompression="packed" in name or name.endswith(".gz"))
+            found[name] = (folder / name).read_bytes()
+        return found
+
+    return write
+
+
+def _dicom(folder: Path) -> dict[str, bytes]:
+    write_series(folder / "series", HU)
+    path = folder / "series" / "001.dcm"
+    found = {"raw.dcm": path.read_bytes()}
+    image = pydicom.dcmread(path)
+    image.compress(RLELossless)
+    image.save_as(path)
+    return {**found, "rle.dcm": path.read_bytes()}
+
+
+def _models(folder: Path) -> dict[str, bytes]:
+    torch.manual_seed(0)
+    names = load_descriptor_set("paper17").descriptors
+    described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": {}}
+    save_model(folder / "model.safetensors", build_network("bioatt", 2, len(names)), described)
+    return {"model.safetensors": (folder / "model.safetensors").read_bytes()}
+
+
+def _descriptors(_: Path) -> dict[str, bytes]:
+    return {"paper17.json": (resources_folder() / "Anatomy" / "paper17.json").read_bytes()}
+
+
+def _priors(_: Path) -> dict[str, bytes]:
+    names = list(load_descriptor_set("paper17").descriptors)
+    table = {"source": "uniform", "descriptors": names, "slices": ["a", "b", "c"], "probabilities": [[1 / 17] * 17] * 3}
+    return {"prior.json": json.dumps(table).encode()}
+
+
+def _read_prior(path: Path) -> None:
+    from bioatt.core.volume import Volume
+
+    build_prior(str(path), descriptors=load_descriptor_set("paper17")).probabilities(
+        Volume(HU, slice_ids=("a", "b", "c"))
+    )
+
+
+def _requests(_: Path) -> dict[str, bytes]:
+    volume = {
+        "array": "in.npy",
+        "spacing": [1, 1, 1],
+        "origin": [0, 0, 0],
+        "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    }
+    lines: list[dict[str, Any]] = [
+        {"type": "hello", "id": 1},
+        {"type": "denoise", "id": 2, "volume": volume, "strength": 0.5, "slices": [0, 2], "model": "auto"},
+        {"type": "preview", "id": 3, "volume": volume, "slice": 1, "p": [0.5, 0.5], "prior": "uniform"},
+        {"type": "cancel", "request": 2},
+        {"type": "models", "id": 4},
+        {"type": "check", "id": 5, "volume": volume, "output": "out.nrrd"},
+    ]
+    return {f"{line['type']}.jsonl": json.dumps(line).encode() + b"\n" for line in lines}
+
+
+def _answer(path: Path) -> None:
+    """Every reply is a JSON object with a type, and no request ends the worker.
+
+    A request of the right type with fields that no client sends is answered as an internal error, which is allowed.
+    """
+
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("no model here: this is a test")
+
+    folder = path.parent / "private"
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "in.npy", HU)
+    replies = io.BytesIO()
+    worker = Worker(Channel(replies), folder, refuse, lambda: [{"name": "cpu"}])  # type: ignore[arg-type]
+    here = Path.cwd()
+    os.chdir(path.parent)  # where a relative output of a damaged request would land
+    try:
+        with mock.patch("os._exit"):
+            worker.listen(io.BytesIO(path.read_bytes()))  # type: ignore[arg-type]
+        folder.mkdir(exist_ok=True)
+        np.save(folder / "in.npy", HU)
+        while not worker.requests.empty():
+            request = worker.requests.get()
+            if request is not None:
+                worker.answer(request)
+    finally:
+        os.chdir(here)
+    for line in replies.getvalue().splitlines():
+        reply = json.loads(line)
+        assert reply["type"] in ("result", "error", "progress"), reply
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("nrrd", _images("raw.nrrd", "packed.nrrd"), read_and_write),
+        Target("nifti", _images("raw.nii", "packed.nii.gz"), read_and_write),
+        Target("mha", _images("raw.mha", "packed.mha"), read_and_write),
+        Target("dicom", _dicom, read_and_write),
+        Target("model", _models, lambda path: void(read_model(path))),
+        Target("descriptors", _descriptors, lambda path: void(load_descriptor_set(path)), text=True),
+        Target("prior", _priors, _read_prior, text=True),
+        Target("worker", _requests, _answer, text=True),
+    )
+}
+
+
+def void(_: object) -> None:
+    """What was read is of no interest."""
