@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -23,17 +24,18 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-HANG_S = 10
+HANG_S, BLOCKED_S = 10, 60
+"""Seconds of computing, and of waiting on a machine that may be busy with other things."""
 MEMORY_BYTES = 8 << 30
 
 
 class HangError(Exception):
-    """A read took longer than HANG_S."""
+    """A read took longer than HANG_S or BLOCKED_S."""
 
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise HangError after HANG_S seconds, where the system has alarms."""
+    """Raise HangError after HANG_S seconds of computing or BLOCKED_S in all, where the system has alarms."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -41,13 +43,16 @@ def time_limit() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise HangError
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    alarms = ((signal.SIGPROF, signal.ITIMER_PROF, HANG_S), (signal.SIGALRM, signal.ITIMER_REAL, BLOCKED_S))
+    before = [signal.signal(kind, ring) for kind, _, _ in alarms]
+    for _, timer, seconds in alarms:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (kind, timer, _), handler in zip(alarms, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(kind, handler)
 
 
 def fuzz(name: str, inputs: int, start: int) -> Counter[str]:
@@ -100,7 +105,11 @@ def main() -> int:
     args = parser.parse_args()
     if args.here:
         _limit_memory()
-        print(json.dumps(fuzz(args.targets[0], args.inputs, args.seed)))
+        try:
+            print(json.dumps(fuzz(args.targets[0], args.inputs, args.seed)))
+        except BaseException:  # stderr may be where a decoder was silenced
+            traceback.print_exc(file=sys.stdout)
+            return 1
         return 0
     failed = 0
     for name in args.targets or TARGETS:
@@ -110,7 +119,11 @@ def main() -> int:
             [*command, "--inputs", str(args.inputs), "--seed", str(args.seed)], capture_output=True, text=True
         )
         failed += done.returncode != 0
-        said = done.stdout.strip() if not done.returncode else f"FAILED ({done.returncode})\n{done.stderr[-3000:]}"
+        said = (
+            done.stdout.strip()
+            if not done.returncode
+            else f"FAILED ({done.returncode})\n{(done.stdout + done.stderr)[-3000:]}"
+        )
         noise = len(done.stderr.splitlines()) if not done.returncode else 0
         print(f"{name}: {said}, lines on stderr {noise}, {time.monotonic() - start:.0f} s", flush=True)
     return int(failed > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import RLock
 
 _LOCK = RLock()
@@ -19,12 +19,11 @@ def quiet_stderr() -> Iterator[None]:
         except OSError:
             yield
             return
-        null = os.open(os.devnull, os.O_WRONLY)
         try:
+            null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 2)
+            os.close(null)
             yield
         finally:
             os.dup2(kept, 2)
-            with suppress(OSError):
-                os.close(null)
-                os.close(kept)
+            os.close(kept)
