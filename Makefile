@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and compari
 test: $(INSTALLED) lint  ## every test that needs no Slicer application; TESTS=Testing/engine for some
 	$(PYTEST) $(TESTS)
 
-test-fast: $(INSTALLED)  ## the tests that take less than ten seconds each
+test-fast: $(INSTALLED)  ## most tests, without the slow ones (Testing/slow_tests.txt)
 	$(PYTEST) -m "not slow" $(TESTS)
 
 test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions than this one

@@ -5,8 +5,20 @@ from __future__ import annotations
 import locale
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
+"""Names of the test functions that `make test-fast` leaves out, for the CPU time of all their cases."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of SLOW_TESTS as slow, beside those that are marked where they are."""
+    slow = set(SLOW_TESTS.read_text(encoding="utf-8").split())
+    for item in items:
+        if getattr(item, "originalname", item.name) in slow:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """What priors cost that a model was not trained for, with the guard of `bioatt.priors.guard` and without it.
 
-    python -m bioatt_training.evaluation.foreign_priors ../shared/ct bioatt bioatt-fast
+    python -m bioatt_training.evaluation.foreign_priors DATA bioatt bioatt-fast
 
 Five quarter-dose slices (simulated, seed 7), strength 1, float32; PSNR in the window [-160, 240] HU against the scan,
 as the difference from the embedded prior's. The head is of a patient in training, the only head there is.
