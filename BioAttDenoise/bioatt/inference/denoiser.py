@@ -115,10 +115,12 @@ class Denoiser:
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result.
 
-        p: (N,) over the model's descriptors, in place of the denoiser's prior. Raises InputError as `denoise`, and
-        where p is no distribution.
+        p: (N,) over the model's descriptors, in place of the denoiser's prior; unused by a model without prior.
+        Raises InputError as `denoise`, and where p is no distribution.
         """
-        fixed = None if p is None else FixedPrior(p, self.model.descriptors, source="override")
+        fixed = None
+        if p is not None and self._network.uses_prior:
+            fixed = FixedPrior(p, self.model.descriptors, source="override")
         return self._denoise(volume, fixed, strength, range(slice_index, slice_index + 1))
 
     def _denoise(
