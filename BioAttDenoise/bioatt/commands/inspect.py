@@ -17,6 +17,7 @@ HELP = "say what a file or folder holds, and whether and how it would be denoise
 LOOKED_AT = 9
 """Slices whose noise is measured, from end to end."""
 _DOSE = {"CTDIvol": "ctdi_vol_mgy", "Exposure": "mas", "XRayTubeCurrent": "tube_current_ma"}
+_DOSE_LABELS = {"ctdi_vol_mgy": "CTDIvol in mGy", "mas": "mAs", "tube_current_ma": "tube current in mA"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,8 +151,9 @@ def as_text(found: dict[str, Any]) -> str:
         )
         if found["hu_range"] is not None:
             lines.append("  values: {:g} to {:g} HU".format(*found["hu_range"]))
-        scan = {"kernel": found["kernel"], "slice mm": found["slice_thickness_mm"], "kV": found["kvp"]}
-        scan |= {"reconstruction": found["reconstruction"], **found["dose"], "noise HU": found["noise_hu"]}
+        scan = {"kernel": found["kernel"], "slice thickness in mm": found["slice_thickness_mm"], "kV": found["kvp"]}
+        dose = {_DOSE_LABELS[key]: value for key, value in found["dose"].items()}
+        scan |= {"reconstruction": found["reconstruction"], **dose, "noise in HU": found["noise_hu"]}
         known = [
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in scan.items()
