@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
-from bioatt.anatomy.noise import OrganNoise, noise_by_value, textured
+from bioatt.anatomy.noise import OrganNoise, noise_by_value
 from bioatt.anatomy.regions import MUSCLE, eroded, with_muscle
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
@@ -52,7 +52,6 @@ def measure_organs(
     compared = [_compared(means, noise, against, k) for k in range(2)]
     counts = np.bincount(labels.ravel(), minlength=_VALUES)
     voxel_ml = float(np.prod(before.spacing)) / 1000
-    bounds = textured(noise)
     rows = []
     for value in (int(v) for v in np.flatnonzero(counts) if v):
         rows.append(
@@ -62,7 +61,7 @@ def measure_organs(
                 "volume_ml": counts[value] * voxel_ml if before.even else None,
                 "cut_off": bool((labels[[0, -1]] == value).any()),
                 "measured_ml": int((regions == value).sum()) * voxel_ml if before.even else None,
-                "noise_is_bound": value in bounds,
+                "noise_is_bound": value in noise and noise[value].bound,
                 **_numbers(means, noise, compared, value),
                 **shifts.get(value, {"shift": None, "shift_limit": None, "moved": None}),
             }
