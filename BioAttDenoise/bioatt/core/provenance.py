@@ -4,6 +4,8 @@ from __future__ import annotations
 
 DENOISED = "Denoised by BioAttDenoise"
 """Start of the note in every output."""
+ORGANS = "Organs by BioAttDenoise"
+"""Start of the note in segmentations."""
 DENOISED_BEFORE = "this volume was denoised by BioAttDenoise before: denoising it again adds to that"
 DERIVED_MARK = "[BioAtt "
 """Start of what is appended to the Series Description of a derived series."""
