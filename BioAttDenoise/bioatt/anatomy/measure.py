@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,24 +30,23 @@ def measure_organs(
     *,
     reference: str = MUSCLE_NAME,
     anatomy: str = "labels",
+    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """The table that `bioatt organs --json` writes (Docs/organs.md), of canonical volumes on one grid.
 
     labels: (z, y, x) as `label_volume`. reference: an organ, or muscle beside the spine, to which contrast is measured.
     Means, noise and shift are those of the eroded organ. The shift of a mean is allowed STANDARD_ERRORS standard errors
     of the removed signal's mean, from the spread of its means over cubes of BLOCK_MM, and LEAST_SHIFT_HU at least.
-    Raises InputError where the grids differ or the reference is unknown.
+    Raises InputError where the grids differ or the reference is unknown, Cancelled when `cancelled()` turns True.
     """
     scans = [before] if after is None else [before, after]
     if any(scan.shape != labels.shape for scan in scans):
         raise InputError("the denoised scan has another grid than the scan: give the one made of it")
     names = load_descriptor_set(ANATOMY_SET)
     against = _value_of(reference, names)
-    regions = eroded(
-        with_muscle(labels, before.hu, before.spacing, 1 + names.column_named("spine")), before.spacing
-    )
+    regions = eroded(with_muscle(labels, before.hu, before.spacing, 1 + names.column_named("spine")), before.spacing)
     images = [scan.hu for scan in scans]
-    noise = noise_by_value(images, regions, before.spacing)
+    noise = noise_by_value(images, regions, before.spacing, cancelled)
     means, shifts = _means(images, regions), _shifts(images, regions, before.spacing)
     compared = [_compared(means, noise, against, k) for k in range(2)]
     counts = np.bincount(labels.ravel(), minlength=_VALUES)

@@ -9,12 +9,14 @@ chosen in the scan before denoising, and the same are measured after it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
+
+from bioatt.core.errors import Cancelled
 
 WINDOWS_MM = (14.0, 10.0, 7.0)
 """Sides of the windows: an organ is measured in the largest in which it is homogeneous. The first is about that of a
@@ -41,17 +43,20 @@ class OrganNoise:
 
 
 def noise_by_value(
-    scans: Sequence[NDArray], regions: NDArray[np.uint8], spacing: tuple[float, float, float]
+    scans: Sequence[NDArray],
+    regions: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    cancelled: Callable[[], bool] | None = None,
 ) -> dict[int, OrganNoise]:
     """Noise in each value of `regions` (z, y, x), eroded labels, that holds enough windows.
 
-    scans: HU (z, y, x), the first of which chooses the windows.
+    scans: HU (z, y, x), the first of which chooses the windows. Raises Cancelled when `cancelled()` turns True.
     """
     found: dict[int, OrganNoise] = {}
     open_values = {int(value) for value in np.flatnonzero(np.bincount(regions.ravel())) if value}
     smoothest: set[int] = set()
     for side_mm in WINDOWS_MM:
-        measured = _in_windows(scans, regions, spacing, side_mm, open_values | smoothest)
+        measured = _in_windows(scans, regions, spacing, side_mm, open_values | smoothest, cancelled)
         if not measured:
             continue
         smoothest = smoothest & measured.keys() or {min(measured, key=lambda value: measured[value].coarseness)}
@@ -68,22 +73,26 @@ def _in_windows(
     spacing: tuple[float, float, float],
     side_mm: float,
     values: set[int],
+    cancelled: Callable[[], bool] | None,
 ) -> dict[int, OrganNoise]:
     """Noise in these values of `regions` in windows of one side."""
     side = max(5, 2 * round(side_mm / (spacing[0] + spacing[1]) - 0.5) + 1)  # odd, in pixels
     sigma = SMOOTHED_MM / spacing[1], SMOOTHED_MM / spacing[0]
-    held: dict[int, list[tuple[Array, ...]]] = {}
+    held: dict[int, list[list[Array]]] = {}
     for k in range(0, len(regions), max(1, int(STEP_MM / spacing[2]))):
-        windows = {value: inside for value in values if (inside := _windows(regions[k] == value, side)) is not None}
+        if cancelled is not None and cancelled():
+            raise Cancelled("cancelled")
+        fitting = {value: _windows(regions[k] == value, side) for value in values}
+        windows = {value: inside for value, inside in fitting.items() if inside is not None}
         if not windows:
             continue
-        box = _box(np.logical_or.reduce([*windows.values()]), side // 2 + int(4 * max(sigma)) + 1)
+        box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
         first = scans[0][k][box].astype(np.float32)
         smooth = gaussian_filter(first, sigma)
         coarseness = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
         variances = [_variance(scan[k][box].astype(np.float32), side) for scan in scans]
         for value, inside in windows.items():
-            held.setdefault(value, []).append(tuple(each[inside[box]] for each in (coarseness, *variances)))
+            held.setdefault(value, []).append([one[inside[box]] for one in [coarseness, *variances]])
     measured = {value: _noise(parts) for value, parts in held.items()}
     return {value: noise for value, noise in measured.items() if noise is not None}
 
@@ -108,7 +117,7 @@ def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     )
 
 
-def _noise(parts: list[tuple[Array, ...]]) -> OrganNoise | None:
+def _noise(parts: list[list[Array]]) -> OrganNoise | None:
     """From coarseness and the scans' variances in the windows of each slice; None of too few."""
     coarseness, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if coarseness.size < LEAST_WINDOWS:

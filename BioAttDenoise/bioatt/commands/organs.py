@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.anatomy.measure import measure_organs
     from bioatt.anatomy.sources import label_volume, organs_of
     from bioatt.anatomy.table import as_csv, as_text
-    from bioatt.commands.evaluate import check_same_grid
     from bioatt.compute.device import choose, tune_cpu
     from bioatt.core.canonical import canonical
+    from bioatt.io.grids import check_same_grid
     from bioatt.io.images import read_volume
     from bioatt.priors.anatomy import build_anatomy
 

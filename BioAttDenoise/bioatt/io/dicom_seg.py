@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 import bioatt
 from bioatt.core.errors import InputError
-from bioatt.core.provenance import DERIVED_MARK, LO_LENGTH, SERIES_NUMBER_OFFSET
+from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET
 from bioatt.core.segments import ANATOMICAL_STRUCTURE, BILATERAL, Segment
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_frames import Frame, source_header
