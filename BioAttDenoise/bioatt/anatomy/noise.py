@@ -89,7 +89,7 @@ def _in_windows(
         box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
         first = scans[0][k][box].astype(np.float32)
         smooth = gaussian_filter(first, sigma)
-        coarseness = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
+        coarseness: Array = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
         variances = [_variance(scan[k][box].astype(np.float32), side) for scan in scans]
         for value, inside in windows.items():
             held.setdefault(value, []).append([one[inside[box]] for one in [coarseness, *variances]])
