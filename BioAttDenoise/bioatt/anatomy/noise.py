@@ -27,18 +27,20 @@ STEP_MM = 3.0
 CHOSEN = 0.5
 LEAST_WINDOWS = 20
 TEXTURED = 4.0
-"""An organ is not homogeneous whose chosen windows have this many times the coarse detail of the scan's smoothest."""
+"""An organ is not homogeneous whose chosen windows have this many times the coarse for their fine detail, or the fine
+detail itself, of the scan's smoothest: noise varies less over a scan."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class OrganNoise:
-    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows. bound: no
-    window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
+    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows; fine: the
+    latter, HU². bound: no window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
 
     sd: tuple[float, ...]
     coarseness: float
+    fine: float
     bound: bool = False
 
 
@@ -60,9 +62,11 @@ def noise_by_value(
         if not measured:
             continue
         smoothest = smoothest & measured.keys() or {min(measured, key=lambda value: measured[value].coarseness)}
-        most = TEXTURED * min(measured[value].coarseness for value in smoothest)
+        (yardstick,) = (measured[value] for value in smoothest)
         for value in open_values & measured.keys():
-            found[value] = replace(measured[value], bound=measured[value].coarseness > most)
+            own = measured[value]
+            bound = own.coarseness > TEXTURED * yardstick.coarseness or own.fine > TEXTURED * yardstick.fine
+            found[value] = replace(own, bound=bound)
         open_values -= {value for value, noise in found.items() if not noise.bound}
     return found
 
@@ -89,10 +93,11 @@ def _in_windows(
         box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
         first = scans[0][k][box].astype(np.float32)
         smooth = gaussian_filter(first, sigma)
-        coarseness: Array = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
+        fine = np.maximum(_variance(first - smooth, side), 1e-3)
+        coarseness = (_variance(smooth, side) / fine).astype(np.float32)
         variances = [_variance(scan[k][box].astype(np.float32), side) for scan in scans]
         for value, inside in windows.items():
-            held.setdefault(value, []).append([one[inside[box]] for one in [coarseness, *variances]])
+            held.setdefault(value, []).append([one[inside[box]] for one in (coarseness, fine, *variances)])
     measured = {value: _noise(parts) for value, parts in held.items()}
     return {value: noise for value, noise in measured.items() if noise is not None}
 
@@ -118,17 +123,17 @@ def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
 
 
 def _noise(parts: list[list[Array]]) -> OrganNoise | None:
-    """From coarseness and the scans' variances in the windows of each slice; None of too few."""
-    coarseness, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
+    """From coarseness, fine and the scans' variances in the windows of each slice; None of too few."""
+    coarseness, fine, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if coarseness.size < LEAST_WINDOWS:
         return None
     chosen = coarseness <= np.quantile(coarseness, CHOSEN)
     sd = tuple(float(np.sqrt(np.median(variance[chosen]))) for variance in variances)
-    return OrganNoise(sd, float(np.median(coarseness[chosen])))
+    return OrganNoise(sd, float(np.median(coarseness[chosen])), float(np.median(fine[chosen])))
 
 
 def _variance(image: Array, side: int) -> Array:
     """Variance over side × side pixels, without the bias of a small sample."""
     values = np.clip(image, -1100, 3100) - 40  # float32 squares must not lose the variance to rounding
     mean = uniform_filter(values, side)
-    return np.maximum(uniform_filter(values * values, side) - mean * mean, 0) * (side**2 / (side**2 - 1))
+    return np.maximum(uniform_filter(values * values, side) - mean * mean, 0) * np.float32(side**2 / (side**2 - 1))
