@@ -27,8 +27,10 @@ STEP_MM = 3.0
 CHOSEN = 0.5
 LEAST_WINDOWS = 20
 TEXTURED = 4.0
-"""An organ is not homogeneous whose chosen windows have this many times the coarse for their fine detail, or the fine
-detail itself, of the scan's smoothest: noise varies less over a scan."""
+"""An organ is not homogeneous whose chosen windows have this many times the coarse for their fine detail of the scan's
+smoothest organ."""
+FINER = 9.0
+"""Nor is one with this many times the fine detail of the organ with the least: noise varies less within a scan."""
 
 Array = NDArray[np.float32]
 
@@ -62,11 +64,11 @@ def noise_by_value(
         if not measured:
             continue
         smoothest = smoothest & measured.keys() or {min(measured, key=lambda value: measured[value].coarseness)}
-        (yardstick,) = (measured[value] for value in smoothest)
+        coarsest = TEXTURED * min(measured[value].coarseness for value in smoothest)
+        finest = FINER * min(one.fine for one in [*found.values(), *measured.values()])
         for value in open_values & measured.keys():
             own = measured[value]
-            bound = own.coarseness > TEXTURED * yardstick.coarseness or own.fine > TEXTURED * yardstick.fine
-            found[value] = replace(own, bound=bound)
+            found[value] = replace(own, bound=own.coarseness > coarsest or own.fine > finest)
         open_values -= {value for value, noise in found.items() if not noise.bound}
     return found
 
