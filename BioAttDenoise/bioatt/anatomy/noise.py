@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from bioatt.anatomy.regions import voxels_by_value
 from bioatt.core.errors import Cancelled
 
 WINDOWS_MM = (14.0, 10.0, 7.0)
@@ -57,7 +58,7 @@ def noise_by_value(
     scans: HU (z, y, x), the first of which chooses the windows. Raises Cancelled when `cancelled()` turns True.
     """
     found: dict[int, OrganNoise] = {}
-    open_values = {int(value) for value in np.flatnonzero(np.bincount(regions.ravel())) if value}
+    open_values = {int(value) for value in np.flatnonzero(voxels_by_value(regions)) if value}
     smoothest: set[int] = set()
     for side_mm in WINDOWS_MM:
         measured = _in_windows(scans, regions, spacing, side_mm, open_values | smoothest, cancelled)

@@ -21,6 +21,11 @@ Labels = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
 
+def voxels_by_value(labels: Labels) -> NDArray[np.int64]:
+    """(256,) number of voxels of each value, counted slice by slice."""
+    return np.sum([np.bincount(plane.ravel(), minlength=256) for plane in labels], axis=0, dtype=np.int64)
+
+
 def with_muscle(labels: Labels, hu: NDArray[np.floating], spacing: Spacing, spine: int) -> Labels:
     """Labels (z, y, x) of axial slices in LPS order, with MUSCLE added; hu (z, y, x); spine: the spine's value.
 
