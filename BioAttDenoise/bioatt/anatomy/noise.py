@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from bioatt.anatomy.regions import voxels_by_value
+from bioatt.anatomy.regions import box_of, voxels_by_value
 from bioatt.core.errors import Cancelled
 
 WINDOWS_MM = (14.0, 10.0, 7.0)
@@ -93,7 +93,7 @@ def _in_windows(
         windows = {value: inside for value, inside in fitting.items() if inside is not None}
         if not windows:
             continue
-        box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
+        box = box_of(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
         first = scans[0][k][box].astype(np.float32)
         smooth = gaussian_filter(first, sigma)
         fine = np.maximum(_variance(first - smooth, side), 1e-3)
@@ -109,20 +109,11 @@ def _windows(region: NDArray[np.bool_], side: int) -> NDArray[np.bool_] | None:
     """(y, x): centres of the windows that lie in a region; None without any."""
     if np.count_nonzero(region) < side * side:
         return None
-    box = _box(region, 0)
+    box = box_of(region, 0)
     share = uniform_filter(region[box].astype(np.float32), side, mode="constant")
     inside = np.zeros_like(region)
     inside[box] = share > 1 - 0.5 / side**2
     return inside if inside.any() else None
-
-
-def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of what is True in a mask, and a margin around it."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
-        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
-    )
 
 
 def _noise(parts: list[list[Array]]) -> OrganNoise | None:
