@@ -8,8 +8,6 @@ Tassano 2020, arXiv 1907.01361). A plane with the noise level conditions it on t
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
