@@ -1,8 +1,9 @@
 #!/bin/sh
-# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|all [options of check.py or train.py]
+# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|organs|all [options of that step]
 #   check   does the engine compute the same there, and how fast (at most 120 s)
 #   train   the paper's network, then the other arms of its Table 1, for the rest of the time
-#   all     both, within GPU_LIMIT_S
+#   organs  the organ maps by several recipes beside each other; may share the card with train
+#   all     check and train, within GPU_LIMIT_S
 # Results come into $OUT (default scratch/gpu) as they are made. PYTHON: an interpreter with torch, NumPy and SciPy.
 # GPU_LIMIT_S: seconds of the whole call (default 560). GPU_PREVIOUS: folder of an earlier call's outputs to go on with.
 set -eu
@@ -17,7 +18,7 @@ python=${PYTHON:-python3}
 step=${1:-}
 [ $# -gt 0 ] && shift
 case $step in
-check | train)
+check | train | organs)
     exec "$python" "$root/Testing/gpu/$step.py" "$@"
     ;;
 all)
@@ -26,7 +27,7 @@ all)
     exec "$python" "$root/Testing/gpu/train.py" "$@"
     ;;
 *)
-    echo "usage: Testing/gpu/run.sh check|train|all" >&2
+    echo "usage: Testing/gpu/run.sh check|train|organs|all" >&2
     exit 2
     ;;
 esac
