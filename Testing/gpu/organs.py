@@ -17,7 +17,7 @@ from bioatt_training.gpu.train import Stop
 from bioatt_training.priors.organ_maps.variants import VARIANTS, chosen, train_variants
 
 ROOT = Path(__file__).parents[2]
-MARGIN_S = 10.0
+MARGIN_S = 12.0
 """Kept of the call's time for the last collection and the program's end."""
 
 

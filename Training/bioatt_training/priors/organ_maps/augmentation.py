@@ -34,6 +34,9 @@ class Strength:
     intensity: float = 1.0
 
 
+ALL = Strength()
+
+
 class Batch(NamedTuple):
     """hu (B, 1, H, W) and coordinates (B, 2, H, W) on the network's cells; labels (B, 4, H, W) of the four training
     cells of each; fat (B, H, W): cells of fat, which few organs hold."""
@@ -44,12 +47,9 @@ class Batch(NamedTuple):
     fat: Tensor
 
 
-def augment(
-    images: Tensor, labels: Tensor, bodies: Tensor, shape: tuple[int, int], strength: Strength | None = None
-) -> Batch:
+def augment(images: Tensor, labels: Tensor, bodies: Tensor, shape: tuple[int, int], strength: Strength = ALL) -> Batch:
     """images (B, GRID, GRID) HU, labels (B, GRID, GRID) and bodies (B, GRID, GRID) bool on training cells → a changed
     batch of `shape`. Drawn from torch's global generators."""
-    strength = strength or Strength()
     images, labels = change_content(images.float(), labels, strength.content)
     images, labels, bodies = _pose(images, labels, bodies, shape, strength.pose)
     outside = _field_of_view(images, strength.pose)

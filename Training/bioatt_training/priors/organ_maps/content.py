@@ -48,7 +48,7 @@ def _removed(images: Tensor, labels: Tensor, shown: Tensor, share: float) -> tup
     count, device = len(images), images.device
     there = shown.index_select(1, constant(_REMOVABLE, device))
     which = (torch.rand(count, len(_REMOVABLE), device=device) * there).argmax(1)
-    value = constant(_REMOVABLE, device)[which].view(-1, 1, 1)
+    value = constant(_REMOVABLE, device).take(which).view(-1, 1, 1)
     organ = (labels == value) & chance(count, share, device).view(-1, 1, 1)
     near = F.max_pool2d(organ[:, None].float(), 5, 1, 2)[:, 0] > 0
     near = near & (organ | (labels == 0))

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from bioatt.network.organ_maps import WIDTHS, OrganMapNetwork
 from bioatt.priors.organ_cells import BODY_ABOVE_HU
-from bioatt_training.priors.organ_maps.augmentation import SHAPES, Strength, augment
+from bioatt_training.priors.organ_maps.augmentation import ALL, SHAPES, Strength, augment
 from bioatt_training.priors.organ_maps.objective import objective
 from bioatt_training.priors.organ_maps.slices import OrganSlices
 
 LAST = "last.pt"
+CPU = torch.device("cpu")
 _AHEAD = 250
 """Steps whose slices are drawn at once."""
 _COLUMNS = ("images", "labels", "bodies", "possible", "known", "outlined")
@@ -45,7 +46,7 @@ class FitConfig:
     warm_up: int = 150
     averaging: float = 0.998
     widths: tuple[int, ...] = WIDTHS
-    strength: Strength = Strength()
+    strength: Strength = ALL
     seed: int = 0
     save_every: int = 250
 
@@ -62,9 +63,7 @@ class TrainingSets:
 class Fit:
     """A run in `folder`: network, its average, optimiser and step, found there where it was stopped before."""
 
-    def __init__(
-        self, sets: TrainingSets, config: FitConfig, folder: Path, device: torch.device = torch.device("cpu")
-    ) -> None:
+    def __init__(self, sets: TrainingSets, config: FitConfig, folder: Path, device: torch.device = CPU) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.device = config, folder, device
         classes = sets.outlined.possible.shape[1]
@@ -135,7 +134,9 @@ class Fit:
         torch.manual_seed(1_000_003 * self.config.seed + self.step)
         parts = [part for part, count in zip(self.tensors, self.counts, strict=True) if count]
         taken = {
-            name: torch.cat([part[name][rows[place]] for part, rows in zip(parts, self._rows, strict=True)])
+            name: torch.cat(
+                [part[name].index_select(0, rows[place]) for part, rows in zip(parts, self._rows, strict=True)]
+            )
             for name in _COLUMNS
         }
         return taken, SHAPES[self._shapes[place]]

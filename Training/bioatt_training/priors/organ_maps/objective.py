@@ -40,9 +40,7 @@ def _dice_loss(p: Tensor, labels: Tensor, open_to: Tensor, outlined: Tensor) -> 
     share = torch.zeros_like(p).scatter_add_(1, known, quarter)
     open_share = (labels == 0).float().mean(dim=1, keepdim=True)
     counted = p * (1 - open_share * open_to)
-    both, taken, true = (
-        (one.sum((2, 3)) * outlined[:, None]).sum(0)[1:] for one in (counted * share, counted, share)
-    )
+    both, taken, true = ((one.sum((2, 3)) * outlined[:, None]).sum(0)[1:] for one in (counted * share, counted, share))
     here = (true > 0).float()
     dice = 2 * both / (taken + true).clamp(min=1e-6)
     return ((1 - dice) * here).sum() / here.sum().clamp(min=1)

@@ -26,7 +26,7 @@ def members(values: tuple[int, ...], device: torch.device) -> Tensor:
 
 def is_one_of(labels: Tensor, values: Sequence[int]) -> Tensor:
     """Where labels are among `values`."""
-    return members(tuple(values), labels.device)[labels.long()]
+    return members(tuple(values), labels.device).take(labels.long())
 
 
 def chance(count: int, share: float, device: torch.device) -> Tensor:

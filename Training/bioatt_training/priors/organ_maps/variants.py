@@ -34,7 +34,8 @@ VARIANTS = {
     "real": replace(_CARD, outlined=12, weak=4, phantom=0, strength=Strength(content=0.3)),
     "simple": replace(_CARD, outlined=16, weak=0, phantom=0, strength=Strength(pose=0.5, content=0.0, intensity=0.5)),
 }
-_START_S = 2.0
+_END_S = 5.0
+"""Before the deadline a variant ends its steps, so that its last weights are judged; after it, it is ended."""
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +69,7 @@ def train_variants(
             if time.monotonic() - collected >= collect_every_s:
                 _collect(folders, variants, out)
                 collected = time.monotonic()
-            if time.time() > deadline + _START_S:
+            if time.time() > deadline + _END_S:
                 break
         for child in children:
             if child.is_alive():
@@ -104,7 +105,7 @@ def _train(pack: Path, folder: Path, config: FitConfig, device: str, deadline: f
         _replace(folder / "history.json", lambda path: path.write_text(json.dumps(history), encoding="utf-8"))
         print(f"| {folder.name} | step {step} | {seconds:.0f} s | loss {loss:.3f} | Dice {mean:.3f} |", flush=True)
 
-    fit.run(report, limit_s=max(deadline - time.time() - _START_S, 0.1))
+    fit.run(report, limit_s=max(deadline - time.time() - _END_S, 0.1))
 
 
 def _collect(folders: dict[str, Path], variants: dict[str, FitConfig], out: Path) -> dict[str, Any]:
