@@ -196,7 +196,7 @@ def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -
 
 
 def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool) -> None:
-    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom_write` does its
+    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom.write` does its
     own; without that it would look like a scan as the scanner made it. strength: 0 … 1.
     whole: whether all of it was denoised.
 

@@ -81,7 +81,7 @@ def check_same_grid(reference: Volume, other: Volume) -> None:
     import numpy as np
 
     from bioatt.core.errors import InputError
-    from bioatt.io.dicom_slices import slice_positions
+    from bioatt.io.dicom.slices import slice_positions
 
     if reference.shape != other.shape:
         raise InputError(

@@ -59,9 +59,9 @@ def _volumes(path: Path) -> list[str]:
     from contextlib import ExitStack
 
     from bioatt.core.errors import InputError
-    from bioatt.io.dicom_groups import describe, groups_of
-    from bioatt.io.dicom_read import ct_images
-    from bioatt.io.dicom_slices import lenient
+    from bioatt.io.dicom.groups import describe, groups_of
+    from bioatt.io.dicom.read import ct_images
+    from bioatt.io.dicom.slices import lenient
     from bioatt.io.images import READABLE
     from bioatt.io.integrity import suffix_of
     from bioatt.io.phases import phases_of
@@ -82,7 +82,7 @@ def _described(volume: Volume) -> dict[str, Any]:
     import numpy as np
 
     from bioatt.core.noise import noise_sd
-    from bioatt.io.reconstructions import reconstruction
+    from bioatt.io.dicom.reconstructions import reconstruction
 
     chosen = np.unique(np.linspace(0, volume.shape[0] - 1, LOOKED_AT).astype(int))
     noise = [value for k in chosen if (value := noise_sd(volume.hu[k])) == value]
@@ -106,8 +106,8 @@ def _described(volume: Volume) -> dict[str, Any]:
 
 
 def _first_header(volume: Volume) -> Dataset | None:
-    from bioatt.io.dicom_frames import source_header
-    from bioatt.io.dicom_slices import SourceFile
+    from bioatt.io.dicom.frames import source_header
+    from bioatt.io.dicom.slices import SourceFile
 
     source = volume.sources[0]
     return source_header(source, source.frame) if isinstance(source, SourceFile) else None

@@ -1,4 +1,4 @@
-"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom_read`."""
+"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom.read`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def read_volume(
                 raise InputError("a file holds no series to choose from: leave the series out")
             volume = _read_file(path, _number_of(phase))
         else:
-            from bioatt.io.dicom_read import read_series
+            from bioatt.io.dicom.read import read_series
 
             volume = read_series(path, series, phase)
         if not hu:

@@ -23,9 +23,9 @@ def phases_of(path: Path, series: str | int | None = None) -> list[str]:
 
 
 def _series_phases(path: Path, series: str | int | None) -> list[str]:
-    from bioatt.io.dicom_groups import describe, mates_of
-    from bioatt.io.dicom_read import ct_images
-    from bioatt.io.dicom_slices import lenient
+    from bioatt.io.dicom.groups import describe, mates_of
+    from bioatt.io.dicom.read import ct_images
+    from bioatt.io.dicom.slices import lenient
 
     with lenient(), ExitStack() as scratch:
         mates = mates_of(ct_images(path, scratch), series)

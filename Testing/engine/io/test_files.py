@@ -152,3 +152,10 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="no ordinary file"):
         check_free(tmp_path / "pipe", overwrite=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_overwrite_is_not_advised_where_it_would_not_help(tmp_path):
+    os.mkfifo(tmp_path / "out.nrrd")
+    with pytest.raises(InputError, match="no ordinary file"):
+        check_free(tmp_path / "out.nrrd", overwrite=False)

@@ -13,10 +13,11 @@ from bioatt.core.errors import InputError
 from bioatt.core.hu import PADDING_ABOVE_HU, PADDING_BELOW_HU
 from bioatt.core.provenance import DENOISED_BEFORE, DERIVED_MARK
 from bioatt.core.volume import Acquisition, Volume
-from bioatt.io.dicom_groups import choose, turned
-from bioatt.io.dicom_kinds import header_warnings
-from bioatt.io.dicom_pixels import pixels, plane_of
-from bioatt.io.dicom_slices import (
+from bioatt.io.dicom.groups import choose, turned
+from bioatt.io.dicom.kinds import header_warnings
+from bioatt.io.dicom.pixels import pixels, plane_of
+from bioatt.io.dicom.reconstructions import reconstruction, reconstruction_warning
+from bioatt.io.dicom.slices import (
     CTSlice,
     SourceFile,
     ct_slices,
@@ -26,7 +27,6 @@ from bioatt.io.dicom_slices import (
     kernel_of,
     lenient,
 )
-from bioatt.io.reconstructions import reconstruction, reconstruction_warning
 
 _TURNED_NOTE = 0.06
 """Degrees between the slices' orientations that are more than the rounding of cosines to three digits."""

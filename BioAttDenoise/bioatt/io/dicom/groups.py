@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bioatt.core.errors import InputError
-from bioatt.io.dicom_slices import CTSlice, kernel_of
+from bioatt.io.dicom.slices import CTSlice, kernel_of
 
 TURNED_DEGREES = 0.12
 """Orientations that differ by less are one: 2e-3 in the cosines, half a pixel at the rim of a matrix of 512."""
