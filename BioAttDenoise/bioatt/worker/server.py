@@ -79,7 +79,7 @@ class Worker:
         """Read requests until stdin ends, then end the process; run in a thread of its own."""
         for line in stream:
             try:
-                request = parse_request(line, self.handlers)
+                request = parse_request(line)
             except ProtocolError as error:
                 self.channel.send("error", id=error.identity, kind="protocol", message=str(error))
                 continue
@@ -165,15 +165,15 @@ class Worker:
         from bioatt.priors.biomedclip import install
 
         self.loaded = None
-        action = request["action"]
+        action, folder = request["action"], request.get("folder")
         if action == "download":
             install.download(consent=True)
-        elif action == "import":
-            install.import_folder(Path(request["folder"]))
         elif action == "remove":
             install.remove()
+        elif folder is None:
+            raise InputError("import needs folder: where the model's files lie")
         else:
-            raise InputError(f"unknown action {action!r}: use download, import or remove")
+            install.import_folder(Path(folder))
         return {}
 
     def _run(
