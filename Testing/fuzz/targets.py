@@ -150,7 +150,7 @@ def _tiny_model() -> TrainedModel:
     return TrainedModel(build_network("bioatt", 2, len(DESCRIPTORS)).eval(), metadata, "tiny", "0" * 64)
 
 
-def _small_denoiser(options: EngineOptions) -> Denoiser:
+def small_denoiser(options: EngineOptions) -> Denoiser:
     """The engine itself with fresh weights of a few filters."""
     return make_denoiser(replace(options, model=_tiny_model()))  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ def replies(path: Path) -> list[dict[str, Any]]:
     folder = path.parent / "private"
     folder.mkdir(exist_ok=True)
     sent = io.BytesIO()
-    worker = Worker(Channel(sent), folder, _small_denoiser, lambda: [{"name": "cpu"}])
+    worker = Worker(Channel(sent), folder, small_denoiser, lambda: [{"name": "cpu"}])
     here = Path.cwd()
     os.chdir(path.parent)  # where a relative output of a damaged request would land
     try:

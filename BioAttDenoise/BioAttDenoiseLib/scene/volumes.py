@@ -153,6 +153,13 @@ def acquisition(node: Any) -> dict[str, Any]:
     return found
 
 
+def dicom_files(node: Any) -> list[str]:
+    """The files that a scan was loaded from, as far as Slicer's DICOM database knows them."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return [] if database is None else [file for uid in uids if (file := database.fileForInstance(uid))]
+
+
 def make_output(source: Any, target: Any, name: str) -> Any:
     """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject
     hierarchy. Voxels are not set.

@@ -39,7 +39,7 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
 
     Raises InputError where nothing is there.
     """
-    from bioatt.core.errors import InputError
+    from bioatt.core.errors import InputError, SeveralVolumesError
     from bioatt.io.images import read_volume
 
     if not path.exists():
@@ -48,6 +48,8 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
     try:
         volume = read_volume(path, series=series, phase=phase)
     except InputError as error:
+        if isinstance(error, SeveralVolumesError):
+            found["volumes"] = found["volumes"] or [*error.volumes]
         return {**found, "denoised": False, "reason": " ".join(str(error).split())}
     described = _described(volume)
     noise = described["noise_hu"]
@@ -55,7 +57,7 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
 
 
 def _volumes(path: Path) -> list[str]:
-    """The CT series and phases of a DICOM file or folder, and the volumes of a file of several."""
+    """The CT series and phases of a DICOM file or folder."""
     from contextlib import ExitStack
 
     from bioatt.core.errors import InputError
@@ -64,12 +66,10 @@ def _volumes(path: Path) -> list[str]:
     from bioatt.io.dicom.slices import lenient
     from bioatt.io.images import READABLE
     from bioatt.io.integrity import suffix_of
-    from bioatt.io.phases import phases_of
 
     try:
         if path.is_file() and suffix_of(path) in READABLE:
-            found = phases_of(path)
-            return found if len(found) > 1 else []
+            return []
         with lenient(), ExitStack() as scratch:
             groups = groups_of(ct_images(path, scratch))
             return [describe(group, groups[0]) for group in groups]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from bioatt.core.errors import InputError
+from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.geometry import check_spacing
 from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
@@ -46,7 +46,7 @@ def read_volume(
     phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
     of a DICOM series the one whose description holds this text.
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
-    Raises InputError where the file is missing, broken, or no CT.
+    Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
     """
     if not os.fspath(path):
         raise InputError("an empty name: name a file or a folder")
@@ -74,6 +74,8 @@ def read_volume(
         raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
     except MemoryError:
         raise InputError(f"{name} does not fit into memory: give fewer slices") from None
+    except SeveralVolumesError as error:
+        raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 

@@ -94,9 +94,9 @@ ACQUISITION = Fields({}, {"kernel": TEXT, "slice_thickness_mm": NUMBER, "kvp": N
 VOLUME: dict[str, Kind | Fields] = {
     "volume": Fields(
         {"array": TEXT, "spacing": THREE, "origin": THREE, "direction": MATRIX},
-        {"acquisition": ACQUISITION},
+        {"acquisition": ACQUISITION, "files": TEXTS},
         "an object with a path, or with array, spacing, origin and direction",
-        instead=("path", Fields({"path": TEXT}, {})),
+        instead=("path", Fields({"path": TEXT}, {"series": TEXT, "phase": TEXT})),
     )
 }
 RUN: dict[str, Kind | Fields] = {

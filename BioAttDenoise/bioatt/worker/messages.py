@@ -43,10 +43,11 @@ def volume_of(described: dict[str, Any], folder: Path) -> Volume:
     """The volume of a request: a file, or an array in the private folder with its geometry."""
     from bioatt.core.hu import check_hu
     from bioatt.core.volume import Acquisition, Volume
+    from bioatt.io.dicom.read import check_headers
     from bioatt.io.images import read_volume
 
     if "path" in described:
-        return read_volume(described["path"])
+        return read_volume(described["path"], series=described.get("series"), phase=described.get("phase"))
     hu = _array(folder / Path(described["array"]).name)
     return Volume(
         hu,
@@ -54,7 +55,7 @@ def volume_of(described: dict[str, Any], folder: Path) -> Volume:
         origin=tuple(described["origin"]),
         direction=np.asarray(described["direction"], float),
         acquisition=Acquisition(**(described.get("acquisition") or {})),
-        warnings=check_hu(hu),
+        warnings=(*check_headers(tuple(described.get("files") or ())), *check_hu(hu)),
     )
 
 
