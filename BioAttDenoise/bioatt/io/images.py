@@ -76,8 +76,8 @@ def read_volume(
         raise InputError(f"{name} does not fit into memory: give fewer slices") from None
     except SeveralVolumesError as error:
         raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+    except InputError as error:  # of one file alone the reader may name it already
+        raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "", overwrite: bool = True) -> None:

@@ -137,6 +137,7 @@ def test_a_damaged_header_names_its_file(series):
     place = content.index(b"\x20\x00\x37\x00DS")  # Image Orientation (Patient)
     path.write_bytes(content[: place + 4] + b"DM" + content[place + 6 :])
     assert "003.dcm holds a malformed value" in refusal(series.folder)
+    assert refusal(path).startswith("003.dcm holds a malformed value")
 
 
 @pytest.mark.parametrize("tail", [b"\x50\x24\x1b\x7aOB\0\0\xff\xff\xff\x7f", b"\x50\x24\x1b\x7aUS\xf0\xf0ab"])
