@@ -99,7 +99,7 @@ def _described(volume: Volume) -> dict[str, Any]:
         "kernel": acquisition.kernel,
         "slice_thickness_mm": acquisition.slice_thickness_mm,
         "kvp": acquisition.kvp,
-        "reconstruction": None if header is None else reconstruction(header),
+        "reconstruction": reconstruction({"ConvolutionKernel": acquisition.kernel} if header is None else header),
         "dose": {} if header is None else _dose(header),
         "noise_hu": round(float(np.median(noise)), 1) if noise else None,
     }

@@ -20,6 +20,7 @@ from bioatt.core.geometry import check_spacing
 from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from bioatt.core.volume import Acquisition, Volume
+from bioatt.io.dicom.reconstructions import reconstruction, reconstruction_warning
 from bioatt.io.files import atomic_write, check_folder, check_name, same_file
 from bioatt.io.integrity import check_whole, suffix_of
 from bioatt.io.nifti import forget_orientation, read_nifti, volume_index
@@ -61,7 +62,7 @@ def read_volume(
         if path.is_file() and suffix_of(path) in READABLE:
             if series is not None:
                 raise InputError("a file holds no series to choose from: leave the series out")
-            volume = _read_file(path, _number_of(phase))
+            volume = _told(_read_file(path, _number_of(phase)))
         else:
             from bioatt.io.dicom.read import read_series
 
@@ -158,6 +159,14 @@ def _read_file(path: Path, number: int | None) -> Volume:
         sources=(path,),
         warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
     )
+
+
+def _told(volume: Volume) -> Volume:
+    """With a warning where the kernel in the header is one of a reconstruction that removes noise."""
+    method = reconstruction({"ConvolutionKernel": volume.acquisition.kernel})
+    if method is None or DENOISED_BEFORE in volume.warnings:
+        return volume
+    return replace(volume, warnings=(*volume.warnings, reconstruction_warning(method)))
 
 
 def _read_nifti(path: Path, number: int | None) -> Volume:

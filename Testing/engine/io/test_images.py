@@ -18,6 +18,7 @@ from Testing.engine.io.conftest import ct_like
 
 from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
+from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Acquisition, Volume
 from bioatt.io.images import check_output, read_volume, write_volume
 
@@ -235,3 +236,13 @@ def judged(path, image, key):
         with pytest.raises(InputError, match=f"modality {key}"):
             read_volume(path)
     assert read_volume(path, hu=False).shape == (5, 24, 20)
+
+
+@pytest.mark.parametrize(("kernel", "told"), [("I30f", True), ("B30f", False)])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_a_kernel_that_removes_noise_is_told_from_a_file_too(tmp_path, kernel, told, suffix):
+    volume = Volume(ct_like(), acquisition=Acquisition(kernel=kernel))
+    write_volume(volume, tmp_path / f"scan{suffix}")
+    assert any("(SAFIRE)" in line for line in read_volume(tmp_path / f"scan{suffix}").warnings) is told
+    write_volume(volume, tmp_path / f"again{suffix}", note=DENOISED)
+    assert not any("(SAFIRE)" in line for line in read_volume(tmp_path / f"again{suffix}").warnings)
