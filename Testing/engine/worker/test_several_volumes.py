@@ -96,3 +96,10 @@ def test_voxels_loaded_from_a_map_are_refused_and_a_reconstruction_is_told(ask, 
     assert any("noise reduction already" in line for line in reply["warnings"])
     reply = ask(volume={"array": "in.npy", **GEOMETRY, "files": [str(tmp_path / "gone.dcm")]})
     assert reply["type"] == "result"
+
+
+def test_a_damaged_header_of_a_loaded_volume_is_one_line(ask, tmp_path):
+    write_series(tmp_path / "scan", ImageOrientationPatient=[1, 0, 0])
+    reply = ask(volume={"array": "in.npy", **GEOMETRY, "files": files_of(tmp_path / "scan")})
+    assert (reply["type"], reply["kind"]) == ("error", "input"), reply
+    assert "malformed value" in reply["message"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -47,9 +49,15 @@ def read_series(path: Path, series: str | int | None = None, phase: str | int | 
     axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
     file that is cut short, or a header that holds no numbers where numbers belong; OSError for what cannot be read.
     """
+    with lenient(), _malformed_values_told():
+        return _read_series(path, series, phase)
+
+
+@contextmanager
+def _malformed_values_told() -> Iterator[None]:
+    """What a header provokes that holds no numbers where numbers belong, as one line."""
     try:
-        with lenient():
-            return _read_series(path, series, phase)
+        yield
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
@@ -59,19 +67,19 @@ def read_series(path: Path, series: str | int | None = None, phase: str | int | 
 
 @lru_cache(maxsize=8)
 def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
-    """What the headers of a volume's files say that a person should know; files that are gone say nothing.
+    """What the headers of a volume's files say that a person should know; files that cannot be read say nothing.
 
     For voxels that another program has read. Raises InputError where the files are no CT in HU, and
     SeveralVolumesError where their slices belong to several phases.
     """
-    there = [file for file in map(Path, files) if file.is_file()]
-    with lenient(), ExitStack() as scratch:
+    there = [file for file in map(Path, files) if file.is_file() and os.access(file, os.R_OK)]
+    with lenient(), _malformed_values_told(), ExitStack() as scratch:
         images = [image for file in there for image in images_in(file)]
         classic = [image for image in images if kind_of(image[1]) is not MULTI_FRAME]
         if not classic:
             return tuple(dict.fromkeys(line for _, header in images for line in header_warnings(header)))
         slices = ct_slices(classic, scratch)
-        groups = groups_of(slices)
+        groups, notes = groups_of(slices), _header_notes(slices)
     if any(group.phase for group in groups):
         names = [describe(group, groups[0]) for group in groups]
         raise SeveralVolumesError(
@@ -79,7 +87,7 @@ def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
             "the series' folder, which writes each",
             names,
         )
-    return tuple(_header_notes(slices))
+    return tuple(notes)
 
 
 def ct_images(path: Path, scratch: ExitStack) -> list[CTSlice]:
