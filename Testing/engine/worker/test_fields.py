@@ -11,6 +11,7 @@ import pytest
 
 from bioatt.core.errors import InputError
 from bioatt.worker.channel import Channel, ProtocolError, parse_request
+from bioatt.worker.fields import REQUESTS
 from bioatt.worker.server import Worker
 
 VOLUME = {"array": "in.npy", "spacing": [1, 1, 2.5], "origin": [0, 0, 0], "direction": np.eye(3).tolist()}
@@ -94,7 +95,11 @@ def worker(tmp_path):
         made.answer(parsed(request))
         return json.loads(replies.getvalue().splitlines()[-1])
 
-    return SimpleNamespace(folder=tmp_path, ask=ask)
+    return SimpleNamespace(folder=tmp_path, ask=ask, handlers=made.handlers)
+
+
+def test_every_request_that_is_handled_has_its_fields_listed(worker):
+    assert set(worker.handlers) == set(REQUESTS)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no array", b"\x93NUMPY\x01\x00"])
