@@ -119,6 +119,7 @@ def _requests(folder: Path) -> dict[str, bytes]:
         "origin": [0, 0, 0],
         "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
         "acquisition": {"kernel": "B30f", "kvp": 120},
+        "files": ["none.dcm", "scan.nrrd"],
     }
     options = {"model": "auto", "prior": "uniform", "device": "cpu", "precision": "fp32"}
     p = {"descriptors": list(DESCRIPTORS), "probabilities": [0.25, 0.75]}
@@ -133,7 +134,7 @@ def _requests(folder: Path) -> dict[str, bytes]:
         "file": {
             "type": "denoise",
             "id": 6,
-            "volume": {"path": "scan.nrrd"},
+            "volume": {"path": "scan.nrrd", "phase": "all"},
             "output": {"path": "out.nrrd", "series": False},
             "tile": 64,
         },
