@@ -146,9 +146,10 @@ class Denoiser:
             asked = asked.aligned_to(self.model.descriptors)
             prior, guard = asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
-        noise_hu = None if self.model.interpolated is None else context.noise_levels()
+        by_noise = self.model.interpolated is not None or run.network.neighbours
+        noise_hu = context.noise_levels() if by_noise else None
         with cancellable(run.network, cancelled):
-            output = denoise_slices(run, hu, guard, noise_hu, strength, recorder, progress)
+            output = denoise_slices(run, context, guard, noise_hu, strength, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
         warnings = [*volume.warnings, *run.warnings]

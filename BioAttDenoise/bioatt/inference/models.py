@@ -1,5 +1,7 @@
 """Trained-model files, `NAME.safetensors` with metadata in the header, and the catalogue of models.
 
+Weights may be stored as float16; they are used as float32.
+
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), means_px (σ of
 `BioAttNetwork.preserve_low_frequencies`, default 0), mixture_noise_hu and quiet_means_px (noise range and low-noise σ
 of `InterpolatedWeights`, absent without it), padding, normalisation, descriptors, prior, training (ranges of noise,
