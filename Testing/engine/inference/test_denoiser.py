@@ -266,7 +266,14 @@ def test_where_no_noise_can_be_told_the_least_is_taken(make_model):
 
 @pytest.mark.parametrize(
     ("layout", "sign", "adaptive"),
-    [("red_cnn", 1, {}), ("unet", 1, {}), ("unet", -1, {}), ("unet", 1, ADAPTIVE)],
+    [
+        ("red_cnn", 1, {}),
+        ("unet", 1, {}),
+        ("unet", -1, {}),
+        ("unet", 1, ADAPTIVE),
+        ("slab_unet", 1, {}),
+        ("slab_unet", -1, {}),
+    ],
 )
 def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign, adaptive):
     """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""
