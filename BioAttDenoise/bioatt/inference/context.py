@@ -21,7 +21,8 @@ class Context:
     """Slices to denoise within the part of their volume on which the result depends.
 
     canonical: that part. An axial slice depends on CONTEXT_SLICES neighbours on either side, by its prior, its noise
-    level and what the network sees of them. A coronal or sagittal slice is a line of every axial slice: the whole stack.
+    level and what the network sees of them. A coronal or sagittal slice is a line of every axial slice: the whole
+    stack.
     box: index (z, y, x) in `canonical` of what the network denoises: the slices, and in a stack that is not axial its
     halo beside them. wanted: index of the slices alone.
     """

@@ -1,4 +1,4 @@
-"""What a network sees of a slice: its HU, and for some its neighbours, its noise level and how near the neighbours are."""
+"""What a network sees of a slice: its HU, and some its neighbours, how near they are, and the noise level."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def run(
 ) -> Tensor:
     """Network output on `box`, of shape (box height, box width).
 
-    padded: the slice's planes (C, H, W) after `pad`, as the network's forward takes them. p: (N,), or (N, H, W) after `pad`.
+    padded: the slice's planes (C, H, W) after `pad`, as forward takes them. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
     Raises ValueError where a spatial p differs from the slice in size.

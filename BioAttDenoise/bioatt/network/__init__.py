@@ -40,7 +40,8 @@ def build_network(
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's RED-CNN, a U-net, or the one that sees neighbouring slices. low_pass_px: σ of low-frequency preservation, 0: none.
+    layout: the paper's RED-CNN, a U-net, or the one that sees neighbouring slices. low_pass_px: σ of low-frequency
+    preservation, 0: none.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:

@@ -41,7 +41,9 @@ def shown(volume, index, noise_hu=20.0):
     seen = planes(Context.of(volume, range(index, index + 1), 4, 4), 0, SIX, noise_hu)
     assert np.ptp(seen, axis=(1, 2)).max() == 0, "constant slices, constant planes"
     values = seen[:, 0, 0]
-    hu = [round(500 * value - 500) if near else None for value, near in zip(values[NEIGHBOURS], values[NEAR], strict=True)]
+    hu = [
+        round(500 * value - 500) if near else None for value, near in zip(values[NEIGHBOURS], values[NEAR], strict=True)
+    ]
     return round(500 * values[0] - 500), hu, [round(float(near), 4) for near in values[NEAR]]
 
 

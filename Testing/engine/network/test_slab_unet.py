@@ -56,7 +56,9 @@ def reference(equations, network, x, p):
     half = conv("stem", np.concatenate([folded, x[:, 1 + NEIGHBOURS :, ::2, ::2]], axis=1), 1)
     coarse = p if p.ndim == 2 else p.reshape(*p.shape[:2], height // 4, 4, width // 4, 4).mean(axis=(3, 5))
     coarse = coarse.reshape(*coarse.shape[:2], *(coarse.shape[2:] or (1, 1)))
-    half = attend("middle", block("encoder.0.0", half), coarse.repeat(2, axis=2).repeat(2, axis=3) if p.ndim == 4 else coarse)
+    half = attend(
+        "middle", block("encoder.0.0", half), coarse.repeat(2, axis=2).repeat(2, axis=3) if p.ndim == 4 else coarse
+    )
     pairs = half.reshape(batch, half.shape[1], height // 4, 2, width // 4, 2)
     y = np.einsum("bcyixj,ocij->boyx", pairs, state["down.weight"]) + state["down.bias"][:, None, None]
     y = attend("last", block("encoder.1.1", block("encoder.1.0", y)), coarse)
