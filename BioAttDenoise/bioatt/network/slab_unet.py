@@ -27,6 +27,11 @@ _FOLD = 2
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 
 
+def nearness(distance_mm: Tensor) -> Tensor:
+    """How near a neighbour is: 1 at the slice, half as much every 2 mm."""
+    return torch.exp2(-distance_mm / 2)
+
+
 class GuidedAttention(OrganAttention):
     """Attention maps with more to see than mean and maximum, added to what passes: x' = x ⊙ (1 + A').
 
