@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from bioatt.core.volume import Volume
 
 PRIOR_SOURCES = (
-    "embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
+    "maps[:spatial] | embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | "
+    "FILE.json"
 )
 
 
@@ -29,9 +30,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")
     parser.add_argument(
         "--prior",
-        default="embedded",
+        default="auto",
         metavar="SOURCE",
-        help=f"{PRIOR_SOURCES} (default embedded)",
+        help=f"{PRIOR_SOURCES} (default auto: the one that the model was trained with)",
     )
     parser.add_argument(
         "--descriptors",

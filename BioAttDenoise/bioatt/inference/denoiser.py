@@ -57,7 +57,8 @@ class Denoiser:
     """A loaded model on a device, ready for any number of volumes.
 
     model: catalogue name, file or TrainedModel; "auto" is the catalogue's default for the device.
-    prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume.
+    prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume; "auto" is the
+    source that the model was trained with.
     tile: side of the tiles in pixels in which a slice is run, for small GPUs; None runs whole slices. Same result.
     Raises InputError for an unknown model, device or precision.
     """
@@ -66,7 +67,7 @@ class Denoiser:
         self,
         model: str | Path | TrainedModel = "auto",
         *,
-        prior: str | AnatomicalPrior | Prior = "embedded",
+        prior: str | AnatomicalPrior | Prior = "auto",
         device: str = "auto",
         precision: devices.Precision = "auto",
         tile: int | None = None,
@@ -78,7 +79,7 @@ class Denoiser:
             model = default_model(self.compute.device.type)
         self.model = model if isinstance(model, TrainedModel) else load_model(model)
         self.tile = tile
-        self._prior = prior
+        self._prior = self.model.prior_source(prior) if isinstance(prior, str) else prior
         self._own_prior: AnatomicalPrior | None = None
         self._network = placed(self.model.network, self.compute.device)
 
@@ -190,16 +191,17 @@ class Denoiser:
         return prior
 
     def _built(self, source: str, device: str) -> AnatomicalPrior:
-        return build_prior(source, descriptors=self.descriptors, device=device)
+        complete = not self._network.none_passes
+        return build_prior(source, descriptors=self.descriptors, device=device, complete=complete)
 
     def _guarded(self, prior: Prior, context: Context, cancelled: IsCancelled | None) -> PriorGuard:
         """A guard of the prior on the context's box. The model's own prior passes, however peaked it is."""
 
         def trained() -> Prior:
-            """The prior of the training; uniform where that is not embedded, since every training had flat priors."""
+            """The prior of the training; uniform where that did not ship, since every training had flat priors."""
             if self._own_prior is None:
-                own = "embedded" if self.model.metadata.get("prior") == "embedded" else "uniform"
-                self._own_prior = self._built(own, "cpu")
+                own = self.model.metadata.get("prior")
+                self._own_prior = self._built(own if own in ("embedded", "maps") else "uniform", "cpu")
             return context.prior(self._own_prior, cancelled).aligned_to(self.model.descriptors)
 
         rise = None if prior.source == self.model.metadata.get("prior") else trained_rise(self.model.metadata)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.inference.context import Context
-from bioatt.network.slab_unet import NOISE_UNIT_HU
+from bioatt.network.slab_unet import NOISE_UNIT_HU, nearness
 
 REACH_MM = 4.0
 """Neighbours farther away are not shown."""
-HALVED_MM = 2.0
-"""Distance over which a neighbour's nearness halves."""
+_TOLERANCE_MM = 1e-3
 
 
 def clipped(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """HU within the range that networks see."""
     return np.clip(hu, *CLIP_HU)
-
-
-def nearness(distance_mm: float) -> float:
-    """2^(−|Δz| / 2 mm) of a neighbour within reach; 0 beyond."""
-    return float(2 ** (-distance_mm / HALVED_MM)) if distance_mm <= REACH_MM + 1e-3 else 0.0
 
 
 def planes(context: Context, k: int, neighbours: int, noise_hu: float) -> NDArray[np.float32]:
@@ -38,10 +33,11 @@ def planes(context: Context, k: int, neighbours: int, noise_hu: float) -> NDArra
     seen = np.zeros((2 + 2 * neighbours, *image.shape), np.float32)
     seen[0], seen[1 + neighbours] = image, np.nan_to_num(noise_hu) / NOISE_UNIT_HU
     for column, offset in enumerate([*range(-side, 0), *range(1, side + 1)]):
-        near = nearness(abs(offset) * context.step_mm)
-        neighbour = context.neighbour(k, offset) if near else None
+        distance_mm = abs(offset) * context.step_mm
+        neighbour = context.neighbour(k, offset) if distance_mm <= REACH_MM + _TOLERANCE_MM else None
         if neighbour is not None:
-            seen[1 + column], seen[2 + neighbours + column] = _standardised(neighbour), near
+            seen[1 + column] = _standardised(neighbour)
+            seen[2 + neighbours + column] = float(nearness(torch.tensor(distance_mm)))
     return seen
 
 

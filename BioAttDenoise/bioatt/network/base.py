@@ -36,6 +36,8 @@ class BioAttNetwork(nn.Module, ABC):
     """Downsampling factor of the coarsest layer: H and W are multiples of it."""
     neighbours: ClassVar[int] = 0
     """Neighbouring slices that x shows, half of them on either side."""
+    none_passes: ClassVar[bool] = False
+    """Whether p may sum to less than 1: features pass where no descriptor has any weight, instead of falling to 0."""
 
     attention: nn.ModuleDict
     low_pass: GaussianLowPass | None

@@ -69,6 +69,7 @@ class SlabUNet(BioAttNetwork):
     layout = "slab_unet"
     block = 4
     neighbours = NEIGHBOURS
+    none_passes = True
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__(arm, filters, descriptors, weighting)

@@ -136,7 +136,7 @@ class Worker:
         options = messages.engine_options(request, self.find_devices)
         own = options.descriptors
         source = build_prior(
-            options.prior,
+            denoiser.model.prior_source(options.prior),
             descriptors=denoiser.descriptors if own is None else load_descriptor_set(own),
             device=str(denoiser.compute.device),
         )

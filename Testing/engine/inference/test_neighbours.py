@@ -170,7 +170,10 @@ def test_a_scan_without_tissue_has_no_noise_level_and_is_denoised(make_slab):
 def spatial(volume, p):
     """A prior with the same (N,) at every pixel; it may sum to less than 1."""
     everywhere = np.broadcast_to(p[:, None, None], (len(p), *volume.shape[1:])).astype(np.float32)
-    rows = SpatialRows(lambda _: everywhere, tuple(range(volume.shape[0])), tuple(range(17)), 17, volume.shape[1:])
+    count = volume.shape[0]
+    rows = SpatialRows(
+        lambda _: everywhere, tuple(range(count)), tuple(range(17)), 17, volume.shape[1:], complete=False
+    )
     return Prior(rows, NAMES, "test", volume.slice_ids)
 
 
