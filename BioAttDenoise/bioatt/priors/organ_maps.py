@@ -130,7 +130,8 @@ class OrganMaps:
 
 
 class OrganMapPrior:
-    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,). smoothing: along z. complete: `build_prior`.
+    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z; complete: see
+    `build_prior`.
 
     Raises InputError where the network was not taught all of `descriptors`, or the file is missing or damaged.
     """
