@@ -22,10 +22,16 @@ from torch.nn import functional
 
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, nearness
-from bioatt_training.slabs.pack import LEVEL_STEP, SPECTRUM_SIDE, WINDOW_STEP, Pack
-from bioatt_training.slabs.packing import DIRECTIONS, direction_of
+from bioatt_training.slabs.pack import (
+    DIRECTIONS,
+    LARGEST_RESPONSE,
+    LEVEL_STEP,
+    SPECTRUM_SIDE,
+    WINDOW_STEP,
+    Pack,
+    direction_of,
+)
 from bioatt_training.slabs.priors import draw_priors
-from bioatt_training.slabs.stacks import LARGEST_RESPONSE
 
 BODY_HU = -600
 GRID = 8
@@ -43,7 +49,7 @@ class Drawing:
     batch: int = 64
     phantoms: int = 24
     slabs: float = 0.3
-    doses: tuple[float, float] = (0.05, 0.9)
+    doses: tuple[float, float] = (0.05, 0.85)
     inserts: float = 0.5
     kernels: float = 0.5
     alone: float = 0.3
@@ -52,11 +58,13 @@ class Drawing:
 
 
 class Batch(NamedTuple):
-    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
-    maps on the same cells."""
+    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; noise_share (B,): variance of the
+    slice's noise over that of its difference from the target; p (B, N, H/8, W/8); maps, the organ maps on the same
+    cells."""
 
     x: Tensor
     target: Tensor
+    noise_share: Tensor
     p: Tensor
     maps: Tensor
 
@@ -121,7 +129,8 @@ class Batches:
         planes = torch.cat([level_hu[:, None] / NOISE_UNIT_HU, near], dim=1)[:, :, None, None]
         images = (low - OFFSET_HU) / SCALE_HU
         network_input = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
-        return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, p, maps)
+        share = torch.where(phantom, 1.0, (1 - dose).clamp_min(0.2))
+        return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, share, p, maps)
 
     def _rand(self, *shape: int) -> Tensor:
         """Uniform draws (B, *shape), the same for both patches of a pair."""
@@ -141,9 +150,7 @@ class Batches:
         phantom_places, slab_places, single_places = self.pools
         from_slab = self._chance(self.drawing.slabs) & (len(slab_places) > 0)
         uniform = self._rand()
-        chosen = torch.where(
-            from_slab[:, None], _picked(slab_places, uniform), _picked(single_places, uniform)
-        )
+        chosen = torch.where(from_slab[:, None], _picked(slab_places, uniform), _picked(single_places, uniform))
         if self.phantoms:
             chosen[: self.phantoms] = _picked(phantom_places, uniform)[: self.phantoms]
         index, y, x, last_y, last_x = chosen.unbind(1)
@@ -246,9 +253,7 @@ class Batches:
             total += contrast[:, k, None, None, None] * (inside + 0.5).clamp(0, 1)
         return total
 
-    def _refiltered(
-        self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _refiltered(self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Low dose and target with the inserts as the kernel shows them, some through another kernel; its noise gain."""
         at = torch.exp(self._uniform(math.log(0.3), math.log(2.0)))
         sharper = torch.where(self._chance(0.5), self._uniform(0.0, 0.8), -1.0)
@@ -281,7 +286,9 @@ class Batches:
         rows, columns = turned(size, *self.turn)
         most = self.maps.shape[-1] - 1
         row = (torch.div(y + LEVEL_STEP // 2, LEVEL_STEP, rounding_mode="floor")[:, None, None] + rows).clamp_max(most)
-        column = (torch.div(x + LEVEL_STEP // 2, LEVEL_STEP, rounding_mode="floor")[:, None, None] + columns).clamp_max(most)
+        column = (torch.div(x + LEVEL_STEP // 2, LEVEL_STEP, rounding_mode="floor")[:, None, None] + columns).clamp_max(
+            most
+        )
         return self.maps[index[:, None, None], :, row, column].permute(0, 3, 1, 2).float() / 255
 
     def _strangers(self, maps: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A data pack: slices with their neighbours, organ maps and what their noise is like, in one file. Reading needs NumPy.
 
-An .npz of the slices' HU, coarser where there is more noise (its step is at most a quarter of its level), as bytes of their
+An .npz of the slices' HU, coarser where there is more noise (in steps of at most half its level), as bytes of their
 differences along rows, LZMA-compressed, and of the arrays of `Pack`.
 """
 
@@ -25,6 +25,8 @@ LEVEL_STEP = 8
 SPECTRUM_SIDE = 64
 WINDOW_STEP = SPECTRUM_SIDE // 2
 DIRECTIONS = 12
+LARGEST_RESPONSE = 0.75
+"""Frequency in cycles per pixel to which a kernel's response is kept."""
 _FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
 
 
@@ -75,9 +77,12 @@ def write_pack(path: Path, pack: Pack) -> int:
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     step = quantum(pack)
     arrays["hu_step"] = step
-    cut = [image[: a * 1, : b * 1] for image, (a, b) in zip(pack.hu, pack.shape, strict=True)]
+    cut = [image[:a, :b] for image, (a, b) in zip(pack.hu, pack.shape, strict=True)]
     folded = np.concatenate([_folded(image, one) for image, one in zip(cut, step, strict=True)])
-    arrays["hu_low"], arrays["hu_high"] = _compressed(folded.astype(np.uint8)), _compressed((folded >> 8).astype(np.uint8))
+    arrays["hu_low"], arrays["hu_high"] = (
+        _compressed(folded.astype(np.uint8)),
+        _compressed((folded >> 8).astype(np.uint8)),
+    )
     for name in _PACKED[1:]:
         arrays[name] = _compressed(getattr(pack, name))
         arrays[f"{name}_shape"] = np.array(getattr(pack, name).shape)
@@ -95,7 +100,9 @@ def read_pack(path: Path) -> Pack:
         if header["format"] != FORMAT:
             raise InputError(f"{path.name} has format {header['format']}, this program reads {FORMAT}: make it again")
         side = header["side"]
-        low, high = (np.frombuffer(lzma.decompress(arrays.pop(f"hu_{part}").tobytes()), np.uint8) for part in ("low", "high"))
+        low, high = (
+            np.frombuffer(lzma.decompress(arrays.pop(f"hu_{part}").tobytes()), np.uint8) for part in ("low", "high")
+        )
         steps, shapes = arrays.pop("hu_step"), arrays["shape"]
         hu = np.full((len(shapes), side, side), -1000, np.int16)
         first = 0
@@ -115,9 +122,9 @@ def read_pack(path: Path) -> Pack:
 
 
 def quantum(pack: Pack) -> NDArray[np.int32]:
-    """(S,) step in HU in which a slice is kept: a power of two, at most a quarter of its noise level, 2 in torsos."""
-    level = np.where(pack.phantom[pack.scan], 8.0, np.nan_to_num(pack.own_level, nan=4.0))
-    step: NDArray[np.int32] = np.exp2(np.floor(np.log2(np.maximum(level / 4, 1)))).astype(np.int32)
+    """(S,) step in HU in which a slice is kept: a power of two, at most half of its noise level, 4 in torsos."""
+    level = np.where(pack.phantom[pack.scan], 8.0, np.nan_to_num(pack.own_level, nan=2.0))
+    step: NDArray[np.int32] = np.exp2(np.floor(np.log2(np.maximum(level / 2, 1)))).astype(np.int32)
     return step
 
 
@@ -130,6 +137,12 @@ def _folded(image: NDArray[np.int16], step: int) -> NDArray[np.uint16]:
 
 def _compressed(array: NDArray) -> NDArray[np.uint8]:
     return np.frombuffer(lzma.compress(array.tobytes(), filters=_FILTER), np.uint8)
+
+
+def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
+    angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def neighbour_table(

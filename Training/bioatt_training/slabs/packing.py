@@ -19,6 +19,7 @@ from bioatt_training.slabs.pack import (
     SPECTRUM_SIDE,
     WINDOW_STEP,
     Pack,
+    direction_of,
     neighbour_table,
     write_pack,
 )
@@ -42,9 +43,7 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path)
     levels, directions, spectra, maps, pooled = [], [], [], [], []
     for stack in stacks:
         level = [_level(noise) for noise in stack.noise]
-        power = [
-            _periodograms(noise.astype(np.float32) / one) for noise, one in zip(stack.noise, level, strict=True)
-        ]
+        power = [_periodograms(noise.astype(np.float32) / one) for noise, one in zip(stack.noise, level, strict=True)]
         total = np.sum([part.sum(axis=(0, 1)) for part in power], axis=0)
         spectra.append(np.sqrt(total / fft.irfft2(total)[0, 0]).astype(np.float32))
         directions += [_square(_directions(part, total), side // WINDOW_STEP - 1, "edge") for part in power]
@@ -107,12 +106,6 @@ def _periodograms(noise: NDArray[np.float32]) -> NDArray[np.float32]:
     windows = sliding_window_view(noise, (SPECTRUM_SIDE, SPECTRUM_SIDE))[::WINDOW_STEP, ::WINDOW_STEP]
     centred = windows - windows.mean(axis=(2, 3), keepdims=True)
     return np.abs(fft.rfft2(centred * taper)).astype(np.float32) ** 2
-
-
-def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
-    angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
-    return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def _directions(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:

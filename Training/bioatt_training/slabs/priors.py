@@ -32,14 +32,14 @@ def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, random: torch.G
     rand = lambda *shape: torch.rand((batch, *shape), generator=random, device=device)  # noqa: E731
     chances = torch.tensor(CHANCES, device=device)
     kind = torch.multinomial(chances.expand(batch, -1), 1, generator=random)[:, 0]
-    temperature = torch.exp((rand(1) * 5 - 3))  # 0.05 to 7
+    temperature = torch.exp(rand(1) * 5 - 3)  # 0.05 to 7
     logits = torch.log(pooled + 1e-4)
     softmax = torch.softmax(logits / temperature, dim=1)
     right = torch.nn.functional.one_hot(torch.multinomial(pooled, 1, generator=random)[:, 0], n).float()
     wrong = torch.nn.functional.one_hot((rand() * n).long().clamp_max(n - 1), n).float()
     peak = 0.5 + 0.5 * rand(1)  # 0.5 to 1, the rest spread evenly
     right, wrong = (peak * one + (1 - peak) / n for one in (right, wrong))
-    exponential = -torch.log(rand(n).clamp_min(1e-6)) ** 2
+    exponential = -(torch.log(rand(n).clamp_min(1e-6)) ** 2)
     dirichlet = exponential.abs() / exponential.abs().sum(dim=1, keepdim=True)
     flat = torch.full_like(pooled, 1 / n)
     none = torch.zeros_like(pooled)
@@ -57,9 +57,6 @@ def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, random: torch.G
     }
     size = maps.shape[2:]
     stacked = torch.stack(
-        [
-            places[one] if one in places else vectors[one][:, :, None, None].expand(-1, -1, *size)
-            for one in KINDS
-        ]
+        [places[one] if one in places else vectors[one][:, :, None, None].expand(-1, -1, *size) for one in KINDS]
     )
     return stacked[kind, torch.arange(batch, device=device)]

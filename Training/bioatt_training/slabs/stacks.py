@@ -28,6 +28,7 @@ from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner as Insertion
 from bioatt_training.simulate.texture import estimate_kernel
 from bioatt_training.simulate.tissue import slice_noise
+from bioatt_training.slabs.pack import LARGEST_RESPONSE
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,6 @@ FARTHEST_MM = 4.0
 """Neighbours farther away than this are not shown to the network."""
 MOST_SIDE = 3
 """Neighbours on either side, at most."""
-LARGEST_RESPONSE = 0.75
-"""Frequency in cycles per pixel to which a stack's kernel response is kept."""
 RESPONSE_STEPS = 48
 _KERNELS = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")
 _OUTSIDE_SPLIT = {"LIDC-IDRI-0002": "validation"}
@@ -171,7 +170,9 @@ def phantom_stack(number: int, seed: int = 1) -> Stack:
     start = float(rng.uniform(-230, 180))
     body, _ = torso(body_seed, count, z_range=(start, start + count * step), thickness_mm=thickness)
     scanner = Scanner(
-        geometry=Geometry().coarser(views=2), kernel=kernel.name, noise_index=float(np.exp(rng.uniform(*np.log((6, 40)))))
+        geometry=Geometry().coarser(views=2),
+        kernel=kernel.name,
+        noise_index=float(np.exp(rng.uniform(*np.log((6, 40))))),
     )
     clean, (low,) = scan(body, (DOSE,), scanner=scanner, seed=body_seed)
     noise = low.hu.astype(np.float32) - clean.hu

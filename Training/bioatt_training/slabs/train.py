@@ -59,8 +59,8 @@ class Recipe:
     floor_until: float = 0.25
     means_weight: float = 25.0
     bias_weight: float = 100.0
-    bias_noise_hu: float = 20.0
-    attention_weight: float = 0.01
+    bias_noise_hu: float = 16.0
+    attention_weight: float = 0.03
     distil_from: float = 0.2
     seed: int = 1
 
@@ -156,17 +156,21 @@ class Training:
             losses |= {f"{name} {part}": value.detach() for part, value in parts.items()}
         return losses
 
-    def _losses(self, output: Tensor, target: Tensor, batch: Batch, phantoms: int, progress: float) -> dict[str, Tensor]:
+    def _losses(
+        self, output: Tensor, target: Tensor, batch: Batch, phantoms: int, progress: float
+    ) -> dict[str, Tensor]:
         recipe = self.recipe
         first, last = (math.log(one) for one in recipe.floor_hu)
         floor = math.exp(first + (last - first) * min(progress / recipe.floor_until, 1)) / SCALE_HU
         output, target, truth, low = (
             interior(one, MARGIN_PX) for one in (output, target, batch.target, batch.x[:, :1])
         )
-        before = torch.mean((low - truth) ** 2, dim=(1, 2, 3))
+        before = torch.mean((low - truth) ** 2, dim=(1, 2, 3)) * batch.noise_share
         difference = output - target
         error = torch.mean(difference**2, dim=(1, 2, 3))
-        error = error + recipe.means_weight * torch.mean(functional.avg_pool2d(difference, MEANS_PX) ** 2, dim=(1, 2, 3))
+        error = error + recipe.means_weight * torch.mean(
+            functional.avg_pool2d(difference, MEANS_PX) ** 2, dim=(1, 2, 3)
+        )
         parts = {"error": torch.mean(error / (before + floor**2)), "bias": output.sum() * 0}
         if phantoms:
             common = torch.mean(difference[:phantoms].unflatten(0, (-1, 2)).mean(dim=1) ** 2, dim=(1, 2, 3))
