@@ -6,8 +6,14 @@ import argparse
 from pathlib import Path
 
 from bioatt.commands.console import print_summary, with_progress
-from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
-from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.commands.options import (
+    add_engine_arguments,
+    add_input_arguments,
+    add_strength_arguments,
+    chosen_strength,
+    engine_options,
+    parse_slices,
+)
 
 HELP = "denoise a CT volume or DICOM folder"
 
@@ -17,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=DEFAULT_STRENGTH,
-        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
-    )
+    add_strength_arguments(parser)
     parser.add_argument(
         "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
     )
@@ -72,7 +73,7 @@ def _run(args: argparse.Namespace) -> None:
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
-    options, output = engine_options(args), Path(args.output)
+    options, strength, output = engine_options(args), chosen_strength(args), Path(args.output)
     volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
     if args.resample and (not volume.even or is_series(output)):
@@ -89,7 +90,7 @@ def _run(args: argparse.Namespace) -> None:
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
-            volume, strength=args.strength, slices=slices, attention=attention, progress=progress
+            volume, strength=strength, slices=slices, attention=attention, progress=progress
         ),
         "denoising",
     )
@@ -99,6 +100,7 @@ def _run(args: argparse.Namespace) -> None:
         model_name=result.model.name,
         model_version=result.model.version,
         strength=result.strength,
+        strength_asked=result.strength_asked,
         overwrite=args.overwrite,
     )
     if args.report:

@@ -13,10 +13,10 @@ LO_LENGTH = 64
 """Maximum length of the value representation LO (DICOM PS3.5 6.2)."""
 
 
-def series_description(original: str, model: str, strength: float, part: str = "") -> str:
+def series_description(original: str, model: str, strength: float, asked: str = "", part: str = "") -> str:
     """Series Description of a derived series: the original's, shortened to fit LO, with model and strength appended.
 
-    strength: 0 to 1. part: appended where only a part was denoised.
+    strength: 0 to 1. asked: the level or target that it comes from. part: appended where only a part was denoised.
     """
-    suffix = f" {DERIVED_MARK}{model[:24]} {strength:.0%}{part and ' ' + part}, research]"
+    suffix = f" {DERIVED_MARK}{model[:24]} {asked and asked + ' '}{strength:.0%}{part and ' ' + part}, research]"
     return original[: LO_LENGTH - len(suffix)] + suffix

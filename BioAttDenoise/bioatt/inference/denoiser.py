@@ -14,13 +14,15 @@ from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
 from bioatt.compute import device as devices
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
-from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
+from bioatt.core.noise_removal import NoiseRemoval, measure
+from bioatt.core.strength import DEFAULT_STRENGTH, Strength
 from bioatt.core.volume import Volume
 from bioatt.inference.attention import AttentionMaps, AttentionRecorder, AttentionRequest
 from bioatt.inference.context import Context
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.run import Run, cancellable, out_of_memory, placed
 from bioatt.inference.slices import Progress, denoise_slices
+from bioatt.inference.strength import measured_slices, needs_measuring, strength_for
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
@@ -34,8 +36,10 @@ class Result:
     """A denoised volume and how it was made.
 
     volume: geometry and dtype of the input. noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
-    the file, NaN where a slice has none. prior: the one that was asked for. prior_blended: by row of it, the share of
-    the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was blended.
+    the file, NaN where a slice has none. strength: the number that was applied; strength_asked: the level or target
+    that it comes from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
+    the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
+    blended.
     attention: maps keyed by (stage, descriptor or "unified").
     """
 
@@ -46,6 +50,7 @@ class Result:
     device: str
     precision: str
     strength: float
+    strength_asked: str
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
@@ -81,6 +86,7 @@ class Denoiser:
         self.tile = tile
         self._prior = self.model.prior_source(prior) if isinstance(prior, str) else prior
         self._own_prior: AnatomicalPrior | None = None
+        self._removal: tuple[object, NoiseRemoval | None] | None = None
         self._network = placed(self.model.network, self.compute.device)
 
     @property
@@ -92,7 +98,7 @@ class Denoiser:
         self,
         volume: Volume,
         *,
-        strength: float = DEFAULT_STRENGTH,
+        strength: Strength = DEFAULT_STRENGTH,
         slices: range | None = None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -100,7 +106,8 @@ class Denoiser:
     ) -> Result:
         """Denoise a volume, or the slices of it named by `slices` (then the result holds only those).
 
-        strength: share of the network's change that is applied, 0 (none) to 1.
+        strength: share of the network's change that is applied, 0 (none) to 1; or a level, "low", "medium" or "high",
+        or a TargetNoise, which mean a number for the whole volume (`noise_removal`), whichever slices are denoised.
         progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is asked between
         the network's layers. Raises Cancelled, and InputError for a strength or slices out of range.
         """
@@ -111,7 +118,7 @@ class Denoiser:
         volume: Volume,
         slice_index: int,
         *,
-        strength: float = DEFAULT_STRENGTH,
+        strength: Strength = DEFAULT_STRENGTH,
         p: NDArray[np.float32] | None = None,
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result.
@@ -124,39 +131,55 @@ class Denoiser:
             fixed = FixedPrior(p, self.model.descriptors, source="override")
         return self._denoise(volume, fixed, strength, range(slice_index, slice_index + 1))
 
+    def noise_removal(self, volume: Volume, cancelled: IsCancelled | None = None) -> NoiseRemoval | None:
+        """How much of a volume's noise a strength removes, from five fixed slices; None where it cannot be measured.
+
+        Under the denoiser's own prior. The last volume's is remembered. Raises Cancelled.
+        """
+        key = volume.slice_ids, volume.spacing, volume.direction.tobytes(), volume.padding, volume.even
+        if self._removal is None or self._removal[0] != key:
+            stack, chosen = measured_slices(volume)
+            self._removal = key, measure(self._before_and_after(stack, k, cancelled) for k in chosen)
+        return self._removal[1]
+
+    def _before_and_after(
+        self, stack: Volume, k: int, cancelled: IsCancelled | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """HU of an axial slice before and after all of the network's change."""
+        context, run = self._context(stack, range(k, k + 1)), self._run()
+        guard = self._conditions(context, run, None, cancelled)[1]
+        with cancellable(run.network, cancelled):
+            output = denoise_slices(run, context, guard, self._noise_levels(context), 1.0, None, None)
+        return context.hu[0], output[0]
+
     def _denoise(
         self,
         volume: Volume,
         fixed: FixedPrior | None,
-        strength: float,
+        strength: Strength,
         slices: range | None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
         cancelled: IsCancelled | None = None,
     ) -> Result:
-        check_strength(strength)
         start = time.monotonic()
         slices = range(volume.shape[0]) if slices is None else slices
         part = volume.part(slices)
-        context = Context.of(volume, slices, self._network.halo, self._network.block)
+        context, run = self._context(volume, slices), self._run()
         hu = context.hu
-        run = Run(self._network, self.compute, self.tile, self.model.interpolated)
-        prior = guard = None
-        if self._network.uses_prior:
-            asked = self._prior_of(context, run, cancelled) if fixed is None else context.prior(fixed, cancelled)
-            asked = asked.aligned_to(self.model.descriptors)
-            prior, guard = asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
-        by_noise = self.model.interpolated is not None or run.network.neighbours
-        noise_hu = context.noise_levels() if by_noise else None
+        measured = needs_measuring(strength)
+        removal = self.noise_removal(volume, cancelled) if measured else None
+        share, said = strength_for(strength, removal)
+        prior, guard = self._conditions(context, run, fixed, cancelled)
         with cancellable(run.network, cancelled):
-            output = denoise_slices(run, context, guard, noise_hu, strength, recorder, progress)
+            output = denoise_slices(run, context, guard, self._noise_levels(context), share, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
-        warnings = [*volume.warnings, *run.warnings]
+        warnings = [*volume.warnings, *run.warnings, *said]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
-        warnings += unchanged_warnings(part, result, strength)
+        warnings += unchanged_warnings(part, result, share)
         warnings += [] if guard is None else guard.warnings()
         maps = {} if recorder is None else {key: context.restored(stored) for key, stored in recorder.maps.items()}
         return Result(
@@ -166,13 +189,34 @@ class Denoiser:
             model=self.model,
             device=str(run.compute.device),
             precision=run.compute.precision,
-            strength=strength,
+            strength=share,
+            strength_asked=str(strength) if measured else "",
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),
             prior_blended=None if guard is None else guard.shares,
             attention=AttentionMaps(maps, part),
         )
+
+    def _context(self, volume: Volume, slices: range) -> Context:
+        return Context.of(volume, slices, self._network.halo, self._network.block)
+
+    def _run(self) -> Run:
+        return Run(self._network, self.compute, self.tile, self.model.interpolated)
+
+    def _noise_levels(self, context: Context) -> NDArray[np.float32] | None:
+        needed = self.model.interpolated is not None or self._network.neighbours
+        return context.noise_levels() if needed else None
+
+    def _conditions(
+        self, context: Context, run: Run, fixed: FixedPrior | None, cancelled: IsCancelled | None
+    ) -> tuple[Prior | None, PriorGuard | None]:
+        """The prior of the wanted slices that was asked for, and the guard over the box; None for a model without."""
+        if not self._network.uses_prior:
+            return None, None
+        asked = self._prior_of(context, run, cancelled) if fixed is None else context.prior(fixed, cancelled)
+        asked = asked.aligned_to(self.model.descriptors)
+        return asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
 
     def _prior_of(self, context: Context, run: Run, cancelled: IsCancelled | None) -> Prior:
         """Prior of the context from the denoiser's source; where its device runs out of memory, on the CPU."""

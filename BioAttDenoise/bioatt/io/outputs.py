@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED
+from bioatt.core.strength import strength_text
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_write import check_series_output, write_derived_series
 from bioatt.io.files import check_folder, occupied, same_file
@@ -56,19 +57,27 @@ def write_result(
     model_name: str,
     model_version: str,
     strength: float,
+    strength_asked: str = "",
     overwrite: bool = False,
 ) -> tuple[str, ...]:
     """Write the denoised volume, whole or not at all. Returns warnings, one line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
+    strength_asked: the level or target that the strength comes from.
     overwrite: whether a file may be replaced; a folder that holds anything never is. Raises OccupiedError where
     `output` appeared since `check_result_output`: the result is then kept under the name in the message.
     """
     if is_series(output) if series is None else series:
         return write_derived_series(
-            volume, output, model_name=model_name, model_version=model_version, strength=strength
+            volume,
+            output,
+            model_name=model_name,
+            model_version=model_version,
+            strength=strength,
+            strength_asked=strength_asked,
         )
-    note = f"{DENOISED}, model {model_name}, strength {strength:g}: research use only"
+    said = strength_text(strength, strength_asked)
+    note = f"{DENOISED}, model {model_name}, strength {said}: research use only"
     write_volume(volume, output, note=note, overwrite=overwrite)
     return ()
 
