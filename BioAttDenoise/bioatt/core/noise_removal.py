@@ -13,35 +13,42 @@ from bioatt.core.noise import LEAST_VARIANCE, MIN_PIXELS, SOFT_TISSUE_HU, local_
 
 HOMOGENEOUS = 1.25
 """Places whose local SD is above this multiple of the scan's noise hold edges and are left out."""
+MOST_PLACES = 50_000
+_STRENGTHS = np.linspace(0, 1, 33)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseRemoval:
-    """Noise of a scan by strength s: variance(s) = before − 2 s shared + s² change, in HU².
+    """Noise of a scan by strength s, from places of homogeneous soft tissue: the median of the local SD there.
 
-    Means over homogeneous soft tissue of the local variance of the scan, its covariance with what the network takes
-    away, and the variance of that. noise_hu: `noise_sd` of the scan.
+    noise_hu: `noise_sd` of the scan. before, shared, change: (places,) HU², the local variance of the scan, its
+    covariance with what the network takes away, and the variance of that: local variance at s = before − 2 s shared +
+    s² change.
     """
 
     noise_hu: float
-    before: float
-    shared: float
-    change: float
+    before: NDArray[np.float32]
+    shared: NDArray[np.float32]
+    change: NDArray[np.float32]
 
     def removed(self, strength: float) -> float:
         """Share of the noise SD that a strength removes."""
         left = self.before - 2 * strength * self.shared + strength**2 * self.change
-        return 1 - math.sqrt(max(left, 0.0) / self.before)
+        return 1 - math.sqrt(max(float(np.median(left)), 0.0) / float(np.median(self.before)))
 
     def strength(self, share: float) -> float:
         """The smallest strength that removes this share of the noise SD; the one that removes most where none does."""
-        if share <= 0 or self.change <= 0:
+        if share <= 0:
             return 0.0
-        most = min(max(self.shared / self.change, 0.0), 1.0)
-        if self.removed(most) <= share:
-            return most
-        fall = self.before * (1 - (1 - share) ** 2)
-        return (self.shared - math.sqrt(self.shared**2 - self.change * fall)) / self.change
+        reached = np.maximum.accumulate([self.removed(strength) for strength in _STRENGTHS])
+        first = int(np.searchsorted(reached, share))
+        if first == len(_STRENGTHS):
+            return float(_STRENGTHS[int(np.argmax(reached))])
+        low, high = float(_STRENGTHS[max(first - 1, 0)]), float(_STRENGTHS[first])
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.removed(middle) < share else (low, middle)
+        return high
 
 
 def measure(slices: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> NoiseRemoval | None:
@@ -51,16 +58,16 @@ def measure(slices: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -
     """
     pairs = list(slices)
     noise = noise_sd(np.stack([before for before, _ in pairs])) if pairs else math.nan
-    sums, count = np.zeros(3), 0
+    found = [np.zeros((3, 0), np.float32)]
     for before, after in pairs:
         taken = before - after
         mean, variance = local_moments(before)
         place = (mean > SOFT_TISSUE_HU[0]) & (mean < SOFT_TISSUE_HU[1])
         place &= (variance > LEAST_VARIANCE) & (variance < (HOMOGENEOUS * noise) ** 2)
-        shared, change = local_covariance(before, taken), local_covariance(taken, taken)
-        sums += [each[place].sum(dtype=np.float64) for each in (variance, shared, change)]
-        count += np.count_nonzero(place)
-    if count < MIN_PIXELS:
+        moments = variance, local_covariance(before, taken), local_covariance(taken, taken)
+        found.append(np.stack([each[place] for each in moments]))
+    places = np.concatenate(found, axis=1)
+    if places.shape[1] < MIN_PIXELS:
         return None
-    before_variance, shared_variance, change_variance = (float(each) for each in sums / count)
-    return NoiseRemoval(noise, before_variance, shared_variance, change_variance)
+    before, shared, change = places[:, :: math.ceil(places.shape[1] / MOST_PLACES)]
+    return NoiseRemoval(noise, before, shared, change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -136,9 +137,10 @@ class Denoiser:
 
         Under the denoiser's own prior. The last volume's is remembered. Raises Cancelled.
         """
-        key = volume.slice_ids, volume.spacing, volume.direction.tobytes(), volume.padding, volume.even
+        stack, chosen = measured_slices(volume)
+        seen = hashlib.sha1(np.ascontiguousarray(stack.hu[chosen]).tobytes(), usedforsecurity=False)
+        key = seen.digest(), stack.slice_ids, stack.spacing, stack.padding, stack.even
         if self._removal is None or self._removal[0] != key:
-            stack, chosen = measured_slices(volume)
             self._removal = key, measure(self._before_and_after(stack, k, cancelled) for k in chosen)
         return self._removal[1]
 
