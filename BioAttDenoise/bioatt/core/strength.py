@@ -61,4 +61,4 @@ def parse_strength(text: str | float) -> float | str:
 
 def strength_text(strength: float, asked: str = "") -> str:
     """Strength in words for people: "0.75", or what was asked for with the number that it came to, "medium (0.62)"."""
-    return f"{asked} ({strength:.2f})" if asked else f"{round(strength, 2):g}"
+    return f"{asked} ({strength:.2f})" if asked else f"{strength:.2f}"
