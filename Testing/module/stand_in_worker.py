@@ -80,6 +80,7 @@ class StandInDenoiser:
             device="cpu",
             precision="fp32",
             strength=strength,
+            strength_asked="",
             noise_before=np.full(count, 20.0),
             noise_after=np.full(count, 8.0),
             warnings=part.warnings,

@@ -51,9 +51,9 @@ class Result:
     device: str
     precision: str
     strength: float
-    strength_asked: str
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
+    strength_asked: str = ""
     warnings: tuple[str, ...] = ()
     prior_blended: NDArray[np.float32] | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)

@@ -72,6 +72,7 @@ class Worker:
             "check": self.check,
             "load": self.load,
             "prior": self.prior,
+            "strength": self.strength,
             "denoise": self.denoise,
             "preview": self.preview,
             "models": self.models,
@@ -145,6 +146,11 @@ class Worker:
         volume = canonical(messages.volume_of(request["volume"], self.folder)).volume
         prior = source.probabilities(volume, cancelled=lambda: request["id"] in self.cancelled)
         return {"prior": messages.prior_reply(prior.as_table())}
+
+    def strength(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The strengths that low, medium and high mean for a volume."""
+        denoiser, volume = self._denoiser(request), messages.volume_of(request["volume"], self.folder)
+        return messages.strength_reply(denoiser.noise_removal(volume, lambda: request["id"] in self.cancelled))
 
     def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise a volume, or some of its slices; with attention maps where asked."""
@@ -243,6 +249,7 @@ class Worker:
                 model_name=result.model.name,
                 model_version=result.model.version,
                 strength=result.strength,
+                strength_asked=result.strength_asked,
             )
         finally:
             self.writing = None
