@@ -220,7 +220,7 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
         number = 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
     for keyword, value in (
-        ("SeriesDescription", series_description(name, model, strength, part="" if whole else "partly")),
+        ("SeriesDescription", series_description(name, model, strength, "" if whole else "partly")),
         ("Modality", "CT"),
         ("SeriesNumber", str(SERIES_NUMBER_OFFSET + number)),
     ):

@@ -57,8 +57,3 @@ def parse_strength(text: str | float) -> float | str:
         raise InputError(f"strength {text!r:.40}: give 0 to 1, or one of {', '.join(LEVELS)}") from None
     check_strength(strength)
     return strength
-
-
-def strength_text(strength: float, asked: str = "") -> str:
-    """Strength in words for people: "0.75", or what was asked for with the number that it came to, "medium (0.62)"."""
-    return f"{asked} ({strength:.2f})" if asked else f"{strength:.2f}"

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
+from bioatt.anatomy.sources import AnatomySource, organs_of
+from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
@@ -27,6 +29,7 @@ from bioatt.inference.strength import measured_slices, needs_measuring, strength
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
+from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
 
 IsCancelled = Callable[[], bool]
@@ -40,7 +43,8 @@ class Result:
     the file, NaN where a slice has none. strength: the number that was applied; strength_asked: the level or target
     that it comes from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
     the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
-    blended.
+    blended. organ_strength: strengths by organ, where they were asked for, and anatomy: where the organs were known
+    from.
     attention: maps keyed by (stage, descriptor or "unified").
     """
 
@@ -56,7 +60,40 @@ class Result:
     strength_asked: str = ""
     warnings: tuple[str, ...] = ()
     prior_blended: NDArray[np.float32] | None = None
+    organ_strength: Mapping[str, float] = field(default_factory=dict)
+    anatomy: str | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)
+
+
+class _Strength:
+    """The strength that was asked for. Raises InputError for one out of range, and for unknown organs.
+
+    measured: whether it depends on the volume.
+    """
+
+    def __init__(
+        self, asked: Strength, by_organ: Mapping[str, float] | None, anatomy: str | AnatomySource = "maps"
+    ) -> None:
+        self.measured = needs_measuring(asked)
+        self.asked, self.by_organ, self.anatomy = asked, checked_organ_strength(by_organ or {}), anatomy
+
+    def most(self, everywhere: float) -> float:
+        """The largest strength anywhere."""
+        return max(everywhere, *self.by_organ.values(), 0)
+
+    def on(
+        self, context: Context, everywhere: float, cancelled: IsCancelled | None
+    ) -> tuple[float | StrengthMap, str | None]:
+        """The strength of a context's box, and the name of the anatomy that it comes from.
+
+        everywhere: the number that was asked for or measured. It alone, without a look at the anatomy, where organs
+        differ in nothing.
+        """
+        if all(strength == everywhere for strength in self.by_organ.values()):
+            return everywhere, None
+        source = build_anatomy(self.anatomy) if isinstance(self.anatomy, str) else self.anatomy
+        organs = organs_of(source, context.canonical.volume, context.original, cancelled=cancelled)
+        return StrengthMap(organs, self.by_organ, everywhere, context.box), organs.source
 
 
 class Denoiser:
@@ -100,6 +137,8 @@ class Denoiser:
         volume: Volume,
         *,
         strength: Strength = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         slices: range | None = None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -109,10 +148,14 @@ class Denoiser:
 
         strength: share of the network's change that is applied, 0 (none) to 1; or a level, "low", "medium" or "high",
         or a TargetNoise, which mean a number for the whole volume (`noise_removal`), whichever slices are denoised.
+        organ_strength: numbers by organ, for organs that shall have another, blended at their borders. anatomy: where
+        the organs are known from, a source of `build_anatomy` or an object; not looked at while all are equal.
         progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is asked between
-        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range.
+        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range, an
+        unknown organ, and an anatomy that cannot be used.
         """
-        return self._denoise(volume, None, strength, slices, attention, progress, cancelled)
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, None, wanted, slices, attention, progress, cancelled)
 
     def preview(
         self,
@@ -120,6 +163,8 @@ class Denoiser:
         slice_index: int,
         *,
         strength: Strength = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         p: NDArray[np.float32] | None = None,
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result.
@@ -130,7 +175,8 @@ class Denoiser:
         fixed = None
         if p is not None and self._network.uses_prior:
             fixed = FixedPrior(p, self.model.descriptors, source="override")
-        return self._denoise(volume, fixed, strength, range(slice_index, slice_index + 1))
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, fixed, wanted, range(slice_index, slice_index + 1))
 
     def noise_removal(self, volume: Volume, cancelled: IsCancelled | None = None) -> NoiseRemoval | None:
         """How much of a volume's noise a strength removes, from five fixed slices; None where it cannot be measured.
@@ -158,7 +204,7 @@ class Denoiser:
         self,
         volume: Volume,
         fixed: FixedPrior | None,
-        strength: Strength,
+        wanted: _Strength,
         slices: range | None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -170,18 +216,18 @@ class Denoiser:
         context, run = self._context(volume, slices), self._run()
         hu = context.hu
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
-        measured = needs_measuring(strength)
-        removal = self.noise_removal(volume, cancelled) if measured else None
-        share, said = strength_for(strength, removal)
+        removal = self.noise_removal(volume, cancelled) if wanted.measured else None
+        everywhere, said = strength_for(wanted.asked, removal)
         prior, guard = self._conditions(context, run, fixed, cancelled)
+        shares, anatomy = wanted.on(context, everywhere, cancelled)
         with cancellable(run.network, cancelled):
-            output = denoise_slices(run, context, guard, self._noise_levels(context), share, recorder, progress)
+            output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
         warnings = [*volume.warnings, *run.warnings, *said]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
-        warnings += unchanged_warnings(part, result, share)
+        warnings += unchanged_warnings(part, result, wanted.most(everywhere))
         warnings += [] if guard is None else guard.warnings()
         maps = {} if recorder is None else {key: context.restored(stored) for key, stored in recorder.maps.items()}
         return Result(
@@ -191,12 +237,14 @@ class Denoiser:
             model=self.model,
             device=str(run.compute.device),
             precision=run.compute.precision,
-            strength=share,
-            strength_asked=str(strength) if measured else "",
+            strength=everywhere,
+            strength_asked=str(wanted.asked) if wanted.measured else "",
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),
             prior_blended=None if guard is None else guard.shares,
+            organ_strength=wanted.by_organ,
+            anatomy=anatomy,
             attention=AttentionMaps(maps, part),
         )
 

@@ -38,6 +38,8 @@ def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> di
         "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
         "strength_asked": result.strength_asked or None,
+        "organ_strength": dict(result.organ_strength),
+        "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
         "shape_zyx": list(result.volume.shape),

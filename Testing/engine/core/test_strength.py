@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 from bioatt.core.errors import InputError
 from bioatt.core.noise import noise_sd
 from bioatt.core.noise_removal import measure
-from bioatt.core.strength import LEVELS, TargetNoise, parse_strength, strength_text
+from bioatt.core.provenance import strength_note
+from bioatt.core.strength import LEVELS, TargetNoise, parse_strength
 
 
 def test_levels_rise_and_are_shares():
@@ -31,9 +32,10 @@ def test_a_target_that_is_no_noise_is_refused(hu):
 
 
 def test_a_strength_is_told_with_what_was_asked_for():
-    assert strength_text(0.75) == "0.75"
-    assert strength_text(0.6234, "medium") == "medium (0.62)"
-    assert strength_text(0.4, str(TargetNoise(12.5))) == "12.5 HU (0.40)"
+    assert strength_note(0.75, {}) == "strength 0.75"
+    assert strength_note(0.6234, {}, "medium") == "strength medium (0.62)"
+    assert strength_note(0.4, {}, str(TargetNoise(12.5))) == "strength 12.5 HU (0.40)"
+    assert strength_note(0.6234, {"lungs": 0.5}, "medium") == "strength medium (0.62; lungs 0.50)"
 
 
 @pytest.fixture(scope="module")
