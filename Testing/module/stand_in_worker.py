@@ -92,6 +92,7 @@ class StandInDenoiser:
             device="cpu",
             precision="fp32",
             strength=strength,
+            strength_asked="",
             organ_strength=organ_strength or {},
             anatomy=None,
             noise_before=np.full(count, 20.0),

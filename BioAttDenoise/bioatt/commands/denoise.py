@@ -11,11 +11,12 @@ from bioatt.commands.options import (
     add_anatomy_arguments,
     add_engine_arguments,
     add_input_arguments,
+    add_strength_arguments,
     anatomy_source,
+    chosen_strength,
     engine_options,
     parse_slices,
 )
-from bioatt.core.strength import DEFAULT_STRENGTH
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
@@ -28,12 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=DEFAULT_STRENGTH,
-        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
-    )
+    add_strength_arguments(parser)
     parser.add_argument(
         "--organ-strength",
         metavar="ORGAN=S,...",
@@ -82,7 +78,7 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
-    options, output = engine_options(args), Path(args.output)
+    options, strength, output = engine_options(args), chosen_strength(args), Path(args.output)
     by_organ = parse_organ_strength(args.organ_strength) if args.organ_strength else {}
     read = [*options.files(), *files_named(anatomy_source(args))]
     slices = parse_slices(args.slices, volume)
@@ -101,7 +97,7 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     result = with_progress(
         lambda progress: denoiser.denoise(
             volume,
-            strength=args.strength,
+            strength=strength,
             organ_strength=by_organ,
             anatomy=anatomy_source(args),
             slices=slices,
@@ -116,6 +112,7 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
         model_name=result.model.name,
         model_version=result.model.version,
         strength=result.strength,
+        strength_asked=result.strength_asked,
         organ_strength=result.organ_strength,
         overwrite=args.overwrite,
     )

@@ -35,7 +35,8 @@ class Segmentation:
 
 
 class SegmentationPrior:
-    """Spatial prior (slices, N, H, W): inside an organ's mask the organ, elsewhere the slice prior.
+    """Spatial prior (slices, N, H, W): inside an organ's mask the organ, elsewhere the slice prior, or, not `complete`,
+    no descriptor.
 
     A structure of several descriptors ("aorta") is divided among them in proportion to the slice prior.
     Raises InputError where no structure belongs to any descriptor.
@@ -47,6 +48,8 @@ class SegmentationPrior:
         descriptors: DescriptorSet,
         slice_prior: AnatomicalPrior,
         border_mm: float = BORDER_MM,
+        *,
+        complete: bool = True,
     ) -> None:
         self.labels = segmentation.labels
         self.columns = {
@@ -60,6 +63,7 @@ class SegmentationPrior:
         self.descriptors = descriptors.descriptors
         self.slice_prior = slice_prior
         self.border_mm = border_mm
+        self.complete = complete
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
         """See AnatomicalPrior; `part_probabilities` of the whole volume."""
@@ -76,8 +80,9 @@ class SegmentationPrior:
 
         count, high, wide = part.shape
         depth = len(self.descriptors)
-        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide))
-        return Prior(rows, self.descriptors, f"segmentation over {base.source}", part.slice_ids)
+        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide), complete=self.complete)
+        source = f"segmentation over {base.source}" if self.complete else "segmentation"
+        return Prior(rows, self.descriptors, source, part.slice_ids)
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> SegmentedOrgans:
         """See AnatomySource."""
@@ -117,7 +122,7 @@ class SegmentationPrior:
         return any(np.isin(self.labels_on(volume, z), list(self.columns)).any() for z in slices)
 
     def _row(self, volume: Volume, z: int, base: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, H, W) of slice z: Σ masks + (1 − Σ masks) · base."""
+        """(N, H, W) of slice z: the masks, complete with (1 − Σ masks) · base."""
         labels = self.labels_on(volume, z)
         masks = np.zeros((len(base), *labels.shape), np.float32)
         for value in np.unique(labels):
@@ -127,7 +132,7 @@ class SegmentationPrior:
                 masks[columns] += np.reshape(shares, (-1, 1, 1)) * (labels == value)
         for column in np.flatnonzero(masks.any(axis=(1, 2))):
             masks[column] = self.softened(masks[column], volume)
-        return masks + (1 - masks.sum(axis=0)).clip(0) * base[:, None, None]
+        return masks + (1 - masks.sum(axis=0)).clip(0) * base[:, None, None] if self.complete else masks
 
     def softened(self, mask: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
         """A mask (H, W) of a slice with a soft border."""

@@ -91,6 +91,9 @@ BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 TEXTS, NUMBERS = _list_of("a list of texts", _is_text), _list_of("a list of numbers", _is_number)
 THREE = _list_of("a list of three numbers", _is_number, 3)
 MATRIX = _list_of("three lists of three numbers", THREE.holds, 3)
+STRENGTH = Kind(
+    "a number or low, medium or high", lambda value: _is_number(value) or value in ("low", "medium", "high")
+)
 ACTION = Kind("download, import or remove", lambda value: value in ("download", "import", "remove"))
 
 OPTIONS = {**dict.fromkeys(("model", "prior", "descriptors", "device", "precision"), TEXT), "tile": WHOLE}
@@ -112,7 +115,8 @@ ANATOMY = Kind(
 )
 RUN: dict[str, Kind | Fields] = {
     **OPTIONS,
-    "strength": NUMBER,
+    "strength": STRENGTH,
+    "target_noise": NUMBER,
     "organ_strength": Kind("an object of numbers", lambda value: _is_object(value, NUMBER)),
     "anatomy": ANATOMY,
     "output": Fields({"path": TEXT}, {"series": BOOLEAN}),
@@ -123,6 +127,7 @@ REQUESTS = {
     "check": Fields({"requirements": TEXTS}, {}),
     "load": Fields({}, OPTIONS),
     "prior": Fields(VOLUME, OPTIONS),
+    "strength": Fields(VOLUME, OPTIONS),
     "denoise": Fields(VOLUME, {**RUN, "slices": _list_of("a list of two whole numbers", is_whole, 2)}),
     "preview": Fields(
         {**VOLUME, "slice": WHOLE}, {**RUN, "p": Fields({"descriptors": TEXTS, "probabilities": NUMBERS}, {})}

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bioatt.core.errors import InputError
-from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.core.strength import DEFAULT_STRENGTH, LEVELS, UNMEASURED, Strength, TargetNoise
 from bioatt.inference.options import EngineOptions
 from bioatt.io.integrity import data_files
 
 if TYPE_CHECKING:
     from bioatt.anatomy.sources import AnatomySource
+    from bioatt.core.noise_removal import NoiseRemoval
     from bioatt.core.volume import Volume
     from bioatt.inference.denoiser import Denoiser, Result
 
@@ -81,9 +82,9 @@ def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str
 
 def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Keyword arguments of `Denoiser.denoise`: strength, organ_strength, anatomy, slices, attention."""
-    slices, attention, strength = request.get("slices"), request.get("attention"), request.get("strength")
+    slices, attention = request.get("slices"), request.get("attention")
     arguments: dict[str, Any] = {
-        "strength": DEFAULT_STRENGTH if strength is None else float(strength),
+        "strength": _strength(request),
         "slices": None if slices is None else range(*slices),
     }
     if request.get("organ_strength"):
@@ -98,6 +99,27 @@ def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         arguments["attention"] = AttentionRequest(**wanted)
     return arguments
+
+
+def _strength(request: dict[str, Any]) -> Strength:
+    strength, target = request.get("strength"), request.get("target_noise")
+    if target is not None:
+        return TargetNoise(float(target))
+    return DEFAULT_STRENGTH if strength is None else strength
+
+
+def strength_reply(removal: NoiseRemoval | None) -> dict[str, Any]:
+    """What each level means for a volume, its noise in HU, and the share of it that strengths 0, 0.05 … 1 remove.
+
+    The last two are null where the noise cannot be measured.
+    """
+    if removal is None:
+        return {"levels": UNMEASURED, "noise": None, "removed": None}
+    return {
+        "levels": {name: removal.strength(share) for name, share in LEVELS.items()},
+        "noise": removal.noise_hu,
+        "removed": [round(removal.removed(step / 20), 4) for step in range(21)],
+    }
 
 
 def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
@@ -131,6 +153,7 @@ def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str,
         "device": result.device,
         "precision": result.precision,
         "strength": result.strength,
+        "strength_asked": result.strength_asked or None,
         "organ_strength": dict(result.organ_strength),
         "anatomy": result.anatomy,
         "noise_before": before if before == before else None,

@@ -72,6 +72,7 @@ class Worker:
             "check": self.check,
             "load": self.load,
             "prior": self.prior,
+            "strength": self.strength,
             "denoise": self.denoise,
             "preview": self.preview,
             "organs": self.organs,
@@ -139,13 +140,18 @@ class Worker:
         options = messages.engine_options(request, self.find_devices)
         own = options.descriptors
         source = build_prior(
-            options.prior,
+            denoiser.model.prior_source(options.prior),
             descriptors=denoiser.descriptors if own is None else load_descriptor_set(own),
             device=str(denoiser.compute.device),
         )
         volume = canonical(messages.volume_of(request["volume"], self.folder)).volume
         prior = source.probabilities(volume, cancelled=lambda: request["id"] in self.cancelled)
         return {"prior": messages.prior_reply(prior.as_table())}
+
+    def strength(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The strengths that low, medium and high mean for a volume."""
+        denoiser, volume = self._denoiser(request), messages.volume_of(request["volume"], self.folder)
+        return messages.strength_reply(denoiser.noise_removal(volume, lambda: request["id"] in self.cancelled))
 
     def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise a volume, or some of its slices; with attention maps where asked."""
@@ -255,6 +261,7 @@ class Worker:
                 model_name=result.model.name,
                 model_version=result.model.version,
                 strength=result.strength,
+                strength_asked=result.strength_asked,
                 organ_strength=result.organ_strength,
             )
         finally:

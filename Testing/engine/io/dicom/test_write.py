@@ -388,3 +388,13 @@ def _put(path, tag, vr, value):
     image[tag] = RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
     with pydicom.config.disable_value_validation():
         image.save_as(path)
+
+
+def test_the_level_of_a_strength_is_told_with_its_number(series, tmp_path):
+    series()
+    volume = read_volume(series.folder)
+    write_derived_series(volume, tmp_path / "out", **{**MADE, "strength": 0.62, "strength_asked": "medium"})
+    image = pydicom.dcmread(next((tmp_path / "out").iterdir()))
+    assert image.SeriesDescription.endswith("[BioAtt bioatt-slim medium 62%, research]")
+    assert "strength medium (0.62)" in image.DerivationDescription
+    assert "strength medium (0.62)" in image.ContributingEquipmentSequence[-1].ContributionDescription
