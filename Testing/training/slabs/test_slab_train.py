@@ -66,7 +66,7 @@ def test_networks_learn(pack: Pack, tmp_path: Path) -> None:
     )
     assert training.validate()["bioatt alone"] == pytest.approx(1)
     training.run(math.inf, 600, Stop(), lambda line: None)
-    assert training.validate()["bioatt alone"] < 0.993
+    assert training.validate()["bioatt alone"] < 0.996
 
 
 def test_a_folder_without_a_training_is_refused(tmp_path: Path) -> None:
