@@ -45,9 +45,9 @@ def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[s
 
 
 def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
-    """Denoise a file, or a folder as a DICOM series, into another."""
+    """Denoise a file, or a folder as a DICOM series, into another, or each of several volumes in it (`out-1.nrrd`)."""
     place = {"path": str(output), "series": path.is_dir()}
-    return Request("denoise", {**options.fields, "volume": {"path": str(path)}, "output": place})
+    return Request("denoise", {**options.fields, "volume": {"path": str(path), "phase": "all"}, "output": place})
 
 
 def load(options: EngineOptions) -> Request:
@@ -66,5 +66,5 @@ def models(action: str, name: str, **fields: Any) -> Request:
 
 
 def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:
-    fields["volume"]["acquisition"] = volumes.acquisition(node)
+    fields["volume"] |= {"acquisition": volumes.acquisition(node), "files": volumes.dicom_files(node)}
     return Request(kind, {**options.fields, **fields}, array)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_summary, with_progress
 from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
 from bioatt.core.strength import DEFAULT_STRENGTH
+
+if TYPE_CHECKING:
+    from bioatt.core.volume import Volume
 
 HELP = "denoise a CT volume or DICOM folder"
 
@@ -38,29 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all. Of `--phase all` each volume as OUT-1, ..."""
+    from bioatt.io.images import read_volume
+    from bioatt.io.phases import each_volume, numbered
+
     if args.phase != "all":
-        _run(args)
+        _run(args, read_volume(args.input, series=args.series, phase=args.phase))
         return
-    from bioatt.io.phases import phases_of
-
-    for number, name in enumerate(phases_of(Path(args.input), args.series), start=1):
-        print(f"phase {number}: {name}")
-        places = {key: _numbered(getattr(args, key), number) for key in ("output", "report", "attention")}
-        _run(argparse.Namespace(**{**vars(args), **places, "phase": str(number)}))
-
-
-def _numbered(place: str | None, number: int) -> str | None:
-    from bioatt.io.integrity import suffix_of
-    from bioatt.io.outputs import is_series
-
-    if place is None:
-        return None
-    path = Path(place)
-    suffix = "" if is_series(path) else path.name[len(path.name) - len(suffix_of(path)) :]
-    return str(path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}"))
+    for number, (name, volume) in enumerate(each_volume(args.input, series=args.series), start=1):
+        given = {key: getattr(args, key) for key in ("output", "report", "attention")}
+        if name:
+            print(f"phase {number}: {name}")
+            given = {key: place and str(numbered(Path(place), number)) for key, place in given.items()}
+        _run(argparse.Namespace(**{**vars(args), **given}), volume)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
     from bioatt.core.errors import InputError
@@ -68,12 +64,10 @@ def _run(args: argparse.Namespace) -> None:
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
-    from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
     options, output = engine_options(args), Path(args.output)
-    volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
     if args.resample and (not volume.even or is_series(output)):
         raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")

@@ -31,7 +31,7 @@ from bioatt_training.slabs.pack import (
     Pack,
     direction_of,
 )
-from bioatt_training.slabs.priors import draw_priors
+from bioatt_training.slabs.priors import CHANCES, draw_priors
 
 BODY_HU = -600
 GRID = 8
@@ -75,7 +75,7 @@ class Batches:
     def __init__(self, pack: Pack, drawing: Drawing, device: torch.device, *, validation: bool = False) -> None:
         self.drawing, self.device = drawing, device
         self.phantoms = 0 if validation else drawing.phantoms
-        put = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
+        put = lambda array: torch.from_numpy(np.array(array)).to(device)  # noqa: E731
         self.hu, self.maps, self.pooled = put(pack.hu), put(pack.maps), put(pack.pooled)
         self.neighbours, self.scan = put(pack.neighbours), put(pack.scan)
         self.levels = functional.interpolate(
@@ -95,15 +95,23 @@ class Batches:
         place = put(direction_of((self.field, self.field)))
         self.lower, self.part = place.floor().long() % DIRECTIONS, (place - place.floor()).float()
         self.pools = [put_pool.to(device) for put_pool in _pools(pack, drawing, validation)]
+        self.reach = put(np.abs(OFFSETS))
+        self.above = put(np.sign(OFFSETS) > 0)
+        self.chances = put(np.cumsum(CHANCES)[:-1])
         self.random = torch.Generator(device)
 
-    def draw(self, number: int) -> Batch:
-        """Batch `number`."""
+    def seed(self, number: int) -> None:
+        """The next draw becomes batch `number`."""
+        state = np.random.SeedSequence([self.drawing.seed, number]).generate_state(1, np.uint64)
+        self.random.manual_seed(int(state[0]) >> 1)
+
+    def draw(self) -> Batch:
+        """The next batch. Reads nothing from the host and waits for nothing, so that a card can replay it."""
         d = self.drawing
-        self.random.manual_seed(int(np.random.SeedSequence([d.seed, number]).generate_state(1, np.uint64)[0]) >> 1)
         self.pair = _pairs(d.batch, self.phantoms, self.device)
         index, y, x = self._places()
-        scan, phantom = self.scan[index], torch.arange(d.batch, device=self.device) < self.phantoms
+        place = torch.arange(d.batch, device=self.device)
+        scan, phantom = self.scan[index], place < self.phantoms
         rows, columns = self._turned()
         mirrored = self._chance(0.5)
         seen, near = self._neighbours(index, scan, mirrored)
@@ -114,10 +122,10 @@ class Batches:
         level = self.levels.view(-1)[flat].float()
         dose = torch.exp(self._uniform(*(math.log(one) for one in d.doses)))
         scale = torch.where(phantom, (4 * dose) ** -0.5, ((1 / dose - 1) / 3).sqrt())
-        sign = torch.where(phantom & (torch.arange(d.batch, device=self.device) % 2 == 1), -1.0, 1.0)
+        sign = 1 - 2 * (phantom & (place % 2 == 1)).float()
         noise = self._noise(index, scan, y, x, rows, columns, phantom, mirrored) * level
         noise = noise * (scale * sign)[:, None, None, None]
-        kept = torch.where(phantom, 0.0, dose / (1 - dose))[:, None, None]
+        kept = (~phantom * dose / (1 - dose))[:, None, None]
         target = full[:, 0] - noise[:, 0] * kept
         low = full + noise
         inserts = self._inserts(target, scan, near)
@@ -125,11 +133,11 @@ class Batches:
         low, target = low.clamp(*CLIP_HU), target.clamp(CLIP_HU[0] - 400, CLIP_HU[1] + 400)
         level_hu = self._noise_level(index, phantom, dose, scale, gain)
         maps = self._cells(index, y, x, rows, columns)
-        p = draw_priors(maps, self.pooled[index], self._strangers(maps), self.random)
+        p = draw_priors(maps, self.pooled[index], self._strangers(maps), self.chances, self.random)
         planes = torch.cat([level_hu[:, None] / NOISE_UNIT_HU, near], dim=1)[:, :, None, None]
         images = (low - OFFSET_HU) / SCALE_HU
         network_input = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
-        share = torch.where(phantom, 1.0, (1 - dose).clamp_min(0.2))
+        share = torch.where(phantom, torch.ones_like(dose), (1 - dose).clamp_min(0.2))
         return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, share, p, maps)
 
     def _rand(self, *shape: int) -> Tensor:
@@ -170,15 +178,13 @@ class Batches:
         table = torch.where(mirrored[:, None], table.flip(1), table)
         d = self.drawing
         kind = self._rand()
-        side = torch.tensor([0, 0, 0, 1, 1, 1], device=self.device)
         one_sided = (kind >= d.alone) & (kind < d.alone + d.one_sided)
-        hidden = (kind < d.alone)[:, None] | (one_sided[:, None] & (side == self._chance(0.5).long()[:, None]))
-        reach = torch.tensor([abs(one) for one in OFFSETS], device=self.device)
-        fewer = torch.where(self._chance(0.3), 1 + (self._rand() * 3).long(), torch.tensor(3, device=self.device))
-        hidden |= reach > fewer[:, None]
+        hidden = (kind < d.alone)[:, None] | (one_sided[:, None] & (self.above == self._chance(0.5)[:, None]))
+        most = torch.maximum(1 + (self._rand() * 3).long(), 3 * (~self._chance(0.3)).long())
+        hidden |= self.reach > most[:, None]
         there = (table >= 0) & ~hidden
         seen = torch.cat([index[:, None], torch.where(there, table, index[:, None])], dim=1)
-        return seen, torch.where(there, nearness(reach * self.step_mm[scan][:, None]), 0.0)
+        return seen, there * nearness(self.reach * self.step_mm[scan][:, None])
 
     def _noise(
         self,
@@ -194,7 +200,8 @@ class Batches:
         """Noise (B, 7, H, W) of unit variance, turned with its patch, correlated from slice to slice."""
         white = self._randn(1 + NEIGHBOURS, self.field, self.field)
         drawn = self._rand(2)
-        of_torso = torch.where(drawn[:, 0] < 0.4, 0.0, torch.where(drawn[:, 0] < 0.85, 0.7 * drawn[:, 1], 1.0))
+        kind = drawn[:, 0]
+        of_torso = ((kind >= 0.4) & (kind < 0.85)) * 0.7 * drawn[:, 1] + (kind >= 0.85)
         rho = torch.where(phantom, of_torso, self.correlation[scan].nan_to_num(0.0))
         along = _correlated(white, rho)
         factor = self.amplitudes[scan] * self._direction_factors(index, y, x)
@@ -235,9 +242,8 @@ class Batches:
         contrast = torch.minimum(torch.maximum(contrast, (-1000 - local).clamp_max(0)), (2500 - local).clamp_min(0))
         contrast = contrast * wanted[:, None] * (torch.arange(most, device=self.device) < count[:, None])
         # distance of the slices from the slice; those that are not seen do not matter
-        apart = torch.where(near > 0, -2 * torch.log2(near.clamp_min(1e-6)), 0.0)
-        signs = torch.tensor([-1.0, -1, -1, 1, 1, 1], device=self.device)
-        z = torch.cat([torch.zeros_like(apart[:, :1]), apart * signs], dim=1)
+        apart = (near > 0) * -2 * torch.log2(near.clamp_min(1e-6))
+        z = torch.cat([torch.zeros_like(apart[:, :1]), apart * (2 * self.above.float() - 1)], dim=1)
         cut = (1 - ((z[:, :, None] - offset[:, None]) / deep[:, None]) ** 2).clamp_min(1e-4).sqrt()
         axis = torch.arange(size, device=self.device, dtype=torch.float32)
         total = torch.zeros((len(target), z.shape[1], size, size), device=self.device)
@@ -256,12 +262,12 @@ class Batches:
     def _refiltered(self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Low dose and target with the inserts as the kernel shows them, some through another kernel; its noise gain."""
         at = torch.exp(self._uniform(math.log(0.3), math.log(2.0)))
-        sharper = torch.where(self._chance(0.5), self._uniform(0.0, 0.8), -1.0)
+        sharper, boost = self._chance(0.5)[:, None, None], self._uniform(0.0, 0.8)[:, None, None]
         changed = self._chance(self.drawing.kernels)
 
         def factor(frequency: Tensor) -> Tensor:
             smooth = torch.exp2(-((frequency / self.pixel_mm[scan][:, None, None] / at[:, None, None]) ** 2))
-            either = torch.where(sharper[:, None, None] < 0, smooth, 1 + sharper[:, None, None] * (1 - smooth))
+            either = torch.where(sharper, 1 + boost * (1 - smooth), smooth)
             return torch.where(changed[:, None, None], either, torch.ones_like(either))
 
         change = factor(self.frequency)

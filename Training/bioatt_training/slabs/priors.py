@@ -25,18 +25,19 @@ KINDS = (
 CHANCES = (0.22, 0.08, 0.08, 0.08, 0.06, 0.12, 0.10, 0.06, 0.06, 0.05, 0.05, 0.04)
 
 
-def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, random: torch.Generator) -> Tensor:
-    """A prior (B, N, h, w) for each patch. maps, strangers: organ maps (B, N, h, w); pooled: (B, N), sums to 1."""
+def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, chances: Tensor, random: torch.Generator) -> Tensor:
+    """A prior (B, N, h, w) for each patch. maps, strangers: organ maps (B, N, h, w); pooled: (B, N), sums to 1.
+    chances: CHANCES summed up, without the last."""
     batch, n = pooled.shape
     device = pooled.device
     rand = lambda *shape: torch.rand((batch, *shape), generator=random, device=device)  # noqa: E731
-    chances = torch.tensor(CHANCES, device=device)
-    kind = torch.multinomial(chances.expand(batch, -1), 1, generator=random)[:, 0]
+    kind = (rand(1) > chances).sum(dim=1)
     temperature = torch.exp(rand(1) * 5 - 3)  # 0.05 to 7
     logits = torch.log(pooled + 1e-4)
     softmax = torch.softmax(logits / temperature, dim=1)
-    right = torch.nn.functional.one_hot(torch.multinomial(pooled, 1, generator=random)[:, 0], n).float()
-    wrong = torch.nn.functional.one_hot((rand() * n).long().clamp_max(n - 1), n).float()
+    organ = torch.arange(n, device=device)
+    right = (organ == (rand(1) > pooled.cumsum(dim=1)).sum(dim=1, keepdim=True).clamp_max(n - 1)).float()
+    wrong = (organ == (rand(1) * n).long().clamp_max(n - 1)).float()
     peak = 0.5 + 0.5 * rand(1)  # 0.5 to 1, the rest spread evenly
     right, wrong = (peak * one + (1 - peak) / n for one in (right, wrong))
     exponential = -(torch.log(rand(n).clamp_min(1e-6)) ** 2)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,6 +72,21 @@ class Stop:
     asked: bool = False
 
 
+class Schedule(NamedTuple):
+    """What changes in the course of a training, as tensors that a step reads on the device: learning rate, floor of the
+    errors' divisor, whether the teacher teaches (0 or 1), share of the averages that is renewed."""
+
+    rate: Tensor
+    floor: Tensor
+    teacher: Tensor
+    forgetting: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device) -> Schedule:
+        """All 0."""
+        return cls(*(torch.zeros((), device=device) for _ in range(4)))
+
+
 class Training:
     """Networks, averages, optimisers and step; as fresh, or as `folder` has them."""
 
@@ -79,9 +94,10 @@ class Training:
         torch.manual_seed(recipe.seed)
         self.pack, self.recipe, self.folder, self.device = pack, recipe, folder, device
         n = len(pack.descriptors)
+        self.schedule = Schedule.on(device)
         self.networks = {name: _placed(SlabUNet("bioatt", width, n), device) for name, width in recipe.filters.items()}
         self.averages = {name: copy.deepcopy(one).requires_grad_(False) for name, one in self.networks.items()}
-        self.optimisers = {name: _optimiser(one, recipe, device) for name, one in self.networks.items()}
+        self.optimisers = {name: _optimiser(one, recipe, self.schedule, device) for name, one in self.networks.items()}
         self.batches = Batches(pack, recipe.drawing, device)
         self.validation = _validation(pack, recipe.drawing, device)
         self.record: dict[str, Any] = {"recipe": _plain(asdict(recipe)), "step": 0, "progress": 0.0, "history": []}
@@ -89,6 +105,7 @@ class Training:
         self.arithmetic: Callable[[], Any] = (
             (lambda: torch.autocast(device.type, torch.bfloat16)) if native else nullcontext
         )
+        self._replay: Callable[[], dict[str, Tensor]] | None = None
         if (folder / RECORD).is_file():
             self._go_on()
 
@@ -124,44 +141,76 @@ class Training:
         self.save(whole=True)
 
     def _train_step(self, progress: float) -> dict[str, Tensor]:
+        """Train on the next batch; the parts of the losses, on the device."""
         recipe = self.recipe
         rate = min((self.step + 1) / recipe.warm_up, 1.0) * (
             recipe.least_rate + (recipe.learning_rate - recipe.least_rate) * (1 + math.cos(math.pi * progress)) / 2
         )
-        batch = self.batches.draw(self.step)
+        first, last = (math.log(one) for one in recipe.floor_hu)
+        floor = math.exp(first + (last - first) * min(progress / recipe.floor_until, 1)) / SCALE_HU
+        self.schedule.rate.fill_(rate)
+        self.schedule.floor.fill_(floor)
+        self.schedule.teacher.fill_(float(progress > recipe.distil_from))
+        self.schedule.forgetting.fill_(1 - min(recipe.averaging, self.step / (self.step + 10)))
+        if self.device.type != "cuda":
+            self.batches.seed(self.step)
+            return self._on_device()
+        if self._replay is None:
+            self.batches.seed(self.step)
+            self._replay = self._capture()
+        return self._replay()
+
+    def _on_device(self) -> dict[str, Tensor]:
+        """One step that reads nothing from the host, so that a card can replay it (CUDA graph)."""
+        recipe, schedule = self.recipe, self.schedule
+        batch = self.batches.draw()
         phantoms = self.batches.phantoms
-        losses, teacher = {}, None
+        losses: dict[str, Tensor] = {}
+        teacher: Tensor | None = None
         p = functional.interpolate(batch.p, scale_factor=float(LEVEL_STEP), mode="nearest")
         for name, network in self.networks.items():
-            optimiser = self.optimisers[name]
-            for group in optimiser.param_groups:
-                group["lr"] = rate
             record: dict[Any, list[Tensor]] = {}
             with self.arithmetic():
                 output = network(batch.x, p, record).float()
             target = batch.target
-            if teacher is not None and progress > recipe.distil_from:
-                target = torch.cat([target[:phantoms], teacher[phantoms:]])
+            if teacher is not None:
+                learned = torch.lerp(target, teacher, schedule.teacher)
+                target = torch.cat([target[:phantoms], learned[phantoms:]])
             teacher = output.detach() if teacher is None else teacher
-            parts = self._losses(output, target, batch, phantoms, progress)
+            parts = self._losses(output, target, batch, phantoms)
             parts["attention"] = _attention_loss(record, batch.maps)
             loss = parts["error"] + recipe.bias_weight * parts["bias"] + recipe.attention_weight * parts["attention"]
-            optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            optimiser.step()
-            decay = min(recipe.averaging, self.step / (self.step + 10))
+            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip, foreach=True)
+            self.optimisers[name].step()
+            self.optimisers[name].zero_grad(set_to_none=False)
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.averages[name].parameters()), list(network.parameters()), 1 - decay)
+                averages, weights = list(self.averages[name].parameters()), list(network.parameters())
+                torch._foreach_lerp_(averages, weights, [schedule.forgetting] * len(weights))
             losses |= {f"{name} {part}": value.detach() for part, value in parts.items()}
         return losses
 
-    def _losses(
-        self, output: Tensor, target: Tensor, batch: Batch, phantoms: int, progress: float
-    ) -> dict[str, Tensor]:
-        recipe = self.recipe
-        first, last = (math.log(one) for one in recipe.floor_hu)
-        floor = math.exp(first + (last - first) * min(progress / recipe.floor_until, 1)) / SCALE_HU
+    def _capture(self) -> Callable[[], dict[str, Tensor]]:
+        """The step as a CUDA graph: a card then does not wait for Python to launch its thousands of kernels."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._on_device()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.batches.random)
+        with torch.cuda.graph(graph):
+            losses = self._on_device()
+
+        def replay() -> dict[str, Tensor]:
+            graph.replay()
+            return losses
+
+        return replay
+
+    def _losses(self, output: Tensor, target: Tensor, batch: Batch, phantoms: int) -> dict[str, Tensor]:
+        recipe, floor = self.recipe, self.schedule.floor
         output, target, truth, low = (
             interior(one, MARGIN_PX) for one in (output, target, batch.target, batch.x[:, :1])
         )
@@ -245,6 +294,8 @@ class Training:
             self.networks[name].load_state_dict(state["network"])
             self.averages[name].load_state_dict(state["average"])
             self.optimisers[name].load_state_dict(state["optimiser"])
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = self.schedule.rate
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -265,13 +316,16 @@ def _placed(network: SlabUNet, device: torch.device) -> SlabUNet:
     return placed
 
 
-def _optimiser(network: SlabUNet, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def _optimiser(network: SlabUNet, recipe: Recipe, schedule: Schedule, device: torch.device) -> torch.optim.Optimizer:
+    on_card = device.type == "cuda"
     return torch.optim.AdamW(
         network.parameters(),
-        recipe.learning_rate,
+        schedule.rate,
         betas=(0.9, 0.99),
         weight_decay=recipe.weight_decay,
-        fused=device.type == "cuda",
+        fused=on_card,
+        foreach=False,
+        capturable=on_card,
     )
 
 
@@ -284,7 +338,10 @@ def _validation(pack: Pack, drawing: Drawing, device: torch.device) -> list[Batc
     )
     batches = Batches(pack, still, device, validation=True)
     count = 1 if device.type == "cpu" else VALIDATION_BATCHES
-    drawn = [batches.draw(number) for number in range(count)]
+    drawn = []
+    for number in range(count):
+        batches.seed(number)
+        drawn.append(batches.draw())
     return [one._replace(p=one.maps) for one in drawn]
 
 
