@@ -116,7 +116,7 @@ def read_pack(path: Path) -> Pack:
             arrays[name] = plain.reshape(arrays.pop(f"{name}_shape"))
         return Pack(hu=hu, **{name: tuple(header[name]) for name in _NAMES}, **arrays)
     except OSError:
-        raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train slab-pack`") from None
+        raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train network --pack`") from None
     except (KeyError, TypeError, ValueError, lzma.LZMAError) as error:
         raise InputError(f"{path.name} is no data pack, or damaged ({type(error).__name__}): make it again") from None
 
