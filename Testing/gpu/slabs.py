@@ -25,7 +25,9 @@ MARGIN_S = 15.0
 def main() -> int:
     """Train; exit status 2 where an input is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", default=str(ROOT / ".gpu" / "slabs.npz"), help="made by `bioatt-train network --pack`")
+    parser.add_argument(
+        "--pack", default=str(ROOT / ".gpu" / "slabs.npz"), help="made by `bioatt-train network --pack`"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--limit", type=float, help="seconds (default what run.sh has left, less a margin)")
     parser.add_argument("--save-every", type=float, default=60.0, help="seconds between savings (default 60)")
