@@ -103,14 +103,20 @@ def test_what_cannot_be_adopted(gpu_outputs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_adopted_network_is_calibrated_judged_and_described(
+def test_an_adopted_network_is_taken_further_calibrated_judged_and_described(
     made_up_collection: Callable[..., Path], gpu_outputs: Path, tmp_path: Path
 ) -> None:
     folder, out = made_up_collection(), tmp_path / "out"
     arguments = ["organ-maps", str(folder), str(out), "--split", str(folder / "split.json"), "--phantoms", "1"]
     assert main([*arguments, "--adopt", str(gpu_outputs), "--apart", "P5"]) == 0
     assert "7 steps of 5 slices" in (out / FILE).with_suffix(".md").read_text()
-    assert OrganMapPrior(PAPER, path=out / FILE).taught == PAPER.descriptors
+    adopted = OrganMapPrior(PAPER, path=out / FILE)
+    assert adopted.taught == PAPER.descriptors
+    further = tmp_path / "further"
+    assert main([*arguments[:2], str(further), *arguments[3:], "--adopt", str(gpu_outputs), "--further", "1"]) == 0
+    assert "7 steps of 5 slices, then 1 steps of 10 slices" in (further / FILE).with_suffix(".md").read_text()
+    moved = OrganMapPrior(PAPER, path=further / FILE).network.head.weight - adopted.network.head.weight
+    assert 0 < moved.abs().max() < 0.01  # it goes on from the adopted weights
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -26,7 +27,7 @@ only**: no segmentation for diagnosis or planning.
   their distance (σ {sigma:g} mm).
 - Network: U-net, {parameters:,} weights as float16, {bytes:,} bytes, SHA-256 `{sha256}`.
 - Training: {outlined} outlined slices of {patients} patients; {weak} slices without outlines, of which is known which
-  organs they show; {phantoms} slices of simulated torsos; {steps} steps of {batch} slices, AdamW, cosine, weights
+  organs they show; {phantoms} slices of simulated torsos; {steps}, AdamW, cosine, weights
   averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
   varied at random; organs are removed, tumours and ascites put in.
 - Calibration on {validation} validation patients: temperature {temperature:.2f} for the maps, a line for presence.
@@ -79,19 +80,24 @@ def model_card(weights: Path, facts: Mapping[str, int | float], judgements: Mapp
     with safetensors.safe_open(weights, framework="np") as file:
         metadata = json.loads(file.metadata()["bioatt"])
     full = judgements["volumes"]
-    fit = metadata["fit"]
     head = _HEAD.format(
         **facts,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        steps=metadata["steps"],
-        batch=fit["outlined"] + fit["weak"] + fit["phantom"],
+        steps=_steps(metadata),
         temperature=metadata["calibration"]["temperature"],
         slices=full.slices,
         presence_slices=full.presence_slices,
         apart=apart,
     )
     return head + _by_organ(judgements, apart) + _patient_apart(judgements, apart) + _LIMITS
+
+
+def _steps(metadata: Mapping[str, Any]) -> str:
+    """The steps of a training, and of the one before it that it went on from."""
+    fit = metadata["fit"]
+    taken = f"{metadata['steps']} steps of {fit['outlined'] + fit['weak'] + fit['phantom']} slices"
+    return f"{_steps(fit['before'])}, then {taken}" if fit.get("before") else taken
 
 
 def _by_organ(judgements: Mapping[str, Judgement], apart: str) -> str:

@@ -77,13 +77,14 @@ def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
         return OrganSlices(**{name: held[name] for name in held.files})
 
 
-def train(prepared: Prepared, config: FitConfig, folder: Path) -> Trained:
-    """Teach the training patients, from where a run in `folder` was stopped."""
+def train(prepared: Prepared, config: FitConfig, folder: Path, start: Trained | None = None) -> Trained:
+    """Teach the training patients, from where a run in `folder` was stopped, or from a network trained before."""
     rows = prepared.of("train")
     sets = TrainingSets(rows.where(rows.outlined), rows.where(~rows.outlined), prepared.phantom)
-    fit = Fit(sets, config, folder)
+    fit = Fit(sets, config, folder, start=None if start is None else start.network)
     fit.run(lambda step, loss: log.info("step %d of %d, loss %.3f", step, config.steps, loss))
-    return Trained(fit.average, dataclasses.asdict(config), fit.step)
+    before = None if start is None else {"fit": dict(start.config), "steps": start.steps}
+    return Trained(fit.average, {**dataclasses.asdict(config), "before": before}, fit.step)
 
 
 def export(trained: Trained, prepared: Prepared, data: Path, folder: Path) -> Path:
