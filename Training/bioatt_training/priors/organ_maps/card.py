@@ -27,9 +27,9 @@ only**: no segmentation for diagnosis or planning.
   their distance (σ {sigma:g} mm).
 - Network: U-net, {parameters:,} weights as float16, {bytes:,} bytes, SHA-256 `{sha256}`.
 - Training: {outlined} outlined slices of {patients} patients; {weak} slices without outlines, of which is known which
-  organs they show; {phantoms} slices of simulated torsos; {steps}, AdamW, cosine, weights
-  averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
-  varied at random; organs are removed, tumours and ascites put in.
+  organs they show; {phantoms} slices of simulated torsos; {steps};
+  AdamW, cosine, weights averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
+  varied at random; organs are removed, tumours, ascites and oral contrast agent put in, enhancement taken away.
 - Calibration on {validation} validation patients: temperature {temperature:.2f} for the maps, a line for presence.
 
 ## Left-out patients
@@ -47,9 +47,8 @@ Made by `bioatt-train organ-maps`.
 _LIMITS = """
 ## Limits
 
-- Few patients train it: the table says where that shows. Kidneys and abdominal aorta of unenhanced or diseased
-  patients, the spine at the level of the kidneys (partly taken for pelvis), spleen and stomach are missed on some
-  slices.
+- Few patients train it: the table says where that shows. Kidney and spleen are taken for each other in unenhanced or
+  diseased patients, bowel full of contrast agent for kidney or pelvis; small ends of organs are missed on some slices.
 - **Skull and brain** come from one head, which trains: they are not scored. **Pelvis** trains on few patients and the
   Visible Human and is outlined in one test patient, the one apart; **neck** and **pancreas** are few as well.
 - A tumour, ascites or a large cyst may be taken for an organ beside it, see the patient apart.
