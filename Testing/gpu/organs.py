@@ -25,7 +25,7 @@ def main() -> int:
     """Train; exit status 2 where an input is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pack", default=str(ROOT / ".gpu" / "organs.npz"), help="`bioatt-train organ-maps --pack`")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="trained beside each other")
+    parser.add_argument("--variants", default="final", help=f"of {', '.join(VARIANTS)}, trained beside each other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--limit", type=float, help="seconds (default what run.sh has left, less a margin)")
     parser.add_argument("--steps", type=int, help="at most (default each variant's)")

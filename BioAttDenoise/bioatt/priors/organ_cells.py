@@ -17,6 +17,8 @@ RANGE_HU = (-1024.0, 2000.0)
 CELL_MM = 3.3
 BODY_ABOVE_HU = -500.0
 MARGIN_CELLS = 2
+WINDOW_CELLS = (112, 144)
+"""Least rows and columns that the network is shown: in training there was air around most bodies."""
 
 
 def to_cells(hu: NDArray[np.float32], spacing: tuple[float, float], cell_mm: float = CELL_MM) -> NDArray[np.float32]:
@@ -57,13 +59,14 @@ def coordinates(box: tuple[slice, slice], shape: tuple[int, int]) -> NDArray[np.
 
 
 def window_of(box: tuple[slice, slice]) -> tuple[slice, slice]:
-    """The box with a margin, widened so that its sides are multiples of the network's block; may leave the slice."""
-    rows, columns = (_widened(extent) for extent in box)
+    """The box with a margin, widened to WINDOW_CELLS, or beyond them to a multiple of the network's block; may leave
+    the slice."""
+    rows, columns = (_widened(extent, least) for extent, least in zip(box, WINDOW_CELLS, strict=True))
     return rows, columns
 
 
-def _widened(extent: slice) -> slice:
-    length = extent.stop - extent.start + 2 * MARGIN_CELLS
+def _widened(extent: slice, least: int) -> slice:
+    length = max(extent.stop - extent.start + 2 * MARGIN_CELLS, least)
     length += -length % BLOCK
     start = (extent.start + extent.stop - length) // 2
     return slice(start, start + length)

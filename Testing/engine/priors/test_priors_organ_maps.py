@@ -16,8 +16,15 @@ from bioatt.core.noise import CONTEXT_SLICES
 from bioatt.core.resources import resources_folder
 from bioatt.core.volume import Volume
 from bioatt.network.organ_maps import OrganMapNetwork
-from bioatt.priors.organ_cells import CELL_MM, body_box, to_cells, window_of
-from bioatt.priors.organ_maps import FILE, OrganMapPrior, OrganMaps, save_organ_maps, smoothed_along_z
+from bioatt.priors.organ_cells import CELL_MM, WINDOW_CELLS, body_box, to_cells, window_of
+from bioatt.priors.organ_maps import (
+    FILE,
+    OrganMapPrior,
+    OrganMaps,
+    network_input,
+    save_organ_maps,
+    smoothed_along_z,
+)
 from bioatt.simulation.phantom import LABELS
 from bioatt.simulation.phantom import torso as phantom
 
@@ -163,6 +170,17 @@ def test_the_window_holds_the_body_in_whole_blocks() -> None:
     assert columns.start <= 20
     assert columns.stop >= 120
     assert (rows.stop - rows.start) % 16 == (columns.stop - columns.start) % 16 == 0
+
+
+def test_a_small_body_gets_the_window_that_training_showed() -> None:
+    cells = np.full((90, 130), -1000, np.float32)
+    cells[30:60, 40:100] = 40
+    window, shown, where = network_input(cells)
+    assert shown.shape[-2:] == where.shape[-2:] == WINDOW_CELLS
+    inside = shown[0, 0].numpy() > -500
+    assert inside.sum() == 30 * 60
+    assert inside[30 - window[0].start : 60 - window[0].start, 40 - window[1].start : 100 - window[1].start].all()
+    assert np.abs(where[0].numpy()[:, inside]).max() < 1
 
 
 @trained

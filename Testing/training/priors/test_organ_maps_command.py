@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.canonical import canonical
+from bioatt.core.errors import InputError
 from bioatt.io.images import read_volume
+from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, CellMaps, OrganMapPrior, OrganMaps, Patch
 from bioatt_training.cli import main
+from bioatt_training.priors.organ_maps.adopt import adopt
 from bioatt_training.priors.organ_maps.calibrate import presence_line
 from bioatt_training.priors.organ_maps.judge import judge, scans_of
 
@@ -63,6 +68,55 @@ def test_presence_is_calibrated_to_the_share_of_slices() -> None:
     slope, offsets = presence_line(score, truth, np.ones_like(truth))
     assert slope == pytest.approx(0.5, abs=0.1)
     assert offsets == pytest.approx([-1, -1, -1], abs=0.2)
+
+
+@pytest.fixture
+def gpu_outputs(tmp_path: Path) -> Path:
+    """organs.pt and organs.json of two small variants."""
+    records, weights = {}, {}
+    for seed, (name, mean) in enumerate((("a", 0.5), ("b", 0.6))):
+        torch.manual_seed(seed)
+        network = OrganMapNetwork(1 + len(PAPER.descriptors), (8, 8, 16, 16))
+        weights[name] = {key: value.half() for key, value in network.state_dict().items()}
+        config = {"widths": [8, 8, 16, 16], "outlined": 3, "weak": 1, "phantom": 1}
+        records[name] = {"config": config, "history": [{"step": 7, "mean": mean}]}
+    torch.save(weights, tmp_path / "organs.pt")
+    (tmp_path / "organs.json").write_text(json.dumps(records))
+    return tmp_path / "organs.pt"
+
+
+def test_the_variant_that_is_best_or_named_is_adopted(gpu_outputs: Path) -> None:
+    weights = torch.load(gpu_outputs, weights_only=True)
+    for named, variant in ((str(gpu_outputs), "b"), (f"{gpu_outputs}:a", "a")):
+        adopted = adopt(named, 1 + len(PAPER.descriptors))
+        assert torch.equal(adopted.network.head.weight, weights[variant]["head.weight"].float())
+        assert adopted.steps == 7
+        assert adopted.config["outlined"] == 3
+
+
+def test_what_cannot_be_adopted(gpu_outputs: Path) -> None:
+    with pytest.raises(InputError, match="no variant c: choose from a, b"):
+        adopt(f"{gpu_outputs}:c", 18)
+    gpu_outputs.with_suffix(".json").write_text("{}")
+    with pytest.raises(InputError, match=r"organs\.json beside it"):
+        adopt(str(gpu_outputs), 18)
+
+
+@pytest.mark.slow
+def test_an_adopted_network_is_taken_further_calibrated_judged_and_described(
+    made_up_collection: Callable[..., Path], gpu_outputs: Path, tmp_path: Path
+) -> None:
+    folder, out = made_up_collection(), tmp_path / "out"
+    arguments = ["organ-maps", str(folder), str(out), "--split", str(folder / "split.json"), "--phantoms", "1"]
+    assert main([*arguments, "--adopt", str(gpu_outputs), "--apart", "P5"]) == 0
+    assert "7 steps of 5 slices" in (out / FILE).with_suffix(".md").read_text()
+    adopted = OrganMapPrior(PAPER, path=out / FILE)
+    assert adopted.taught == PAPER.descriptors
+    further = tmp_path / "further"
+    assert main([*arguments[:2], str(further), *arguments[3:], "--adopt", str(gpu_outputs), "--further", "1"]) == 0
+    assert "7 steps of 5 slices, then 1 steps of 10 slices" in (further / FILE).with_suffix(".md").read_text()
+    moved = OrganMapPrior(PAPER, path=further / FILE).network.head.weight - adopted.network.head.weight
+    assert 0 < moved.abs().max() < 0.01  # it goes on from the adopted weights
 
 
 @pytest.mark.slow

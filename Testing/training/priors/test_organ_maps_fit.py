@@ -13,8 +13,9 @@ import torch
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.priors.organ_cells import body_box, coordinates
+from bioatt_training.priors.organ_maps import content
 from bioatt_training.priors.organ_maps.augmentation import SHAPES, Batch, Strength, augment
-from bioatt_training.priors.organ_maps.content import LIVER, NONE_HERE, change_content
+from bioatt_training.priors.organ_maps.content import BOWEL, KIDNEYS, LIVER, NONE_HERE, SPINE, change_content
 from bioatt_training.priors.organ_maps.data import hidden_classes, load_slices, phantom_slices
 from bioatt_training.priors.organ_maps.fit import LAST, Fit, FitConfig, TrainingSets, body_masks
 from bioatt_training.priors.organ_maps.objective import objective
@@ -144,6 +145,39 @@ def test_a_removed_organ_is_none_for_sure(slices: OrganSlices) -> None:
             assert hu[labels == 10].mean() < -60
             return
     pytest.fail("no organ was removed in 60 draws")
+
+
+def _changed(monkeypatch: pytest.MonkeyPatch, kept: str, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """HU after one kind of change: the first of two draws is native, the second oral contrast agent."""
+    draws = iter([kept == "native", kept == "oral"])
+    monkeypatch.setattr(
+        content, "chance", lambda count, share, device: torch.full((count,), next(draws, False), device=device)
+    )
+    monkeypatch.setattr(content, "_enhanced", lambda images, labels, strength: images)
+    return change_content(images, labels)[0]
+
+
+def test_without_contrast_agent_the_kidneys_are_no_lighter_than_other_organs(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    labels[0, 10:20, 10:20], labels[0, 30:40, 30:40] = KIDNEYS, SPINE
+    images = torch.full((1, 64, 64), -100.0).masked_fill(labels > 0, 200.0)
+    native = _changed(monkeypatch, "native", images, labels)
+    assert 30 < native[labels == KIDNEYS].mean() < 100
+    assert (native[labels == SPINE] == 200).all()
+    assert (native[labels == 0] == -100).all()
+
+
+def test_oral_contrast_fills_bowel_and_leaves_gas_and_other_organs(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.zeros(8, 64, 64, dtype=torch.uint8)
+    labels[:, :32], labels[:, 40:] = BOWEL, LIVER
+    images = torch.full((8, 64, 64), 30.0)
+    images[:, :8] = -800
+    torch.manual_seed(0)
+    filled = _changed(monkeypatch, "oral", images, labels)
+    assert filled[:, 8:32].max() > 150
+    assert filled[:, 8:32].min() >= 30
+    assert torch.equal(filled[:, :8], images[:, :8])
+    assert torch.equal(filled[labels == LIVER], images[labels == LIVER])
 
 
 def test_phantoms_are_outlined_whole() -> None:

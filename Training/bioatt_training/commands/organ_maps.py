@@ -17,18 +17,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=5200, help="optimiser steps in all (default 5200)")
     parser.add_argument("--phantoms", type=int, default=36, help="simulated torsos that are added (default 36)")
     parser.add_argument("--pack", metavar="FILE", help="only write the slices for `Testing/gpu/run.sh organs` there")
+    parser.add_argument(
+        "--adopt", metavar="FILE.pt[:VARIANT]", help="take a network that `Testing/gpu/run.sh organs` trained"
+    )
+    parser.add_argument("--further", type=int, default=0, metavar="N", help="train the adopted network N steps more")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--apart", metavar="PATIENT", default="TCGA-09-2043", help="test patient shown apart")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, calibrate on the validation patients, judge on the test patients, write weights and card."""
+    """Train or adopt, calibrate on the validation patients, judge on the test patients, write weights and card."""
+    from dataclasses import replace
+
     import torch
 
     from bioatt.anatomy.descriptors import load_descriptor_set
+    from bioatt_training.priors.organ_maps.adopt import adopt
     from bioatt_training.priors.organ_maps.card import model_card
-    from bioatt_training.priors.organ_maps.fit import FitConfig
+    from bioatt_training.priors.organ_maps.fit import FURTHER, FitConfig
     from bioatt_training.priors.organ_maps.pack import write_pack
     from bioatt_training.priors.organ_maps.train import export, facts, judge_part, prepare, train
 
@@ -38,9 +45,15 @@ def run(args: argparse.Namespace) -> None:
     if args.pack:
         write_pack(Path(args.pack), prepared.of("train"), prepared.of("validation"), prepared.phantom)
         return
-    fit = train(prepared, FitConfig(steps=args.steps, seed=args.seed), folder)
-    weights = export(fit, prepared, data, folder)
+    if args.adopt:
+        trained = adopt(args.adopt, 1 + len(descriptors))
+        if args.further:
+            config = replace(FURTHER, steps=args.further, seed=args.seed, widths=trained.network.widths)
+            trained = train(prepared, config, folder, trained)
+    else:
+        trained = train(prepared, FitConfig(steps=args.steps, seed=args.seed), folder)
+    weights = export(trained, prepared, data, folder)
     judgements = judge_part(weights, "test", prepared, data, folder)
-    card = model_card(weights, facts(prepared, fit), judgements, args.apart)
+    card = model_card(weights, facts(prepared, trained), judgements, args.apart)
     weights.with_suffix(".md").write_text(card, encoding="utf-8")
     print(card)

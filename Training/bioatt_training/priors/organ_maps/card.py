@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -26,9 +27,9 @@ only**: no segmentation for diagnosis or planning.
   their distance (σ {sigma:g} mm).
 - Network: U-net, {parameters:,} weights as float16, {bytes:,} bytes, SHA-256 `{sha256}`.
 - Training: {outlined} outlined slices of {patients} patients; {weak} slices without outlines, of which is known which
-  organs they show; {phantoms} slices of simulated torsos; {steps} steps of {batch} slices, AdamW, cosine, weights
-  averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
-  varied at random; organs are removed, tumours and ascites put in.
+  organs they show; {phantoms} slices of simulated torsos; {steps};
+  AdamW, cosine, weights averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
+  varied at random; organs are removed, tumours, ascites and oral contrast agent put in, enhancement taken away.
 - Calibration on {validation} validation patients: temperature {temperature:.2f} for the maps, a line for presence.
 
 ## Left-out patients
@@ -46,9 +47,8 @@ Made by `bioatt-train organ-maps`.
 _LIMITS = """
 ## Limits
 
-- Few patients train it: the table says where that shows. Kidneys and abdominal aorta of unenhanced or diseased
-  patients, the spine at the level of the kidneys (partly taken for pelvis), spleen and stomach are missed on some
-  slices.
+- Few patients train it: the table says where that shows. Kidney and spleen are taken for each other in unenhanced or
+  diseased patients, bowel full of contrast agent for kidney or pelvis; small ends of organs are missed on some slices.
 - **Skull and brain** come from one head, which trains: they are not scored. **Pelvis** trains on few patients and the
   Visible Human and is outlined in one test patient, the one apart; **neck** and **pancreas** are few as well.
 - A tumour, ascites or a large cyst may be taken for an organ beside it, see the patient apart.
@@ -79,19 +79,24 @@ def model_card(weights: Path, facts: Mapping[str, int | float], judgements: Mapp
     with safetensors.safe_open(weights, framework="np") as file:
         metadata = json.loads(file.metadata()["bioatt"])
     full = judgements["volumes"]
-    fit = metadata["fit"]
     head = _HEAD.format(
         **facts,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        steps=metadata["steps"],
-        batch=fit["outlined"] + fit["weak"] + fit["phantom"],
+        steps=_steps(metadata),
         temperature=metadata["calibration"]["temperature"],
         slices=full.slices,
         presence_slices=full.presence_slices,
         apart=apart,
     )
     return head + _by_organ(judgements, apart) + _patient_apart(judgements, apart) + _LIMITS
+
+
+def _steps(metadata: Mapping[str, Any]) -> str:
+    """The steps of a training, and of the one before it that it went on from."""
+    fit = metadata["fit"]
+    taken = f"{metadata['steps']} steps of {fit['outlined'] + fit['weak'] + fit['phantom']} slices"
+    return f"{_steps(fit['before'])}, then {taken}" if fit.get("before") else taken
 
 
 def _by_organ(judgements: Mapping[str, Judgement], apart: str) -> str:

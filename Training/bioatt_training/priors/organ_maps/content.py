@@ -1,4 +1,5 @@
-"""Changes inside the body: organs enhance differently or are missing, tumours and ascites lie between them."""
+"""Changes inside the body: organs enhance differently, not at all, or are missing; contrast agent fills stomach and
+bowel; tumours and ascites lie between them."""
 
 from __future__ import annotations
 
@@ -12,12 +13,16 @@ from bioatt_training.priors.organ_maps.tensors import chance, constant, is_one_o
 NONE_HERE = 254
 """Label of a cell that is no organ for sure, whatever the slice's cells of 0 may be."""
 LIVER, SPLEEN, STOMACH, PANCREAS, KIDNEYS, BOWEL, PELVIS = 9, 10, 11, 12, 13, 15, 16
-_LUNGS, _SKULL, _SPINE = 5, 1, 17
+_LUNGS, _SKULL, SPINE = 5, 1, 17
 _REMOVABLE = (SPLEEN, STOMACH, PANCREAS, KIDNEYS, BOWEL)
 _BETWEEN = (0, STOMACH, PANCREAS, BOWEL)
 """What a tumour may displace. A lesion of the liver is liver."""
 _ABDOMINAL = (LIVER, KIDNEYS, BOWEL, 14, PELVIS)
-_UNCHANGED = (0, _SKULL, _LUNGS, _SPINE, 4, PELVIS, NONE_HERE)
+_SHOULDERS = 4
+_BONES = (_SKULL, _SHOULDERS, PELVIS, SPINE)
+_UNCHANGED = (0, *_BONES, _LUNGS, NONE_HERE)
+_NATIVE_HU = 40.0
+"""About what blood and most soft organs have without contrast agent."""
 
 
 def change_content(images: Tensor, labels: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -25,13 +30,30 @@ def change_content(images: Tensor, labels: Tensor, strength: float = 1.0) -> tup
     if strength == 0:
         return images, labels
     count, device = len(images), images.device
+    images = _native(images, labels, chance(count, 0.15 * strength, device))
     images = _enhanced(images, labels, strength)
+    images = _with_oral_contrast(images, labels, chance(count, 0.2 * strength, device))
     shown = torch.zeros(count, 256, device=device).scatter_(1, labels.flatten(1).long(), 1.0) > 0
     images, labels = _removed(images, labels, shown, 0.12 * strength)
     abdominal = (shown & members(_ABDOMINAL, device)).any(1)
     images, labels = _with_tumours(images, labels, abdominal & chance(count, 0.10 * strength, device))
     ascites = abdominal & ~shown[:, PELVIS] & chance(count, 0.07 * strength, device)
     return _with_ascites(images, labels, ascites)
+
+
+def _native(images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """Most of the enhancement of soft tissue and blood taken away, as in a scan without contrast agent."""
+    soft = ~is_one_of(labels, _BONES) & chosen.view(-1, 1, 1)
+    # denser than 250 HU may be a rib, which is nowhere outlined: fade out to 400 HU
+    enhancement = (images.clamp(_NATIVE_HU, 250) - _NATIVE_HU) * ((400 - images) / 150).clamp(0, 1)
+    return images - soft * enhancement * (0.7 + 0.3 * torch.rand(len(images), 1, 1, device=images.device))
+
+
+def _with_oral_contrast(images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """Stomach and bowel, or parts of them, as dense as oral contrast agent makes them."""
+    filled = is_one_of(labels, (STOMACH, BOWEL)) & (images > -20) & chosen.view(-1, 1, 1)
+    level = 40 + 300 * torch.rand(len(images), 1, 1, device=images.device)
+    return images + filled * level * (0.5 + textured(images, 32)).clamp(0, 1)
 
 
 def _enhanced(images: Tensor, labels: Tensor, strength: float) -> Tensor:

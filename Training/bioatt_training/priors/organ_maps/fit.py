@@ -51,6 +51,10 @@ class FitConfig:
     save_every: int = 250
 
 
+FURTHER = FitConfig(learning_rate=6e-4, weight_decay=0.05, warm_up=50, averaging=0.995)
+"""For a network that has been trained: a lower learning rate."""
+
+
 @dataclass(frozen=True)
 class TrainingSets:
     """The three kinds of slices that a batch is drawn from."""
@@ -61,13 +65,25 @@ class TrainingSets:
 
 
 class Fit:
-    """A run in `folder`: network, its average, optimiser and step, found there where it was stopped before."""
+    """A run in `folder`: network, its average, optimiser and step, found there where it was stopped before.
 
-    def __init__(self, sets: TrainingSets, config: FitConfig, folder: Path, device: torch.device = CPU) -> None:
+    start: the weights that it begins with instead of random ones.
+    """
+
+    def __init__(
+        self,
+        sets: TrainingSets,
+        config: FitConfig,
+        folder: Path,
+        device: torch.device = CPU,
+        start: OrganMapNetwork | None = None,
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.device = config, folder, device
         classes = sets.outlined.possible.shape[1]
         self.network = OrganMapNetwork(classes, config.widths).to(device)
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch
         self.average = copy.deepcopy(self.network)
         groups = _groups(self.network, config.weight_decay)

@@ -8,12 +8,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet
 from bioatt.io.files import make_folder
+from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, SIGMA_MM, Calibration, OrganMapPrior, save_organ_maps
 from bioatt_training.data.split import from_file
 from bioatt_training.priors.organ_maps.calibrate import presence_line, temperature
@@ -24,6 +26,15 @@ from bioatt_training.priors.organ_maps.slices import OrganSlices
 from bioatt_training.priors.robustness import quarter_dose
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with averaged weights, the configuration of its fit, and the steps it took."""
+
+    network: OrganMapNetwork
+    config: Mapping[str, Any]
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -66,32 +77,33 @@ def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
         return OrganSlices(**{name: held[name] for name in held.files})
 
 
-def train(prepared: Prepared, config: FitConfig, folder: Path) -> Fit:
-    """Teach the training patients, from where a run in `folder` was stopped."""
+def train(prepared: Prepared, config: FitConfig, folder: Path, start: Trained | None = None) -> Trained:
+    """Teach the training patients, from where a run in `folder` was stopped, or from a network trained before."""
     rows = prepared.of("train")
     sets = TrainingSets(rows.where(rows.outlined), rows.where(~rows.outlined), prepared.phantom)
-    fit = Fit(sets, config, folder)
+    fit = Fit(sets, config, folder, start=None if start is None else start.network)
     fit.run(lambda step, loss: log.info("step %d of %d, loss %.3f", step, config.steps, loss))
-    return fit
+    before = None if start is None else {"fit": dict(start.config), "steps": start.steps}
+    return Trained(fit.average, {**dataclasses.asdict(config), "before": before}, fit.step)
 
 
-def export(fit: Fit, prepared: Prepared, data: Path, folder: Path) -> Path:
-    """Calibrate the averaged network on the validation patients and write it."""
-    network = copy.deepcopy(fit.average).eval()
+def export(trained: Trained, prepared: Prepared, data: Path, folder: Path) -> Path:
+    """Calibrate the network on the validation patients and write it."""
+    network = copy.deepcopy(trained.network).eval()
     n = len(prepared.descriptors)
 
     def write(path: Path, calibration: Calibration) -> Path:
         metadata = {
             "descriptors": list(prepared.descriptors.descriptors),
             "calibration": dataclasses.asdict(calibration),
-            "fit": dataclasses.asdict(fit.config),
-            "steps": fit.step,
+            "fit": dict(trained.config),
+            "steps": trained.steps,
         }
         save_organ_maps(path, network, metadata)
         return path
 
     divisor = temperature(network, prepared.of("validation"))
-    raw = write(folder / f"raw-{fit.step}-{FILE}", Calibration(divisor, (1.0,) * n, (0.0,) * n))
+    raw = write(folder / f"raw-{trained.steps}-{FILE}", Calibration(divisor, (1.0,) * n, (0.0,) * n))
     slope, offsets = presence_line(*_presence_of(raw, prepared, data))
     return write(folder / FILE, Calibration(divisor, (slope,) * n, tuple(offsets)))
 
@@ -138,7 +150,7 @@ def judge_part(weights: Path, part: str, prepared: Prepared, data: Path, folder:
     }
 
 
-def facts(prepared: Prepared, fit: Fit) -> dict[str, int | float]:
+def facts(prepared: Prepared, trained: Trained) -> dict[str, int | float]:
     """What the model card says of the data."""
     rows = prepared.of("train")
     return {
@@ -149,5 +161,5 @@ def facts(prepared: Prepared, fit: Fit) -> dict[str, int | float]:
         "validation": len(prepared.patients("validation")),
         "test": len(prepared.patients("test")),
         "sigma": SIGMA_MM,
-        "parameters": sum(parameter.numel() for parameter in fit.network.parameters()),
+        "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
     }

@@ -33,6 +33,7 @@ VARIANTS = {
     "mild": replace(_CARD, strength=Strength(pose=0.5, content=0.3, intensity=0.6)),
     "real": replace(_CARD, outlined=12, weak=4, phantom=0, strength=Strength(content=0.3)),
     "simple": replace(_CARD, outlined=16, weak=0, phantom=0, strength=Strength(pose=0.5, content=0.0, intensity=0.5)),
+    "final": replace(_CARD, steps=24000, outlined=15, weak=4, phantom=3, averaging=0.999),
 }
 _END_S = 5.0
 """Before the deadline a variant ends its steps, so that its last weights are judged; after it, it is ended."""
