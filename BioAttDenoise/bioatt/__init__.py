@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bioatt.core.errors import BioAttError as BioAttError
     from bioatt.core.errors import Cancelled as Cancelled
     from bioatt.core.errors import InputError as InputError
+    from bioatt.core.strength import TargetNoise as TargetNoise
     from bioatt.core.volume import Volume as Volume
     from bioatt.inference.denoiser import Denoiser as Denoiser
     from bioatt.inference.denoiser import Result as Result
@@ -32,6 +33,7 @@ _HOMES = {
     "BioAttError": "core.errors",
     "Cancelled": "core.errors",
     "InputError": "core.errors",
+    "TargetNoise": "core.strength",
     "Volume": "core.volume",
     "read_volume": "io.images",
     "write_volume": "io.images",

@@ -39,7 +39,7 @@ def make_model(tmp_path):
         for seed in range(2 if quiet else 1):
             torch.manual_seed(seed)
             network = build_network(arm, filters, max(len(names), 1), layout=layout, low_pass_px=means_px)
-            for parameter in network.parameters() if layout == "unet" else ():  # a fresh one leaves the image as it is
+            for parameter in network.parameters() if layout != "red_cnn" else ():  # a fresh U-net is the identity
                 parameter.data.add_(0.05 * torch.randn_like(parameter))
             networks.append(network)
         path = tmp_path / f"{name}.safetensors"

@@ -33,14 +33,16 @@ def print_warnings(warnings: Iterable[str]) -> None:
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """Print the summary of a denoising; warnings go to stderr."""
     from bioatt.core.noise import median_noise
+    from bioatt.core.provenance import strength_note
 
     print_warnings(warnings)
     before, after = median_noise(result.noise_before), median_noise(result.noise_after)
     slices = result.volume.shape[0]
+    strength = strength_note(result.strength, result.organ_strength, result.strength_asked)
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
         f"({result.precision}), model {result.model.name}, "
-        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
+        f"prior {result.prior.source if result.prior else 'none'}, {strength}"
     )
     if before > 0 and after >= 0:
         print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")

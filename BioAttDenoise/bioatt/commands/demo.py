@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.options import add_engine_arguments, engine_options
-from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
+from bioatt.commands.options import add_engine_arguments, add_strength_arguments, chosen_strength, engine_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp; default B30)")
     parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice (default 512)")
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=DEFAULT_STRENGTH,
-        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
-    )
+    add_strength_arguments(parser)
     add_engine_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier demo in DIR")
 
@@ -60,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("the demo needs at least 1 slice of 64 pixels")
     if not 0 < args.dose <= 1:
         raise InputError(f"--dose {args.dose:g}: give a fraction of the full dose, above 0 up to 1")
-    check_strength(args.strength)
+    strength = chosen_strength(args)
     options = engine_options(args)
     denoiser = make_denoiser(options)
     folder = Path(args.folder)
@@ -77,9 +71,7 @@ def run(args: argparse.Namespace) -> None:
     write_volume(low, files["low"])
     write_volume(reference.with_hu(labels), files["labels"])
     low = read_volume(files["low"])
-    result = with_progress(
-        lambda progress: denoiser.denoise(low, strength=args.strength, progress=progress), "denoising"
-    )
+    result = with_progress(lambda progress: denoiser.denoise(low, strength=strength, progress=progress), "denoising")
     write_volume(result.volume, files["denoised"])
 
     reference, denoised = read_volume(files["reference"]), read_volume(files["denoised"])
@@ -94,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         "dose": args.dose,
         "kernel": args.kernel,
         "noise_index_hu": scanner.noise_index,
-        "strength": args.strength,
+        "strength": result.strength,
         "model": result.model.name,
         "denoising_seconds": round(result.seconds, 2),
         "seconds": round(time.monotonic() - start, 2),

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_summary, with_progress
-from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
-from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.commands.options import (
+    add_anatomy_arguments,
+    add_engine_arguments,
+    add_input_arguments,
+    add_strength_arguments,
+    anatomy_source,
+    chosen_strength,
+    engine_options,
+    parse_slices,
+)
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
@@ -21,12 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
+    add_strength_arguments(parser)
     parser.add_argument(
-        "--strength",
-        type=float,
-        default=DEFAULT_STRENGTH,
-        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
+        "--organ-strength",
+        metavar="ORGAN=S,...",
+        help="another strength for some organs, as lungs=0.5,liver=1, blended at their borders",
     )
+    add_anatomy_arguments(parser)
     parser.add_argument(
         "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
     )
@@ -57,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, volume: Volume) -> None:
+    from bioatt.anatomy.strength import parse_organ_strength
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
     from bioatt.core.errors import InputError
@@ -64,26 +74,35 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
+    from bioatt.io.files import files_named
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
-    options, output = engine_options(args), Path(args.output)
+    options, strength, output = engine_options(args), chosen_strength(args), Path(args.output)
+    by_organ = parse_organ_strength(args.organ_strength) if args.organ_strength else {}
+    read = [*options.files(), *files_named(anatomy_source(args))]
     slices = parse_slices(args.slices, volume)
     if args.resample and (not volume.even or is_series(output)):
         raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")
     planned = upright(volume) if args.resample else volume
-    check_result_output(planned, output, read=options.files(), overwrite=args.overwrite)
+    check_result_output(planned, output, read=read, overwrite=args.overwrite)
     if args.attention:
         check_maps_folder(volume, Path(args.attention), output, overwrite=args.overwrite)
     if args.report:
-        others = (*volume.sources, output, *options.files())
+        others = (*volume.sources, output, *read)
         check_file_place(Path(args.report), *others, overwrite=args.overwrite)
     denoiser = make_denoiser(options)
     prior_provenance = provenance(denoiser, options) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
-            volume, strength=args.strength, slices=slices, attention=attention, progress=progress
+            volume,
+            strength=strength,
+            organ_strength=by_organ,
+            anatomy=anatomy_source(args),
+            slices=slices,
+            attention=attention,
+            progress=progress,
         ),
         "denoising",
     )
@@ -93,6 +112,8 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
         model_name=result.model.name,
         model_version=result.model.version,
         strength=result.strength,
+        strength_asked=result.strength_asked,
+        organ_strength=result.organ_strength,
         overwrite=args.overwrite,
     )
     if args.report:

@@ -6,13 +6,15 @@ import argparse
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from bioatt.core.strength import DEFAULT_STRENGTH, LEVELS, Strength, TargetNoise, parse_strength
 from bioatt.inference.options import EngineOptions
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
 
 PRIOR_SOURCES = (
-    "embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
+    "maps[:spatial] | embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | "
+    "FILE.json"
 )
 
 
@@ -34,9 +36,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")
     parser.add_argument(
         "--prior",
-        default="embedded",
+        default="auto",
         metavar="SOURCE",
-        help=f"{PRIOR_SOURCES} (default embedded)",
+        help=f"{PRIOR_SOURCES} (default auto: the one that the model was trained with)",
     )
     parser.add_argument(
         "--descriptors",
@@ -48,6 +50,39 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: fp32, on AMX and GPUs half)"
     )
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
+
+
+def add_strength_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much noise to remove."""
+    group = parser.add_mutually_exclusive_group()
+    shares = ", ".join(f"{name} {100 * share:.0f} %%" for name, share in LEVELS.items())
+    group.add_argument(
+        "--strength",
+        default=str(DEFAULT_STRENGTH),
+        metavar="S",
+        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g}), or how much of this "
+        f"scan's noise to remove: {shares}",
+    )
+    group.add_argument("--target-noise", type=float, metavar="HU", help="noise in soft tissue that is to remain")
+
+
+def chosen_strength(args: argparse.Namespace) -> Strength:
+    """The values of `add_strength_arguments`. Raises InputError where they are none."""
+    return parse_strength(args.strength) if args.target_noise is None else TargetNoise(args.target_noise)
+
+
+def add_anatomy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where organs are known from, shared by the commands that tell them apart."""
+    parser.add_argument(
+        "--segmentation",
+        metavar="LABELS[,TABLE.json]",
+        help="organs from a label volume, as .seg.nrrd or TotalSegmentator's, instead of the organ maps",
+    )
+
+
+def anatomy_source(args: argparse.Namespace) -> str:
+    """The source for `priors.anatomy.build_anatomy` that the options name."""
+    return f"segmentation:{args.segmentation}" if args.segmentation else "maps"
 
 
 def engine_options(args: argparse.Namespace) -> EngineOptions:

@@ -40,6 +40,12 @@ def local_moments(image: NDArray, size: int = WINDOW_PX) -> tuple[NDArray, NDArr
     return mean + 40, variance
 
 
+def local_covariance(one: NDArray, other: NDArray, size: int = WINDOW_PX) -> NDArray:
+    """Local covariance (HU²) of two images (y, x) over size × size pixels, (y, x) float32."""
+    a, b = (np.clip(image.astype(np.float32), -1100, 3100) - 40 for image in (one, other))
+    return uniform_filter(a * b, size) - uniform_filter(a, size) * uniform_filter(b, size)
+
+
 def _moments(values: NDArray, size: int) -> tuple[NDArray, NDArray]:
     mean = uniform_filter(values, size)
     return mean, np.maximum(uniform_filter(values * values, size) - mean * mean, 0)

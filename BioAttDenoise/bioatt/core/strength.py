@@ -4,17 +4,56 @@ The models are trained to remove all noise. Readers are better served with some 
 waxy, and faint detail cannot be distinguished from artefacts of the network. The default comes from the benchmark
 (`Training/results/benchmark`): its limit on the shift of the noise spectrum allows up to 0.85; higher doses need less,
 and 0.75 is close to the optimum at a quarter of the dose.
+
+How much noise a number removes differs between scans. A level or a target says what is wanted of the scan's noise; the
+number is then found for the scan (`core.noise_removal`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from bioatt.core.errors import InputError
 
 DEFAULT_STRENGTH = 0.75
 """0 (input unchanged) to 1 (all of the change)."""
+LEVELS = {"low": 0.3, "medium": 0.5, "high": 0.7}
+"""Share of a scan's noise SD that each level removes."""
+UNMEASURED = {"low": 0.5, "medium": 0.75, "high": 1.0}
+"""Strength of each level in a scan without soft tissue, whose noise cannot be measured."""
+
+
+@dataclass(frozen=True)
+class TargetNoise:
+    """The noise SD in soft tissue that is to remain, HU. Raises InputError unless it is a positive number."""
+
+    hu: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hu < float("inf"):
+            raise InputError(f"the target noise must be a number of HU above 0, not {self.hu:g}")
+
+    def __str__(self) -> str:
+        return f"{self.hu:g} HU"
+
+
+Strength = float | str | TargetNoise
+"""0 to 1, a level of LEVELS, or a target."""
 
 
 def check_strength(strength: float) -> None:
     """Raise InputError for a strength outside 0 to 1 or NaN."""
     if not 0 <= strength <= 1:
         raise InputError(f"strength must lie between 0 and 1, not {strength:g}")
+
+
+def parse_strength(text: str | float) -> float | str:
+    """A level's name or a number 0 to 1, as a user gives it. Raises InputError for anything else."""
+    if text in LEVELS:
+        return text
+    try:
+        strength = float(text)
+    except ValueError:
+        raise InputError(f"strength {text!r:.40}: give 0 to 1, or one of {', '.join(LEVELS)}") from None
+    check_strength(strength)
+    return strength

@@ -36,5 +36,6 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
     device = devices.choose(options.device, options.precision).device
     model = load_model(default_model(device.type) if options.model == "auto" else options.model)
     own.check_covers(model.descriptors)
-    prior = build_prior(options.prior, descriptors=own, device=str(device))
+    complete = not model.network.none_passes
+    prior = build_prior(model.prior_source(options.prior), descriptors=own, device=str(device), complete=complete)
     return Denoiser(model, prior=prior, device=options.device, precision=options.precision, tile=options.tile)

@@ -20,8 +20,9 @@ Index = tuple[slice, slice, slice]
 class Context:
     """Slices to denoise within the part of their volume on which the result depends.
 
-    canonical: that part. An axial slice depends on CONTEXT_SLICES neighbours on either side, by its prior and its noise
-    level. A coronal or sagittal slice is a line of every axial slice: the whole stack.
+    canonical: that part. An axial slice depends on CONTEXT_SLICES neighbours on either side, by its prior, its noise
+    level and what the network sees of them. A coronal or sagittal slice is a line of every axial slice: the whole
+    stack.
     box: index (z, y, x) in `canonical` of what the network denoises: the slices, and in a stack that is not axial its
     halo beside them. wanted: index of the slices alone.
     """
@@ -54,6 +55,22 @@ class Context:
     def hu(self) -> NDArray[np.float32]:
         """HU (z, y, x) of the box."""
         return self.canonical.volume.hu[self.box]
+
+    @property
+    def step_mm(self) -> float:
+        """Distance between axial slices."""
+        return self.canonical.volume.spacing[2]
+
+    def neighbour(self, k: int, offset: int) -> NDArray[np.float32] | None:
+        """HU (y, x) of the axial slice `offset` above slice k of the box (below: negative); None where there is none.
+
+        None too where slices of the volume are missing or unevenly spaced: nobody knows where.
+        """
+        place = self.box[0].start + k + offset
+        stack = self.canonical.volume
+        if not (self.original.even and 0 <= place < stack.shape[0]):
+            return None
+        return stack.hu[(place, *self.box[1:])]
 
     def noise_levels(self) -> NDArray[np.float32]:
         """`noise_levels` of the box's axial slices, (z,)."""

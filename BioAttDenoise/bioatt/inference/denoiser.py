@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,19 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
+from bioatt.anatomy.sources import AnatomySource, organs_of
+from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
-from bioatt.core.strength import DEFAULT_STRENGTH, check_strength
+from bioatt.core.noise_removal import NoiseRemoval, measure
+from bioatt.core.strength import DEFAULT_STRENGTH, Strength
 from bioatt.core.volume import Volume
 from bioatt.inference.attention import AttentionMaps, AttentionRecorder, AttentionRequest
 from bioatt.inference.context import Context
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.run import Run, cancellable, out_of_memory, placed
 from bioatt.inference.slices import Progress, denoise_slices
+from bioatt.inference.strength import measured_slices, needs_measuring, strength_for
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
+from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
 
 IsCancelled = Callable[[], bool]
@@ -34,8 +40,11 @@ class Result:
     """A denoised volume and how it was made.
 
     volume: geometry and dtype of the input. noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
-    the file, NaN where a slice has none. prior: the one that was asked for. prior_blended: by row of it, the share of
-    the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was blended.
+    the file, NaN where a slice has none. strength: the number that was applied; strength_asked: the level or target
+    that it comes from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
+    the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
+    blended. organ_strength: strengths by organ, where they were asked for, and anatomy: where the organs were known
+    from.
     attention: maps keyed by (stage, descriptor or "unified").
     """
 
@@ -48,16 +57,51 @@ class Result:
     strength: float
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
+    strength_asked: str = ""
     warnings: tuple[str, ...] = ()
     prior_blended: NDArray[np.float32] | None = None
+    organ_strength: Mapping[str, float] = field(default_factory=dict)
+    anatomy: str | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)
+
+
+class _Strength:
+    """The strength that was asked for. Raises InputError for one out of range, and for unknown organs.
+
+    measured: whether it depends on the volume.
+    """
+
+    def __init__(
+        self, asked: Strength, by_organ: Mapping[str, float] | None, anatomy: str | AnatomySource = "maps"
+    ) -> None:
+        self.measured = needs_measuring(asked)
+        self.asked, self.by_organ, self.anatomy = asked, checked_organ_strength(by_organ or {}), anatomy
+
+    def most(self, everywhere: float) -> float:
+        """The largest strength anywhere."""
+        return max(everywhere, *self.by_organ.values(), 0)
+
+    def on(
+        self, context: Context, everywhere: float, cancelled: IsCancelled | None
+    ) -> tuple[float | StrengthMap, str | None]:
+        """The strength of a context's box, and the name of the anatomy that it comes from.
+
+        everywhere: the number that was asked for or measured. It alone, without a look at the anatomy, where organs
+        differ in nothing.
+        """
+        if all(strength == everywhere for strength in self.by_organ.values()):
+            return everywhere, None
+        source = build_anatomy(self.anatomy) if isinstance(self.anatomy, str) else self.anatomy
+        organs = organs_of(source, context.canonical.volume, context.original, cancelled=cancelled)
+        return StrengthMap(organs, self.by_organ, everywhere, context.box), organs.source
 
 
 class Denoiser:
     """A loaded model on a device, ready for any number of volumes.
 
     model: catalogue name, file or TrainedModel; "auto" is the catalogue's default for the device.
-    prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume.
+    prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume; "auto" is the
+    source that the model was trained with.
     tile: side of the tiles in pixels in which a slice is run, for small GPUs; None runs whole slices. Same result.
     Raises InputError for an unknown model, device or precision.
     """
@@ -66,7 +110,7 @@ class Denoiser:
         self,
         model: str | Path | TrainedModel = "auto",
         *,
-        prior: str | AnatomicalPrior | Prior = "embedded",
+        prior: str | AnatomicalPrior | Prior = "auto",
         device: str = "auto",
         precision: devices.Precision = "auto",
         tile: int | None = None,
@@ -78,8 +122,9 @@ class Denoiser:
             model = default_model(self.compute.device.type)
         self.model = model if isinstance(model, TrainedModel) else load_model(model)
         self.tile = tile
-        self._prior = prior
+        self._prior = self.model.prior_source(prior) if isinstance(prior, str) else prior
         self._own_prior: AnatomicalPrior | None = None
+        self._removal: tuple[object, NoiseRemoval | None] | None = None
         self._network = placed(self.model.network, self.compute.device)
 
     @property
@@ -91,7 +136,9 @@ class Denoiser:
         self,
         volume: Volume,
         *,
-        strength: float = DEFAULT_STRENGTH,
+        strength: Strength = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         slices: range | None = None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -99,18 +146,25 @@ class Denoiser:
     ) -> Result:
         """Denoise a volume, or the slices of it named by `slices` (then the result holds only those).
 
-        strength: share of the network's change that is applied, 0 (none) to 1.
+        strength: share of the network's change that is applied, 0 (none) to 1; or a level, "low", "medium" or "high",
+        or a TargetNoise, which mean a number for the whole volume (`noise_removal`), whichever slices are denoised.
+        organ_strength: numbers by organ, for organs that shall have another, blended at their borders. anatomy: where
+        the organs are known from, a source of `build_anatomy` or an object; not looked at while all are equal.
         progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is asked between
-        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range.
+        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range, an
+        unknown organ, and an anatomy that cannot be used.
         """
-        return self._denoise(volume, None, strength, slices, attention, progress, cancelled)
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, None, wanted, slices, attention, progress, cancelled)
 
     def preview(
         self,
         volume: Volume,
         slice_index: int,
         *,
-        strength: float = DEFAULT_STRENGTH,
+        strength: Strength = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         p: NDArray[np.float32] | None = None,
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result.
@@ -121,40 +175,59 @@ class Denoiser:
         fixed = None
         if p is not None and self._network.uses_prior:
             fixed = FixedPrior(p, self.model.descriptors, source="override")
-        return self._denoise(volume, fixed, strength, range(slice_index, slice_index + 1))
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, fixed, wanted, range(slice_index, slice_index + 1))
+
+    def noise_removal(self, volume: Volume, cancelled: IsCancelled | None = None) -> NoiseRemoval | None:
+        """How much of a volume's noise a strength removes, from five fixed slices; None where it cannot be measured.
+
+        Under the denoiser's own prior. The last volume's is remembered. Raises Cancelled.
+        """
+        stack, chosen = measured_slices(volume)
+        seen = hashlib.sha1(np.ascontiguousarray(stack.hu[chosen]).tobytes(), usedforsecurity=False)
+        key = seen.digest(), stack.slice_ids, stack.spacing, stack.padding, stack.even
+        if self._removal is None or self._removal[0] != key:
+            self._removal = key, measure(self._before_and_after(stack, k, cancelled) for k in chosen)
+        return self._removal[1]
+
+    def _before_and_after(
+        self, stack: Volume, k: int, cancelled: IsCancelled | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """HU of an axial slice before and after all of the network's change."""
+        context, run = self._context(stack, range(k, k + 1)), self._run()
+        guard = self._conditions(context, run, None, cancelled)[1]
+        with cancellable(run.network, cancelled):
+            output = denoise_slices(run, context, guard, self._noise_levels(context), 1.0, None, None)
+        return context.hu[0], output[0]
 
     def _denoise(
         self,
         volume: Volume,
         fixed: FixedPrior | None,
-        strength: float,
+        wanted: _Strength,
         slices: range | None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
         cancelled: IsCancelled | None = None,
     ) -> Result:
-        check_strength(strength)
         start = time.monotonic()
         slices = range(volume.shape[0]) if slices is None else slices
         part = volume.part(slices)
-        context = Context.of(volume, slices, self._network.halo, self._network.block)
+        context, run = self._context(volume, slices), self._run()
         hu = context.hu
-        run = Run(self._network, self.compute, self.tile, self.model.interpolated)
-        prior = guard = None
-        if self._network.uses_prior:
-            asked = self._prior_of(context, run, cancelled) if fixed is None else context.prior(fixed, cancelled)
-            asked = asked.aligned_to(self.model.descriptors)
-            prior, guard = asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
-        noise_hu = None if self.model.interpolated is None else context.noise_levels()
+        removal = self.noise_removal(volume, cancelled) if wanted.measured else None
+        everywhere, said = strength_for(wanted.asked, removal)
+        prior, guard = self._conditions(context, run, fixed, cancelled)
+        shares, anatomy = wanted.on(context, everywhere, cancelled)
         with cancellable(run.network, cancelled):
-            output = denoise_slices(run, hu, guard, noise_hu, strength, recorder, progress)
+            output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
-        warnings = [*volume.warnings, *run.warnings]
+        warnings = [*volume.warnings, *run.warnings, *said]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
-        warnings += unchanged_warnings(part, result, strength)
+        warnings += unchanged_warnings(part, result, wanted.most(everywhere))
         warnings += [] if guard is None else guard.warnings()
         maps = {} if recorder is None else {key: context.restored(stored) for key, stored in recorder.maps.items()}
         return Result(
@@ -164,13 +237,36 @@ class Denoiser:
             model=self.model,
             device=str(run.compute.device),
             precision=run.compute.precision,
-            strength=strength,
+            strength=everywhere,
+            strength_asked=str(wanted.asked) if wanted.measured else "",
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),
             prior_blended=None if guard is None else guard.shares,
+            organ_strength=wanted.by_organ,
+            anatomy=anatomy,
             attention=AttentionMaps(maps, part),
         )
+
+    def _context(self, volume: Volume, slices: range) -> Context:
+        return Context.of(volume, slices, self._network.halo, self._network.block)
+
+    def _run(self) -> Run:
+        return Run(self._network, self.compute, self.tile, self.model.interpolated)
+
+    def _noise_levels(self, context: Context) -> NDArray[np.float32] | None:
+        needed = self.model.interpolated is not None or self._network.neighbours
+        return context.noise_levels() if needed else None
+
+    def _conditions(
+        self, context: Context, run: Run, fixed: FixedPrior | None, cancelled: IsCancelled | None
+    ) -> tuple[Prior | None, PriorGuard | None]:
+        """The prior of the wanted slices that was asked for, and the guard over the box; None for a model without."""
+        if not self._network.uses_prior:
+            return None, None
+        asked = self._prior_of(context, run, cancelled) if fixed is None else context.prior(fixed, cancelled)
+        asked = asked.aligned_to(self.model.descriptors)
+        return asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
 
     def _prior_of(self, context: Context, run: Run, cancelled: IsCancelled | None) -> Prior:
         """Prior of the context from the denoiser's source; where its device runs out of memory, on the CPU."""
@@ -189,16 +285,17 @@ class Denoiser:
         return prior
 
     def _built(self, source: str, device: str) -> AnatomicalPrior:
-        return build_prior(source, descriptors=self.descriptors, device=device)
+        complete = not self._network.none_passes
+        return build_prior(source, descriptors=self.descriptors, device=device, complete=complete)
 
     def _guarded(self, prior: Prior, context: Context, cancelled: IsCancelled | None) -> PriorGuard:
         """A guard of the prior on the context's box. The model's own prior passes, however peaked it is."""
 
         def trained() -> Prior:
-            """The prior of the training; uniform where that is not embedded, since every training had flat priors."""
+            """The prior of the training; uniform where that did not ship, since every training had flat priors."""
             if self._own_prior is None:
-                own = "embedded" if self.model.metadata.get("prior") == "embedded" else "uniform"
-                self._own_prior = self._built(own, "cpu")
+                own = self.model.metadata.get("prior")
+                self._own_prior = self._built(own if own in ("embedded", "maps") else "uniform", "cpu")
             return context.prior(self._own_prior, cancelled).aligned_to(self.model.descriptors)
 
         rise = None if prior.source == self.model.metadata.get("prior") else trained_rise(self.model.metadata)

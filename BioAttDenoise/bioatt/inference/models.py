@@ -1,9 +1,12 @@
 """Trained-model files, `NAME.safetensors` with metadata in the header, and the catalogue of models.
 
+Weights may be stored as float16; they are used as float32.
+
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), means_px (σ of
 `BioAttNetwork.preserve_low_frequencies`, default 0), mixture_noise_hu and quiet_means_px (noise range and low-noise σ
-of `InterpolatedWeights`, absent without it), padding, normalisation, descriptors, prior, training (ranges of noise,
-pixel, slice thickness, kernels; prior_rise: `priors.guard`; data and licence), version, metrics.
+of `InterpolatedWeights`, absent without it), padding, normalisation, descriptors, prior (the source that "auto" means),
+training (ranges of noise, pixel, slice thickness, kernels; prior_rise: `priors.guard`; data and licence), version,
+metrics.
 """
 
 from __future__ import annotations
@@ -56,6 +59,10 @@ class TrainedModel:
     def descriptors(self) -> tuple[str, ...]:
         """Names of the N attention maps, in the network's order; empty for the arms without a prior."""
         return tuple(self.metadata.get("descriptors", ()))
+
+    def prior_source(self, asked: str = "auto") -> str:
+        """A source for `build_prior`; "auto" is the one of the training, embedded where the file tells none."""
+        return str(self.metadata.get("prior") or "embedded") if asked == "auto" else asked
 
     @property
     def version(self) -> str:
@@ -189,6 +196,8 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} interpolates between {low} and {high} HU of noise: the first must be lower")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
+    if not isinstance(metadata.get("prior") or "", str):
+        raise InputError(f"{name} has a prior that is no name of a source: update the model")
     if not 0 < float(metadata.get("training", {}).get("prior_rise", 1.0)) <= 1:
         raise InputError(f"{name} has prior_rise {metadata['training']['prior_rise']}: above 0 to 1 can be read")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """model: catalogue name, "auto" or .safetensors file. prior: a source for `build_prior`. descriptors: name or .json
-    file of the user's own descriptor set for the prior, None for the model's. device, precision: as `choose` takes
-    them. tile: side of the tiles in pixels, None for whole slices.
+    """model: catalogue name, "auto" or .safetensors file. prior: a source for `build_prior`, "auto" for that of the
+    model's training. descriptors: name or .json file of the user's own descriptor set for the prior, None for the
+    model's. device, precision: as `choose` takes them. tile: side of the tiles in pixels, None for whole slices.
     """
 
     model: str = "auto"
-    prior: str = "embedded"
+    prior: str = "auto"
     descriptors: str | None = None
     device: str = "auto"
     precision: Precision = "auto"

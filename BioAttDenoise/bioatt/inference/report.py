@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> dict[str, Any]:
     """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings.
 
+    strength_asked: the level or target that the strength comes from, null where a number was given.
     The key prior_blended holds, by slice, the share of the model's own prior in what the network was given.
     prior_provenance: see `provenance`.
     """
@@ -36,6 +37,9 @@ def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> di
         "prior_provenance": prior_provenance,
         "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
+        "strength_asked": result.strength_asked or None,
+        "organ_strength": dict(result.organ_strength),
+        "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
         "shape_zyx": list(result.volume.shape),

@@ -10,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt.anatomy.strength import StrengthMap
 from bioatt.core.body import body_weight
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.inference import tiling
 from bioatt.inference.attention import AttentionRecorder
+from bioatt.inference.context import Context
+from bioatt.inference.planes import clipped, planes
 from bioatt.inference.run import Run
 from bioatt.network import Stage
 from bioatt.priors.guard import PriorGuard
@@ -24,47 +27,51 @@ Progress = Callable[[float, int, int, float | None], None]
 
 def denoise_slices(
     run: Run,
-    hu: NDArray[np.float32],
+    context: Context,
     guard: PriorGuard | None,
     noise_hu: NDArray[np.float32] | None,
-    strength: float,
+    strength: float | StrengthMap,
     recorder: AttentionRecorder | None,
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Denoise axial slices hu (z, y, x); guard gives each slice's p, noise_hu (z,) its noise level."""
-    output = hu.copy()
+    """Denoise the axial slices of a context's box; guard gives each slice's p, noise_hu (z,) its noise level, strength
+    the share of the network's change that is applied, one for all or by slice and pixel."""
+    output = context.hu.copy()
     start = time.monotonic()
-    for k, image in enumerate(hu):
+    for k in range(len(output)):
         run.noise_hu = None if noise_hu is None else float(noise_hu[k])
-        _denoise_slice(run, k, image, None if guard is None else guard(k), strength, recorder, output[k])
+        here = strength(k) if isinstance(strength, StrengthMap) else np.float32(strength)
+        share = np.broadcast_to(here, output.shape[1:])
+        _denoise_slice(run, context, k, None if guard is None else guard(k), share, recorder, output[k])
         if progress is not None:
             done = k + 1
-            progress(done / len(hu), done, len(hu), (time.monotonic() - start) / done * (len(hu) - done))
+            progress(done / len(output), done, len(output), (time.monotonic() - start) / done * (len(output) - done))
     return output
 
 
 def _denoise_slice(
     run: Run,
+    context: Context,
     k: int,
-    image: NDArray[np.float32],
     p: NDArray[np.float32] | None,
-    strength: float,
+    strength: NDArray[np.float32],
     recorder: AttentionRecorder | None,
     output: NDArray[np.float32],
 ) -> None:
-    """Add the network's change within the body to `output` (y, x), a copy of `image`."""
+    """Add the network's change within the body, times strength (y, x), to `output` (y, x), a copy of slice k."""
+    image = context.hu[k]
     weight = body_weight(image)
     box = tiling.bounding_box(weight)
     if box is None:
         return
     if not run.network.tileable:
         box = tiling.Box(0, image.shape[0], 0, image.shape[1])
-    clipped = np.clip(image, *CLIP_HU)
+    seen = planes(context, k, run.network.neighbours, run.noise_hu if run.noise_hu is not None else np.nan)
     maps: dict[Stage, Tensor] | None = None if recorder is None else {}
-    denoised = run(tiling.pad((clipped - OFFSET_HU) / SCALE_HU, run.network), p, box, maps)
-    change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - clipped[box.slices]
+    denoised = run(tiling.pad(seen, run.network), p, box, maps)
+    change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - clipped(image[box.slices])
     change *= weight[box.slices] * (image[box.slices] <= CLIP_HU[1])
-    output[box.slices] += np.float32(strength) * change
+    output[box.slices] += strength[box.slices] * change
     if recorder is not None and maps is not None and p is not None:
         inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
         p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)

@@ -89,7 +89,7 @@ def run(
 ) -> Tensor:
     """Network output on `box`, of shape (box height, box width).
 
-    padded: the slice (H, W) after `pad`, standardised. p: (N,), or (N, H, W) after `pad`.
+    padded: the slice's planes (C, H, W) after `pad`, as forward takes them. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width).
     Raises ValueError where a spatial p differs from the slice in size.
@@ -107,7 +107,7 @@ def run(
         rows, columns = shown.slices
         p_part = None if p is None else p[None] if p.ndim == 1 else p[None, :, rows, columns]
         maps: dict[Stage, list[Tensor]] | None = None if record is None else {}
-        result = network(padded[None, None, rows, columns], p_part, maps)[0, 0]
+        result = network(padded[None, :, rows, columns], p_part, maps)[0, 0]
         target, inner = part.within(whole), part.moved(network.border).within(shown)
         output[target] = result[inner].to(output.dtype)
         for stage, (stage_maps,) in (maps or {}).items():

@@ -1,10 +1,11 @@
-"""The networks: organ-aware attention in the paper's RED-CNN and in a U-net. Only torch."""
+"""The networks: organ-aware attention in the paper's RED-CNN and in U-nets. Only torch."""
 
 from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
 from bioatt.network.interpolation import InterpolatedWeights
 from bioatt.network.red_cnn import RedCnn
+from bioatt.network.slab_unet import SlabUNet
 from bioatt.network.unet import UNet
 
 __all__ = [
@@ -21,7 +22,11 @@ __all__ = [
     "build_network",
 ]
 
-LAYOUTS: dict[Layout, type[RedCnn] | type[UNet]] = {"red_cnn": RedCnn, "unet": UNet}
+LAYOUTS: dict[Layout, type[RedCnn] | type[UNet] | type[SlabUNet]] = {
+    "red_cnn": RedCnn,
+    "unet": UNet,
+    "slab_unet": SlabUNet,
+}
 
 
 def build_network(
@@ -35,7 +40,8 @@ def build_network(
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's RED-CNN or the shipped models' U-net. low_pass_px: σ of low-frequency preservation, 0: none.
+    layout: the paper's RED-CNN, a U-net, or the one that sees neighbouring slices. low_pass_px: σ of low-frequency
+    preservation, 0: none.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:

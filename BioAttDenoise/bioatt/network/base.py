@@ -14,7 +14,7 @@ from bioatt.network.low_frequency import GaussianLowPass
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
 Stage = Literal["middle", "last"]
-Layout = Literal["red_cnn", "unet"]
+Layout = Literal["red_cnn", "unet", "slab_unet"]
 ARMS: tuple[Arm, ...] = ("base", "channel", "spatial", "bioatt")
 WEIGHTINGS: tuple[Weighting, ...] = ("anatomical", "uniform", "random")
 STAGES: tuple[Stage, ...] = ("middle", "last")
@@ -24,14 +24,20 @@ Record = dict[Stage, list[Tensor]]
 class BioAttNetwork(nn.Module, ABC):
     """Residual denoiser: an encoder with attention at two stages and a decoder predict what is added to the input.
 
-    forward: x (B, 1, H, W) standardised HU, p (B, N) or (B, N, H, W) → (B, 1, H, W). No ReLU follows the last layer,
-    since standardised data can be negative. Pixels near the border lack context: callers reflect a slice by `border`
-    pixels, and pass a part of it with `halo` more pixels on each side, where the slice has them.
+    forward: x (B, C, H, W), p (B, N) or (B, N, H, W) → (B, 1, H, W). x is the slice in standardised HU, C = 1; of a
+    network with `neighbours`, C = 2 + 2 · neighbours: the slice, its neighbours, the noise level, and how near each
+    neighbour is (`inference.planes`). No ReLU follows the last layer, since standardised data can be negative. Pixels
+    near the border lack context: callers reflect a slice by `border` pixels, and pass a part of it with `halo` more
+    pixels on each side, where the slice has them.
     """
 
     layout: ClassVar[Layout]
     block: ClassVar[int] = 1
     """Downsampling factor of the coarsest layer: H and W are multiples of it."""
+    neighbours: ClassVar[int] = 0
+    """Neighbouring slices that x shows, half of them on either side."""
+    none_passes: ClassVar[bool] = False
+    """Whether p may sum to less than 1: features pass where no descriptor has any weight, instead of falling to 0."""
 
     attention: nn.ModuleDict
     low_pass: GaussianLowPass | None
@@ -99,7 +105,7 @@ class BioAttNetwork(nn.Module, ABC):
         return self.arm == "bioatt" and self.weighting == "anatomical"
 
     def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
-        """Denoise x (B, 1, H, W). `record`, where given, receives each stage's maps A (B, N, …), see `pixel_maps`.
+        """Denoise the slice of x (B, C, H, W). `record` receives each stage's maps A (B, N, …), see `pixel_maps`.
 
         Raises ValueError where x or p has a shape that the class does not document.
         """
@@ -108,7 +114,7 @@ class BioAttNetwork(nn.Module, ABC):
         residual = self._residual(x, self._weights(x, p), record)
         if self.low_pass is not None and self.low_pass.share:
             residual = residual - self.low_pass.share * self.low_pass(residual)
-        return residual + x
+        return residual + x[:, :1]
 
     def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
         if self.arm == "base":

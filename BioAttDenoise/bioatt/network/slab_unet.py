@@ -68,6 +68,8 @@ class SlabUNet(BioAttNetwork):
 
     layout = "slab_unet"
     block = 4
+    neighbours = NEIGHBOURS
+    none_passes = True
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__(arm, filters, descriptors, weighting)
@@ -81,30 +83,26 @@ class SlabUNet(BioAttNetwork):
         nn.init.zeros_(self.tail.weight)
         assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
-        self.attention = nn.ModuleDict(
-            {stage: GuidedAttention(width, descriptors) for stage, width in zip(SCALE, widths, strict=True)}
-            if arm == "bioatt"
-            else {}
-        )
+        self.attention = self._attention_blocks(dict(zip(SCALE, widths, strict=True)))
+
+    def _attention_block(self, channels: int) -> nn.Module:
+        if self.arm == "bioatt":
+            return GuidedAttention(channels, self.descriptors)
+        return super()._attention_block(channels)
 
     @property
     def halo(self) -> int:
-        """Sum of the convolutions' radii times their scale, and the offset within a block."""
+        """Sum of the convolutions' radii times their scale, the low-pass radius, and the offset within a block."""
         half = 2 + 2 * 2 * BLOCKS[0] + 3  # stem, tail, both sides' blocks of two convolutions, the attention's 7×7
         quarter = 2 * BLOCKS[1] + 3
-        radius = 2 * half + 4 * quarter + self.block - 1
+        low_pass = self.low_pass.radius if self.low_pass is not None else 0
+        radius = 2 * half + 4 * quarter + low_pass + self.block - 1
         return radius + -radius % self.block
 
     @property
     def border(self) -> int:
         """Enough for zero padding not to show; training likewise excluded the outermost 14 pixels from the loss."""
         return 16
-
-    def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
-        """Denoise the first channel of x (B, 2 + 2 NEIGHBOURS, H, W); see the class, and BioAttNetwork.forward."""
-        if x.shape[-2] % self.block or x.shape[-1] % self.block:
-            raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
-        return x[:, :1] + self._residual(x, self._weights(x, p), record)
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
         return functional.interpolate(maps[None], scale_factor=SCALE[stage], mode="bilinear", align_corners=False)[0]
@@ -122,13 +120,14 @@ class SlabUNet(BioAttNetwork):
         return output
 
     def _stem(self, x: Tensor) -> Tensor:
-        """In float32, also under autocast: half precision would round HU to several units."""
+        """In float32 at least, also under autocast: half precision would round HU to several units."""
         image, neighbours, noise, nearness = x.split((1, NEIGHBOURS, 1, NEIGHBOURS), dim=1)
         differences = (neighbours - image) * (nearness > 0)
         folded = functional.pixel_unshuffle(torch.cat([image, differences], dim=1), _FOLD)
         planes = torch.cat([noise, nearness], dim=1)[..., ::_FOLD, ::_FOLD]
+        both = torch.cat([folded, planes], dim=1)
         with torch.autocast(x.device.type, enabled=False):
-            seen: Tensor = self.stem(torch.cat([folded, planes], dim=1).float())
+            seen: Tensor = self.stem(both.to(torch.promote_types(both.dtype, torch.float32)))
         return seen
 
 

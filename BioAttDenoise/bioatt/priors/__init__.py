@@ -21,12 +21,13 @@ __all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "SmoothedPri
 
 
 def build_prior(
-    source: str, *, descriptors: DescriptorSet, device: str = "cpu", smoothing: bool = True
+    source: str, *, descriptors: DescriptorSet, device: str = "cpu", smoothing: bool = True, complete: bool = True
 ) -> AnatomicalPrior:
     """The prior that `source` names (see above), over `descriptors`.
 
     device: where networks run, as torch names it. smoothing: let neighbouring slices agree, where the
-    source looks at slices.
+    source looks at slices. complete: give the pixels that no descriptor of a spatial prior claims the slice's p, for
+    networks that need p to sum to 1 (`BioAttNetwork.none_passes`).
     Raises InputError for an unknown source, a file that cannot be used, or a source that cannot tell the descriptors.
     """
     kind, _, detail = source.partition(":")
@@ -41,7 +42,9 @@ def build_prior(
     if source in ("maps", "maps:spatial"):
         from bioatt.priors.organ_maps import OrganMapPrior
 
-        return OrganMapPrior(descriptors, device, spatial=source == "maps:spatial", smoothing=smoothing)
+        return OrganMapPrior(
+            descriptors, device, spatial=source == "maps:spatial", smoothing=smoothing, complete=complete
+        )
     if kind == "biomedclip":
         from bioatt.priors.biomedclip.prior import BiomedCLIPPrior
 
@@ -52,7 +55,8 @@ def build_prior(
 
         labels, _, table = detail.partition(",")
         within = build_prior("embedded", descriptors=descriptors, device=device, smoothing=smoothing)
-        return SegmentationPrior(read_segmentation(Path(labels), Path(table) if table else None), descriptors, within)
+        found = read_segmentation(Path(labels), Path(table) if table else None)
+        return SegmentationPrior(found, descriptors, within, complete=complete)
     if source == "uniform":
         return UniformPrior(names)
     if kind == "random":

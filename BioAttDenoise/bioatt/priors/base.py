@@ -20,8 +20,9 @@ _SUM_TOLERANCE = 1e-3
 class Prior:
     """Probabilities p of N descriptors for each slice of a volume.
 
-    p: float32 (slices, N), or rows of (N, H, W) for a spatial prior; sums to 1 over N. slice_ids: identity of each
-    row's slice. source: name for reports and warnings. Raises InputError where shapes disagree or p is no distribution.
+    p: float32 (slices, N), or rows of (N, H, W) for a spatial prior; sums to 1 over N (rows that are not `complete` to
+    at most 1). slice_ids: identity of each row's slice. source: name for reports and warnings. Raises InputError where
+    shapes disagree or p is no distribution.
     """
 
     p: NDArray[np.float32] | SpatialRows
@@ -86,9 +87,9 @@ class Prior:
     def as_table(self) -> dict[str, Any]:
         """The JSON form that `FixedPrior` reads: descriptors, slices (identities) and probabilities by slice.
 
-        A spatial prior is given as each slice's mean.
+        A spatial prior is given as each slice's mean, scaled to sum to 1.
         """
-        p = self.p.slice_means() if isinstance(self.p, SpatialRows) else self.p
+        p = normalised(self.p.slice_means()) if isinstance(self.p, SpatialRows) else self.p
         return {
             "descriptors": list(self.descriptors),
             "slices": list(self.slice_ids),

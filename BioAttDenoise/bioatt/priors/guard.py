@@ -3,7 +3,8 @@
 The attention multiplies features by Σₙ pₙ Aₙ (BioAtt, equations 5–6); a p far from those of the training gives features
 of a magnitude that later layers have not seen. Models are trained under their own prior q and under mixtures of q with
 random distributions; `training.prior_rise` of the metadata is the largest rise of pₙ above qₙ in training, as a
-fraction of the way to 1.
+fraction of the way to 1. A model that was trained under every prior, also under those that sum to less than 1, states
+1 or nothing, and nothing is blended.
 """
 
 from __future__ import annotations
@@ -77,6 +78,6 @@ def blended(
 
 
 def trained_rise(metadata: Mapping[str, Any]) -> float | None:
-    """`training.prior_rise` of a model's metadata; None where its file does not state it."""
+    """`training.prior_rise` of a model's metadata; None, every prior is in range, where it is 1 or not stated."""
     rise = metadata.get("training", {}).get("prior_rise")
-    return None if rise is None else float(rise)
+    return None if rise is None or rise >= 1 else float(rise)

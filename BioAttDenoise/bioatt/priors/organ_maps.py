@@ -45,6 +45,7 @@ SHOWN_ABOVE = 0.1
 """A class that is less probable everywhere on a slice is left out of its maps."""
 _EDGE = 0.02
 """A map is kept in the box around what is above this."""
+_LEAST_ML = 1.0
 _SUREST_CELLS = 12
 """1.3 cm²: what an organ covers at least where it counts as visible."""
 _FLOOR = 1e-3
@@ -109,19 +110,38 @@ class OrganMaps:
         labels[none >= best] = 0
         return labels
 
-    def prior(self, *, spatial: bool = False) -> Prior:
-        """The paper's p (slices, N), or rows of p (N, H, W): the maps, and the slice's p in the share of none."""
+    @property
+    def least_ml(self) -> float:
+        """See OrganProbabilities."""
+        return _LEAST_ML
+
+    @property
+    def source(self) -> str:
+        """Name for reports."""
+        return "organ maps"
+
+    def organ(self, z: int, column: int) -> NDArray[np.float32]:
+        """(H, W) probability of one descriptor."""
+        p = np.zeros(self.pixels, np.float32)
+        for patch in self.slices[z].patches:
+            if patch.column == column:
+                fine, place = on_pixels(patch.p.astype(np.float32), patch.place, self.cells, self.pixels)
+                p[place] = fine
+        return p
+
+    def prior(self, *, spatial: bool = False, complete: bool = True) -> Prior:
+        """The paper's p (slices, N), or the maps as rows of p (N, H, W), complete with the slice's p for none."""
         pooled = self.pooled()
         if not spatial:
-            return Prior(pooled, self.descriptors, "organ maps", self.slice_ids)
+            return Prior(pooled, self.descriptors, self.source, self.slice_ids)
 
         def row(z: int) -> NDArray[np.float32]:
             p = self.probabilities(z)
-            return p[1:] + p[:1] * pooled[z][:, None, None]
+            return p[1:] + p[:1] * pooled[z][:, None, None] if complete else p[1:]
 
         count, depth = pooled.shape
-        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, self.pixels)
-        return Prior(rows, self.descriptors, "organ maps, spatial", self.slice_ids)
+        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, self.pixels, complete=complete)
+        return Prior(rows, self.descriptors, f"{self.source}, spatial", self.slice_ids)
 
     def _on_pixels(self, z: int) -> Iterator[tuple[int, NDArray[np.float32], tuple[slice, slice]]]:
         """Each descriptor's index, its map on pixels where it is not 0, and the rows and columns of those."""
@@ -130,7 +150,8 @@ class OrganMaps:
 
 
 class OrganMapPrior:
-    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z.
+    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z; complete: see
+    `build_prior`.
 
     Raises InputError where the network was not taught all of `descriptors`, or the file is missing or damaged.
     """
@@ -143,6 +164,7 @@ class OrganMapPrior:
         *,
         spatial: bool = False,
         smoothing: bool = True,
+        complete: bool = True,
     ) -> None:
         network, metadata = load_organ_maps(path or organ_maps_file())
         taught: list[str] = metadata["descriptors"]
@@ -155,12 +177,13 @@ class OrganMapPrior:
         self.compute = devices.choose(device, "fp32")
         self.network = copy.deepcopy(network).to(self.compute.device)
         self.taught, self.descriptors = tuple(taught), descriptors.descriptors
-        self.spatial, self.sigma_mm = spatial, SIGMA_MM if smoothing else 0.0
+        self.spatial, self.complete, self.sigma_mm = spatial, complete, SIGMA_MM if smoothing else 0.0
         self.calibration = Calibration(**metadata["calibration"])
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
         """See AnatomicalPrior."""
-        return self.maps(volume, cancelled=cancelled).prior(spatial=self.spatial).aligned_to(self.descriptors)
+        maps = self.maps(volume, cancelled=cancelled)
+        return maps.prior(spatial=self.spatial, complete=self.complete).aligned_to(self.descriptors)
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganMaps:
         """Organ maps of a canonical volume. Raises Cancelled when `cancelled()` turns True."""

@@ -16,7 +16,8 @@ class SpatialRows:
 
     compute(row) gives (N, H, W) for a row of the volume it was made from; `rows` are those rows in this array's order,
     `columns` the descriptors kept of the `depth` that compute gives; `pixels` are (H, W) of this array, whose first
-    pixel is compute's at `corner` (y, x).
+    pixel is compute's at `corner` (y, x). complete: whether p sums to 1 at every pixel; else to at most 1, and the rest
+    belongs to no descriptor.
     """
 
     compute: Callable[[int], NDArray[np.float32]]
@@ -26,6 +27,7 @@ class SpatialRows:
     pixels: tuple[int, int]
     corner: tuple[int, int] = (0, 0)
     ndim: int = 4
+    complete: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -49,6 +51,8 @@ class SpatialRows:
         if self.columns == tuple(range(self.depth)):
             return p
         kept = p[list(self.columns)]
+        if not self.complete:
+            return kept
         total = kept.sum(axis=0, keepdims=True)
         return np.where(total > 0, kept / np.where(total > 0, total, 1), np.float32(1 / len(kept))).astype(np.float32)
 
@@ -56,7 +60,7 @@ class SpatialRows:
         return np.stack([self[row] for row in range(len(self))]).astype(dtype or np.float32, copy=False)
 
     def take_columns(self, columns: Sequence[int]) -> SpatialRows:
-        """The same pixels with only these descriptors, scaled to sum to 1."""
+        """The same pixels with only these descriptors, scaled to sum to 1 where the prior is complete."""
         return replace(self, columns=tuple(self.columns[column] for column in columns))
 
     def cropped(self, y: slice, x: slice) -> SpatialRows:

@@ -75,6 +75,10 @@ def _is_text(value: Any) -> bool:
         return False
 
 
+def _is_object(value: Any, kind: Kind) -> bool:
+    return isinstance(value, dict) and all(map(kind.holds, value.values()))
+
+
 def _list_of(words: str, holds: Callable[[Any], bool], length: int | None = None) -> Kind:
     def test(value: Any) -> bool:
         return isinstance(value, list) and length in (None, len(value)) and all(map(holds, value))
@@ -87,6 +91,9 @@ BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 TEXTS, NUMBERS = _list_of("a list of texts", _is_text), _list_of("a list of numbers", _is_number)
 THREE = _list_of("a list of three numbers", _is_number, 3)
 MATRIX = _list_of("three lists of three numbers", THREE.holds, 3)
+STRENGTH = Kind(
+    "a number or low, medium or high", lambda value: _is_number(value) or value in ("low", "medium", "high")
+)
 ACTION = Kind("download, import or remove", lambda value: value in ("download", "import", "remove"))
 
 OPTIONS = {**dict.fromkeys(("model", "prior", "descriptors", "device", "precision"), TEXT), "tile": WHOLE}
@@ -99,9 +106,19 @@ VOLUME: dict[str, Kind | Fields] = {
         instead=("path", Fields({"path": TEXT}, {"series": TEXT, "phase": TEXT})),
     )
 }
+_LABELS = Fields(
+    {"labels": VOLUME["volume"], "names": Kind("an object of names", lambda value: _is_object(value, TEXT))}, {}
+)
+ANATOMY = Kind(
+    "maps, segmentation:LABELS, or an object with labels (a volume) and names (label values to names)",
+    lambda value: _is_text(value) or (isinstance(value, dict) and _fault(value, _LABELS, "", "anatomy.") is None),
+)
 RUN: dict[str, Kind | Fields] = {
     **OPTIONS,
-    "strength": NUMBER,
+    "strength": STRENGTH,
+    "target_noise": NUMBER,
+    "organ_strength": Kind("an object of numbers", lambda value: _is_object(value, NUMBER)),
+    "anatomy": ANATOMY,
     "output": Fields({"path": TEXT}, {"series": BOOLEAN}),
     "attention": Fields({}, {"stages": TEXTS, "descriptors": TEXTS, "unified": BOOLEAN}),
 }
@@ -110,9 +127,14 @@ REQUESTS = {
     "check": Fields({"requirements": TEXTS}, {}),
     "load": Fields({}, OPTIONS),
     "prior": Fields(VOLUME, OPTIONS),
+    "strength": Fields(VOLUME, OPTIONS),
     "denoise": Fields(VOLUME, {**RUN, "slices": _list_of("a list of two whole numbers", is_whole, 2)}),
     "preview": Fields(
         {**VOLUME, "slice": WHOLE}, {**RUN, "p": Fields({"descriptors": TEXTS, "probabilities": NUMBERS}, {})}
+    ),
+    "organs": Fields(
+        VOLUME,
+        {"device": TEXT, "after": VOLUME["volume"], "anatomy": ANATOMY, "reference": TEXT, "maps": TEXTS},
     ),
     "models": Fields({"action": ACTION}, {"name": TEXT, "folder": TEXT}),
 }

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bioatt.core.errors import InputError
-from bioatt.core.strength import DEFAULT_STRENGTH
+from bioatt.core.strength import DEFAULT_STRENGTH, LEVELS, UNMEASURED, Strength, TargetNoise
 from bioatt.inference.options import EngineOptions
 from bioatt.io.integrity import data_files
 
 if TYPE_CHECKING:
+    from bioatt.anatomy.sources import AnatomySource
+    from bioatt.core.noise_removal import NoiseRemoval
     from bioatt.core.volume import Volume
     from bioatt.inference.denoiser import Denoiser, Result
 
@@ -39,23 +41,24 @@ def file_stamps(options: EngineOptions) -> list[tuple[int, int]]:
     return [(state.st_mtime_ns, state.st_size) for state in found]
 
 
-def volume_of(described: dict[str, Any], folder: Path) -> Volume:
-    """The volume of a request: a file, or an array in the private folder with its geometry."""
+def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Volume:
+    """The volume of a request: a file, or an array in the private folder with its geometry; hu: False for labels."""
     from bioatt.core.hu import check_hu
     from bioatt.core.volume import Acquisition, Volume
     from bioatt.io.dicom.read import check_headers
     from bioatt.io.images import read_volume
 
     if "path" in described:
-        return read_volume(described["path"], series=described.get("series"), phase=described.get("phase"))
-    hu = _array(folder / Path(described["array"]).name)
+        series, phase = described.get("series"), described.get("phase")
+        return read_volume(described["path"], series=series, phase=phase, hu=hu)
+    voxels = _array(folder / Path(described["array"]).name)
     return Volume(
-        hu,
+        voxels,
         spacing=tuple(described["spacing"]),
         origin=tuple(described["origin"]),
         direction=np.asarray(described["direction"], float),
         acquisition=Acquisition(**(described.get("acquisition") or {})),
-        warnings=(*check_headers(tuple(described.get("files") or ())), *check_hu(hu)),
+        warnings=(*check_headers(tuple(described.get("files") or ())), *(check_hu(voxels) if hu else ())),
     )
 
 
@@ -67,13 +70,28 @@ def _array(file: Path) -> np.ndarray:
         raise InputError(f"{file.name} is no array in the worker's folder: save it as .npy there") from None
 
 
-def denoise_arguments(request: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `Denoiser.denoise`: strength, slices, attention."""
-    slices, attention, strength = request.get("slices"), request.get("attention"), request.get("strength")
+def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str = "cpu") -> AnatomySource:
+    """The source of anatomy that a request describes. Raises InputError where it cannot be used."""
+    from bioatt.priors.anatomy import anatomy_of_labels, build_anatomy
+
+    if described is None or isinstance(described, str):
+        return build_anatomy(described or "maps", device)
+    labels = volume_of(described["labels"], folder, hu=False)
+    return anatomy_of_labels(labels, {int(value): str(name) for value, name in described["names"].items()})
+
+
+def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Keyword arguments of `Denoiser.denoise`: strength, organ_strength, anatomy, slices, attention."""
+    slices, attention = request.get("slices"), request.get("attention")
     arguments: dict[str, Any] = {
-        "strength": DEFAULT_STRENGTH if strength is None else float(strength),
+        "strength": _strength(request),
         "slices": None if slices is None else range(*slices),
     }
+    if request.get("organ_strength"):
+        arguments |= {
+            "organ_strength": request["organ_strength"],
+            "anatomy": anatomy_of(request.get("anatomy"), folder),
+        }
     if attention is not None:
         from bioatt.inference.attention import AttentionRequest
 
@@ -81,6 +99,27 @@ def denoise_arguments(request: dict[str, Any]) -> dict[str, Any]:
         wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         arguments["attention"] = AttentionRequest(**wanted)
     return arguments
+
+
+def _strength(request: dict[str, Any]) -> Strength:
+    strength, target = request.get("strength"), request.get("target_noise")
+    if target is not None:
+        return TargetNoise(float(target))
+    return DEFAULT_STRENGTH if strength is None else strength
+
+
+def strength_reply(removal: NoiseRemoval | None) -> dict[str, Any]:
+    """What each level means for a volume, its noise in HU, and the share of it that strengths 0, 0.05 … 1 remove.
+
+    The last two are null where the noise cannot be measured.
+    """
+    if removal is None:
+        return {"levels": UNMEASURED, "noise": None, "removed": None}
+    return {
+        "levels": {name: removal.strength(share) for name, share in LEVELS.items()},
+        "noise": removal.noise_hu,
+        "removed": [round(removal.removed(step / 20), 4) for step in range(21)],
+    }
 
 
 def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
@@ -114,6 +153,9 @@ def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str,
         "device": result.device,
         "precision": result.precision,
         "strength": result.strength,
+        "strength_asked": result.strength_asked or None,
+        "organ_strength": dict(result.organ_strength),
+        "anatomy": result.anatomy,
         "noise_before": before if before == before else None,
         "noise_after": after if after == after else None,
     }

@@ -72,8 +72,10 @@ class Worker:
             "check": self.check,
             "load": self.load,
             "prior": self.prior,
+            "strength": self.strength,
             "denoise": self.denoise,
             "preview": self.preview,
+            "organs": self.organs,
             "models": self.models,
         }
 
@@ -138,13 +140,18 @@ class Worker:
         options = messages.engine_options(request, self.find_devices)
         own = options.descriptors
         source = build_prior(
-            options.prior,
+            denoiser.model.prior_source(options.prior),
             descriptors=denoiser.descriptors if own is None else load_descriptor_set(own),
             device=str(denoiser.compute.device),
         )
         volume = canonical(messages.volume_of(request["volume"], self.folder)).volume
         prior = source.probabilities(volume, cancelled=lambda: request["id"] in self.cancelled)
         return {"prior": messages.prior_reply(prior.as_table())}
+
+    def strength(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The strengths that low, medium and high mean for a volume."""
+        denoiser, volume = self._denoiser(request), messages.volume_of(request["volume"], self.folder)
+        return messages.strength_reply(denoiser.noise_removal(volume, lambda: request["id"] in self.cancelled))
 
     def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise a volume, or some of its slices; with attention maps where asked."""
@@ -158,9 +165,20 @@ class Worker:
 
         def work(denoiser: Denoiser, volume: Volume, arguments: dict[str, Any]) -> Result:
             p = messages.probabilities_of(table, denoiser.model.descriptors)
-            return denoiser.preview(volume, index, strength=arguments["strength"], p=p)
+            chosen = {key: arguments[key] for key in ("strength", "organ_strength", "anatomy") if key in arguments}
+            return denoiser.preview(volume, index, **chosen, p=p)
 
         return self._run(request, work)
+
+    def organs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Measure a scan's organs; the label volume and the maps go through the private folder."""
+        from bioatt.compute.device import choose
+        from bioatt.worker.organs import measured
+
+        identity, start = request["id"], time.monotonic()
+        device = choose(messages.engine_options(request, self.find_devices).device).device
+        reply = measured(request, self.folder, str(device), lambda: identity in self.cancelled, self._save)
+        return {**reply, "seconds": time.monotonic() - start}
 
     def models(self, request: dict[str, Any]) -> dict[str, Any]:
         """Download, import or remove BiomedCLIP; the caller has asked the user."""
@@ -216,7 +234,7 @@ class Worker:
             read = messages.engine_options(request, self.find_devices).files()
             check_result_output(volume, output, series, read=read)
         arguments = {
-            **messages.denoise_arguments(request),
+            **messages.denoise_arguments(request, self.folder),
             "progress": self._reporter(identity),
             "cancelled": lambda: identity in self.cancelled,
         }
@@ -243,6 +261,8 @@ class Worker:
                 model_name=result.model.name,
                 model_version=result.model.version,
                 strength=result.strength,
+                strength_asked=result.strength_asked,
+                organ_strength=result.organ_strength,
             )
         finally:
             self.writing = None

@@ -103,6 +103,25 @@ def test_a_set_that_lacks_the_models_descriptors_is_refused_with_the_list(denois
     assert "already an input" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("option", "asked"), [(("--strength", "medium"), "medium"), (("--target-noise", "15"), "15 HU")]
+)
+def test_word_and_number_of_a_strength_are_told(denoise, scan, tmp_path, option, asked):
+    report = tmp_path / "report.json"
+    assert denoise(scan, tmp_path / "out.nrrd", *option, "--report", str(report))[0] == 0
+    said = json.loads(report.read_text())
+    assert said["strength_asked"] == asked
+    assert 0 <= said["strength"] <= 1
+    header = (tmp_path / "out.nrrd").read_bytes()[:2000].decode("latin1")
+    assert f"strength {asked} ({said['strength']:.2f})" in header
+
+
+def test_a_strength_and_a_target_are_not_both_given(denoise, scan, tmp_path):
+    with pytest.raises(SystemExit) as error:
+        denoise(scan, tmp_path / "out.nrrd", "--strength", "low", "--target-noise", "5")
+    assert error.value.code == 2
+
+
 def test_the_engines_threads_do_not_spin_unless_the_user_says_so(monkeypatch, capsys):
     """Said before torch is imported, which reads it once."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
@@ -169,6 +188,8 @@ def test_what_is_no_ct_is_refused_in_one_line(denoise, tmp_path, kind):
     ("options", "word"),
     [
         (["--strength", "2"], "strength"),
+        (["--strength", "strong"], "low, medium, high"),
+        (["--target-noise", "0"], "target noise"),
         (["--slices", "5:9"], "--slices"),
         (["--slices", "x"], "--slices"),
         (["--prior", "astrology"], "astrology"),

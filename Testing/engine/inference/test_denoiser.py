@@ -104,6 +104,16 @@ def test_a_prior_changes_the_result_and_is_matched_by_slice(make_model, make_vol
         Denoiser(model, prior=given, device="cpu").denoise(make_volume(slices=2, seed=9))
 
 
+def test_without_a_choice_the_prior_is_that_of_the_training(make_model, make_volume):
+    volume = make_volume(slices=1)
+    found = [
+        Denoiser(make_model(prior=prior), device="cpu").denoise(volume).prior.source
+        for prior in ("uniform", "random:3", "embedded", None)
+    ]
+    assert found == ["uniform", "random:3", "embedded", "embedded"]
+    assert Denoiser(make_model(prior="uniform"), prior="embedded").denoise(volume).prior.source == "embedded"
+
+
 def test_preview_with_an_overridden_prior(tiny, make_volume):
     volume = make_volume(slices=2)
     p = np.zeros(17, np.float32)
@@ -266,7 +276,14 @@ def test_where_no_noise_can_be_told_the_least_is_taken(make_model):
 
 @pytest.mark.parametrize(
     ("layout", "sign", "adaptive"),
-    [("red_cnn", 1, {}), ("unet", 1, {}), ("unet", -1, {}), ("unet", 1, ADAPTIVE)],
+    [
+        ("red_cnn", 1, {}),
+        ("unet", 1, {}),
+        ("unet", -1, {}),
+        ("unet", 1, ADAPTIVE),
+        ("slab_unet", 1, {}),
+        ("slab_unet", -1, {}),
+    ],
 )
 def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign, adaptive):
     """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""

@@ -25,6 +25,19 @@ def test_a_model_survives_its_file(make_model, tmp_path):
     assert again.descriptors[8] == "liver"
 
 
+def test_weights_of_half_precision_are_used_as_float32(make_model, tmp_path):
+    model = make_model(layout="slab_unet", prior="maps")
+    half = copy.deepcopy(model.network).half()
+    path = tmp_path / "half.safetensors"
+    save_model(path, half, model.metadata)
+    again = read_model(path)
+    assert path.stat().st_size < 0.6 * (tmp_path / "tiny.safetensors").stat().st_size
+    assert (again.metadata["layout"], again.metadata["prior"]) == ("slab_unet", "maps")
+    assert {value.dtype for value in again.network.state_dict().values()} == {torch.float32}
+    x, p = torch.randn(1, 14, 40, 40), torch.full((1, 17), 1 / 17)
+    assert torch.equal(again.network(x, p), half.float()(x, p))
+
+
 def test_means_and_weights_for_little_noise_survive_the_file(make_model, tmp_path):
     model = make_model(means_px=2.5, quiet=True, mixture_noise_hu=[15, 40])
     again = read_model(tmp_path / "tiny.safetensors")

@@ -24,17 +24,23 @@ P = torch.tensor([0.5, 0.3, 0.2])
 HU = 500.0
 
 
-def whole(network, image, p):
+def planes(network, height, width, dtype=np.float32):
+    """What a network sees of a slice, random values."""
+    count = 2 + 2 * network.neighbours if network.neighbours else 1
+    return np.random.default_rng(height * width).normal(size=(count, height, width)).astype(dtype)
+
+
+def whole(network, seen, p):
     """network(padded slice) cropped: what every tiling must equal."""
-    padded = torch.from_numpy(tiling.pad(image, network))
-    inner = tuple(slice(network.border, network.border + length) for length in image.shape)
+    padded = torch.from_numpy(tiling.pad(seen, network))
+    inner = tuple(slice(network.border, network.border + length) for length in seen.shape[1:])
     with torch.inference_mode():
-        return network(padded[None, None], p[None])[0, 0][inner]
+        return network(padded[None], p[None])[0, 0][inner]
 
 
-def tiled(network, image, p, box, size, record=None):
+def tiled(network, seen, p, box, size, record=None):
     with torch.inference_mode():
-        return tiling.run(network, torch.from_numpy(tiling.pad(image, network)), p, box, tile=size, record=record)
+        return tiling.run(network, torch.from_numpy(tiling.pad(seen, network)), p, box, tile=size, record=record)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance_hu"), [(np.float64, 1e-6), (np.float32, 0.01)])
@@ -48,41 +54,41 @@ def tiled(network, image, p, box, size, record=None):
 )
 def test_any_box_in_any_tiles_equals_the_whole_slice(dtype, tolerance_hu, height, width, size, layout, edges):
     network = NETWORKS[layout].to(torch.from_numpy(np.zeros(0, dtype)).dtype)
-    image = np.random.default_rng(height * width).normal(size=(height, width)).astype(dtype)
+    seen = planes(network, height, width, dtype)
     box = Box(int(edges[0] * height), height, int(edges[1] * width), width)
     p = P.to(next(network.parameters()).dtype)
-    expected = whole(network, image, p)[box.slices]
-    torch.testing.assert_close(tiled(network, image, p, box, size), expected, rtol=0, atol=tolerance_hu / HU)
+    expected = whole(network, seen, p)[box.slices]
+    torch.testing.assert_close(tiled(network, seen, p, box, size), expected, rtol=0, atol=tolerance_hu / HU)
     network.float()
 
 
 @pytest.mark.parametrize("layout", [*NETWORKS])
 def test_a_spatial_prior_is_tiled_with_its_slice(layout):
     network = NETWORKS[layout]
-    image = np.random.default_rng(0).normal(size=(70, 80)).astype(np.float32)
+    seen = planes(network, 70, 80)
     p = np.random.default_rng(1).dirichlet(np.ones(3), size=(70, 80)).transpose(2, 0, 1).astype(np.float32)
     padded_p = torch.from_numpy(tiling.pad(p, network))
     box = Box(5, 66, 3, 77)
-    expected = whole(network, image, padded_p)[box.slices]
-    torch.testing.assert_close(tiled(network, image, padded_p, box, 32), expected, rtol=0, atol=2e-5)
+    expected = whole(network, seen, padded_p)[box.slices]
+    torch.testing.assert_close(tiled(network, seen, padded_p, box, 32), expected, rtol=0, atol=2e-5)
 
 
 def test_weights_of_other_pixels_are_refused():
-    image = np.zeros((70, 80), np.float32)
+    seen = np.zeros((1, 70, 80), np.float32)
     p = torch.from_numpy(tiling.pad(np.full((3, 90, 80), 1 / 3, np.float32), NETWORK))
     with pytest.raises(ValueError, match="pixels"):
-        tiled(NETWORK, image, p, Box(0, 70, 0, 80), None)
+        tiled(NETWORK, seen, p, Box(0, 70, 0, 80), None)
 
 
 @pytest.mark.parametrize("layout", [*NETWORKS])
 def test_recorded_maps_do_not_depend_on_tiles(layout):
     network = NETWORKS[layout]
-    image = np.random.default_rng(0).normal(size=(70, 80)).astype(np.float32)
+    seen = planes(network, 70, 80)
     box = Box(2, 64, 7, 71)
     once: dict = {}
     pieces: dict = {}
-    tiled(network, image, P, box, None, once)
-    tiled(network, image, P, box, 20, pieces)
+    tiled(network, seen, P, box, None, once)
+    tiled(network, seen, P, box, 20, pieces)
     for stage in ("middle", "last"):
         assert once[stage].shape == (3, 62, 64)
         torch.testing.assert_close(once[stage], pieces[stage], rtol=0, atol=1e-5)
@@ -90,9 +96,8 @@ def test_recorded_maps_do_not_depend_on_tiles(layout):
 
 def test_networks_that_pool_globally_are_never_tiled():
     network = build_network("channel", filters=16).eval()
-    image = np.random.default_rng(0).normal(size=(50, 50)).astype(np.float32)
-    box = Box(0, 50, 0, 50)
-    assert torch.equal(tiled(network, image, None, box, 16), tiled(network, image, None, box, None))
+    seen, box = planes(network, 50, 50), Box(0, 50, 0, 50)
+    assert torch.equal(tiled(network, seen, None, box, 16), tiled(network, seen, None, box, None))
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(1, 90))

@@ -22,9 +22,15 @@ def awake(layout, means_px):
     return network.eval()
 
 
+def seen(network, height, width):
+    """What the network sees of a slice, random values."""
+    count = 2 + 2 * network.neighbours if network.neighbours else 1
+    return torch.randn(1, count, height, width, dtype=torch.float64)
+
+
 def change(network, x):
     with torch.no_grad():
-        return (network(x, P.double()) - x)[0, 0].numpy()
+        return (network(x, P.double()) - x[:, :1])[0, 0].numpy()
 
 
 def test_means_are_a_gaussian_blur_in_float32():
@@ -39,7 +45,7 @@ def test_means_are_a_gaussian_blur_in_float32():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_slice_keeps_its_means(layout):
     """Over squares of 40 px hardly anything is left of the change; pixel by pixel it is as large as ever."""
-    x = torch.randn(1, 1, 200, 200, dtype=torch.float64)
+    x = seen(awake(layout, 0.0), 200, 200)
     free, kept = (change(awake(layout, sigma), x)[40:160, 40:160] for sigma in (0.0, 2.0))
     blocks = [abs(one.reshape(3, 40, 3, 40).mean(axis=(1, 3))).max() for one in (free, kept)]
     assert blocks[1] < 0.03 * blocks[0]
@@ -50,8 +56,8 @@ def test_a_slice_keeps_its_means(layout):
 def test_the_halo_holds_the_means(layout):
     network = awake(layout, 2.0)
     halo = network.halo
-    assert halo == {"red_cnn": 32, "unet": 60}[layout]
-    x = torch.randn(1, 1, 2 * halo + 8 + -2 * halo % 4, 8 if layout == "unet" else 40, dtype=torch.float64)
+    assert halo == {"red_cnn": 32, "unet": 60, "slab_unet": 56}[layout]
+    x = seen(network, 2 * halo + 8 + -2 * halo % 4, 40 if layout == "red_cnn" else 8)
     row = halo + 4
     beyond, within = x.clone(), x.clone()
     beyond[0, 0, row + halo + 1 :] += 1000

@@ -16,7 +16,7 @@ from bioatt.inference.models import TrainedModel, load_model
 from bioatt.inference.report import report
 from bioatt.network import build_network
 from bioatt.priors import FixedPrior, Prior, build_prior
-from bioatt.priors.guard import PriorGuard, blended
+from bioatt.priors.guard import PriorGuard, blended, trained_rise
 from bioatt.priors.spatial import SpatialRows
 from bioatt.simulation.acquisition import scan
 from bioatt.simulation.phantom import torso
@@ -89,6 +89,14 @@ def test_flat_priors_pass_untouched_and_a_model_that_tells_no_range_takes_any():
     guard = PriorGuard(peaked, None, never)
     np.testing.assert_array_equal(guard(0), ONE_HOT[3])
     assert guard.warnings() == []
+
+
+def test_a_model_trained_under_every_prior_takes_sums_below_one_too():
+    assert trained_rise({"training": {"prior_rise": 1}}) is None
+    half = Prior(
+        SpatialRows(lambda _: ONE_HOT[3][:, None, None] / 2, (0,), (*range(17),), 17, (1, 1)), NAMES, "", ("",)
+    )
+    np.testing.assert_array_equal(PriorGuard(half, None, never)(0), half.p[0])
 
 
 def test_a_peaked_prior_is_blended_with_the_embedded_one_and_said(model, low):

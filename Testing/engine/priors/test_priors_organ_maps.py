@@ -138,6 +138,11 @@ def test_the_spatial_prior_gives_the_share_of_none_to_the_slice_prior(
     np.testing.assert_allclose(row[:, 2, 2], pooled.p[3], atol=1e-6)  # a corner in the air
 
 
+def test_where_none_passes_the_spatial_prior_is_the_maps(maps: OrganMaps) -> None:
+    bare = maps.prior(spatial=True, complete=False)
+    np.testing.assert_array_equal(bare.p[3], maps.probabilities(3)[1:])
+
+
 def test_place_in_the_image_does_not_matter(prior: OrganMapPrior, torso: tuple[Volume, NDArray[np.uint8]]) -> None:
     """The same slice with 80 pixels more air on one side and 48 on another."""
     hu, spacing = torso[0].hu[3:4], (CELL_MM / 2, CELL_MM / 2, 5.0)

@@ -58,6 +58,20 @@ def test_organ_inside_slice_prior_elsewhere_soft_at_borders(torso: Volume, label
     np.testing.assert_allclose(np.asarray(prior.p[0]), np.broadcast_to(BASE[:, None, None], (17, 96, 120)), atol=1e-6)
 
 
+def test_for_a_network_where_none_passes_only_masks_count(torso: Volume, labels: Volume) -> None:
+    whole, bare = (
+        SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior(), complete=complete).probabilities(torso)
+        for complete in (True, False)
+    )
+    rest = 1 - bare.p[4].sum(axis=0, keepdims=True)
+    assert rest[0, 5, 5] == 1
+    np.testing.assert_allclose(bare.p[4] + rest * BASE[:, None, None], whole.p[4], atol=1e-6)
+    some = ("spleen", "liver")
+    np.testing.assert_array_equal(bare.aligned_to(some).p[4], bare.p[4][[SPLEEN, LIVER]])
+    again = FixedPrior(np.array(bare.as_table()["probabilities"][4]), PAPER.descriptors)
+    assert again.prior.p[0, LIVER] > again.prior.p[0, SPLEEN] > 0 == again.prior.p[0, 0]
+
+
 def test_a_structure_of_two_descriptors_is_shared_as_the_slice_prior_has_it(torso: Volume, labels: Volume) -> None:
     prior = SegmentationPrior(Segmentation(labels, NAMES), PAPER, _slice_prior(), border_mm=0.1).probabilities(torso)
     assert prior.p[4][CHEST_AORTA, 75, 63] == pytest.approx(0.8)

@@ -4,9 +4,9 @@ Nothing is copied from the host after the start, so that a card never waits. A b
 on one kind of device.
 
 Noise is white noise with the scan's spectrum, its directions weighted as around the patch, times the local level at a
-quarter dose. For dose fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less a / (1 − a)
-of it, whose mean is the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's target is its
-noise-free scan; its patches come in pairs that differ by the sign of the noise alone.
+quarter dose. For dose fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less
+a / (1 − a) of it, whose mean is the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's
+target is its noise-free scan; its patches come in pairs that differ by the sign of the noise alone.
 """
 
 from __future__ import annotations
@@ -58,13 +58,11 @@ class Drawing:
 
 
 class Batch(NamedTuple):
-    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; noise_share (B,): variance of the
-    slice's noise over that of its difference from the target; p (B, N, H/8, W/8); maps, the organ maps on the same
-    cells."""
+    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
+    maps on the same cells."""
 
     x: Tensor
     target: Tensor
-    noise_share: Tensor
     p: Tensor
     maps: Tensor
 
@@ -120,7 +118,7 @@ class Batches:
         flat = seen[:, :, None, None] * side**2 + flat[:, None]
         full = self.hu.view(-1)[flat].float()
         level = self.levels.view(-1)[flat].float()
-        dose = torch.exp(self._uniform(*(math.log(one) for one in d.doses)))
+        dose = torch.exp(self._uniform(math.log(d.doses[0]), math.log(d.doses[1])))
         scale = torch.where(phantom, (4 * dose) ** -0.5, ((1 / dose - 1) / 3).sqrt())
         sign = 1 - 2 * (phantom & (place % 2 == 1)).float()
         noise = self._noise(index, scan, y, x, rows, columns, phantom, mirrored) * level
@@ -137,8 +135,7 @@ class Batches:
         planes = torch.cat([level_hu[:, None] / NOISE_UNIT_HU, near], dim=1)[:, :, None, None]
         images = (low - OFFSET_HU) / SCALE_HU
         network_input = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
-        share = torch.where(phantom, torch.ones_like(dose), (1 - dose).clamp_min(0.2))
-        return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, share, p, maps)
+        return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, p, maps)
 
     def _rand(self, *shape: int) -> Tensor:
         """Uniform draws (B, *shape), the same for both patches of a pair."""
@@ -260,7 +257,7 @@ class Batches:
         return total
 
     def _refiltered(self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Low dose and target with the inserts as the kernel shows them, some through another kernel; its noise gain."""
+        """Low dose and target, inserts as the kernel shows them, some through another kernel; gain of the noise."""
         at = torch.exp(self._uniform(math.log(0.3), math.log(2.0)))
         sharper, boost = self._chance(0.5)[:, None, None], self._uniform(0.0, 0.8)[:, None, None]
         changed = self._chance(self.drawing.kernels)

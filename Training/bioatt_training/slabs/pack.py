@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -114,10 +115,11 @@ def read_pack(path: Path) -> Pack:
         for name, kind in (("maps", np.uint8), ("levels", np.float16), ("directions", np.float16)):
             plain = np.frombuffer(lzma.decompress(arrays[name].tobytes()), kind)
             arrays[name] = plain.reshape(arrays.pop(f"{name}_shape"))
-        return Pack(hu=hu, **{name: tuple(header[name]) for name in _NAMES}, **arrays)
+        names: dict[str, Any] = {name: tuple(header[name]) for name in _NAMES}
+        return Pack(hu=hu, **names, **arrays)
     except OSError:
         raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train network --pack`") from None
-    except (KeyError, TypeError, ValueError, lzma.LZMAError) as error:
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise InputError(f"{path.name} is no data pack, or damaged ({type(error).__name__}): make it again") from None
 
 

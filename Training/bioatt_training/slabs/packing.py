@@ -55,7 +55,9 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path)
         hu=np.stack([_square(hu, side, "constant", -1000) for stack in stacks for hu in stack.hu]),
         shape=np.concatenate([np.tile(stack.hu.shape[1:], (len(stack.z), 1)) for stack in stacks]),
         scan=scan,
-        neighbours=neighbour_table(scan, z, [stack.step_mm for stack in stacks], FARTHEST_MM, MOST_SIDE),
+        neighbours=neighbour_table(
+            scan.tolist(), z.tolist(), [stack.step_mm for stack in stacks], FARTHEST_MM, MOST_SIDE
+        ),
         levels=np.stack(levels).astype(np.float16),
         directions=np.stack(directions).astype(np.float16),
         maps=np.moveaxis(np.stack(maps), -1, 1),

@@ -47,7 +47,7 @@ class Recipe:
     """
 
     filters: Mapping[str, int] = field(default_factory=lambda: {"bioatt": 32, "bioatt-fast": 16})
-    drawing: Drawing = Drawing()
+    drawing: Drawing = field(default_factory=Drawing)
     steps: int = 40_000
     learning_rate: float = 1.5e-3
     least_rate: float = 1e-6
@@ -185,8 +185,8 @@ class Training:
             self.optimisers[name].step()
             self.optimisers[name].zero_grad(set_to_none=False)
             with torch.no_grad():
-                averages, weights = list(self.averages[name].parameters()), list(network.parameters())
-                torch._foreach_lerp_(averages, weights, [schedule.forgetting] * len(weights))
+                for average, weight in zip(self.averages[name].parameters(), network.parameters(), strict=True):
+                    average.lerp_(weight, schedule.forgetting)
             losses |= {f"{name} {part}": value.detach() for part, value in parts.items()}
         return losses
 
@@ -214,7 +214,7 @@ class Training:
         output, target, truth, low = (
             interior(one, MARGIN_PX) for one in (output, target, batch.target, batch.x[:, :1])
         )
-        before = torch.mean((low - truth) ** 2, dim=(1, 2, 3)) * batch.noise_share
+        before = torch.mean((low - truth) ** 2, dim=(1, 2, 3))
         difference = output - target
         error = torch.mean(difference**2, dim=(1, 2, 3))
         error = error + recipe.means_weight * torch.mean(
@@ -306,7 +306,7 @@ def _attention_loss(record: Mapping[Any, list[Tensor]], maps: Tensor) -> Tensor:
     """Cross-entropy of both stages' attention maps A with the organ maps, on the organ maps' cells."""
     total = maps.new_zeros(())
     for (found,) in record.values():
-        pooled = functional.adaptive_avg_pool2d(found.float(), maps.shape[2:]).clamp(1e-4, 1 - 1e-4)
+        pooled = functional.avg_pool2d(found.float(), found.shape[-1] // maps.shape[-1]).clamp(1e-4, 1 - 1e-4)
         total = total + functional.binary_cross_entropy(pooled, maps)
     return total / max(len(record), 1)
 

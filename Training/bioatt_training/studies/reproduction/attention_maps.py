@@ -39,7 +39,7 @@ def maps_of(model: TrainedModel, bank: Bank, index: int) -> dict[Stage, NDArray[
     """A (N, y, x) of both stages for the low dose of a slice, whatever the weighting: the maps come before pₙ."""
     scan, noise = bank.pair(index)
     low = np.clip(scan.astype(np.float32) + noise, *CLIP_HU)
-    padded = torch.from_numpy(tiling.pad((low - OFFSET_HU) / SCALE_HU, model.network).astype(np.float32))
+    padded = torch.from_numpy(tiling.pad((low - OFFSET_HU) / SCALE_HU, model.network).astype(np.float32))[None]
     p = torch.from_numpy(bank.prior[index]) if model.network.uses_prior else None
     record: dict[Stage, torch.Tensor] = {}
     with torch.inference_mode(), torch.random.fork_rng():
