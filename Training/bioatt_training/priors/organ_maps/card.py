@@ -28,8 +28,9 @@ only**: no segmentation for diagnosis or planning.
 - Network: U-net, {parameters:,} weights as float16, {bytes:,} bytes, SHA-256 `{sha256}`.
 - Training: {outlined} outlined slices of {patients} patients; {weak} slices without outlines, of which is known which
   organs they show; {phantoms} slices of simulated torsos; {steps};
-  AdamW, cosine, weights averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent, kernel and noise are
-  varied at random; organs are removed, tumours, ascites and oral contrast agent put in, enhancement taken away.
+  AdamW, cosine, weights averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent,
+  kernel and noise are varied at random; organs are removed, tumours, ascites and oral contrast agent put in,
+  enhancement taken away.
 - Calibration on {validation} validation patients: temperature {temperature:.2f} for the maps, a line for presence.
 
 ## Left-out patients
