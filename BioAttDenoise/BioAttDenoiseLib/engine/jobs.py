@@ -69,6 +69,9 @@ class Job:
     """A request on its way; without a request, the wait for what `needs` names. Exactly one of on_result, on_error and
     on_cancelled is called, once, on the main thread.
 
+    on_progress gets the worker's `progress`, and before the first one {…, stage}: "sending" while the voxels are
+    written, "starting" while the worker prepares.
+
     needs: a source of anatomy whose packages must be there first. install: whether the user is asked to install them.
     """
 
@@ -263,6 +266,7 @@ class JobQueue:
         if request.array is None:
             self._send(job)
         else:
+            job.on_progress(_stage("sending"))
             name, array = f"volume-{time.monotonic_ns()}.npy", request.array
             job.file = name
             process.run_in_background(lambda: process.save(name, array), id(job))
@@ -297,6 +301,7 @@ class JobQueue:
             fields["volume"] = {**fields["volume"], "array": job.file}
         with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job
             job.identity = self.process.request(job.request.kind, **fields)
+        job.on_progress(_stage("starting"))
 
     def _handle(self, message: dict[str, Any]) -> None:
         job, kind = self.running, message["type"]
@@ -360,6 +365,11 @@ class JobQueue:
             else:
                 self.process.discard()
             self.process = None
+
+
+def _stage(name: str) -> dict[str, Any]:
+    """What on_progress gets before the first slice is done."""
+    return {"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None, "stage": name}
 
 
 def _busy_text(kind: Kind) -> str:

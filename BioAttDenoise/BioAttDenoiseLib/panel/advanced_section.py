@@ -158,6 +158,20 @@ class AdvancedSection(Section):
 
         self.panel.manage(requests.models(action, catalogue.BIOMEDCLIP, **fields), text, done, prior)
 
+    def showLog(self) -> None:
+        """Bring the log into view."""
+        self.ui.advancedCollapsibleButton.collapsed = False
+        self._showLog()
+        qt.QTimer.singleShot(0, self._scrollToLog)  # the widgets below the fold get their places first
+
+    def _scrollToLog(self) -> None:
+        parent = self.widget.parent()
+        while parent is not None and not hasattr(parent, "ensureWidgetVisible"):
+            parent = parent.parent()
+        if parent is not None:
+            parent.ensureWidgetVisible(self.ui.logTextEdit)
+        self.ui.logTextEdit.setFocus()
+
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")
 

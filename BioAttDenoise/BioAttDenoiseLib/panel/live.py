@@ -129,7 +129,7 @@ class LivePreview(VTKObservationMixin):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.panel.showStatus(f"⚠ {error}")
+        self.panel.fail(error, self.request)
 
     def _cancelled(self) -> None:
         self.panel.showStatus("")

@@ -167,12 +167,14 @@ class AttentionSection(Section):
                 self._computed,
                 self._failed,
                 self._cancelled,
-                lambda progress: self.panel.showStatus(
-                    _("Attention maps: slice {done} of {slices}").format(**progress)
-                ),
+                self._progress,
             )
         except (ValueError, EngineError) as error:
             self._failed(error)
+
+    def _progress(self, progress: dict[str, Any]) -> None:
+        if progress["slices"]:
+            self.panel.showStatus(_("Attention maps: slice {done} of {slices}").format(**progress))
 
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
@@ -181,7 +183,7 @@ class AttentionSection(Section):
         self.onShow()
 
     def _failed(self, error: Exception) -> None:
-        self.panel.showStatus(f"⚠ {error}")
+        self.panel.fail(error, self.onCompute)
 
     def _cancelled(self) -> None:
         self.panel.showStatus(_("Cancelled."))

@@ -31,6 +31,8 @@ from .compare_section import CompareSection
 from .live import LivePreview
 from .numbers_section import NumbersSection
 from .overlay_section import AttentionSection
+from .progress import Progress
+from .recovery import Recovery
 
 SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
@@ -48,6 +50,7 @@ class Panel(VTKObservationMixin):
         self.lastResult: Any = None
         self._guiTag: Any = None
         self._input: Any = None
+        self._again: Callable[[], None] = lambda: None
         self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent, self._installing)
         logic.jobs.gate = self.readiness
         uiWidget = slicer.util.loadUI(resourcePath("UI/BioAttDenoise.ui"))
@@ -55,6 +58,8 @@ class Panel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.choices = choices_of(self.ui, self.showStatus)
+        self.progress = Progress(self.ui.progressBar, self.showStatus)
+        self.recovery = Recovery(self, lambda: self.sections[-1].showLog())
         self.live = LivePreview(self)
         self.sections = [section(self) for section in SECTIONS]
         for section in self.sections:
@@ -234,7 +239,8 @@ class Panel(VTKObservationMixin):
             section.update()
 
     def showStatus(self, text: str) -> None:
-        """A sentence below the buttons; empty takes it away."""
+        """A sentence below the buttons; empty takes it away. Buttons for an earlier failure go."""
+        self.recovery.clear()
         self.ui.statusLabel.text = text
         self.ui.statusLabel.visible = bool(text)
 
@@ -274,6 +280,7 @@ class Panel(VTKObservationMixin):
         if problem:
             self.showStatus(problem)
         else:
+            self._again = self._start
             self._prepare(Kind.DENOISE, self._denoise)
 
     def _denoise(self) -> None:
@@ -295,7 +302,7 @@ class Panel(VTKObservationMixin):
                 onDone=self._done,
                 onError=self._failed,
                 onCancelled=self._cancelled,
-                onProgress=self._showProgress,
+                onProgress=self.progress.show,
             )
         except Exception as error:  # memory for the snapshot too
             self._failed(error)
@@ -316,12 +323,13 @@ class Panel(VTKObservationMixin):
                     onEach=ended.append,
                     onDone=lambda outcomes: self.showStatus(done(outcomes)),
                     onCancelled=cancelled,
-                    onProgress=self._showProgress,
+                    onProgress=self.progress.show,
                     **vars(options_of(self.parameters)),
                 )
             except Exception as error:
                 self._failed(error)
 
+        self._again = lambda: self.runBatch(begin, done, kind)
         self._prepare(kind, start)
 
     def manage(self, request: Request, text: str, done: Callable[[], str], prior: str = "") -> None:
@@ -329,20 +337,23 @@ class Panel(VTKObservationMixin):
         anatomy whose packages must be there first.
         """
 
+        def again() -> None:
+            self.manage(request, text, done, prior)
+
         def start() -> None:
-            self.showStatus(text)
-            self.ui.progressBar.setRange(0, 0)  # how far it is, nobody says
+            self.progress.begin(text)
             try:
                 self.logic.submit(
                     Kind.FILES,
                     request,
                     on_result=lambda reply: self.showStatus(done()),
-                    on_error=lambda error: self.showStatus(f"⚠ {error}"),
+                    on_error=lambda error: self.fail(error, again),
                     on_cancelled=lambda: self.showStatus(_("Cancelled.")),
                 )
             except EngineError as error:
-                self.showStatus(f"⚠ {error}")
+                self.fail(error, again)
 
+        self._again = again
         if prior:
             self._prepare(Kind.FILES, start, prior)
         else:
@@ -357,19 +368,8 @@ class Panel(VTKObservationMixin):
         except EngineError as error:
             self._failed(error)
             return
-        self.showStatus(_("Checking the installation…"))
-        self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
+        self.progress.begin(_("Checking the installation…"))
         self.logic.ensure(kind, prior or self.parameters.prior, then, self._failed, self._cancelled)
-
-    def _showProgress(self, progress: dict[str, Any]) -> None:
-        bar = self.ui.progressBar
-        bar.setRange(0, 100)
-        bar.value = round(100 * progress["fraction"])
-        left = results.time_left(progress["eta_s"])
-        slices = _("slice {done} of {slices}").format(**progress) if progress["slices"] else _("starting")
-        if "volume" in progress:
-            slices = _("volume {volume}").format(**progress) + f" · {slices}"
-        bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
 
     def _done(self, result: Any) -> None:
         self.lastResult = result
@@ -386,9 +386,14 @@ class Panel(VTKObservationMixin):
     def _cancelled(self) -> None:
         self.showStatus(_("Cancelled. The scene is as it was."))
 
+    def fail(self, error: Exception, again: Callable[[], None]) -> None:
+        """Tell a failure below the buttons, with what can be done about it. again() starts the same once more."""
+        self.showStatus(f"⚠ {error}")
+        self.recovery.offer(error, again)
+
     def _failed(self, error: Exception) -> None:
         error = as_engine_error(error)
-        self.showStatus(f"⚠ {error}")
+        self.fail(error, self._again)
         if isinstance(error, EngineError) and error.kind != "input":
             # Slicer logs the text of a message, not its details: names of files and patients belong there
             slicer.util.errorDisplay(

@@ -28,6 +28,7 @@ class Recorder:
         self.started: list[EngineProcess] = []
         self.outcomes: list = []
         self.progress: list = []
+        self.stages: list = []
         self.jobs = JobQueue(self.make)
 
     def make(self) -> EngineProcess:
@@ -48,7 +49,7 @@ class Recorder:
             on_result=keep,
             on_error=keep,
             on_cancelled=lambda: keep("cancelled"),
-            on_progress=self.progress.append,
+            on_progress=lambda told: self.stages.append(told["stage"]) if "stage" in told else self.progress.append(told),
         )
 
     def wait(self, condition=None, seconds: float = 30) -> None:
@@ -212,6 +213,13 @@ def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkey
     recorder.jobs.cancel()
     assert recorder.outcome() == "cancelled"
     recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
+
+
+def test_stages_are_told_before_the_first_slice(recorder):
+    recorder.denoise("steady")
+    recorder.outcome()
+    assert recorder.stages == ["sending", "starting"]
+    assert [told["done"] for told in recorder.progress[-1:]] == [6]
 
 
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
