@@ -64,13 +64,19 @@ class Phase(Enum):
     CANCELLING = "cancelling"
 
 
+class Stage(Enum):
+    """What is done for a job before its first `progress`."""
+
+    SENDING = "sending"
+    """The voxels are written for the engine's process."""
+    STARTING = "starting"
+    """The engine's process loads the model and looks at the whole volume."""
+
+
 @dataclass
 class Job:
     """A request on its way; without a request, the wait for what `needs` names. Exactly one of on_result, on_error and
     on_cancelled is called, once, on the main thread.
-
-    on_progress gets the worker's `progress`, and before the first one {…, stage}: "sending" while the voxels are
-    written, "starting" while the worker prepares.
 
     needs: a source of anatomy whose packages must be there first. install: whether the user is asked to install them.
     """
@@ -86,6 +92,7 @@ class Job:
     file: str | None = None
     identity: int | None = None
     cancelled_at: float | None = None
+    stage: Stage | None = None
 
 
 class Gate(Protocol):
@@ -266,7 +273,7 @@ class JobQueue:
         if request.array is None:
             self._send(job)
         else:
-            job.on_progress(_stage("sending"))
+            job.stage = Stage.SENDING
             name, array = f"volume-{time.monotonic_ns()}.npy", request.array
             job.file = name
             process.run_in_background(lambda: process.save(name, array), id(job))
@@ -301,7 +308,8 @@ class JobQueue:
             fields["volume"] = {**fields["volume"], "array": job.file}
         with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job
             job.identity = self.process.request(job.request.kind, **fields)
-        job.on_progress(_stage("starting"))
+        job.stage = Stage.STARTING
+        self.on_change()
 
     def _handle(self, message: dict[str, Any]) -> None:
         job, kind = self.running, message["type"]
@@ -314,6 +322,7 @@ class JobQueue:
         elif message.get("id") != job.identity or job.identity is None:
             return
         elif kind == "progress":
+            job.stage = None
             if job.cancelled_at is None:
                 job.on_progress(message)
         elif kind == "result":
@@ -365,11 +374,6 @@ class JobQueue:
             else:
                 self.process.discard()
             self.process = None
-
-
-def _stage(name: str) -> dict[str, Any]:
-    """What on_progress gets before the first slice is done."""
-    return {"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None, "stage": name}
 
 
 def _busy_text(kind: Kind) -> str:

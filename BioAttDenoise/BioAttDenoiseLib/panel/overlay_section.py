@@ -173,8 +173,7 @@ class AttentionSection(Section):
             self._failed(error)
 
     def _progress(self, progress: dict[str, Any]) -> None:
-        if progress["slices"]:
-            self.panel.showStatus(_("Attention maps: slice {done} of {slices}").format(**progress))
+        self.panel.showStatus(_("Attention maps: slice {done} of {slices}").format(**progress))
 
     def _computed(self, maps: Any) -> None:
         self._offer_maps()

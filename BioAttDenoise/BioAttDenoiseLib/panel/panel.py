@@ -227,6 +227,7 @@ class Panel(VTKObservationMixin):
         stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
         self.ui.progressBar.visible = self.state is not Phase.IDLE
+        self.progress.follow(self.logic.jobs.running if self.state is Phase.RUNNING else None)
         for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
             for child in widget.children():
                 if hasattr(child, "enabled"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..engine.jobs import Job, Stage
 from . import results
 
 
@@ -15,33 +16,37 @@ class Progress:
 
     def __init__(self, bar: Any, say: Callable[[str], None]) -> None:
         self.bar, self.say = bar, say
-        self._said = False
+        self._stage: Stage | None = None
 
     def begin(self, text: str) -> None:
         """Something has begun whose end nobody knows."""
         self.bar.setRange(0, 0)
         self.say(text)
-        self._said = True
+
+    def follow(self, job: Job | None) -> None:
+        """Say what is done for a denoising that runs, before its first slice is done."""
+        stage = job.stage if job is not None and job.request is not None and job.request.kind == "denoise" else None
+        if stage is not None and stage is not self._stage:
+            self.begin(stage_text(stage))
+        self._stage = stage
 
     def show(self, progress: dict[str, Any]) -> None:
         """A message of a job, as `denoiseAsync` hands it on, with `volume` ("2 of 5") in a batch."""
-        volume = _("volume {volume}").format(**progress) + " · " if "volume" in progress else ""
-        if "stage" in progress:
-            self.begin(volume + stage_text(progress["stage"]))
-            return
-        if self._said:
+        if self._stage is not None:
+            self._stage = None
             self.say("")
-            self._said = False
         self.bar.setRange(0, 100)
         self.bar.value = round(100 * progress["fraction"])
         left = results.time_left(progress["eta_s"])
-        slices = volume + _("slice {done} of {slices}").format(**progress)
+        slices = _("slice {done} of {slices}").format(**progress)
+        if "volume" in progress:
+            slices = _("volume {volume}").format(**progress) + f" · {slices}"
         self.bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
 
 
-def stage_text(stage: str) -> str:
-    """What a job does before its first slice is done."""
+def stage_text(stage: Stage) -> str:
+    """What is done for a job, for people."""
     return {
-        "sending": _("Handing the volume to the engine…"),
-        "starting": _("Loading the model, measuring noise, finding anatomy…"),
+        Stage.SENDING: _("Handing the volume to the engine…"),
+        Stage.STARTING: _("Loading the model, measuring noise, finding anatomy…"),
     }[stage]

@@ -28,7 +28,6 @@ class Recorder:
         self.started: list[EngineProcess] = []
         self.outcomes: list = []
         self.progress: list = []
-        self.stages: list = []
         self.jobs = JobQueue(self.make)
 
     def make(self) -> EngineProcess:
@@ -49,7 +48,7 @@ class Recorder:
             on_result=keep,
             on_error=keep,
             on_cancelled=lambda: keep("cancelled"),
-            on_progress=lambda told: self.stages.append(told["stage"]) if "stage" in told else self.progress.append(told),
+            on_progress=self.progress.append,
         )
 
     def wait(self, condition=None, seconds: float = 30) -> None:
@@ -216,10 +215,11 @@ def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkey
 
 
 def test_stages_are_told_before_the_first_slice(recorder):
+    stages = []
+    recorder.jobs.on_change = lambda: stages.append(recorder.jobs.running and recorder.jobs.running.stage)
     recorder.denoise("steady")
     recorder.outcome()
-    assert recorder.stages == ["sending", "starting"]
-    assert [told["done"] for told in recorder.progress[-1:]] == [6]
+    assert [stage.value for stage in stages if stage is not None] == ["sending", "starting"]
 
 
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])

@@ -393,16 +393,20 @@ def test_before_the_first_slice_the_panel_says_what_is_done(make_driver, make_ct
     make_ct(slices=40)
     driver = make_driver()
     driver.behave("slow")
-    seen = []
-    show = driver.panel.progress.show
-    monkeypatch.setattr(driver.panel.progress, "show", lambda progress: (show(progress), seen.append(look()))[0])
+    told = []
+    begin = driver.panel.progress.begin
 
-    def look():
-        return driver.ui.progressBar.maximum, driver.ui.statusLabel.text
+    def listen(text):
+        begin(text)
+        told.append((driver.ui.progressBar.maximum, driver.status))
 
+    monkeypatch.setattr(driver.panel.progress, "begin", listen)
     driver.click(driver.ui.denoiseButton)
-    assert look() == (0, "Checking the installation…") or seen
+    until(lambda: driver.ui.progressBar.value > 5)
+    assert told == [
+        (0, "Checking the installation…"),
+        (0, "Handing the volume to the engine…"),
+        (0, "Loading the model, measuring noise, finding anatomy…"),
+    ]
+    assert driver.status == "", "no longer when slices are counted"
     driver.wait_idle()
-    texts = [text for maximum, text in seen if maximum == 0]
-    assert texts == ["Handing the volume to the engine…", "Loading the model, measuring noise, finding anatomy…"]
-    assert seen[-1] == (100, ""), "no longer when slices are counted"
