@@ -14,14 +14,21 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-if sys.version_info < (3, 11):  # noqa: UP036
-    raise RuntimeError(
-        "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
-            *sys.version_info
-        )
+REFUSAL = ""
+"""Why the module cannot work in this Slicer; empty where it can."""
+
+if sys.version_info >= (3, 11):
+    from BioAttDenoiseLib.logic import DenoiseLogic
+else:  # the library has syntax that this Python does not know: only this file is read
+    REFUSAL = "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
+        *sys.version_info[:2]
     )
 
-from BioAttDenoiseLib.logic import DenoiseLogic
+    class DenoiseLogic:
+        """Cannot denoise."""
+
+        def __init__(self):
+            raise RuntimeError(REFUSAL)
 
 
 class BioAttDenoise(ScriptedLoadableModule):
@@ -52,6 +59,13 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        if REFUSAL:
+            import qt
+
+            label = qt.QLabel(REFUSAL)
+            label.wordWrap = True
+            self.layout.addWidget(label)
+            return
         from BioAttDenoiseLib.panel.panel import Panel
 
         self.logic = BioAttDenoiseLogic()
@@ -61,10 +75,12 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
         self.ui = self.panel.ui
 
     def enter(self):
-        self.panel.enter()
+        if self.panel is not None:
+            self.panel.enter()
 
     def exit(self):
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         if self.panel is not None:

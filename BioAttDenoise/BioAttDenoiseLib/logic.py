@@ -33,8 +33,6 @@ from .scene import regions, volumes
 from .signals import connect
 
 POLL_INTERVAL_MS = 25
-WHOLE = "whole"
-"""The attribute Region of an output whose every voxel was denoised."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +243,7 @@ class DenoiseLogic(Batch):
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # it was removed meanwhile
         part = _part(region, voxels.shape)
-        name = _("{name} denoised") if part == WHOLE else _("{name} partly denoised")
+        name = _("{name} denoised") if part == volumes.WHOLE else _("{name} partly denoised")
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
@@ -260,11 +258,12 @@ class DenoiseLogic(Batch):
                 **_provenance(reply["provenance"]),
                 "Strength": f"{options.strength:g}",
                 "Region": part,
+                "Settings": options.settings,
                 "Device": reply["device"],
                 "Note": f"{DENOISED}. Research use only.",
             },
         )
-        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == WHOLE)
+        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == volumes.WHOLE)
         if region.box is not None:
             reply |= {"noise_before": None, "noise_after": None}  # of whole slices, which the output does not hold
         return DenoiseResult(
@@ -287,7 +286,7 @@ def _part(region: regions.Region, shape: tuple[int, ...]) -> str:
     voxels from 0 as Slicer shows their indices.
     """
     if region.whole or region.box == tuple(slice(0, count) for count in shape):
-        return WHOLE
+        return volumes.WHOLE
     if region.box is None:
         return f"axial slices {region.start + 1}-{region.stop} of {region.count}"
     ends = zip("ijk", reversed(region.box), strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import colour, slice_views
+from ..scene import colour, legends, slice_views
 from .attention_maps import CONTRAST, CONTRIBUTION, UNIFIED, AttentionMaps
 
 MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
@@ -86,8 +86,7 @@ class Overlay:
                 composite.SetForegroundVolumeID(foreground)
                 composite.SetForegroundOpacity(opacity)
         node, self.node, self.shown = self.node, None, None
-        if node is not None and node.GetDisplayNode() is not None:
-            slice_views.remove(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()))
+        legends.remove(node)
         slice_views.remove(node)
 
     def _is_ours(self, composite: Any) -> bool:
@@ -126,22 +125,9 @@ class Overlay:
     def _show_legend(self) -> None:
         if self.node is None or self.shown is None:
             return
-        display = self.node.GetDisplayNode()
-        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
-        if legend is None and self.legend:
-            legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
-            legend.SetSaveWithScene(False)
-        if legend is not None:
-            legend.SetVisibility(self.legend)
-            legend.SetTitleText(_label(*self.shown))
-            legend.SetLabelFormat("%.2f")
-            legend.SetNumberOfLabels(3)
-            legend.SetSize(0.12, 0.4)
-            legend.RemoveAllViewNodeIDs()
-            names = {entry[0].GetLayoutName() for entry in self._former}
-            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-                if view.GetLayoutName() in names:
-                    legend.AddViewNodeID(view.GetID())
+        names = {entry[0].GetLayoutName() for entry in self._former}
+        views = [view for view in slice_views.all_views() if view.GetLayoutName() in names]
+        legends.show(self.node, views if self.legend else [], _label(*self.shown), "%.2f")
 
 
 def title(volume: str, stage: str, name: str, view: str) -> str:

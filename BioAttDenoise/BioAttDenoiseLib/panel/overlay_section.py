@@ -120,6 +120,8 @@ class AttentionSection(Section):
     def resultArrived(self, result: Any) -> None:
         self.inspection.resultArrived(result)
         self._offer_maps()
+        if result.attention:
+            self._announce()
         self.update()
         if self.ui.chartsCheckBox.checked:
             self.inspection.chart.show()
@@ -172,11 +174,16 @@ class AttentionSection(Section):
         except (ValueError, EngineError) as error:
             self._failed(error)
 
+    def _announce(self) -> None:
+        for section in self.panel.sections:
+            section.mapsArrived()
+
     def _progress(self, progress: dict[str, Any]) -> None:
         self.panel.showStatus(_("Attention maps: slice {done} of {slices}").format(**progress))
 
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
+        self._announce()
         self.panel.showStatus(_("Attention maps are ready: double-click a structure, or choose a map."))
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()

@@ -214,6 +214,7 @@ class Panel(VTKObservationMixin):
         problem = self._problem()
         idle, installing = self.idle, self.readiness.installing
         node = self.parameters.inputVolume if self.parameters is not None else None
+        self._nameVolumes()
         self.ui.inputMessageLabel.text = problem if node is not None else ""
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
@@ -221,7 +222,7 @@ class Panel(VTKObservationMixin):
         own = self.parameters is not None and takes_descriptors(self.parameters.prior)
         self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
         self.ui.denoiseButton.enabled = not (installing or self.state is Phase.CANCELLING or (idle and problem))
-        texts = {Phase.IDLE: _("Denoise"), Phase.CANCELLING: _("Cancelling…")}
+        texts = {Phase.IDLE: _("&Denoise"), Phase.CANCELLING: _("Cancelling…")}
         self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
         ready = _("Denoise the volume. Slicer stays usable meanwhile.")
         stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
@@ -238,6 +239,15 @@ class Panel(VTKObservationMixin):
         self.live.update()
         for section in self.sections:
             section.update()
+
+    def _nameVolumes(self) -> None:
+        """A long name does not fit into its field: the tool tip has all of it."""
+        for selector, label in (
+            (self.ui.inputSelector, self.ui.inputLabel),
+            (self.ui.outputSelector, self.ui.outputLabel),
+        ):
+            node = selector.currentNode()
+            selector.toolTip = f"{node.GetName()}\n\n{label.toolTip}" if node is not None else label.toolTip
 
     def showStatus(self, text: str) -> None:
         """A sentence below the buttons; empty takes it away. Buttons for an earlier failure go."""

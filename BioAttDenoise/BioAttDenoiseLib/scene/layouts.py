@@ -10,8 +10,14 @@ from slicer.i18n import tr as _
 INPUT, OUTPUT, DIFFERENCE, ATTENTION = "BioAttInput", "BioAttOutput", "BioAttDifference", "BioAttAttention"
 BARS, CURVES = "BioAttProbabilities", "BioAttProbabilitiesAlongZ"
 
-SIDE_BY_SIDE, GRID, SINGLE = "side by side", "grid", "single"
-_ROWS = {SIDE_BY_SIDE: ((INPUT, OUTPUT),), GRID: ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION)), SINGLE: ((INPUT,),)}
+SIDE_BY_SIDE, GRID, SINGLE, TRIPLE = "side by side", "grid", "single", "triple"
+_ROWS = {
+    SIDE_BY_SIDE: ((INPUT, OUTPUT),),
+    GRID: ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION)),
+    SINGLE: ((INPUT,),),
+    TRIPLE: ((INPUT, OUTPUT), (DIFFERENCE,)),
+}
+"""TRIPLE is the grid while there is no map that its fourth view could show."""
 _LABELS = {INPUT: "I", OUTPUT: "O", DIFFERENCE: "D", ATTENTION: "A"}
 _COLORS = {INPUT: "#8FB4D9", OUTPUT: "#8FD9A8", DIFFERENCE: "#D9C78F", ATTENTION: "#D98FC0"}
 FIRST_ID = 28800

@@ -20,9 +20,14 @@ def composite_of(view: Any) -> Any:
     return None
 
 
+def all_views() -> list[Any]:
+    """Every slice node of the scene."""
+    return slicer.util.getNodesByClass("vtkMRMLSliceNode")
+
+
 def on_screen() -> list[Any]:
     """The slice nodes of the present layout."""
-    return [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode") if view.IsMappedInLayout()]
+    return [view for view in all_views() if view.IsMappedInLayout()]
 
 
 def showing(*nodes: Any) -> list[tuple[Any, Any]]:
@@ -120,7 +125,7 @@ class Scrolling:
     def refresh(self) -> None:
         """Watch the views that there are now."""
         self.stop()
-        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        for view in all_views():
             self._observed.append(
                 (view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.callback()))
             )

@@ -16,6 +16,8 @@ ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
+WHOLE = "whole"
+"""The attribute Region of an output whose every voxel was denoised."""
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
 
@@ -42,6 +44,21 @@ def takes_output(node: Any, source: Any) -> bool:
     """
     image = node.GetImageData()
     return image is None or 0 in image.GetDimensions() or node.GetNodeReference(INPUT_ROLE) is source
+
+
+def output_made(source: Any, settings: str) -> Any:
+    """The output of a whole volume with these settings (`EngineOptions.settings`) that is in the scene; None where
+    there is none.
+    """
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        whole = node.GetAttribute(f"{ATTRIBUTE}Region") == WHOLE
+        if (
+            whole
+            and node.GetNodeReference(INPUT_ROLE) is source
+            and node.GetAttribute(f"{ATTRIBUTE}Settings") == settings
+        ):
+            return node
+    return None
 
 
 def series_tag(node: Any, keyword: str) -> str:

@@ -133,7 +133,7 @@ def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, mak
         patch.setattr(regions.Region, "fields", too_large)
         driver.denoise()
     assert "ran out of memory" in driver.status
-    assert driver.ui.denoiseButton.text == "Denoise"
+    assert driver.ui.denoiseButton.text == "&Denoise"
     driver.denoise()
     assert "Done" in driver.status
 
