@@ -17,7 +17,7 @@ from slicer.ScriptedLoadableModule import (
 REFUSAL = ""
 """Why the module cannot work in this Slicer; empty where it can."""
 
-if sys.version_info >= (3, 11):
+if sys.version_info >= (3, 11):  # noqa: UP036
     from BioAttDenoiseLib.logic import DenoiseLogic
 else:  # the library has syntax that this Python does not know: only this file is read
     REFUSAL = "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(

@@ -136,7 +136,7 @@ def test_an_older_slicer_shows_a_sentence_and_no_error(slicer, monkeypatch):
     widget.enter()
     widget.exit()
     widget.self().cleanup()
-    with pytest.raises(RuntimeError, match="needs Slicer 5.10"):
+    with pytest.raises(RuntimeError, match=r"needs Slicer 5\.10"):
         module.python.BioAttDenoiseLogic()
     assert not [name for name in sys.modules if name.startswith("BioAttDenoiseLib")], "nothing of ours is imported"
     widget.release()

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine import catalogue, requests
+from ..engine.errors import EngineError
 from ..engine.jobs import Kind
 from ..engine.settings import models_folder, set_models_folder
 from ..signals import connect
@@ -149,14 +150,39 @@ class AdvancedSection(Section):
         return "\n".join([f"Slicer {version}, {self.panel.logic.python}", *packages, *devices])
 
     def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
-        """prior: a source of anatomy whose packages the action needs."""
+        """Bring or delete BiomedCLIP's files; the panel's Denoise is Cancel meanwhile. prior: a source of anatomy whose
+        packages must be there first.
+        """
+        panel = self.panel
 
-        def done() -> str:
-            self.panel.refreshChoices()
+        def again() -> None:
+            self._manage(action, text, prior, **fields)
+
+        def done(reply: dict[str, Any]) -> None:
+            panel.refreshChoices()
             self.refresh()
-            return _("Done.")
+            panel.showStatus(_("Done."))
 
-        self.panel.manage(requests.models(action, catalogue.BIOMEDCLIP, **fields), text, done, prior)
+        def failed(error: Exception) -> None:
+            panel.fail(error, again)
+
+        def start() -> None:
+            panel.progress.begin(text)
+            try:
+                panel.logic.submit(
+                    Kind.FILES,
+                    requests.models(action, catalogue.BIOMEDCLIP, **fields),
+                    on_result=done,
+                    on_error=failed,
+                    on_cancelled=lambda: panel.showStatus(_("Cancelled.")),
+                )
+            except EngineError as error:
+                failed(error)
+
+        if prior:
+            panel.prepare(Kind.FILES, start, again, prior)
+        else:
+            start()
 
     def showLog(self) -> None:
         """Bring the log into view."""

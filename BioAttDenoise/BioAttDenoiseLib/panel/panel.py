@@ -17,7 +17,7 @@ from slicer.util import VTKObservationMixin
 from ..batch import Outcome, finished
 from ..engine import catalogue, requests
 from ..engine.errors import EngineError, as_engine_error, hint
-from ..engine.jobs import Kind, Phase, Request
+from ..engine.jobs import Kind, Phase
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
 from ..scene import volumes
@@ -26,7 +26,7 @@ from ..signals import connect
 from . import results
 from .advanced_section import AdvancedSection
 from .batch_section import BatchSection
-from .choices import choices_of
+from .choices import choices_of, name_in_tool_tip
 from .compare_section import CompareSection
 from .live import LivePreview
 from .numbers_section import NumbersSection
@@ -214,7 +214,8 @@ class Panel(VTKObservationMixin):
         problem = self._problem()
         idle, installing = self.idle, self.readiness.installing
         node = self.parameters.inputVolume if self.parameters is not None else None
-        self._nameVolumes()
+        name_in_tool_tip(self.ui.inputSelector, self.ui.inputLabel)
+        name_in_tool_tip(self.ui.outputSelector, self.ui.outputLabel)
         self.ui.inputMessageLabel.text = problem if node is not None else ""
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
@@ -291,8 +292,7 @@ class Panel(VTKObservationMixin):
         if problem:
             self.showStatus(problem)
         else:
-            self._again = self._start
-            self._prepare(Kind.DENOISE, self._denoise)
+            self.prepare(Kind.DENOISE, self._denoise, self._start)
 
     def _denoise(self) -> None:
         parameters = self.parameters
@@ -340,38 +340,13 @@ class Panel(VTKObservationMixin):
             except Exception as error:
                 self._failed(error)
 
-        self._again = lambda: self.runBatch(begin, done, kind)
-        self._prepare(kind, start)
+        self.prepare(kind, start, lambda: self.runBatch(begin, done, kind))
 
-    def manage(self, request: Request, text: str, done: Callable[[], str], prior: str = "") -> None:
-        """Bring or delete a model's files; Denoise is Cancel meanwhile. done() says how it went. prior: a source of
-        anatomy whose packages must be there first.
+    def prepare(self, kind: Kind, then: Callable[[], None], again: Callable[[], None], prior: str = "") -> None:
+        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on. again() starts
+        all of it once more, should it fail.
         """
-
-        def again() -> None:
-            self.manage(request, text, done, prior)
-
-        def start() -> None:
-            self.progress.begin(text)
-            try:
-                self.logic.submit(
-                    Kind.FILES,
-                    request,
-                    on_result=lambda reply: self.showStatus(done()),
-                    on_error=lambda error: self.fail(error, again),
-                    on_cancelled=lambda: self.showStatus(_("Cancelled.")),
-                )
-            except EngineError as error:
-                self.fail(error, again)
-
         self._again = again
-        if prior:
-            self._prepare(Kind.FILES, start, prior)
-        else:
-            start()
-
-    def _prepare(self, kind: Kind, then: Callable[[], None], prior: str = "") -> None:
-        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on."""
         if self.parameters is None or self.readiness.installing:  # the scene closes, or a script asks too early
             return
         try:
