@@ -147,7 +147,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
     def test_engine_process(self):
         """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
         from BioAttDenoiseLib.engine import requests
-        from BioAttDenoiseLib.engine.jobs import Kind
+        from BioAttDenoiseLib.engine.job import Kind
 
         logic = BioAttDenoiseLogic()
         replies = []

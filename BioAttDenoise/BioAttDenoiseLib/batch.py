@@ -13,7 +13,7 @@ from bioatt.io.files import occupied
 
 from .engine import requests
 from .engine.errors import EngineError, as_engine_error
-from .engine.jobs import Kind
+from .engine.job import Kind
 from .engine.options import EngineOptions
 from .scene import volumes
 

@@ -25,7 +25,8 @@ from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from .batch import Batch
 from .engine import requests
 from .engine.errors import EngineError
-from .engine.jobs import Job, JobQueue, Kind, Request
+from .engine.job import Job, Kind, Request
+from .engine.jobs import JobQueue
 from .engine.options import EngineOptions
 from .engine.process import EngineProcess, cleaning_up
 from .engine.settings import models_folder

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from . import catalogue, install, requests
 from .errors import EngineError
-from .jobs import Job, Request
+from .job import Job, Request
 
 
 class Readiness:

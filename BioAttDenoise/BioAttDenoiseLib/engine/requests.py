@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from ..scene import regions, volumes
-from .jobs import Request
+from .job import Request
 from .options import EngineOptions
 
 
@@ -66,5 +66,5 @@ def models(action: str, name: str, **fields: Any) -> Request:
 
 
 def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:
-    fields["volume"]["acquisition"] = volumes.acquisition(node)
-    return Request(kind, {**options.fields, **fields}, array)
+    fields["volume"] |= {"array": array, "acquisition": volumes.acquisition(node)}
+    return Request(kind, {**options.fields, **fields})

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine import requests
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.options import EngineOptions
 from ..scene import layouts, regions, slice_views, volumes
 from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prior

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ..engine import catalogue, requests
 from ..engine.errors import EngineError
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.settings import models_folder, set_models_folder
 from ..signals import connect
 from .section import Section

@@ -8,7 +8,7 @@ import ctk
 from slicer.i18n import tr as _
 
 from ..batch import Outcome, finished, report
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..scene import volumes
 from ..signals import connect
 from .section import Section

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from bioatt.core.errors import InputError
 
 from ..engine.errors import EngineError
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.options import options_of
 from ..inspection.attention_maps import UNIFIED
 from ..inspection.inspection import inspection_of

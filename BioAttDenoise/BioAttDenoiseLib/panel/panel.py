@@ -17,7 +17,7 @@ from slicer.util import VTKObservationMixin
 from ..batch import Outcome, finished
 from ..engine import catalogue, requests
 from ..engine.errors import EngineError, as_engine_error, hint
-from ..engine.jobs import Kind, Phase
+from ..engine.job import Kind, Phase
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
 from ..scene import volumes

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..engine.jobs import Job, Stage
+from ..engine.job import Job, Stage
 from . import results
 
 

@@ -13,7 +13,8 @@ import pytest
 from places import STAND_IN
 
 from BioAttDenoiseLib.engine.errors import EngineError
-from BioAttDenoiseLib.engine.jobs import JobQueue, Kind, Phase, Request
+from BioAttDenoiseLib.engine.job import Kind, Phase, Request
+from BioAttDenoiseLib.engine.jobs import JobQueue
 from BioAttDenoiseLib.engine.process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
 
 GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
@@ -44,7 +45,7 @@ class Recorder:
 
         self.jobs.submit(
             kind,
-            Request("denoise", {"volume": GEOMETRY, "model": model, "strength": 1.0}, hu),
+            Request("denoise", {"volume": {**GEOMETRY, "array": hu}, "model": model, "strength": 1.0}),
             on_result=keep,
             on_error=keep,
             on_cancelled=lambda: keep("cancelled"),

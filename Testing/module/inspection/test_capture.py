@@ -61,7 +61,7 @@ def test_a_figure_saved_while_it_flickers_shows_each_in_its_own_view(slicer, fig
 def test_the_scale_bar_has_its_length(figure):
     capture, _comparison = figure
     black = np.zeros((400, 800, 3), np.uint8)
-    drawn = capture._with_scale_bar(capture.Panel("BioAttInput", black, 0.25, ""))
+    drawn = capture._with_bars(capture.Panel("BioAttInput", black, 0.25, ""))
     bar = (drawn[-21] == 255).all(axis=1)
     assert bar.sum() * 0.25 == pytest.approx(50, abs=0.5)
 

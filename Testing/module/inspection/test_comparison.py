@@ -292,6 +292,7 @@ def test_the_difference_has_a_color_bar_in_its_view_alone(slicer, pair, comparis
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_line_parts_input_and_output(slicer, pair, comparison, follow):
     comparison.start(*pair, "single")
+    comparison.reveal.radius_mm = 10
     comparison.reveal.start(*pair, view(slicer, "BioAttInput").mrmlSliceNode(), follow=follow)
     shown = slicer.util.arrayFromVolume(comparison.reveal.node)[0]
     line, revealed = shown == 32767, shown > -3000

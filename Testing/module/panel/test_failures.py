@@ -139,7 +139,7 @@ def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, mak
 
 
 def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, slicer):
-    from BioAttDenoiseLib.engine.jobs import Kind
+    from BioAttDenoiseLib.engine.job import Kind
 
     make_ct()
     driver = make_driver()
