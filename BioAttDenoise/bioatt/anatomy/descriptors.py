@@ -18,6 +18,8 @@ from bioatt.core.errors import InputError
 from bioatt.core.resources import resources_folder
 from bioatt.io.files import read_json
 
+ANATOMY_SET = "paper17"
+"""The set over which organs are told apart in label volumes (value = index + 1), organ tables and strengths by organ."""
 DEFAULT_WINDOWS = ((-160.0, 240.0),)
 DEFAULT_TEMPLATES = ("{}",)
 _SET_KEYS = {"$schema", "name", "about", "hu_windows", "templates", "descriptors"}
@@ -54,6 +56,13 @@ class DescriptorSet:
             for column, (descriptor, patterns) in enumerate(zip(self.descriptors, named, strict=True))
             if wanted == _plain(descriptor) or any(fnmatchcase(wanted, _plain(pattern)) for pattern in patterns)
         )
+
+    def column_named(self, name: str) -> int:
+        """Column of the descriptor of this name; case, spaces and underscores are ignored. InputError for none."""
+        for column, descriptor in enumerate(self.descriptors):
+            if _plain(descriptor) == _plain(name):
+                return column
+        raise InputError(f"unknown organ {name!r}: use one of {', '.join(self.descriptors)}")
 
     def check_covers(self, descriptors: Sequence[str]) -> None:
         """Raise InputError with the list of a model's descriptors that are missing from this set."""

@@ -109,11 +109,25 @@ class OrganMaps:
         labels[none >= best] = 0
         return labels
 
+    @property
+    def source(self) -> str:
+        """Name for reports."""
+        return "organ maps"
+
+    def organ(self, z: int, column: int) -> NDArray[np.float32]:
+        """(H, W) probability of one descriptor."""
+        p = np.zeros(self.pixels, np.float32)
+        for patch in self.slices[z].patches:
+            if patch.column == column:
+                fine, place = on_pixels(patch.p.astype(np.float32), patch.place, self.cells, self.pixels)
+                p[place] = fine
+        return p
+
     def prior(self, *, spatial: bool = False) -> Prior:
         """The paper's p (slices, N), or rows of p (N, H, W): the maps, and the slice's p in the share of none."""
         pooled = self.pooled()
         if not spatial:
-            return Prior(pooled, self.descriptors, "organ maps", self.slice_ids)
+            return Prior(pooled, self.descriptors, self.source, self.slice_ids)
 
         def row(z: int) -> NDArray[np.float32]:
             p = self.probabilities(z)
@@ -121,7 +135,7 @@ class OrganMaps:
 
         count, depth = pooled.shape
         rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, self.pixels)
-        return Prior(rows, self.descriptors, "organ maps, spatial", self.slice_ids)
+        return Prior(rows, self.descriptors, f"{self.source}, spatial", self.slice_ids)
 
     def _on_pixels(self, z: int) -> Iterator[tuple[int, NDArray[np.float32], tuple[slice, slice]]]:
         """Each descriptor's index, its map on pixels where it is not 0, and the rows and columns of those."""

@@ -66,9 +66,25 @@ class SegmentationPrior:
         return self.part_probabilities(volume, volume, cancelled=cancelled)
 
     def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See PlacedPrior. p is computed row by row when it is asked for.
+        """See PlacedPrior. p is computed row by row when it is asked for. Raises InputError as `check_place`."""
+        self.check_place(whole)
+        base = self.slice_prior.probabilities(part, cancelled=cancelled).aligned_to(self.descriptors)
+        by_slice = np.asarray(base.p)
 
-        Raises InputError where slices of the scan or the segmentation are not evenly spaced, or no structure of a
+        def row(z: int) -> NDArray[np.float32]:
+            return self._row(part, z, by_slice[z])
+
+        count, high, wide = part.shape
+        depth = len(self.descriptors)
+        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide))
+        return Prior(rows, self.descriptors, f"segmentation over {base.source}", part.slice_ids)
+
+    def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> SegmentedOrgans:
+        """See AnatomySource."""
+        return SegmentedOrgans(self, volume, cancelled)
+
+    def check_place(self, whole: Volume) -> None:
+        """Raise InputError where slices of the scan or the segmentation are not evenly spaced, or no structure of a
         descriptor lies on `whole`.
         """
         for what, volume in (("scan", whole), ("segmentation", self.labels)):
@@ -81,16 +97,6 @@ class SegmentationPrior:
             raise InputError(
                 "the segmentation does not overlap the scan: give the one made of this scan, saved with its geometry"
             )
-        base = self.slice_prior.probabilities(part, cancelled=cancelled).aligned_to(self.descriptors)
-        by_slice = np.asarray(base.p)
-
-        def row(z: int) -> NDArray[np.float32]:
-            return self._row(part, z, by_slice[z])
-
-        count, high, wide = part.shape
-        depth = len(self.descriptors)
-        rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, (high, wide))
-        return Prior(rows, self.descriptors, f"segmentation over {base.source}", part.slice_ids)
 
     @cached_property
     def _extent(self) -> list[tuple[int, int]]:
@@ -108,23 +114,27 @@ class SegmentationPrior:
         to_volume = np.linalg.inv(volume.ijk_to_lps) @ self.labels.ijk_to_lps
         heights = corners @ to_volume[2, :3] + to_volume[2, 3]
         slices = range(max(int(heights.min()), 0), min(int(np.ceil(heights.max())) + 1, volume.shape[0]))
-        return any(np.isin(self._labels_on(volume, z), list(self.columns)).any() for z in slices)
+        return any(np.isin(self.labels_on(volume, z), list(self.columns)).any() for z in slices)
 
     def _row(self, volume: Volume, z: int, base: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, H, W) of slice z: Σ masks + (1 − Σ masks) · base."""
-        labels = self._labels_on(volume, z)
+        labels = self.labels_on(volume, z)
         masks = np.zeros((len(base), *labels.shape), np.float32)
         for value in np.unique(labels):
             columns = list(self.columns.get(int(value), ()))
             if columns:
                 shares = base[columns] / base[columns].sum() if base[columns].sum() > 0 else 1 / len(columns)
                 masks[columns] += np.reshape(shares, (-1, 1, 1)) * (labels == value)
-        sigma = (self.border_mm / volume.spacing[1], self.border_mm / volume.spacing[0])
         for column in np.flatnonzero(masks.any(axis=(1, 2))):
-            masks[column] = gaussian_filter(masks[column], sigma, mode="nearest")
+            masks[column] = self.softened(masks[column], volume)
         return masks + (1 - masks.sum(axis=0)).clip(0) * base[:, None, None]
 
-    def _labels_on(self, volume: Volume, z: int) -> NDArray[np.int64]:
+    def softened(self, mask: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
+        """A mask (H, W) of a slice with a soft border."""
+        sigma = (self.border_mm / volume.spacing[1], self.border_mm / volume.spacing[0])
+        return gaussian_filter(mask, sigma, mode="nearest")
+
+    def labels_on(self, volume: Volume, z: int) -> NDArray[np.int64]:
         """(H, W) label values at slice z's pixel centres: the nearest voxel of the label grid, 0 outside it."""
         to_label = np.linalg.inv(self.labels.ijk_to_lps) @ volume.ijk_to_lps
         j, i = np.mgrid[: volume.shape[1], : volume.shape[2]]
@@ -136,6 +146,41 @@ class SegmentationPrior:
         labels = np.zeros(inside.shape, np.int64)
         labels[inside] = self.labels.hu[depth, y, x]
         return labels
+
+
+class SegmentedOrgans:
+    """OrganProbabilities from masks with soft borders.
+
+    A structure of several descriptors ("aorta") is on each slice the one that the slice prior finds more probable.
+    """
+
+    source = "segmentation"
+
+    def __init__(self, prior: SegmentationPrior, volume: Volume, cancelled: Callable[[], bool] | None = None) -> None:
+        self.prior, self.volume, self.cancelled = prior, volume, cancelled
+        self.descriptors = prior.descriptors
+
+    def labels(self, z: int) -> NDArray[np.uint8]:
+        """See OrganProbabilities."""
+        values = self.prior.labels_on(self.volume, z)
+        found = np.zeros(values.shape, np.uint8)
+        for value in np.unique(values):
+            columns = list(self.prior.columns.get(int(value), ()))
+            if len(columns) > 1:
+                columns = [columns[int(self._by_slice[z][columns].argmax())]]
+            if columns:
+                found[values == value] = 1 + columns[0]
+        return found
+
+    def organ(self, z: int, column: int) -> NDArray[np.float32]:
+        """See OrganProbabilities."""
+        return self.prior.softened((self.labels(z) == 1 + column).astype(np.float32), self.volume)
+
+    @cached_property
+    def _by_slice(self) -> NDArray[np.float32]:
+        """(slices, N)"""
+        p = self.prior.slice_prior.probabilities(self.volume, cancelled=self.cancelled)
+        return np.asarray(p.aligned_to(self.descriptors).p)
 
 
 def read_segmentation(path: Path, table: Path | None = None) -> Segmentation:

@@ -1,0 +1,77 @@
+"""Sources of anatomy: whatever tells where the organs of a scan lie, a network or a label volume, in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
+from bioatt.core.volume import Volume
+
+
+class OrganProbabilities(Protocol):
+    """Organs of a canonical volume, brought onto the pixels of a slice when they are asked for."""
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """The organs, in the order of their columns."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Name for reports."""
+        ...
+
+    def organ(self, z: int, column: int) -> NDArray[np.float32]:
+        """(H, W) probability of an organ at each pixel of slice z; those of all organs sum to at most 1."""
+        ...
+
+    def labels(self, z: int) -> NDArray[np.uint8]:
+        """(H, W): 0 where no organ is the most probable, else 1 + its column."""
+        ...
+
+
+class AnatomySource(Protocol):
+    """What finds the organs of a volume."""
+
+    def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganProbabilities:
+        """Organs of a canonical volume, or of a part of one: a slice's depend on CONTEXT_SLICES neighbours at most.
+
+        Raises Cancelled when `cancelled()` turns True.
+        """
+        ...
+
+
+@runtime_checkable
+class PlacedSource(Protocol):
+    """A source of structures with a position, which can lie elsewhere than the scan."""
+
+    def check_place(self, whole: Volume) -> None:
+        """Raise InputError where it cannot be placed on `whole`, or does not overlap it."""
+        ...
+
+
+def organs_of(
+    source: AnatomySource, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None
+) -> OrganProbabilities:
+    """Organs of `part` (canonical), which holds slices of `whole`. Raises InputError as `PlacedSource`, Cancelled."""
+    if isinstance(source, PlacedSource):
+        source.check_place(whole)
+    return source.maps(part, cancelled=cancelled)
+
+
+def label_volume(organs: OrganProbabilities, slices: int) -> NDArray[np.uint8]:
+    """(z, y, x) labels of the first `slices` slices: 0 for none, else index in ANATOMY_SET + 1."""
+    names = load_descriptor_set(ANATOMY_SET).descriptors
+    value_of = np.array([0, *(names.index(name) + 1 for name in organs.descriptors)], np.uint8)
+    return np.stack([value_of[organs.labels(z)] for z in range(slices)])
+
+
+def probability_volume(organs: OrganProbabilities, name: str, slices: int) -> NDArray[np.uint8]:
+    """(z, y, x) probability of an organ, p = value / 255. Raises InputError for an unknown name."""
+    known = load_descriptor_set(ANATOMY_SET)
+    column = organs.descriptors.index(known.descriptors[known.column_named(name)])
+    return np.stack([np.rint(organs.organ(z, column) * 255).astype(np.uint8) for z in range(slices)])

@@ -1,0 +1,68 @@
+"""Strength by organ: s(x, y) = Σ pₙ sₙ + p(none) · s, so that the strengths of neighbours blend at their border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
+from bioatt.anatomy.sources import OrganProbabilities
+from bioatt.core.errors import InputError
+from bioatt.core.strength import check_strength
+
+
+def parse_organ_strength(text: str) -> dict[str, float]:
+    """ "lungs=0.5,liver=1" → strengths by organ. Raises InputError for anything else, as `checked_organ_strength`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, sign, number = part.partition("=")
+        try:
+            strength = float(number)
+        except ValueError:
+            sign = ""
+        if not sign or not name.strip():
+            raise InputError(f"strength by organ {part.strip()!r}: give ORGAN=0..1, as lungs=0.5,liver=1")
+        if name.strip() in found:
+            raise InputError(f"strength by organ names {name.strip()} twice: give it once")
+        found[name.strip()] = strength
+    return checked_organ_strength(found)
+
+
+def checked_organ_strength(by_organ: Mapping[str, float]) -> dict[str, float]:
+    """The strengths under the organs' own names. Raises InputError for unknown organs and numbers outside 0 to 1."""
+    known = load_descriptor_set(ANATOMY_SET)
+    checked: dict[str, float] = {}
+    for name, strength in by_organ.items():
+        organ = known.descriptors[known.column_named(name)]
+        if organ in checked:
+            raise InputError(f"strength by organ names {organ} twice: give it once")
+        check_strength(strength)
+        checked[organ] = float(strength)
+    return checked
+
+
+@dataclass(frozen=True)
+class StrengthMap:
+    """Strength at each pixel of a volume's slices.
+
+    by_organ: from `checked_organ_strength`; what it does not name, and what is no organ, has `strength`.
+    index: the part (z, y, x) of the organs' volume that is denoised.
+    """
+
+    organs: OrganProbabilities
+    by_organ: Mapping[str, float]
+    strength: float
+    index: tuple[slice, slice, slice]
+
+    def __call__(self, k: int) -> NDArray[np.float32]:
+        """(y, x) of slice k of the part."""
+        z, y, x = self.index
+        field = np.full((y.stop - y.start, x.stop - x.start), self.strength, np.float32)
+        for name, strength in self.by_organ.items():
+            if strength != self.strength:
+                p = self.organs.organ(z.start + k, self.organs.descriptors.index(name))
+                field += np.float32(strength - self.strength) * p[y, x]
+        return field

@@ -1,0 +1,35 @@
+"""Organs as segments: the codes of the standard's terminology and Slicer's colours, by descriptor.
+
+Codes are of SNOMED CT as PS3.16 lists them in CID 7151 (Segmentation Property Types); the bowel as a whole is in none of
+its context groups and has SNOMED CT's own. Colours are those of Slicer's general anatomy list, where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
+from bioatt.core.resources import resources_folder
+from bioatt.core.segments import Segment
+from bioatt.io.files import read_json
+
+
+def segments_of(values: Iterable[int]) -> tuple[Segment, ...]:
+    """The segments of these values of a label volume, in their order, 0 left out."""
+    table = read_json(resources_folder() / "Anatomy" / "terminology" / f"{ANATOMY_SET}.json", "terminology")
+    names = load_descriptor_set(ANATOMY_SET).descriptors
+    found = []
+    for value in sorted({int(value) for value in values} - {0}):
+        entry = table[names[value - 1]]
+        red, green, blue = entry["color"]
+        found.append(
+            Segment(
+                value,
+                names[value - 1],
+                (red, green, blue),
+                entry["code"],
+                entry["meaning"],
+                entry.get("bilateral", False),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,34 @@
+"""Sources of anatomy by name: the organ maps, or a label volume with its names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
+from bioatt.anatomy.sources import AnatomySource
+from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
+from bioatt.priors import build_prior
+from bioatt.priors.segmentation import Segmentation, SegmentationPrior
+
+
+def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
+    """"maps" (the organ maps), or "segmentation:LABELS[,TABLE.json]" (a label file).
+
+    device: where the organ maps run, as torch names it. Raises InputError for another source, and as `build_prior`.
+    """
+    if source != "maps" and not source.startswith("segmentation:"):
+        raise InputError(f"unknown source of anatomy {source!r}: use maps, or segmentation:LABELS[,TABLE.json]")
+    built: AnatomySource = build_prior(source, descriptors=load_descriptor_set(ANATOMY_SET), device=device)  # type: ignore[assignment]
+    return built
+
+
+def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource:
+    """Anatomy from a label volume on any grid. names: structure of each value.
+
+    Raises InputError where no name is known to the descriptor set.
+    """
+    descriptors = load_descriptor_set(ANATOMY_SET)
+    return SegmentationPrior(
+        Segmentation(labels, names), descriptors, build_prior("embedded", descriptors=descriptors)
+    )
