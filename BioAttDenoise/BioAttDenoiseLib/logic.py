@@ -108,6 +108,8 @@ class DenoiseLogic(Batch):
         slices: tuple[int, int] | None = None,
         roi: Any = None,
         attention: dict[str, Any] | None = None,
+        organStrength: dict[str, float] | None = None,
+        anatomy: requests.Anatomy = "maps",
         onDone: Callable[[DenoiseResult], None] = lambda result: None,
         onError: Callable[[Exception], None] = lambda error: None,
         onCancelled: Callable[[], None] = lambda: None,
@@ -120,7 +122,9 @@ class DenoiseLogic(Batch):
         outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
         one, `<input> denoised` or of a part `<input> partly denoised`. slices: first and last axial slice, counted from
         1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
-        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
+        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices.
+        organStrength: strengths, 0 … 1, of organs ({"lungs": 0.5}), where `anatomy` finds them (see
+        `engine.requests.Anatomy`); everything else gets `strength`. options:
         the members of EngineOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
         or region that cannot be denoised and for an output of anything else, EngineError where a denoising is running.
         """
@@ -133,7 +137,7 @@ class DenoiseLogic(Batch):
                 problem = _lost(inputVolume, stamp)
                 if problem:
                     raise EngineError("input", problem)
-                result = self._store(inputVolume, outputVolume, region, chosen, reply)
+                result = self._store(inputVolume, outputVolume, region, chosen, reply, organStrength or {})
             except Exception as error:
                 onError(error)
             else:
@@ -141,7 +145,7 @@ class DenoiseLogic(Batch):
 
         return self.submit(
             Kind.DENOISE,
-            requests.denoise(inputVolume, region, chosen, attention),
+            requests.denoise(inputVolume, region, chosen, attention, organStrength, anatomy),
             on_result=finish,
             on_error=onError,
             on_cancelled=onCancelled,
@@ -232,7 +236,13 @@ class DenoiseLogic(Batch):
         return regions.whole_region(shape, matrix)
 
     def _store(
-        self, source: Any, target: Any, region: regions.Region, options: EngineOptions, reply: dict[str, Any]
+        self,
+        source: Any,
+        target: Any,
+        region: regions.Region,
+        options: EngineOptions,
+        reply: dict[str, Any],
+        organs: dict[str, float],
     ) -> DenoiseResult:
         """Put the reply into the scene. Nothing is added before everything that can fail is done."""
         before = slicer.util.arrayFromVolume(source)
@@ -248,6 +258,7 @@ class DenoiseLogic(Batch):
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
+        by_organ = " ".join(f"{organ}={strength:g}" for organ, strength in sorted(organs.items()))
         volumes.describe_output(
             node,
             source,
@@ -259,7 +270,8 @@ class DenoiseLogic(Batch):
                 **_provenance(reply["provenance"]),
                 "Strength": f"{options.strength:g}",
                 "Region": part,
-                "Settings": options.settings,
+                "OrganStrength": by_organ or None,
+                "Settings": f"{options.settings} {by_organ}".strip(),
                 "Device": reply["device"],
                 "Note": f"{DENOISED}. Research use only.",
             },

@@ -38,6 +38,8 @@ class Kind(Enum):
     """Finds out what this computer has, or loads a model before it is needed."""
     PREVIEW = "preview"
     MAPS = "maps"
+    ORGANS = "organs"
+    """Organs are found and measured."""
     DENOISE = "denoise"
     FILES = "files"
     """Files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
@@ -45,7 +47,7 @@ class Kind(Enum):
     @property
     def rank(self) -> int:
         """A job takes the place of one that waits with the same rank or a lower one."""
-        return {"background": 0, "preview": 1, "maps": 1}.get(self.value, 2)
+        return {"background": 0, "preview": 1, "maps": 1, "organs": 1}.get(self.value, 2)
 
 
 class Phase(Enum):

@@ -40,7 +40,7 @@ class JobQueue:
 
     - a job waits while background work runs;
     - a preview waits for whatever runs, the newest only;
-    - anything else cancels a preview that runs, and is refused while maps, a denoising or file work runs;
+    - anything else cancels a preview that runs, and is refused while maps, organs, a denoising or file work runs;
     - a job takes the place of one that waits, unless that one is more important.
 
     make_process() starts a process; it raises EngineGoneError where it cannot, OSError where there is no place for its
@@ -314,6 +314,8 @@ def _busy_text(kind: Kind) -> str:
     """Why another job cannot begin, by the kind of the one that is in the way."""
     if kind is Kind.MAPS:
         return _("Attention maps are being computed. Wait until they are ready, or press Cancel.")
+    if kind is Kind.ORGANS:
+        return _("Organs are being measured. Wait until that is done, or press Cancel.")
     if kind is Kind.FILES:
         return _("A folder is being denoised, or files of a model are being changed. Wait, or press Cancel.")
     return _("A denoising is already running. Wait for it, or press Cancel.")

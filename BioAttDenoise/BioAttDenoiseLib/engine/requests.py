@@ -10,17 +10,30 @@ import numpy as np
 import slicer
 
 from ..scene import regions, volumes
+from ..scene.segmentations import Labels
 from .job import Request
 from .options import EngineOptions
 
+Anatomy = str | Labels
+"""Where organs lie: "maps", "segmentation:FILE", or the labels of a segmentation in the scene."""
+
 
 def denoise(
-    node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any] | None = None
+    node: Any,
+    region: regions.Region,
+    options: EngineOptions,
+    attention: dict[str, Any] | None = None,
+    organ_strength: dict[str, float] | None = None,
+    anatomy: Anatomy = "maps",
 ) -> Request:
-    """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps."""
+    """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps.
+    organ_strength: strengths, 0 … 1, of organs that `anatomy` finds.
+    """
     sent, fields = region.fields(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
     if attention is not None:
         fields["attention"] = attention
+    if organ_strength:
+        fields |= {"organ_strength": organ_strength, "anatomy": _anatomy(anatomy)}
     return _of_volume("denoise", node, options, sent, fields)
 
 
@@ -44,6 +57,24 @@ def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[s
     return _of_volume("preview", node, replace(options, strength=1.0), sent, fields)
 
 
+def organs(
+    node: Any, after: Any, anatomy: Anatomy, device: str, reference: str = "muscle", maps: tuple[str, ...] = ()
+) -> Request:
+    """Find and measure the organs of a volume node, and of `after` on the same grid (None: before alone). reference:
+    the organ, or muscle, that contrast is measured to. maps: organs whose maps are wanted.
+    """
+    fields: dict[str, Any] = {
+        "device": device,
+        "anatomy": _anatomy(anatomy),
+        "reference": reference,
+        "maps": list(maps),
+    }
+    fields["volume"] = {**_volume(node), "acquisition": volumes.acquisition(node)}
+    if after is not None:
+        fields["after"] = _volume(after)
+    return Request("organs", fields)
+
+
 def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
     """Denoise a file, or a folder as a DICOM series, into another."""
     place = {"path": str(output), "series": path.is_dir()}
@@ -63,6 +94,18 @@ def check(requirements: list[str]) -> Request:
 def models(action: str, name: str, **fields: Any) -> Request:
     """Download, import or remove a model's files."""
     return Request("models", {"action": action, "name": name, **fields})
+
+
+def _volume(node: Any) -> dict[str, Any]:
+    """A whole volume node: a copy of its voxels, and its geometry."""
+    return {**regions.geometry(volumes.ijk_to_ras(node)), "array": np.array(slicer.util.arrayFromVolume(node))}
+
+
+def _anatomy(anatomy: Anatomy) -> Any:
+    if isinstance(anatomy, str):
+        return anatomy
+    labels = {**regions.geometry(anatomy.ijk_to_ras), "array": anatomy.array}
+    return {"labels": labels, "names": {str(value): name for value, name in anatomy.names.items()}}
 
 
 def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:

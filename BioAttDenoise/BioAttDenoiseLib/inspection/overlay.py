@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -11,6 +12,8 @@ from ..scene import colour, legends, slice_views
 from .attention_maps import CONTRAST, CONTRIBUTION, UNIFIED, AttentionMaps
 
 MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
+ORGAN_MAP, PROBABILITY = "organ map", "p"
+"""Stage and view of what is no attention map but an organ's probability."""
 
 
 class Overlay:
@@ -24,6 +27,11 @@ class Overlay:
         self.opacity, self.threshold, self.legend = 0.5, 0.0, True
         self._former: list[tuple[Any, str | None, float]] = []
 
+    @property
+    def shows_organ_map(self) -> bool:
+        """Whether an organ's probability is on screen, and no attention map."""
+        return self.shown is not None and self.shown[0] == ORGAN_MAP
+
     def setMaps(self, source: Any, maps: AttentionMaps | None) -> None:
         """Take other maps; what is on screen of the former ones goes."""
         self.clear()
@@ -35,17 +43,28 @@ class Overlay:
         """
         if self.maps is None:
             raise ValueError(_("There are no attention maps yet: compute them, or keep them with every denoising."))
-        voxels = self.maps.voxels(stage, name, view)
+        self._lay(self.maps.voxels(stage, name, view), (stage, name, view), composites)
+        return self.node
+
+    def showOrganMap(self, source: Any, name: str, p: np.ndarray, composites: list[Any]) -> Any:
+        """Show an organ's probability p (k, j, i), 0 … 1, of a volume in the views of these composite nodes; returns
+        its volume.
+        """
+        if self.source is not source:
+            self.setMaps(source, None)
+        self._lay(p, (ORGAN_MAP, name, PROBABILITY), composites)
+        return self.node
+
+    def _lay(self, voxels: np.ndarray, shown: tuple[str, str, str], composites: list[Any]) -> None:
         if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = slice_views.hidden_volume(_("{name} attention").format(name=self.source.GetName()), self.source)
         slicer.util.updateVolumeFromArray(self.node, voxels)
-        self.node.SetName(title(self.source.GetName(), stage, name, view))
-        self.node.SetAttribute(MAP_ATTRIBUTE, f"{stage}/{name}/{view}")
-        self.shown = (stage, name, view)
-        self._style(self.node.GetDisplayNode(), name, view, float(voxels.max()))
+        self.node.SetName(title(self.source.GetName(), *shown))
+        self.node.SetAttribute(MAP_ATTRIBUTE, "/".join(shown))
+        self.shown = shown
+        self._style(self.node.GetDisplayNode(), *shown[1:], float(voxels.max()))
         self._put_into(composites)
         self._show_legend()
-        return self.node
 
     def setOpacity(self, opacity: float) -> None:
         """0 … 1."""
@@ -67,12 +86,11 @@ class Overlay:
 
     def keep(self) -> Any:
         """The map on screen as an ordinary volume of the scene."""
-        assert self.maps is not None
         assert self.shown is not None
         kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
         kept.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
-        slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
+        slicer.util.updateVolumeFromArray(kept, slicer.util.arrayFromVolume(self.node).copy())
         kept.CreateDefaultDisplayNodes()
         self._style(kept.GetDisplayNode(), *self.shown[1:], 1.0)
         kept.SetAttribute(MAP_ATTRIBUTE, self.node.GetAttribute(MAP_ATTRIBUTE))
@@ -132,9 +150,16 @@ class Overlay:
 
 def title(volume: str, stage: str, name: str, view: str) -> str:
     """A name for the node of a map."""
+    if stage == ORGAN_MAP:
+        return f"{volume} organ map {name}"
     return f"{volume} attention {stage} {name}" + ("" if view == "raw" else f" {view}")
 
 
 def _label(stage: str, name: str, view: str) -> str:
-    symbol = {CONTRAST: "A - mean", CONTRIBUTION: "p A"}.get(view, "A") if name != UNIFIED else "A'"
-    return f"{name}\n{stage} {symbol}"
+    """What a color bar is of: organ map p, attention A, contribution p A (A' where all organs are together)."""
+    if stage == ORGAN_MAP:
+        return f"{name}\norgan map p"
+    kind = {CONTRAST: "A - mean", CONTRIBUTION: "contribution p A"}.get(view, "attention A")
+    if name == UNIFIED:
+        kind = "attention A'"
+    return f"{name}\n{stage} {kind}"

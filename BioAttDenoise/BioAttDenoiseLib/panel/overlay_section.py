@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -155,18 +156,23 @@ class AttentionSection(Section):
             return
         logic.jobs.make_room(Kind.MAPS)
         self.panel.showStatus(_("Computing attention maps…"))
-        logic.ensure(Kind.MAPS, self.panel.parameters.prior, self._compute, self._failed, self._cancelled)
+        index = slice_views.current_slice(self._node()) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
+        logic.ensure(
+            Kind.MAPS,
+            self.panel.parameters.prior,
+            lambda: self._compute(self._request(), index, self._computed),
+            self._failed,
+            self._cancelled,
+        )
 
-    def _compute(self) -> None:
-        node = self._node()
-        index = slice_views.current_slice(node) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
+    def _compute(self, request: dict[str, Any], index: int | None, computed: Callable[[Any], None]) -> None:
         try:
             self.inspection.computeMaps(
-                node,
+                self._node(),
                 options_of(self.panel.parameters),
-                self._request(),
+                request,
                 index,
-                self._computed,
+                computed,
                 self._failed,
                 self._cancelled,
                 self._progress,
@@ -215,6 +221,34 @@ class AttentionSection(Section):
         """Double click in the list: this structure's map."""
         self.showOrgan(self.ui.organTable.item(row, 0).text())
 
+    def want(self, name: str, view: str) -> None:
+        """Show a structure's map as `view` (raw, contribution); where there is none yet, compute it for the slice on
+        screen.
+        """
+        self.ui.mapViewComboBox.currentIndex = VIEWS.index(view)
+        if name in self._names:
+            self.showOrgan(name)
+            return
+        if self.computing:
+            return
+        request = {"stages": [Stage.LAST.value], "descriptors": [name], "unified": True}
+        logic, index = self.panel.logic, slice_views.current_slice(self._node())
+        logic.jobs.make_room(Kind.MAPS)
+        self.panel.showStatus(_("Computing attention maps…"))
+
+        def computed(maps: Any) -> None:
+            self._computed(maps)
+            if name in self._names:
+                self.showOrgan(name)
+
+        logic.ensure(
+            Kind.MAPS,
+            self.panel.parameters.prior,
+            lambda: self._compute(request, index, computed),
+            self._failed,
+            self._cancelled,
+        )
+
     def showOrgan(self, name: str) -> None:
         """Lay a structure's map over the views."""
         if name not in self._names:
@@ -231,9 +265,9 @@ class AttentionSection(Section):
 
     def onShow(self) -> None:
         """Put the chosen map over the views, or take it away."""
-        if self._binding:
-            return
         overlay = self.inspection.overlay
+        if self._binding or (overlay.shows_organ_map and not self.ui.showOverlayCheckBox.checked):
+            return
         if not self.ui.showOverlayCheckBox.checked or overlay.maps is None or not self._names:
             overlay.clear()
             return

@@ -30,11 +30,12 @@ from .choices import choices_of, name_in_tool_tip
 from .compare_section import CompareSection
 from .live import LivePreview
 from .numbers_section import NumbersSection
+from .organs_section import OrgansSection
 from .overlay_section import AttentionSection
 from .progress import Progress
 from .recovery import Recovery
 
-SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
+SECTIONS = (CompareSection, OrgansSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 
@@ -279,7 +280,7 @@ class Panel(VTKObservationMixin):
     def onDenoiseButton(self) -> None:
         """Start, or while something runs, cancel."""
         if self.state is Phase.IDLE:
-            self._start()
+            self.denoise()
         else:
             self._cancel()
 
@@ -287,14 +288,15 @@ class Panel(VTKObservationMixin):
         self.showStatus("")
         self.logic.cancel()
 
-    def _start(self) -> None:
+    def denoise(self, then: Callable[[], None] = lambda: None) -> None:
+        """Start with the panel's settings. then() is called when the output is there."""
         problem = self._problem()
         if problem:
             self.showStatus(problem)
         else:
-            self.prepare(Kind.DENOISE, self._denoise, self._start)
+            self.prepare(Kind.DENOISE, lambda: self._denoise(then), lambda: self.denoise(then))
 
-    def _denoise(self) -> None:
+    def _denoise(self, then: Callable[[], None]) -> None:
         parameters = self.parameters
         region: dict[str, Any] = {}
         if parameters.region is Region.SLICES:
@@ -310,7 +312,7 @@ class Panel(VTKObservationMixin):
                 parameters.outputVolume,
                 **region,
                 **vars(options_of(parameters)),
-                onDone=self._done,
+                onDone=lambda result: self._done(result, then),
                 onError=self._failed,
                 onCancelled=self._cancelled,
                 onProgress=self.progress.show,
@@ -357,7 +359,7 @@ class Panel(VTKObservationMixin):
         self.progress.begin(_("Checking the installation…"))
         self.logic.ensure(kind, prior or self.parameters.prior, then, self._failed, self._cancelled)
 
-    def _done(self, result: Any) -> None:
+    def _done(self, result: Any, then: Callable[[], None]) -> None:
         self.lastResult = result
         self.showStatus(_("Done: {name}.").format(name=result.volume.GetName()))
         self.live.clear()
@@ -368,6 +370,7 @@ class Panel(VTKObservationMixin):
         self.ui.resultCollapsibleButton.visible = True
         for section in self.sections:
             section.resultArrived(result)
+        then()
 
     def _cancelled(self) -> None:
         self.showStatus(_("Cancelled. The scene is as it was."))
