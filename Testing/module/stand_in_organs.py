@@ -60,7 +60,8 @@ def _row(name, value, labels, hu, after):
     row = {
         "organ": name, "value": value, "volume_ml": float(inside.sum()) / 100, "cut_off": name == "lungs",
         "measured_ml": float(inside.sum()) / 200, "mean_before": float(hu[inside].mean()), "noise_before": 20.0,
-        "cnr_before": 1.5, "noise_is_bound": name == "lungs", "mean_after": None, "noise_after": None, "cnr_after": None,
+        "cnr_before": 1.5, "noise_is_bound": name == "lungs", "mean_after": None, "noise_after": None,
+        "cnr_after": None,
         "shift": None, "shift_limit": None, "moved": False,
     }  # fmt: skip
     if after is not None:

@@ -58,6 +58,7 @@ def main(folder: Path) -> None:
     for section in python.panel.sections:
         if hasattr(section, "onMeasure"):
             section.onMeasure()
+            wait(lambda: not python.logic.jobs.busy)
     for dark in (False, True):
         qt.QApplication.setPalette(palette(dark))
         for width in WIDTHS:
