@@ -81,6 +81,23 @@ def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
     return Request("denoise", {**options.fields, "volume": {"path": str(path)}, "output": place})
 
 
+def export(node: Any, source: Path, series: str, output: Path) -> Request:
+    """Write an output node as a DICOM series derived from one in a folder. series: its UID, empty for the longest."""
+    made = {
+        name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in ("Model", "ModelVersion", "Strength")
+    }
+    by_organ = node.GetAttribute(f"{volumes.ATTRIBUTE}OrganStrength")
+    version = f"{made['ModelVersion']}, strength by organ {by_organ}" if by_organ else made["ModelVersion"]
+    fields = {
+        "volume": _volume(node),
+        "source": {"path": str(source), "series": series or None},
+        "output": {"path": str(output)},
+        "model": {"name": made["Model"], "version": version},
+        "strength": float(made["Strength"] or 0),
+    }
+    return Request("export", fields)
+
+
 def load(options: EngineOptions) -> Request:
     """Have the model in memory."""
     return Request("load", options.fields)

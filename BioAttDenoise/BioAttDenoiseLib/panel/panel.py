@@ -28,6 +28,7 @@ from .advanced_section import AdvancedSection
 from .batch_section import BatchSection
 from .choices import choices_of, name_in_tool_tip
 from .compare_section import CompareSection
+from .export import DicomExport
 from .live import LivePreview
 from .numbers_section import NumbersSection
 from .organs_section import OrgansSection
@@ -62,6 +63,7 @@ class Panel(VTKObservationMixin):
         self.progress = Progress(self.ui.progressBar, self.showStatus)
         self.recovery = Recovery(self, lambda: self.sections[-1].showLog())
         self.live = LivePreview(self)
+        self.export = DicomExport(self)
         self.sections = [section(self) for section in SECTIONS]
         for section in self.sections:
             self.ui.sectionsWidget.layout().addWidget(section.widget)
@@ -239,6 +241,7 @@ class Panel(VTKObservationMixin):
         for choice in self.choices:
             choice.update()
         self.live.update()
+        self.export.update()
         for section in self.sections:
             section.update()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,11 @@ def problem(node: Any) -> str:
             "This volume is not CT (modality {modality}), and the network was trained only on CT. Choose a CT volume."
         ).format(modality=found)
     return ""
+
+
+def file_name(node: Any) -> str:
+    """A node's name as that of a file or folder."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", node.GetName()).strip(" .") or "volume"
 
 
 def takes_output(node: Any, source: Any) -> bool:

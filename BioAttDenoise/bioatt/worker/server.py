@@ -73,6 +73,7 @@ class Worker:
             "denoise": self.denoise,
             "preview": self.preview,
             "models": self.models,
+            "export": self.export,
         }
 
     def listen(self, stream: IO[bytes]) -> None:
@@ -175,6 +176,16 @@ class Worker:
         else:
             raise InputError(f"unknown action {action!r}: use download, import or remove")
         return {}
+
+    def export(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Write a denoised volume as a derived DICOM series."""
+        from bioatt.worker.export import export
+
+        self.writing = Path(request["output"]["path"])
+        try:
+            return export(request, lambda fields: messages.volume_of(fields, self.folder))
+        finally:
+            self.writing = None
 
     def _run(
         self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]
