@@ -14,6 +14,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+DOCUMENTATION = "https://github.com/BioAttDenoise/SlicerBioAttDenoise#readme"
 REFUSAL = ""
 """Why the module cannot work in this Slicer; empty where it can."""
 
@@ -43,11 +44,16 @@ class BioAttDenoise(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Removes noise from low-dose CT with a network that is told which anatomy each slice shows. "
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
-        )
+        ) + _(' See the <a href="{url}">documentation</a>.').format(url=DOCUMENTATION)
         self.parent.acknowledgementText = _(
             'Implements Kim et al., "BioAtt: Anatomical Prior Driven Low-Dose CT Denoising", '
             "with weights trained by this project."
         )
+        if not REFUSAL:
+            from BioAttDenoiseLib.scene import sample_data
+            from BioAttDenoiseLib.signals import connect
+
+            connect(slicer.app, "startupCompleted()", sample_data.register)
 
 
 class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):

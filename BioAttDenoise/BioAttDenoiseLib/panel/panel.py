@@ -20,7 +20,7 @@ from ..engine.errors import EngineError, as_engine_error, hint
 from ..engine.job import Kind, Phase
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
-from ..scene import volumes
+from ..scene import sample_data, volumes
 from ..scene.parameters import Region, release
 from ..signals import connect
 from . import results
@@ -69,6 +69,7 @@ class Panel(VTKObservationMixin):
             self.ui.sectionsWidget.layout().addWidget(section.widget)
         self.refreshChoices()
         connect(self.ui.denoiseButton, "clicked(bool)", lambda checked: self.onDenoiseButton())
+        connect(self.ui.sampleButton, "clicked(bool)", lambda checked: sample_data.load())
         connect(self.ui.roiSelector, "nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
@@ -221,6 +222,7 @@ class Panel(VTKObservationMixin):
         name_in_tool_tip(self.ui.outputSelector, self.ui.outputLabel)
         self.ui.inputMessageLabel.text = problem if node is not None else ""
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
+        self.ui.sampleButton.visible = self.parameters is not None and node is None
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
         own = self.parameters is not None and takes_descriptors(self.parameters.prior)
