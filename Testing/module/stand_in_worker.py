@@ -52,7 +52,19 @@ class StandInDenoiser:
             self.p = np.array([0.5, 0.3, 0.2], np.float32)
         self.compute = SimpleNamespace(device="cpu", precision="fp32")
 
-    def denoise(self, volume, strength=1.0, *, slices=None, attention=None, progress=None, cancelled=None, p=None):
+    def denoise(
+        self,
+        volume,
+        strength=1.0,
+        *,
+        organ_strength=None,
+        anatomy=None,
+        slices=None,
+        attention=None,
+        progress=None,
+        cancelled=None,
+        p=None,
+    ):
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -82,6 +94,8 @@ class StandInDenoiser:
             device="cpu",
             precision="fp32",
             strength=strength,
+            organ_strength=organ_strength or {},
+            anatomy=None,
             noise_before=np.full(count, 20.0),
             noise_after=np.full(count, 8.0),
             warnings=part.warnings,

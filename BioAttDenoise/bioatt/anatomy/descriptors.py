@@ -19,7 +19,7 @@ from bioatt.core.resources import resources_folder
 from bioatt.io.files import read_json
 
 ANATOMY_SET = "paper17"
-"""The set over which organs are told apart in label volumes (value = index + 1), organ tables and strengths by organ."""
+"""The set of the organs in label volumes (value = index + 1), organ tables and strengths by organ."""
 DEFAULT_WINDOWS = ((-160.0, 240.0),)
 DEFAULT_TEMPLATES = ("{}",)
 _SET_KEYS = {"$schema", "name", "about", "hu_windows", "templates", "descriptors"}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
-from bioatt.anatomy.noise import OrganNoise, noise_by_value, textured
+from bioatt.anatomy.noise import OrganNoise, noise_by_value
 from bioatt.anatomy.regions import MUSCLE, eroded, with_muscle
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
@@ -30,29 +30,27 @@ def measure_organs(
     *,
     reference: str = MUSCLE_NAME,
     anatomy: str = "labels",
+    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """The table that `bioatt organs --json` writes (Docs/organs.md), of canonical volumes on one grid.
 
     labels: (z, y, x) as `label_volume`. reference: an organ, or muscle beside the spine, to which contrast is measured.
     Means, noise and shift are those of the eroded organ. The shift of a mean is allowed STANDARD_ERRORS standard errors
     of the removed signal's mean, from the spread of its means over cubes of BLOCK_MM, and LEAST_SHIFT_HU at least.
-    Raises InputError where the grids differ or the reference is unknown.
+    Raises InputError where the grids differ or the reference is unknown, Cancelled when `cancelled()` turns True.
     """
     scans = [before] if after is None else [before, after]
     if any(scan.shape != labels.shape for scan in scans):
         raise InputError("the denoised scan has another grid than the scan: give the one made of it")
     names = load_descriptor_set(ANATOMY_SET)
     against = _value_of(reference, names)
-    regions = eroded(
-        with_muscle(labels, before.hu, before.spacing, 1 + names.column_named("spine")), before.spacing
-    )
+    regions = eroded(with_muscle(labels, before.hu, before.spacing, 1 + names.column_named("spine")), before.spacing)
     images = [scan.hu for scan in scans]
-    noise = noise_by_value(images, regions, before.spacing)
+    noise = noise_by_value(images, regions, before.spacing, cancelled)
     means, shifts = _means(images, regions), _shifts(images, regions, before.spacing)
     compared = [_compared(means, noise, against, k) for k in range(2)]
     counts = np.bincount(labels.ravel(), minlength=_VALUES)
     voxel_ml = float(np.prod(before.spacing)) / 1000
-    bounds = textured(noise)
     rows = []
     for value in (int(v) for v in np.flatnonzero(counts) if v):
         rows.append(
@@ -62,7 +60,7 @@ def measure_organs(
                 "volume_ml": counts[value] * voxel_ml if before.even else None,
                 "cut_off": bool((labels[[0, -1]] == value).any()),
                 "measured_ml": int((regions == value).sum()) * voxel_ml if before.even else None,
-                "noise_is_bound": value in bounds,
+                "noise_is_bound": value in noise and noise[value].bound,
                 **_numbers(means, noise, compared, value),
                 **shifts.get(value, {"shift": None, "shift_limit": None, "moved": None}),
             }

@@ -9,56 +9,62 @@ chosen in the scan before denoising, and the same are measured after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from bioatt.core.errors import Cancelled
+
 WINDOWS_MM = (14.0, 10.0, 7.0)
-"""Sides of the windows, about those of a region drawn by hand: an organ is measured in the largest that fit into it.
-What is left of denoised noise is coarse, and smaller windows miss a part of it."""
+"""Sides of the windows: an organ is measured in the largest in which it is homogeneous. The first is about that of a
+region drawn by hand; what is left of denoised noise is coarse, and smaller windows miss a part of it."""
 SMOOTHED_MM = 2.0
 STEP_MM = 3.0
 """Noise is measured on slices that lie at least this far apart."""
 CHOSEN = 0.5
 LEAST_WINDOWS = 20
 TEXTURED = 4.0
-"""An organ whose chosen windows have this many times the coarse detail of the scan's most homogeneous organ has anatomy
-in every window: its noise is at most what is measured."""
+"""An organ is not homogeneous whose chosen windows have this many times the coarse detail of the scan's smoothest."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class OrganNoise:
-    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows. side_mm: the
-    windows' side."""
+    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows. bound: no
+    window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
 
     sd: tuple[float, ...]
     coarseness: float
-    side_mm: float
+    bound: bool = False
 
 
 def noise_by_value(
-    scans: Sequence[NDArray], regions: NDArray[np.uint8], spacing: tuple[float, float, float]
+    scans: Sequence[NDArray],
+    regions: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    cancelled: Callable[[], bool] | None = None,
 ) -> dict[int, OrganNoise]:
     """Noise in each value of `regions` (z, y, x), eroded labels, that holds enough windows.
 
-    scans: HU (z, y, x), the first of which chooses the windows.
+    scans: HU (z, y, x), the first of which chooses the windows. Raises Cancelled when `cancelled()` turns True.
     """
     found: dict[int, OrganNoise] = {}
+    open_values = {int(value) for value in np.flatnonzero(np.bincount(regions.ravel())) if value}
+    smoothest: set[int] = set()
     for side_mm in WINDOWS_MM:
-        found = _in_windows(scans, regions, spacing, side_mm, [*found]) | found
+        measured = _in_windows(scans, regions, spacing, side_mm, open_values | smoothest, cancelled)
+        if not measured:
+            continue
+        smoothest = smoothest & measured.keys() or {min(measured, key=lambda value: measured[value].coarseness)}
+        most = TEXTURED * min(measured[value].coarseness for value in smoothest)
+        for value in open_values & measured.keys():
+            found[value] = replace(measured[value], bound=measured[value].coarseness > most)
+        open_values -= {value for value, noise in found.items() if not noise.bound}
     return found
-
-
-def textured(noise: Mapping[int, OrganNoise]) -> set[int]:
-    """The values with anatomy in every window (see TEXTURED)."""
-    widest = max((one.side_mm for one in noise.values()), default=0.0)
-    smoothest = min((one.coarseness for one in noise.values() if one.side_mm == widest), default=0.0)
-    return {value for value, one in noise.items() if one.coarseness > TEXTURED * smoothest}
 
 
 def _in_windows(
@@ -66,34 +72,59 @@ def _in_windows(
     regions: NDArray[np.uint8],
     spacing: tuple[float, float, float],
     side_mm: float,
-    known: list[int],
+    values: set[int],
+    cancelled: Callable[[], bool] | None,
 ) -> dict[int, OrganNoise]:
-    """`noise_by_value` in windows of one side, of the values that are not known yet."""
+    """Noise in these values of `regions` in windows of one side."""
     side = max(5, 2 * round(side_mm / (spacing[0] + spacing[1]) - 0.5) + 1)  # odd, in pixels
-    stride = max(1, int(STEP_MM / spacing[2]))
-    held: dict[int, list[tuple[Array, ...]]] = {}
-    for k in range(0, len(regions), stride):
-        values = [int(value) for value in np.unique(regions[k]) if value and int(value) not in known]
-        if not values:
+    sigma = SMOOTHED_MM / spacing[1], SMOOTHED_MM / spacing[0]
+    held: dict[int, list[list[Array]]] = {}
+    for k in range(0, len(regions), max(1, int(STEP_MM / spacing[2]))):
+        if cancelled is not None and cancelled():
+            raise Cancelled("cancelled")
+        fitting = {value: _windows(regions[k] == value, side) for value in values}
+        windows = {value: inside for value, inside in fitting.items() if inside is not None}
+        if not windows:
             continue
-        first = scans[0][k].astype(np.float32)
-        smooth = gaussian_filter(first, (SMOOTHED_MM / spacing[1], SMOOTHED_MM / spacing[0]))
-        coarseness = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
-        variances = [_variance(scan[k].astype(np.float32), side) for scan in scans]
-        for value in values:
-            inside = uniform_filter((regions[k] == value).astype(np.float32), side, mode="constant") > 1 - 0.5 / side**2
-            held.setdefault(value, []).append((coarseness[inside], *(variance[inside] for variance in variances)))
-    measured = {value: _noise(parts, side_mm) for value, parts in held.items()}
+        box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
+        first = scans[0][k][box].astype(np.float32)
+        smooth = gaussian_filter(first, sigma)
+        coarseness: Array = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
+        variances = [_variance(scan[k][box].astype(np.float32), side) for scan in scans]
+        for value, inside in windows.items():
+            held.setdefault(value, []).append([one[inside[box]] for one in [coarseness, *variances]])
+    measured = {value: _noise(parts) for value, parts in held.items()}
     return {value: noise for value, noise in measured.items() if noise is not None}
 
 
-def _noise(parts: list[tuple[Array, ...]], side_mm: float) -> OrganNoise | None:
+def _windows(region: NDArray[np.bool_], side: int) -> NDArray[np.bool_] | None:
+    """(y, x): centres of the windows that lie in a region; None without any."""
+    if np.count_nonzero(region) < side * side:
+        return None
+    box = _box(region, 0)
+    share = uniform_filter(region[box].astype(np.float32), side, mode="constant")
+    inside = np.zeros_like(region)
+    inside[box] = share > 1 - 0.5 / side**2
+    return inside if inside.any() else None
+
+
+def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of what is True in a mask, and a margin around it."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+    )
+
+
+def _noise(parts: list[list[Array]]) -> OrganNoise | None:
+    """From coarseness and the scans' variances in the windows of each slice; None of too few."""
     coarseness, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if coarseness.size < LEAST_WINDOWS:
         return None
     chosen = coarseness <= np.quantile(coarseness, CHOSEN)
     sd = tuple(float(np.sqrt(np.median(variance[chosen]))) for variance in variances)
-    return OrganNoise(sd, float(np.median(coarseness[chosen])), side_mm)
+    return OrganNoise(sd, float(np.median(coarseness[chosen])))
 
 
 def _variance(image: Array, side: int) -> Array:

@@ -1,7 +1,8 @@
 """Organs as segments: the codes of the standard's terminology and Slicer's colours, by descriptor.
 
-Codes are of SNOMED CT as PS3.16 lists them in CID 7151 (Segmentation Property Types); the bowel as a whole is in none of
-its context groups and has SNOMED CT's own. Colours are those of Slicer's general anatomy list, where it has one.
+Codes are those of SNOMED CT that PS3.16 lists in CID 7151 (Segmentation Property Types); the bowel as a whole is in
+none of its context groups and has SNOMED CT's own. Colours are those of Slicer's general anatomy list, where it has
+one.
 """
 
 from __future__ import annotations

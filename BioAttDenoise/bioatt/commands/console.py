@@ -35,12 +35,13 @@ def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     from bioatt.core.noise import median_noise
 
     print_warnings(warnings)
+    by_organ = "".join(f", {name} {value:g}" for name, value in result.organ_strength.items())
     before, after = median_noise(result.noise_before), median_noise(result.noise_after)
     slices = result.volume.shape[0]
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
         f"({result.precision}), model {result.model.name}, "
-        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}"
+        f"prior {result.prior.source if result.prior else 'none'}, strength {result.strength:g}{by_organ}"
     )
     if before > 0 and after >= 0:
         print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")

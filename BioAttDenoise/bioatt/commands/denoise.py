@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 
 from bioatt.commands.console import print_summary, with_progress
-from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
+from bioatt.commands.options import (
+    add_anatomy_arguments,
+    add_engine_arguments,
+    add_input_arguments,
+    anatomy_source,
+    engine_options,
+    parse_slices,
+)
 from bioatt.core.strength import DEFAULT_STRENGTH
 
 HELP = "denoise a CT volume or DICOM folder"
@@ -23,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_STRENGTH,
         help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g})",
     )
+    parser.add_argument(
+        "--organ-strength",
+        metavar="ORGAN=S,...",
+        help="another strength for some organs, as lungs=0.5,liver=1, blended at their borders",
+    )
+    add_anatomy_arguments(parser)
     parser.add_argument(
         "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
     )
@@ -61,6 +74,7 @@ def _numbered(place: str | None, number: int) -> str | None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from bioatt.anatomy.strength import parse_organ_strength
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
     from bioatt.core.errors import InputError
@@ -68,28 +82,37 @@ def _run(args: argparse.Namespace) -> None:
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
+    from bioatt.io.files import files_named
     from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
     options, output = engine_options(args), Path(args.output)
+    by_organ = parse_organ_strength(args.organ_strength) if args.organ_strength else {}
+    read = [*options.files(), *files_named(anatomy_source(args))]
     volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
     if args.resample and (not volume.even or is_series(output)):
         raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")
     planned = upright(volume) if args.resample else volume
-    check_result_output(planned, output, read=options.files(), overwrite=args.overwrite)
+    check_result_output(planned, output, read=read, overwrite=args.overwrite)
     if args.attention:
         check_maps_folder(volume, Path(args.attention), output, overwrite=args.overwrite)
     if args.report:
-        others = (*volume.sources, output, *options.files())
+        others = (*volume.sources, output, *read)
         check_file_place(Path(args.report), *others, overwrite=args.overwrite)
     denoiser = make_denoiser(options)
     prior_provenance = provenance(denoiser, options) if args.report else None
     attention = AttentionRequest(descriptors=()) if args.attention else None
     result = with_progress(
         lambda progress: denoiser.denoise(
-            volume, strength=args.strength, slices=slices, attention=attention, progress=progress
+            volume,
+            strength=args.strength,
+            organ_strength=by_organ,
+            anatomy=anatomy_source(args),
+            slices=slices,
+            attention=attention,
+            progress=progress,
         ),
         "denoising",
     )
@@ -99,6 +122,7 @@ def _run(args: argparse.Namespace) -> None:
         model_name=result.model.name,
         model_version=result.model.version,
         strength=result.strength,
+        organ_strength=result.organ_strength,
         overwrite=args.overwrite,
     )
     if args.report:

@@ -67,6 +67,7 @@ def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> 
     """
     from bioatt.core.canonical import canonical
     from bioatt.core.metrics import compare
+    from bioatt.io.grids import check_same_grid
 
     scans = {"input": input, "output": output}
     given = {role: scan for role, scan in scans.items() if scan is not None}
@@ -74,40 +75,6 @@ def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> 
         check_same_grid(reference, scan)
     truth = canonical(reference).volume.hu
     return {role: compare(truth, canonical(scan).volume.hu) for role, scan in given.items()}
-
-
-def check_same_grid(reference: Volume, other: Volume) -> None:
-    """Raises InputError where the voxels of two volumes differ in position by more than 0.01 mm."""
-    import numpy as np
-
-    from bioatt.core.errors import InputError
-    from bioatt.io.dicom_slices import slice_positions
-
-    if reference.shape != other.shape:
-        raise InputError(
-            f"{name(other)} has {' x '.join(map(str, other.shape))} voxels (z, y, x), "
-            f"the reference {' x '.join(map(str, reference.shape))}: compare scans of one grid"
-        )
-    if not (reference.even and other.even):
-        apart = np.abs(slice_positions(reference) - slice_positions(other)).max()
-        if apart > 0.01:
-            raise InputError(
-                f"slices of {name(other)} lie {apart:.2g} mm off the reference's (slices missing, or unevenly spaced): "
-                "give both the same slices"
-            )
-    last = np.append(np.array(reference.shape[::-1]) - 1, 1)
-    for corner in (np.array([0, 0, 0, 1]), last, last * [1, 0, 0, 1], last * [0, 1, 0, 1]):
-        apart = np.linalg.norm((reference.ijk_to_lps - other.ijk_to_lps) @ corner)
-        if apart > 0.01:
-            raise InputError(
-                f"{name(other)} lies {apart:.2g} mm off the reference (spacing, origin or direction differ): "
-                "resample it to the reference's grid first"
-            )
-
-
-def name(volume: Volume) -> str:
-    """Name of a volume in messages."""
-    return volume.sources[0].name if len(volume.sources) == 1 else "the scan"
 
 
 def table(columns: Mapping[str, Mapping[str, Any]]) -> str:

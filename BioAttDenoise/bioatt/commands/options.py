@@ -45,6 +45,20 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
 
 
+def add_anatomy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where organs are known from, shared by the commands that tell them apart."""
+    parser.add_argument(
+        "--segmentation",
+        metavar="LABELS[,TABLE.json]",
+        help="organs from a label volume, as .seg.nrrd or TotalSegmentator's, instead of the organ maps",
+    )
+
+
+def anatomy_source(args: argparse.Namespace) -> str:
+    """The source for `priors.anatomy.build_anatomy` that the options name."""
+    return f"segmentation:{args.segmentation}" if args.segmentation else "maps"
+
+
 def engine_options(args: argparse.Namespace) -> EngineOptions:
     """The values of `add_engine_arguments`."""
     return EngineOptions(**{field.name: getattr(args, field.name) for field in fields(EngineOptions)})

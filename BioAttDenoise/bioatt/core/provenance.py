@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 DENOISED = "Denoised by BioAttDenoise"
 """Start of the note in every output."""
+ORGANS = "Organs by BioAttDenoise"
+"""Start of the note in segmentations."""
 DENOISED_BEFORE = "this volume was denoised by BioAttDenoise before: denoising it again adds to that"
 DERIVED_MARK = "[BioAtt "
 """Start of what is appended to the Series Description of a derived series."""
@@ -11,6 +15,12 @@ SERIES_NUMBER_OFFSET = 1000
 """Added to the Series Number of the original for a derived series."""
 LO_LENGTH = 64
 """Maximum length of the value representation LO (DICOM PS3.5 6.2)."""
+
+
+def strength_note(strength: float, by_organ: Mapping[str, float]) -> str:
+    """Strengths for notes: "strength 0.75", with strengths by organ "strength 0.75 (lungs 0.50, liver 1.00)"."""
+    organs = ", ".join(f"{name} {value:.2f}" for name, value in by_organ.items())
+    return f"strength {strength:.2f}{f' ({organs})' if organs else ''}"
 
 
 def series_description(original: str, model: str, strength: float, part: str = "") -> str:

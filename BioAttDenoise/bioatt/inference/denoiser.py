@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
+from bioatt.anatomy.sources import AnatomySource, organs_of
+from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
@@ -24,6 +26,7 @@ from bioatt.inference.slices import Progress, denoise_slices
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
+from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
 
 IsCancelled = Callable[[], bool]
@@ -36,6 +39,7 @@ class Result:
     volume: geometry and dtype of the input. noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
     the file, NaN where a slice has none. prior: the one that was asked for. prior_blended: by row of it, the share of
     the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was blended.
+    organ_strength: strengths by organ, where they were asked for, and anatomy: where the organs were known from.
     attention: maps keyed by (stage, descriptor or "unified").
     """
 
@@ -50,7 +54,35 @@ class Result:
     noise_after: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
     prior_blended: NDArray[np.float32] | None = None
+    organ_strength: Mapping[str, float] = field(default_factory=dict)
+    anatomy: str | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)
+
+
+class _Strength:
+    """The strength that was asked for. Raises InputError for one out of range, and for unknown organs."""
+
+    def __init__(
+        self, everywhere: float, by_organ: Mapping[str, float] | None, anatomy: str | AnatomySource = "maps"
+    ) -> None:
+        check_strength(everywhere)
+        self.everywhere, self.by_organ, self.anatomy = everywhere, checked_organ_strength(by_organ or {}), anatomy
+
+    @property
+    def most(self) -> float:
+        """The largest strength anywhere."""
+        return max(self.everywhere, *self.by_organ.values(), 0)
+
+    def on(self, context: Context, cancelled: IsCancelled | None) -> tuple[float | StrengthMap, str | None]:
+        """The strength of a context's box, and the name of the anatomy that it comes from.
+
+        One number, without a look at the anatomy, where organs differ in nothing.
+        """
+        if all(strength == self.everywhere for strength in self.by_organ.values()):
+            return self.everywhere, None
+        source = build_anatomy(self.anatomy) if isinstance(self.anatomy, str) else self.anatomy
+        organs = organs_of(source, context.canonical.volume, context.original, cancelled=cancelled)
+        return StrengthMap(organs, self.by_organ, self.everywhere, context.box), organs.source
 
 
 class Denoiser:
@@ -92,6 +124,8 @@ class Denoiser:
         volume: Volume,
         *,
         strength: float = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         slices: range | None = None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
@@ -99,11 +133,15 @@ class Denoiser:
     ) -> Result:
         """Denoise a volume, or the slices of it named by `slices` (then the result holds only those).
 
-        strength: share of the network's change that is applied, 0 (none) to 1.
+        strength: share of the network's change that is applied, 0 (none) to 1. organ_strength: the same by organ, for
+        organs that shall have another, blended at their borders. anatomy: where the organs are known from, a source of
+        `build_anatomy` or an object; not looked at while all strengths are equal.
         progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is asked between
-        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range.
+        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range, an
+        unknown organ, and an anatomy that cannot be used.
         """
-        return self._denoise(volume, None, strength, slices, attention, progress, cancelled)
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, None, wanted, slices, attention, progress, cancelled)
 
     def preview(
         self,
@@ -111,6 +149,8 @@ class Denoiser:
         slice_index: int,
         *,
         strength: float = DEFAULT_STRENGTH,
+        organ_strength: Mapping[str, float] | None = None,
+        anatomy: str | AnatomySource = "maps",
         p: NDArray[np.float32] | None = None,
     ) -> Result:
         """Denoise one slice: the same values as in the whole volume's result.
@@ -121,19 +161,19 @@ class Denoiser:
         fixed = None
         if p is not None and self._network.uses_prior:
             fixed = FixedPrior(p, self.model.descriptors, source="override")
-        return self._denoise(volume, fixed, strength, range(slice_index, slice_index + 1))
+        wanted = _Strength(strength, organ_strength, anatomy)
+        return self._denoise(volume, fixed, wanted, range(slice_index, slice_index + 1))
 
     def _denoise(
         self,
         volume: Volume,
         fixed: FixedPrior | None,
-        strength: float,
+        strength: _Strength,
         slices: range | None,
         attention: AttentionRequest | None = None,
         progress: Progress | None = None,
         cancelled: IsCancelled | None = None,
     ) -> Result:
-        check_strength(strength)
         start = time.monotonic()
         slices = range(volume.shape[0]) if slices is None else slices
         part = volume.part(slices)
@@ -146,15 +186,16 @@ class Denoiser:
             asked = asked.aligned_to(self.model.descriptors)
             prior, guard = asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
+        shares, anatomy = strength.on(context, cancelled)
         noise_hu = None if self.model.interpolated is None else context.noise_levels()
         with cancellable(run.network, cancelled):
-            output = denoise_slices(run, hu, guard, noise_hu, strength, recorder, progress)
+            output = denoise_slices(run, hu, guard, noise_hu, shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
         warnings = [*volume.warnings, *run.warnings]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
-        warnings += unchanged_warnings(part, result, strength)
+        warnings += unchanged_warnings(part, result, strength.most)
         warnings += [] if guard is None else guard.warnings()
         maps = {} if recorder is None else {key: context.restored(stored) for key, stored in recorder.maps.items()}
         return Result(
@@ -164,11 +205,13 @@ class Denoiser:
             model=self.model,
             device=str(run.compute.device),
             precision=run.compute.precision,
-            strength=strength,
+            strength=strength.everywhere,
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),
             prior_blended=None if guard is None else guard.shares,
+            organ_strength=strength.by_organ,
+            anatomy=anatomy,
             attention=AttentionMaps(maps, part),
         )
 

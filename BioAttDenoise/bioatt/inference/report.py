@@ -36,6 +36,8 @@ def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> di
         "prior_provenance": prior_provenance,
         "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
+        "organ_strength": dict(result.organ_strength),
+        "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
         "shape_zyx": list(result.volume.shape),

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt.anatomy.strength import StrengthMap
 from bioatt.core.body import body_weight
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.inference import tiling
@@ -27,16 +28,18 @@ def denoise_slices(
     hu: NDArray[np.float32],
     guard: PriorGuard | None,
     noise_hu: NDArray[np.float32] | None,
-    strength: float,
+    strength: float | StrengthMap,
     recorder: AttentionRecorder | None,
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Denoise axial slices hu (z, y, x); guard gives each slice's p, noise_hu (z,) its noise level."""
+    """Denoise axial slices hu (z, y, x); guard gives each slice's p, noise_hu (z,) its noise level, strength
+    the share of the network's change that is applied, one for all or by slice and pixel."""
     output = hu.copy()
     start = time.monotonic()
     for k, image in enumerate(hu):
         run.noise_hu = None if noise_hu is None else float(noise_hu[k])
-        _denoise_slice(run, k, image, None if guard is None else guard(k), strength, recorder, output[k])
+        share = strength(k) if isinstance(strength, StrengthMap) else np.broadcast_to(np.float32(strength), image.shape)
+        _denoise_slice(run, k, image, None if guard is None else guard(k), share, recorder, output[k])
         if progress is not None:
             done = k + 1
             progress(done / len(hu), done, len(hu), (time.monotonic() - start) / done * (len(hu) - done))
@@ -48,11 +51,11 @@ def _denoise_slice(
     k: int,
     image: NDArray[np.float32],
     p: NDArray[np.float32] | None,
-    strength: float,
+    strength: NDArray[np.float32],
     recorder: AttentionRecorder | None,
     output: NDArray[np.float32],
 ) -> None:
-    """Add the network's change within the body to `output` (y, x), a copy of `image`."""
+    """Add the network's change within the body, times strength (y, x), to `output` (y, x), a copy of `image`."""
     weight = body_weight(image)
     box = tiling.bounding_box(weight)
     if box is None:
@@ -64,7 +67,7 @@ def _denoise_slice(
     denoised = run(tiling.pad((clipped - OFFSET_HU) / SCALE_HU, run.network), p, box, maps)
     change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - clipped[box.slices]
     change *= weight[box.slices] * (image[box.slices] <= CLIP_HU[1])
-    output[box.slices] += np.float32(strength) * change
+    output[box.slices] += strength[box.slices] * change
     if recorder is not None and maps is not None and p is not None:
         inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
         p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)

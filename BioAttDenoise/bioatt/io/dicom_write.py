@@ -9,7 +9,7 @@ import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
@@ -26,7 +26,7 @@ from pydicom.valuerep import STR_VR
 
 import bioatt
 from bioatt.core.errors import BioAttError, InputError
-from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description
+from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description, strength_note
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_frames import Frame, source_header
 from bioatt.io.dicom_kinds import CT_IMAGE, sop_class
@@ -52,13 +52,15 @@ def write_derived_series(
     model_name: str,
     model_version: str,
     strength: float,
+    organ_strength: Mapping[str, float] | None = None,
     series_number: int | None = None,
 ) -> tuple[str, ...]:
     """Write every slice of a denoised volume as a CT image derived from the file it came from.
 
-    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. series_number: 1000 + the
-    source's where None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are
-    uncompressed. The folder appears whole, read back and compared, or not at all.
+    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. organ_strength: for the
+    description. series_number: 1000 + the source's where None. The series keeps patient, study, frame of reference,
+    geometry, dose and rescale; its pixels are uncompressed. The folder appears whole, read back and compared, or not at
+    all.
     Returns warnings, one line each: voxels clipped to what the series can store.
     Raises InputError where the volume has no DICOM sources, a source's header cannot be written again, or the folder
     cannot be written or is not empty.
@@ -74,7 +76,7 @@ def write_derived_series(
             with _rewriting(source):
                 now = _in_zone(written_at, original)
                 derived = _derive(original, series_uid, series_number, now)
-                _describe(derived, original, model_name, model_version, strength, now)
+                _describe(derived, original, model_name, model_version, strength, organ_strength or {}, now)
                 ranges.append(_set_pixels(derived, volume.hu[k]))
                 derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
             places.append(_place(original))
@@ -91,7 +93,7 @@ def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
             original = _read_source(source, volume.shape[1:])
             with _rewriting(source):
                 derived = _derive(original, generate_uid(prefix=None), None, now)
-                _describe(derived, original, "", "", 0.0, now)
+                _describe(derived, original, "", "", 0.0, {}, now)
                 _set_pixels(derived, np.zeros((1, 1)))
                 derived.save_as(BytesIO(), enforce_file_format=True)
 
@@ -196,14 +198,20 @@ def _image_type(original: Dataset) -> list[str]:
 
 
 def _describe(
-    derived: Dataset, original: Dataset, model_name: str, model_version: str, strength: float, now: datetime
+    derived: Dataset,
+    original: Dataset,
+    model_name: str,
+    model_version: str,
+    strength: float,
+    organ_strength: Mapping[str, float],
+    now: datetime,
 ) -> None:
     """Say in the header what was done, with what, and from which image."""
     before = str(original.get("SeriesDescription") or "CT")
     derived.SeriesDescription = series_description(before, model_name, strength)
     ours = (
         f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
-        f"strength {strength:.2f}. Research use only."
+        f"{strength_note(strength, organ_strength)}. Research use only."
     )
     before = str(original.get("DerivationDescription") or "").strip()[: max(_ST_LENGTH - len(ours) - 2, 0)]
     derived.DerivationDescription = f"{before}; {ours}" if before else ours
@@ -223,7 +231,8 @@ def _describe(
     equipment.ManufacturerModelName = model_name[:LO_LENGTH]
     equipment.SoftwareVersions = [bioatt.__version__, f"model {model_version}"[:LO_LENGTH]]
     equipment.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
-    equipment.ContributionDescription = f"Noise reduction, strength {strength:.2f}. Research use only."
+    applied = strength_note(strength, organ_strength)
+    equipment.ContributionDescription = f"Noise reduction, {applied}. Research use only."
     derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]
 
 

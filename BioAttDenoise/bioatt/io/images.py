@@ -78,12 +78,19 @@ def read_volume(
         raise InputError(f"{name}: {error}") from None
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = "", overwrite: bool = True) -> None:
+def write_volume(
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    note: str = "",
+    header: Mapping[str, str] | None = None,
+    overwrite: bool = True,
+) -> None:
     """Write a volume as .nrrd, .nii, .nii.gz or .mha: whole, in its storage type, or not at all.
 
     The header gets geometry, kernel, slice thickness, kVp, modality and the note (NIfTI: as far as its 79 characters
     go), and nothing that identifies a person.
-    overwrite: whether a file that is there may be replaced.
+    header: more keys and values for it (not NIfTI). overwrite: whether a file that is there may be replaced.
     Raises InputError where the place or the format cannot hold it (see `check_output`), or the disk is full.
     """
     path = Path(path)
@@ -92,7 +99,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, note: str = ""
     image.SetSpacing(volume.spacing)
     image.SetOrigin(volume.origin)
     image.SetDirection(volume.direction.ravel())
-    for key, value in _header(volume.acquisition, note, suffix_of(path)).items():
+    for key, value in (_header(volume.acquisition, note, suffix_of(path)) | dict(header or {})).items():
         image.SetMetaData(key, value)
     with atomic_write(path, overwrite=overwrite) as partial:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bioatt.core.errors import InputError
-from bioatt.core.provenance import DENOISED
+from bioatt.core.provenance import DENOISED, strength_note
 from bioatt.core.volume import Volume
 from bioatt.io.dicom_write import check_series_output, write_derived_series
 from bioatt.io.files import check_folder, occupied, same_file
@@ -56,19 +56,26 @@ def write_result(
     model_name: str,
     model_version: str,
     strength: float,
+    organ_strength: Mapping[str, float] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
     """Write the denoised volume, whole or not at all. Returns warnings, one line each.
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
-    overwrite: whether a file may be replaced; a folder that holds anything never is. Raises OccupiedError where
-    `output` appeared since `check_result_output`: the result is then kept under the name in the message.
+    organ_strength: for the note. overwrite: whether a file may be replaced; a folder that holds anything never is.
+    Raises OccupiedError where `output` appeared since `check_result_output`: the result is then kept under the name in
+    the message.
     """
     if is_series(output) if series is None else series:
         return write_derived_series(
-            volume, output, model_name=model_name, model_version=model_version, strength=strength
+            volume,
+            output,
+            model_name=model_name,
+            model_version=model_version,
+            strength=strength,
+            organ_strength=organ_strength,
         )
-    note = f"{DENOISED}, model {model_name}, strength {strength:g}: research use only"
+    note = f"{DENOISED}, model {model_name}, {strength_note(strength, organ_strength or {})}: research use only"
     write_volume(volume, output, note=note, overwrite=overwrite)
     return ()
 

@@ -13,7 +13,7 @@ from bioatt.priors.segmentation import Segmentation, SegmentationPrior
 
 
 def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
-    """"maps" (the organ maps), or "segmentation:LABELS[,TABLE.json]" (a label file).
+    """ "maps" (the organ maps), or "segmentation:LABELS[,TABLE.json]" (a label file).
 
     device: where the organ maps run, as torch names it. Raises InputError for another source, and as `build_prior`.
     """
@@ -29,6 +29,4 @@ def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource
     Raises InputError where no name is known to the descriptor set.
     """
     descriptors = load_descriptor_set(ANATOMY_SET)
-    return SegmentationPrior(
-        Segmentation(labels, names), descriptors, build_prior("embedded", descriptors=descriptors)
-    )
+    return SegmentationPrior(Segmentation(labels, names), descriptors, build_prior("embedded", descriptors=descriptors))

@@ -15,6 +15,7 @@ from bioatt.inference.options import EngineOptions
 from bioatt.io.integrity import data_files
 
 if TYPE_CHECKING:
+    from bioatt.anatomy.sources import AnatomySource
     from bioatt.core.volume import Volume
     from bioatt.inference.denoiser import Denoiser, Result
 
@@ -39,32 +40,47 @@ def file_stamps(options: EngineOptions) -> list[tuple[int, int]]:
     return [(state.st_mtime_ns, state.st_size) for state in found]
 
 
-def volume_of(described: dict[str, Any], folder: Path) -> Volume:
-    """The volume of a request: a file, or an array in the private folder with its geometry."""
+def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Volume:
+    """The volume of a request: a file, or an array in the private folder with its geometry; hu: False for labels."""
     from bioatt.core.hu import check_hu
     from bioatt.core.volume import Acquisition, Volume
     from bioatt.io.images import read_volume
 
     if "path" in described:
-        return read_volume(described["path"])
-    hu = np.load(folder / Path(described["array"]).name)
+        return read_volume(described["path"], hu=hu)
+    voxels = np.load(folder / Path(described["array"]).name)
     return Volume(
-        hu,
+        voxels,
         spacing=tuple(described["spacing"]),
         origin=tuple(described["origin"]),
         direction=np.asarray(described["direction"], float),
         acquisition=Acquisition(**described.get("acquisition", {})),
-        warnings=check_hu(hu),
+        warnings=check_hu(voxels) if hu else (),
     )
 
 
-def denoise_arguments(request: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `Denoiser.denoise`: strength, slices, attention."""
+def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str = "cpu") -> AnatomySource:
+    """The source of anatomy that a request describes. Raises InputError where it cannot be used."""
+    from bioatt.priors.anatomy import anatomy_of_labels, build_anatomy
+
+    if described is None or isinstance(described, str):
+        return build_anatomy(described or "maps", device)
+    labels = volume_of(described["labels"], folder, hu=False)
+    return anatomy_of_labels(labels, {int(value): str(name) for value, name in described["names"].items()})
+
+
+def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Keyword arguments of `Denoiser.denoise`: strength, organ_strength, anatomy, slices, attention."""
     slices, attention = request.get("slices"), request.get("attention")
     arguments: dict[str, Any] = {
         "strength": float(request.get("strength", DEFAULT_STRENGTH)),
         "slices": None if slices is None else range(*slices),
     }
+    if request.get("organ_strength"):
+        arguments |= {
+            "organ_strength": request["organ_strength"],
+            "anatomy": anatomy_of(request.get("anatomy"), folder),
+        }
     if attention is not None:
         from bioatt.inference.attention import AttentionRequest
 
@@ -104,6 +120,8 @@ def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str,
         "device": result.device,
         "precision": result.precision,
         "strength": result.strength,
+        "organ_strength": dict(result.organ_strength),
+        "anatomy": result.anatomy,
         "noise_before": before if before == before else None,
         "noise_after": after if after == after else None,
     }

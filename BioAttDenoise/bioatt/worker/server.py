@@ -72,6 +72,7 @@ class Worker:
             "prior": self.prior,
             "denoise": self.denoise,
             "preview": self.preview,
+            "organs": self.organs,
             "models": self.models,
             "export": self.export,
         }
@@ -157,9 +158,20 @@ class Worker:
 
         def work(denoiser: Denoiser, volume: Volume, arguments: dict[str, Any]) -> Result:
             p = messages.probabilities_of(table, denoiser.model.descriptors)
-            return denoiser.preview(volume, index, strength=arguments["strength"], p=p)
+            chosen = {key: arguments[key] for key in ("strength", "organ_strength", "anatomy") if key in arguments}
+            return denoiser.preview(volume, index, **chosen, p=p)
 
         return self._run(request, work)
+
+    def organs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Measure a scan's organs; the label volume and the maps go through the private folder."""
+        from bioatt.compute.device import choose
+        from bioatt.worker.organs import measured
+
+        identity, start = request["id"], time.monotonic()
+        device = choose(messages.engine_options(request, self.find_devices).device).device
+        reply = measured(request, self.folder, str(device), lambda: identity in self.cancelled, self._save)
+        return {**reply, "seconds": time.monotonic() - start}
 
     def models(self, request: dict[str, Any]) -> dict[str, Any]:
         """Download, import or remove BiomedCLIP; the caller has asked the user."""
@@ -199,7 +211,7 @@ class Worker:
             read = messages.engine_options(request, self.find_devices).files()
             check_result_output(volume, Path(output["path"]), output.get("series"), read=read)
         arguments = {
-            **messages.denoise_arguments(request),
+            **messages.denoise_arguments(request, self.folder),
             "progress": self._reporter(identity),
             "cancelled": lambda: identity in self.cancelled,
         }
@@ -226,6 +238,7 @@ class Worker:
                 model_name=result.model.name,
                 model_version=result.model.version,
                 strength=result.strength,
+                organ_strength=result.organ_strength,
             )
         finally:
             self.writing = None

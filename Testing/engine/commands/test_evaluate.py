@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from bioatt.commands.evaluate import check_same_grid, table
+from bioatt.commands.evaluate import table
 from bioatt.core.errors import InputError
 from bioatt.core.metrics import compare
 from bioatt.core.volume import Volume
+from bioatt.io.grids import check_same_grid
 from bioatt.io.images import read_volume, write_volume
 
 

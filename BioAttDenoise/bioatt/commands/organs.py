@@ -1,0 +1,137 @@
+"""`bioatt organs`: where the organs are and how noisy, before and after denoising; as a table and as a segmentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bioatt.commands.console import print_warnings
+from bioatt.commands.options import add_anatomy_arguments, add_input_arguments, anatomy_source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bioatt.core.volume import Volume
+
+HELP = "measure organs: volume, HU, noise and contrast, before and after denoising; write them as a segmentation"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt organs`."""
+    add_input_arguments(parser)
+    parser.add_argument(
+        "output", metavar="OUT", nargs="?", help=".seg.nrrd (a segmentation for Slicer) or .dcm (DICOM SEG)"
+    )
+    parser.add_argument("--denoised", metavar="AFTER", help="the denoised scan, on the same grid, to compare")
+    add_anatomy_arguments(parser)
+    parser.add_argument(
+        "--reference",
+        default="muscle",
+        metavar="ORGAN",
+        help="to which contrast is measured (default muscle, beside the spine)",
+    )
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N | mps")
+    parser.add_argument("--json", metavar="FILE", help="write the table as JSON; - for standard output")
+    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV; - for standard output")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find, measure, write, print."""
+    from bioatt.anatomy.measure import measure_organs
+    from bioatt.anatomy.sources import label_volume, organs_of
+    from bioatt.anatomy.table import as_csv, as_text
+    from bioatt.compute.device import choose, tune_cpu
+    from bioatt.core.canonical import canonical
+    from bioatt.io.grids import check_same_grid
+    from bioatt.io.images import read_volume
+    from bioatt.priors.anatomy import build_anatomy
+
+    scan = read_volume(args.input, series=args.series, phase=args.phase)
+    after = None if args.denoised is None else read_volume(args.denoised)
+    if after is not None:
+        check_same_grid(scan, after)
+    _check_places(args, scan, after)
+    print_warnings(scan.warnings)
+    tune_cpu()
+    source = build_anatomy(anatomy_source(args), str(choose(args.device).device))
+    form = canonical(scan)
+    organs = organs_of(source, form.volume, scan)
+    labels = label_volume(organs, form.volume.shape[0])
+    compared = None if after is None else canonical(after).volume
+    table = measure_organs(labels, form.volume, compared, reference=args.reference, anatomy=organs.source)
+    if args.output:
+        _write(form.undo(labels), scan, Path(args.output), organs.source, overwrite=args.overwrite)
+    texts = {args.json: json.dumps(table, indent=1) + "\n", args.csv: as_csv(table)}
+    for place, text in texts.items():
+        _save(place, text)
+    if "-" not in texts:
+        print(as_text(table))
+    print_warnings(table["warnings"])
+
+
+def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) -> None:
+    """Raise InputError, before the work, where something could not be written or would replace what is read."""
+    from bioatt.core.errors import InputError
+    from bioatt.io.dicom_seg import SUFFIX as DICOM
+    from bioatt.io.dicom_seg import check_segmentation_output
+    from bioatt.io.files import files_named
+    from bioatt.io.images import check_output
+    from bioatt.io.outputs import check_file_place
+    from bioatt.io.seg_nrrd import SUFFIX as NRRD
+
+    read = [*scan.sources, *(() if after is None else after.sources), *files_named(anatomy_source(args))]
+    if args.json == args.csv == "-":
+        raise InputError("--json and --csv cannot both go to standard output: name a file for one")
+    if args.output:
+        output = Path(args.output)
+        if not output.name.endswith((NRRD, DICOM)):
+            raise InputError(f"{output.name} names no segmentation: name the output .seg.nrrd or .dcm")
+        check_file_place(output, *read, overwrite=args.overwrite)
+        if output.name.endswith(NRRD):
+            check_output(scan, output)
+        else:
+            check_segmentation_output(scan, output)
+        read.append(output)
+    for place in (args.json, args.csv):
+        if place not in (None, "-"):
+            check_file_place(Path(place), *read, overwrite=args.overwrite)
+            read.append(Path(place))
+
+
+def _write(labels: NDArray[Any], scan: Volume, output: Path, source: str, *, overwrite: bool) -> None:
+    import numpy as np
+
+    import bioatt
+    from bioatt.anatomy.terminology import segments_of
+    from bioatt.core.provenance import ORGANS
+    from bioatt.io.dicom_seg import SUFFIX, write_dicom_segmentation
+    from bioatt.io.seg_nrrd import write_segmentation
+
+    segments = segments_of(np.unique(labels))
+    if output.name.endswith(SUFFIX):
+        write_dicom_segmentation(
+            labels,
+            segments,
+            scan,
+            output,
+            algorithm=f"BioAttDenoise {source}",
+            version=bioatt.__version__,
+            automatic=source == "organ maps",
+            overwrite=overwrite,
+        )
+    else:
+        note = f"{ORGANS} from {source}: research use only"
+        write_segmentation(labels, segments, scan, output, note=note, overwrite=overwrite)
+
+
+def _save(place: str | None, text: str) -> None:
+    from bioatt.io.files import atomic_write
+
+    if place == "-":
+        print(text, end="")
+    elif place is not None:
+        with atomic_write(Path(place)) as partial:
+            partial.write_text(text, encoding="utf-8")
