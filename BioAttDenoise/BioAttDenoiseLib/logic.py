@@ -8,6 +8,7 @@ outcomes = logic.denoiseAll()                                                 # 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -258,7 +259,7 @@ class DenoiseLogic(Batch):
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
-        by_organ = " ".join(f"{organ}={strength:g}" for organ, strength in sorted(organs.items()))
+        by_organ = json.dumps(organs, sort_keys=True) if organs else ""
         volumes.describe_output(
             node,
             source,

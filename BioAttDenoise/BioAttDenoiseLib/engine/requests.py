@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,15 @@ def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
 
 def export(node: Any, source: Path, series: str, output: Path) -> Request:
     """Write an output node as a DICOM series derived from one in a folder. series: its UID, empty for the longest."""
-    made = {
-        name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in ("Model", "ModelVersion", "Strength")
-    }
-    by_organ = node.GetAttribute(f"{volumes.ATTRIBUTE}OrganStrength")
-    version = f"{made['ModelVersion']}, strength by organ {by_organ}" if by_organ else made["ModelVersion"]
+    names = ("Model", "ModelVersion", "Strength", "OrganStrength")
+    made = {name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in names}
     fields = {
         "volume": _volume(node),
         "source": {"path": str(source), "series": series or None},
         "output": {"path": str(output)},
-        "model": {"name": made["Model"], "version": version},
+        "model": {"name": made["Model"], "version": made["ModelVersion"]},
         "strength": float(made["Strength"] or 0),
+        "organ_strength": json.loads(made["OrganStrength"] or "{}"),
     }
     return Request("export", fields)
 

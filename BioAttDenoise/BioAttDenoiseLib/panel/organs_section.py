@@ -219,6 +219,7 @@ class OrgansSection(Section):
         if not name or self.organs.node is None or self.panel.parameters is None:
             return
         view = tuple(OrganView)[self.ui.organViewComboBox.currentIndex]
+        self.panel.parameters.organView = view  # before other parameters change, which would set the box back
         attention = next(section for section in self.panel.sections if isinstance(section, AttentionSection))
         attention.ui.showOverlayCheckBox.checked = False
         if view in (OrganView.ATTENTION, OrganView.CONTRIBUTION):

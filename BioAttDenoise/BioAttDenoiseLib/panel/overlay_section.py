@@ -281,7 +281,10 @@ class AttentionSection(Section):
         overlay.opacity, overlay.threshold = self.ui.opacitySlider.value / 100, self.ui.thresholdSlider.value
         overlay.legend = self.ui.legendCheckBox.checked
         try:
-            overlay.show(stage, name, view, self.inspection.composites(self._node()))
+            shown = overlay.show(stage, name, view, self.inspection.composites(self._node()))
+            if not slicer.util.arrayFromVolume(shown).any():
+                text = _('The map of "{name}" is 0 everywhere: the network attends to nothing there.')
+                self.panel.showStatus(text.format(name=name))
         except InputError as error:
             self.panel.showStatus(f"⚠ {error}")
 

@@ -69,9 +69,10 @@ def folders(slicer, monkeypatch):
     return answers
 
 
-def test_an_output_becomes_a_derived_series(loaded, folders, tmp_path, slicer, change_hu):
+def test_an_output_becomes_a_derived_series(loaded, folders, tmp_path, slicer):
     from bioatt.io.dicom_read import read_series
 
+    loaded.parameters.outputVolume.SetAttribute("BioAttDenoise.OrganStrength", '{"lungs": 0.5}')
     (tmp_path / "exports").mkdir()
     folders.given = [str(tmp_path / "exports")]
     loaded.click(loaded.ui.exportButton)
@@ -88,6 +89,7 @@ def test_an_output_becomes_a_derived_series(loaded, folders, tmp_path, slicer, c
     assert header.PatientID == loaded.headers[0].PatientID
     assert header.SeriesInstanceUID != loaded.headers[0].SeriesInstanceUID
     assert "steady" in header.DerivationDescription
+    assert "lungs 0.50" in header.DerivationDescription
     assert "Research use only" in header.DerivationDescription
     assert folders.confirmed == ["Add the derived series to Slicer's DICOM database?"]
 

@@ -142,6 +142,7 @@ def test_a_row_selects_the_overlay_and_each_is_named(measured, slicer, views):
     measured.wait_idle()
     assert overlay.shown == ("last", "liver", "contribution")
     assert legend() == "liver\nlast contribution p A"
+    assert measured.organs.organViewComboBox.currentText == "Contribution (p·A)"
     measured.choose(measured.organs.organViewComboBox, "Outlines only")
     assert composite.GetForegroundVolumeID() is None
 
@@ -266,7 +267,7 @@ def test_strength_by_organ_reaches_the_engine_and_the_output(measured):
     measured.denoise()
     assert sent[-1].fields["organ_strength"] == {"lungs": 0.5}
     assert sent[-1].fields["anatomy"] == "maps"
-    assert measured.parameters.outputVolume.GetAttribute("BioAttDenoise.OrganStrength") == "lungs=0.5"
+    assert measured.parameters.outputVolume.GetAttribute("BioAttDenoise.OrganStrength") == '{"lungs": 0.5}'
     box.value = -1
     measured.denoise()
     assert "organ_strength" not in sent[-1].fields

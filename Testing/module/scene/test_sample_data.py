@@ -13,6 +13,7 @@ def test_three_clicks_to_a_denoised_sample(make_driver, slicer, views):
     driver = make_driver()
     driver.behave("steady")
     driver.click(driver.ui.sampleButton)
+    driver.settle()
     node = driver.parameters.inputVolume
     assert not driver.ui.sampleButton.visible
     assert views.sliceWidget("Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() == node.GetID()
