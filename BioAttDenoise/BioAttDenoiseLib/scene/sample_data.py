@@ -41,7 +41,7 @@ def register() -> bool:
         category="BioAttDenoise",
         sampleName=_("Quarter-dose torso (simulated)"),
         thumbnailFileName=str(FILE.with_suffix(".png")),
-        uris=None,
+        uris=FILE.as_uri(),
         fileNames=FILE.name,
         nodeNames=NODE_NAME,
         customDownloader=load,
