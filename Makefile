@@ -21,11 +21,12 @@ test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions
 	set -e; for isa in AVX2 AVX512_CORE ALL; do echo "oneDNN up to $$isa"; ONEDNN_MAX_CPU_ISA=$$isa \
 	$(BIN)/python -m pytest Testing/engine/network Testing/engine/inference; done
 
-lint: $(INSTALLED)  ## style, types and the import rules
+lint: $(INSTALLED)  ## style, types, the import rules and the Extensions Index's criteria
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=BioAttDenoise:Training $(BIN)/lint-imports --no-cache
+	$(BIN)/python Testing/index_check.py
 
 docs: $(INSTALLED_DOCS)  ## the documentation site in build/site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
