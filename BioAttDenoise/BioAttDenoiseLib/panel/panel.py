@@ -20,7 +20,7 @@ from ..engine.errors import EngineError, as_engine_error, hint
 from ..engine.job import Kind, Phase
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
-from ..scene import sample_data, volumes
+from ..scene import sample_data, slice_views, volumes
 from ..scene.parameters import Region, release
 from ..signals import connect
 from . import results
@@ -35,8 +35,17 @@ from .organs_section import OrgansSection
 from .overlay_section import AttentionSection
 from .progress import Progress
 from .recovery import Recovery
+from .study_section import StudySection
 
-SECTIONS = (CompareSection, OrgansSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
+SECTIONS = (
+    CompareSection,
+    OrgansSection,
+    AttentionSection,
+    NumbersSection,
+    StudySection,
+    BatchSection,
+    AdvancedSection,
+)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 
@@ -165,9 +174,7 @@ class Panel(VTKObservationMixin):
         """Where no input is chosen, take the volume that the slice views show, else the first CT volume."""
         if self.parameters is None or self.parameters.inputVolume is not None or slicer.mrmlScene.IsBatchProcessing():
             return
-        candidates = volumes.ct_volumes()
-        shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
-        chosen = next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
+        chosen = slice_views.ct_on_screen()
         if chosen is not None:
             self.parameters.inputVolume = chosen
 

@@ -181,6 +181,9 @@ class BioAttDenoiseParameterNode:
     organView: OrganView = OrganView.OUTLINES
     organOutlines: bool = True
     organStrengths: str = "{}"
+    studyReader: str = ""
+    studySlices: Annotated[int, WithinRange(1, 100)] = 5
+    studySeed: Annotated[int, WithinRange(0, 999999)] = 1
 
 
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:

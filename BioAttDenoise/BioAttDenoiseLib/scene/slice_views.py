@@ -41,6 +41,13 @@ def showing(*nodes: Any) -> list[tuple[Any, Any]]:
     ]
 
 
+def ct_on_screen() -> Any:
+    """The CT volume that the slice views show, else the scene's first, None where there is none."""
+    candidates = volumes.ct_volumes()
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    return next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
+
+
 def slice_index(view: Any, node: Any) -> int:
     """Index, along the volume's axial axis, of the slice that a view shows."""
     matrix = volumes.ijk_to_ras(node)
