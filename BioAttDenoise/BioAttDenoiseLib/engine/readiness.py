@@ -28,6 +28,12 @@ class Readiness:
         """Whether packages are being installed. Slicer's installer handles events meanwhile and cannot be stopped."""
         self._checked: set[bool] = set()
 
+    @property
+    def devices_text(self) -> str:
+        """The devices that were found, for people; empty before."""
+        found = "; ".join(device["label"] for device in self.devices)
+        return _("Found: {devices}.").format(devices=found) if found else ""
+
     def forget(self) -> None:
         """Look again next time."""
         self._checked.clear()

@@ -246,7 +246,8 @@ class Panel(VTKObservationMixin):
             for child in widget.children():
                 if hasattr(child, "enabled"):
                     child.enabled = idle
-        self._showDevices()
+        self.ui.deviceFoundLabel.text = self.readiness.devices_text
+        self.ui.deviceFoundLabel.visible = bool(self.readiness.devices)
         for choice in self.choices:
             choice.update()
         self.live.update()
@@ -276,12 +277,6 @@ class Panel(VTKObservationMixin):
         if self.parameters.region is Region.ROI and self.parameters.roi is None:
             return _("Choose the region of interest, or the whole volume.")
         return volumes.problem(self.parameters.inputVolume)
-
-    def _showDevices(self) -> None:
-        found = [device["label"] for device in self.readiness.devices]
-        text = _("Found: {devices}.").format(devices="; ".join(found)) if found else ""
-        self.ui.deviceFoundLabel.text = text
-        self.ui.deviceFoundLabel.visible = bool(text)
 
     def _installing(self) -> None:
         self.showStatus(_("Installing packages… This cannot be cancelled."))
