@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
 from bioatt.anatomy.noise import OrganNoise, noise_by_value
-from bioatt.anatomy.regions import MUSCLE, eroded, with_muscle
+from bioatt.anatomy.regions import MUSCLE, eroded, voxels_by_value, with_muscle
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
 
@@ -49,7 +49,7 @@ def measure_organs(
     noise = noise_by_value(images, regions, before.spacing, cancelled)
     means, shifts = _means(images, regions), _shifts(images, regions, before.spacing)
     compared = [_compared(means, noise, against, k) for k in range(2)]
-    counts = np.bincount(labels.ravel(), minlength=_VALUES)
+    counts, measured = voxels_by_value(labels), voxels_by_value(regions)
     voxel_ml = float(np.prod(before.spacing)) / 1000
     rows = []
     for value in (int(v) for v in np.flatnonzero(counts) if v):
@@ -57,9 +57,9 @@ def measure_organs(
             {
                 "organ": names.descriptors[value - 1],
                 "value": value,
-                "volume_ml": counts[value] * voxel_ml if before.even else None,
+                "volume_ml": float(counts[value] * voxel_ml) if before.even else None,
                 "cut_off": bool((labels[[0, -1]] == value).any()),
-                "measured_ml": int((regions == value).sum()) * voxel_ml if before.even else None,
+                "measured_ml": float(measured[value] * voxel_ml) if before.even else None,
                 "noise_is_bound": value in noise and noise[value].bound,
                 **_numbers(means, noise, compared, value),
                 **shifts.get(value, {"shift": None, "shift_limit": None, "moved": None}),
@@ -87,7 +87,7 @@ def _value_of(reference: str, names: DescriptorSet) -> int:
 
 def _means(images: Sequence[NDArray], regions: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     """Mean HU of each scan by value, NaN where there is none."""
-    counts = np.bincount(regions.ravel(), minlength=_VALUES)
+    counts = voxels_by_value(regions)
     found = []
     for image in images:
         sums = np.zeros(_VALUES)

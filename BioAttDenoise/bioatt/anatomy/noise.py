@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from bioatt.anatomy.regions import box_of, voxels_by_value
 from bioatt.core.errors import Cancelled
 
 WINDOWS_MM = (14.0, 10.0, 7.0)
@@ -27,18 +28,22 @@ STEP_MM = 3.0
 CHOSEN = 0.5
 LEAST_WINDOWS = 20
 TEXTURED = 4.0
-"""An organ is not homogeneous whose chosen windows have this many times the coarse detail of the scan's smoothest."""
+"""An organ is not homogeneous whose chosen windows have this many times the coarse for their fine detail of the scan's
+smoothest organ."""
+FINER = 9.0
+"""Nor is one with this many times the fine detail of the organ with the least: noise varies less within a scan."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class OrganNoise:
-    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows. bound: no
-    window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
+    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows; fine: the
+    latter, HU². bound: no window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
 
     sd: tuple[float, ...]
     coarseness: float
+    fine: float
     bound: bool = False
 
 
@@ -53,16 +58,18 @@ def noise_by_value(
     scans: HU (z, y, x), the first of which chooses the windows. Raises Cancelled when `cancelled()` turns True.
     """
     found: dict[int, OrganNoise] = {}
-    open_values = {int(value) for value in np.flatnonzero(np.bincount(regions.ravel())) if value}
+    open_values = {int(value) for value in np.flatnonzero(voxels_by_value(regions)) if value}
     smoothest: set[int] = set()
     for side_mm in WINDOWS_MM:
         measured = _in_windows(scans, regions, spacing, side_mm, open_values | smoothest, cancelled)
         if not measured:
             continue
         smoothest = smoothest & measured.keys() or {min(measured, key=lambda value: measured[value].coarseness)}
-        most = TEXTURED * min(measured[value].coarseness for value in smoothest)
+        coarsest = TEXTURED * min(measured[value].coarseness for value in smoothest)
+        finest = FINER * min(one.fine for one in [*found.values(), *measured.values()])
         for value in open_values & measured.keys():
-            found[value] = replace(measured[value], bound=measured[value].coarseness > most)
+            own = measured[value]
+            found[value] = replace(own, bound=own.coarseness > coarsest or own.fine > finest)
         open_values -= {value for value, noise in found.items() if not noise.bound}
     return found
 
@@ -86,13 +93,14 @@ def _in_windows(
         windows = {value: inside for value, inside in fitting.items() if inside is not None}
         if not windows:
             continue
-        box = _box(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
+        box = box_of(np.any([*windows.values()], axis=0), side // 2 + int(4 * max(sigma)) + 1)
         first = scans[0][k][box].astype(np.float32)
         smooth = gaussian_filter(first, sigma)
-        coarseness: Array = _variance(smooth, side) / np.maximum(_variance(first - smooth, side), 1e-3)
+        fine = np.maximum(_variance(first - smooth, side), 1e-3)
+        coarseness = (_variance(smooth, side) / fine).astype(np.float32)
         variances = [_variance(scan[k][box].astype(np.float32), side) for scan in scans]
         for value, inside in windows.items():
-            held.setdefault(value, []).append([one[inside[box]] for one in [coarseness, *variances]])
+            held.setdefault(value, []).append([one[inside[box]] for one in (coarseness, fine, *variances)])
     measured = {value: _noise(parts) for value, parts in held.items()}
     return {value: noise for value, noise in measured.items() if noise is not None}
 
@@ -101,34 +109,25 @@ def _windows(region: NDArray[np.bool_], side: int) -> NDArray[np.bool_] | None:
     """(y, x): centres of the windows that lie in a region; None without any."""
     if np.count_nonzero(region) < side * side:
         return None
-    box = _box(region, 0)
+    box = box_of(region, 0)
     share = uniform_filter(region[box].astype(np.float32), side, mode="constant")
     inside = np.zeros_like(region)
     inside[box] = share > 1 - 0.5 / side**2
     return inside if inside.any() else None
 
 
-def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of what is True in a mask, and a margin around it."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
-        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
-    )
-
-
 def _noise(parts: list[list[Array]]) -> OrganNoise | None:
-    """From coarseness and the scans' variances in the windows of each slice; None of too few."""
-    coarseness, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
+    """From coarseness, fine and the scans' variances in the windows of each slice; None of too few."""
+    coarseness, fine, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if coarseness.size < LEAST_WINDOWS:
         return None
     chosen = coarseness <= np.quantile(coarseness, CHOSEN)
     sd = tuple(float(np.sqrt(np.median(variance[chosen]))) for variance in variances)
-    return OrganNoise(sd, float(np.median(coarseness[chosen])))
+    return OrganNoise(sd, float(np.median(coarseness[chosen])), float(np.median(fine[chosen])))
 
 
 def _variance(image: Array, side: int) -> Array:
     """Variance over side × side pixels, without the bias of a small sample."""
     values = np.clip(image, -1100, 3100) - 40  # float32 squares must not lose the variance to rounding
     mean = uniform_filter(values, side)
-    return np.maximum(uniform_filter(values * values, side) - mean * mean, 0) * (side**2 / (side**2 - 1))
+    return np.maximum(uniform_filter(values * values, side) - mean * mean, 0) * np.float32(side**2 / (side**2 - 1))

@@ -21,6 +21,20 @@ Labels = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
 
+def voxels_by_value(labels: Labels) -> NDArray[np.int64]:
+    """(256,) number of voxels of each value, counted slice by slice."""
+    return np.sum([np.bincount(plane.ravel(), minlength=256) for plane in labels], axis=0, dtype=np.int64)
+
+
+def box_of(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of what is True in a mask, and a margin around it."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+    )
+
+
 def with_muscle(labels: Labels, hu: NDArray[np.floating], spacing: Spacing, spine: int) -> Labels:
     """Labels (z, y, x) of axial slices in LPS order, with MUSCLE added; hu (z, y, x); spine: the spine's value.
 
@@ -28,16 +42,20 @@ def with_muscle(labels: Labels, hu: NDArray[np.floating], spacing: Spacing, spin
     """
     found = labels.copy()
     pixel = spacing[0] * spacing[1]
-    y, x = np.ogrid[: labels.shape[1], : labels.shape[2]]
+    reach = [int(_FROM_SPINE_MM / step) + 1 for step in spacing[1::-1]]
     for k, image in enumerate(labels):
         rows, columns = np.nonzero(image == spine)
         if rows.size * pixel < _LEAST_SPINE_MM2:
             continue
-        down, across = (y - rows.mean()) * spacing[1], (x - columns.mean()) * spacing[0]
+        middle = rows.mean(), columns.mean()
+        first = [max(int(at) - far, 0) for at, far in zip(middle, reach, strict=True)]
+        box = tuple(slice(low, int(at) + far + 1) for low, at, far in zip(first, middle, reach, strict=True))
+        y, x = np.ogrid[: image[box].shape[0], : image[box].shape[1]]
+        down, across = (y + first[0] - middle[0]) * spacing[1], (x + first[1] - middle[1]) * spacing[0]
         near = (down > 0) & (down**2 + across**2 < _FROM_SPINE_MM**2)
-        smooth = gaussian_filter(hu[k].astype(np.float32), (_SMOOTHED_MM / spacing[1], _SMOOTHED_MM / spacing[0]))
-        muscle = near & (image == 0) & (smooth > _MUSCLE_HU[0]) & (smooth < _MUSCLE_HU[1])
-        found[k][muscle] = MUSCLE
+        smooth = gaussian_filter(hu[k][box].astype(np.float32), (_SMOOTHED_MM / spacing[1], _SMOOTHED_MM / spacing[0]))
+        muscle = near & (image[box] == 0) & (smooth > _MUSCLE_HU[0]) & (smooth < _MUSCLE_HU[1])
+        found[k][box][muscle] = MUSCLE
     return found
 
 
@@ -45,7 +63,12 @@ def eroded(labels: Labels, spacing: Spacing) -> Labels:
     """Labels (z, y, x) at least ERODED_MM from another value in their slice, and with the same value in the slices
     above and below, as far as there are any."""
     inner = np.zeros_like(labels)
-    for k, image in enumerate(labels):
+    margin = int(ERODED_MM / min(spacing[:2])) + 2
+    for k, plane in enumerate(labels):
+        if not plane.any():
+            continue
+        box = box_of(plane > 0, margin)
+        image = plane[box]
         edge = np.zeros(image.shape, bool)
         for axis in (0, 1):
             differs = np.diff(image, axis=axis) != 0
@@ -53,9 +76,8 @@ def eroded(labels: Labels, spacing: Spacing) -> Labels:
             first[axis], second[axis] = slice(0, -1), slice(1, None)
             edge[tuple(first)] |= differs
             edge[tuple(second)] |= differs
-        if image.any():
-            far = distance_transform_edt(~edge, (spacing[1], spacing[0])) if edge.any() else np.inf
-            inner[k] = image * (far > ERODED_MM)
+        far = distance_transform_edt(~edge, (spacing[1], spacing[0])) if edge.any() else np.inf
+        inner[k][box] = image * (far > ERODED_MM)
     inner[1:][labels[:-1] != labels[1:]] = 0
     inner[:-1][labels[:-1] != labels[1:]] = 0
     return inner

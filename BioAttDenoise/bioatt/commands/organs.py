@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_warnings
 from bioatt.commands.options import add_anatomy_arguments, add_input_arguments, anatomy_source
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from bioatt.anatomy.organs import Organs
     from bioatt.core.volume import Volume
 
 HELP = "measure organs: volume, HU, noise and contrast, before and after denoising; write them as a segmentation"
@@ -40,11 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Find, measure, write, print."""
-    from bioatt.anatomy.measure import measure_organs
-    from bioatt.anatomy.sources import label_volume, organs_of
+    from bioatt.anatomy.organs import find_organs
     from bioatt.anatomy.table import as_csv, as_text
     from bioatt.compute.device import choose, tune_cpu
-    from bioatt.core.canonical import canonical
     from bioatt.io.grids import check_same_grid
     from bioatt.io.images import read_volume
     from bioatt.priors.anatomy import build_anatomy
@@ -57,13 +54,10 @@ def run(args: argparse.Namespace) -> None:
     print_warnings(scan.warnings)
     tune_cpu()
     source = build_anatomy(anatomy_source(args), str(choose(args.device).device))
-    form = canonical(scan)
-    organs = organs_of(source, form.volume, scan)
-    labels = label_volume(organs, form.volume.shape[0])
-    compared = None if after is None else canonical(after).volume
-    table = measure_organs(labels, form.volume, compared, reference=args.reference, anatomy=organs.source)
+    organs = find_organs(scan, source, after=after, reference=args.reference)
     if args.output:
-        _write(form.undo(labels), scan, Path(args.output), organs.source, overwrite=args.overwrite)
+        _write(organs, scan, Path(args.output), overwrite=args.overwrite)
+    table = organs.table
     texts = {args.json: json.dumps(table, indent=1) + "\n", args.csv: as_csv(table)}
     for place, text in texts.items():
         _save(place, text)
@@ -101,20 +95,17 @@ def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) 
             read.append(Path(place))
 
 
-def _write(labels: NDArray[Any], scan: Volume, output: Path, source: str, *, overwrite: bool) -> None:
-    import numpy as np
-
+def _write(organs: Organs, scan: Volume, output: Path, *, overwrite: bool) -> None:
     import bioatt
-    from bioatt.anatomy.terminology import segments_of
     from bioatt.core.provenance import ORGANS
     from bioatt.io.dicom_seg import SUFFIX, write_dicom_segmentation
     from bioatt.io.seg_nrrd import write_segmentation
 
-    segments = segments_of(np.unique(labels))
+    source = organs.probabilities.source
     if output.name.endswith(SUFFIX):
         write_dicom_segmentation(
-            labels,
-            segments,
+            organs.labels,
+            organs.segments,
             scan,
             output,
             algorithm=f"BioAttDenoise {source}",
@@ -124,7 +115,7 @@ def _write(labels: NDArray[Any], scan: Volume, output: Path, source: str, *, ove
         )
     else:
         note = f"{ORGANS} from {source}: research use only"
-        write_segmentation(labels, segments, scan, output, note=note, overwrite=overwrite)
+        write_segmentation(organs.labels, organs.segments, scan, output, note=note, overwrite=overwrite)
 
 
 def _save(place: str | None, text: str) -> None:

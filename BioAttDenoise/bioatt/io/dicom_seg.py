@@ -28,6 +28,11 @@ _NOT_INSTALLED = "DICOM SEG needs highdicom: pip install 'bioatt[seg]', or name 
 _NETWORK = ("123110", "DCM", "Artificial Intelligence")
 _BY_HAND = ("123109", "DCM", "Manual Processing")
 """Segmentation algorithm families (PS3.16 CID 7162)."""
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+"""Elements of type 2, which a segmentation repeats and real headers leave out."""
 _DESCRIPTION = " [BioAtt organs, research]"
 
 
@@ -135,6 +140,10 @@ def _headers(scan: Volume) -> list[Dataset]:
             found.append(source_header(path, getattr(path, "frame", None)))
         except OSError:
             raise InputError(f"{path.name} is gone or unreadable: the segmentation needs its header") from None
+    for header in found:
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in header:
+                setattr(header, keyword, None)
     if any(isinstance(header, Frame) for header in found):
         raise InputError("a DICOM segmentation of multi-frame images is not written: name the output .seg.nrrd")
     return found

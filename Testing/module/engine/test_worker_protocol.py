@@ -378,3 +378,44 @@ def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path, alive):
         time.sleep(0.05)
     assert not folder.exists()
     assert not alive(worker)
+
+
+def test_organs_come_as_a_table_and_a_label_volume(pipe):
+    hu = np.where(np.arange(60)[:, None] < 30, 100, 50) + np.random.default_rng(0).normal(0, 10, (4, 60, 60))
+    labels = np.zeros((4, 60, 60), np.uint8)
+    labels[:, 2:28, 4:56], labels[:, 32:58, 4:56] = 3, 7
+    for name, array in (("in", hu), ("after", hu * 0.5 + 37.5), ("labels", labels)):
+        np.save(pipe.folder / f"{name}.npy", array.astype(np.uint8 if name == "labels" else np.int16))
+    volume, after, drawn = ({"array": f"{name}.npy", **GEOMETRY} for name in ("in", "after", "labels"))
+    anatomy = {"labels": drawn, "names": {"3": "Liver", "7": "spleen", "9": "couch"}}
+    request = {"volume": volume, "after": after, "anatomy": anatomy, "reference": "spleen", "maps": ["liver"]}
+    pipe.send(type="organs", id=1, **request)
+    result, _ = pipe.answer(1)
+    assert result["type"] == "result", result
+    found = np.load(pipe.folder / result["array"])
+    np.testing.assert_array_equal(found, np.where(labels == 3, 9, np.where(labels == 7, 10, 0)))
+    assert [(segment["value"], segment["name"]) for segment in result["segments"]] == [(9, "liver"), (10, "spleen")]
+    assert all(0 <= part <= 1 for part in result["segments"][0]["color"])
+    assert "SCT^10200004^Liver" in result["segments"][0]["terminology"]
+    liver = result["table"]["organs"][0]
+    assert liver["noise_after"] == pytest.approx(liver["noise_before"] / 2, rel=0.05)
+    assert liver["moved"] is True, "100 HU became 87"
+    assert result["table"]["reference"] == "spleen"
+    (mapped,) = result["maps"]
+    assert mapped["name"] == "liver"
+    assert np.load(pipe.folder / mapped["array"])[1, 15, 30] == 255
+    assert result["anatomy"] == "segmentation"
+    pipe.send(type="organs", id=2, **{**request, "reference": "couch"})
+    error, _ = pipe.answer(2)
+    assert (error["kind"], "couch" in error["message"]) == ("input", True)
+
+
+def test_strength_by_organ_reaches_the_denoiser(pipe):
+    labels = np.full((6, 20, 20), 3, np.uint8)
+    np.save(pipe.folder / "labels.npy", labels)
+    anatomy = {"labels": {"array": "labels.npy", **GEOMETRY}, "names": {"3": "liver"}}
+    result = pipe.denoise(1, "steady", organ_strength={"liver": 0.25}, anatomy=anatomy)
+    assert result["organ_strength"] == {"liver": 0.25}
+    assert pipe.denoise(2, "steady")["organ_strength"] == {}
+    unusable = pipe.denoise(3, "steady", organ_strength={"liver": 0.25}, anatomy="elsewhere")
+    assert (unusable["type"], unusable["kind"]) == ("error", "input")
