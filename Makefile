@@ -12,7 +12,8 @@ demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and compari
 	$(BIN)/bioatt demo demo --overwrite
 
 test: $(INSTALLED) lint  ## every test that needs no Slicer application; TESTS=Testing/engine for some
-	$(PYTEST) $(TESTS)
+	env -u SLICER_BASE_PYTHON $(PYTEST) $(TESTS)
+	if [ -n "$$SLICER_BASE_PYTHON" ]; then $(PYTEST) Testing/module; fi  # once more on Slicer's own Base/Python
 
 test-fast: $(INSTALLED)  ## most tests, without the slow ones (Testing/slow_tests.txt)
 	$(PYTEST) -m "not slow" $(TESTS)
