@@ -10,7 +10,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine import catalogue, requests
+import bioatt
+
+from ..engine import catalogue, install, requests
 from ..engine.errors import EngineError
 from ..engine.job import Kind
 from ..engine.settings import models_folder, set_models_folder
@@ -36,6 +38,7 @@ class AdvancedSection(Section):
         connect(self.ui.importButton, "clicked(bool)", lambda checked: self.onImport())
         connect(self.ui.removeButton, "clicked(bool)", lambda checked: self.onRemove())
         connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
+        connect(self.ui.folderInstallButton, "clicked(bool)", lambda checked: self.onInstallFolder())
         connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
         self._notes: list[str] = []
         self.refresh()
@@ -53,6 +56,8 @@ class AdvancedSection(Section):
 
     def update(self) -> None:
         self._showManaged()
+        self.ui.folderInstallButton.enabled = self.panel.idle and not self.panel.logic.jobs.busy
+        self.ui.versionsLabel.text = self._versions()
         self._showLog()
 
     def onModelsFolder(self, path: str) -> None:
@@ -129,6 +134,30 @@ class AdvancedSection(Section):
         self.panel.showStatus(_("Checking the installation…"))
         prior = self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
         self.panel.logic.ensure(Kind.BACKGROUND, prior, self._checked, self._checkFailed, install=False)
+
+    def onInstallFolder(self) -> None:
+        """Take packages and models from a folder that was brought here."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder made by bundle.py"))
+        if not folder:
+            return
+        self.panel.logic.shutdown()  # a library that is loaded cannot be replaced on Windows
+        self.panel.readiness.forget()
+        self.panel.showStatus(_("Installing packages… This cannot be cancelled."))
+        try:
+            models = install.install_folder(Path(str(folder)))
+        except EngineError as error:
+            self.panel.fail(error, self.onInstallFolder)
+            return
+        self.panel.refreshChoices()
+        self.refresh()
+        text = _("Installed. Models that are new: {names}.").format(names=", ".join(models) or "0")
+        self.panel.showStatus(text)
+
+    def _versions(self) -> str:
+        """Extension, models, and the packages that the engine's process found."""
+        parts = [("BioAttDenoise", bioatt.__version__), *catalogue.versions()]
+        parts += [(package["name"], package["version"]) for package in self.panel.readiness.packages]
+        return " · ".join(f"{name} {version or '-'}" for name, version in parts)
 
     def onCopyLog(self) -> None:
         slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
