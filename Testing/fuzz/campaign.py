@@ -64,9 +64,9 @@ def fuzz(name: str, inputs: int, start: int) -> Counter[str]:
 
     target, counts = TARGETS[name], Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        seeds = target.seeds(Path(folder))
         place = Path(folder) / "damaged"
         place.mkdir()
+        seeds = target.seeds(Path(folder))
 
         @seed(start)
         @settings(

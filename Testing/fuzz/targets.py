@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,13 +23,18 @@ from Testing.engine.io.conftest import ct_like, write_series
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
 from bioatt.core.resources import resources_folder
-from bioatt.inference.models import read_model, save_model
+from bioatt.core.volume import Volume
+from bioatt.inference.assembly import make_denoiser
+from bioatt.inference.denoiser import Denoiser
+from bioatt.inference.models import TrainedModel, read_model, save_model
+from bioatt.inference.options import EngineOptions
 from bioatt.io.images import read_volume, write_volume
 from bioatt.network import build_network
 from bioatt.priors import build_prior
 from bioatt.worker.server import Channel, Worker
 
 HU = ct_like(3)
+DESCRIPTORS = ("heart", "liver")
 LARGEST_BYTES = 1 << 24
 """A volume that reads as more than this was not announced by so small a file."""
 
@@ -100,61 +106,85 @@ def _priors(_: Path) -> dict[str, bytes]:
 
 
 def _read_prior(path: Path) -> None:
-    from bioatt.core.volume import Volume
-
     build_prior(str(path), descriptors=load_descriptor_set("paper17")).probabilities(
         Volume(HU, slice_ids=("a", "b", "c"))
     )
 
 
-def _requests(_: Path) -> dict[str, bytes]:
+def _requests(folder: Path) -> dict[str, bytes]:
+    write_volume(Volume(HU), folder / "damaged" / "scan.nrrd")  # beside the requests, which name it
     volume = {
         "array": "in.npy",
         "spacing": [1, 1, 1],
         "origin": [0, 0, 0],
         "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        "acquisition": {"kernel": "B30f", "kvp": 120},
+        "files": ["none.dcm", "scan.nrrd"],
     }
-    lines: list[dict[str, Any]] = [
-        {"type": "hello", "id": 1},
-        {"type": "denoise", "id": 2, "volume": volume, "strength": 0.5, "slices": [0, 2], "model": "auto"},
-        {"type": "preview", "id": 3, "volume": volume, "slice": 1, "p": [0.5, 0.5], "prior": "uniform"},
-        {"type": "cancel", "request": 2},
-        {"type": "models", "id": 4},
-        {"type": "check", "id": 5, "volume": volume, "output": "out.nrrd"},
-    ]
-    return {f"{line['type']}.jsonl": json.dumps(line).encode() + b"\n" for line in lines}
+    options = {"model": "auto", "prior": "uniform", "device": "cpu", "precision": "fp32"}
+    p = {"descriptors": list(DESCRIPTORS), "probabilities": [0.25, 0.75]}
+    maps = {"stages": ["last"], "descriptors": ["heart"], "unified": True}
+    lines: dict[str, dict[str, Any]] = {
+        "hello": {"type": "hello", "id": 1},
+        "denoise": {"type": "denoise", "id": 2, "volume": volume, "slices": [0, 2], "attention": maps, **options},
+        "preview": {"type": "preview", "id": 3, "volume": volume, "slice": 1, "p": p, "strength": 0.5, **options},
+        "cancel": {"type": "cancel", "request": 2},
+        "models": {"type": "models", "id": 4, "action": "import", "name": "biomedclip", "folder": "none"},
+        "check": {"type": "check", "id": 5, "requirements": ["numpy>=2", "no-such-package"]},
+        "file": {
+            "type": "denoise",
+            "id": 6,
+            "volume": {"path": "scan.nrrd", "phase": "all"},
+            "output": {"path": "out.nrrd", "series": False},
+            "tile": 64,
+        },
+        "load": {"type": "load", "id": 7, **options},
+        "prior": {"type": "prior", "id": 8, "volume": volume, "prior": "random:1"},
+    }
+    return {f"{name}.jsonl": json.dumps(line).encode() + b"\n" for name, line in lines.items()}
 
 
-def _answer(path: Path) -> None:
-    """Every reply is a JSON object with a type, and no request ends the worker.
+@cache
+def _tiny_model() -> TrainedModel:
+    torch.manual_seed(0)
+    metadata = {"descriptor_set": "paper17", "descriptors": list(DESCRIPTORS), "prior": "uniform"}
+    return TrainedModel(build_network("bioatt", 2, len(DESCRIPTORS)).eval(), metadata, "tiny", "0" * 64)
 
-    A request of the right type with fields that no client sends is answered as an internal error, which is allowed.
-    """
 
-    def refuse(*_: object, **__: object) -> None:
-        raise InputError("no model here: this is a test")
+def small_denoiser(options: EngineOptions) -> Denoiser:
+    """The engine itself with fresh weights of a few filters."""
+    return make_denoiser(replace(options, model=_tiny_model()))  # type: ignore[arg-type]
 
+
+def replies(path: Path) -> list[dict[str, Any]]:
+    """What a worker answers to the requests of a file, in the file's folder, which it leaves as it was."""
     folder = path.parent / "private"
     folder.mkdir(exist_ok=True)
-    np.save(folder / "in.npy", HU)
-    replies = io.BytesIO()
-    worker = Worker(Channel(replies), folder, refuse, lambda: [{"name": "cpu"}])  # type: ignore[arg-type]
+    sent = io.BytesIO()
+    worker = Worker(Channel(sent), folder, small_denoiser, lambda: [{"name": "cpu"}])
     here = Path.cwd()
     os.chdir(path.parent)  # where a relative output of a damaged request would land
     try:
         with mock.patch("os._exit"):
-            worker.listen(io.BytesIO(path.read_bytes()))  # type: ignore[arg-type]
+            worker.listen(io.BytesIO(path.read_bytes()))
         folder.mkdir(exist_ok=True)
         np.save(folder / "in.npy", HU)
         while not worker.requests.empty():
-            request = worker.requests.get()
-            if request is not None:
-                worker.answer(request)
+            worker.answer(worker.requests.get())
     finally:
         os.chdir(here)
-    for line in replies.getvalue().splitlines():
-        reply = json.loads(line)
+        for left in {*path.parent.iterdir()} - {path, path.parent / "scan.nrrd"}:
+            assert not left.name.startswith(".bioatt-"), "a refused output left something"
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return [json.loads(line) for line in sent.getvalue().splitlines()]
+
+
+def _answer(path: Path) -> None:
+    """Every reply is a JSON object with a type, and an error is one line that says what was wrong with the request."""
+    for reply in replies(path):
         assert reply["type"] in ("result", "error", "progress"), reply
+        assert reply["type"] != "error" or reply["kind"] in ("input", "protocol", "cancelled"), reply
+        assert "\n" not in reply.get("message", ""), reply
 
 
 TARGETS = {

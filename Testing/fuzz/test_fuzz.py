@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from Testing.fuzz.campaign import fuzz
-from Testing.fuzz.targets import TARGETS
+from Testing.fuzz.targets import TARGETS, replies
 
 INPUTS = 150
 
@@ -15,3 +15,13 @@ def test_damaged_inputs_are_read_or_refused_in_one_line(name, capfd):
     assert counts["inputs"] >= INPUTS
     assert counts["read"] + counts["refused"] == counts["inputs"]
     assert capfd.readouterr().err == ""
+
+
+def test_whole_requests_reach_the_engine(tmp_path):
+    """What the worker's fuzzing starts from is answered by results, but for an import of a folder that is not there."""
+    place = tmp_path / "damaged"
+    place.mkdir()
+    for name, line in TARGETS["worker"].seeds(tmp_path).items():
+        (place / name).write_bytes(line)
+        kinds = [reply["type"] for reply in replies(place / name) if reply["type"] != "progress"]
+        assert kinds == {"cancel.jsonl": [], "models.jsonl": ["error"]}.get(name, ["result"]), name

@@ -260,12 +260,13 @@ def _memory(device: torch.device, model: TrainedModel, side: int) -> Iterator[No
     """At most MEMORY_GB on a GPU; on a CPU the network refuses what is as large as the slice."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
+        index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(MEMORY_GB * 2**30 / total, 1.0), device)
+        torch.cuda.set_per_process_memory_fraction(min(MEMORY_GB * 2**30 / total, 1.0), index)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, index)
         return
 
     def refuse(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:

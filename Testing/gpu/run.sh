@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|all [options of check.py or train.py]
+# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|slabs|organs|all [options of its program]
 #   check   does the engine compute the same there, and how fast (at most 120 s)
 #   train   the paper's network, then the other arms of its Table 1, for the rest of the time
 #   all     both, within GPU_LIMIT_S
@@ -17,7 +17,7 @@ python=${PYTHON:-python3}
 step=${1:-}
 [ $# -gt 0 ] && shift
 case $step in
-check | train)
+check | train | slabs | organs)
     exec "$python" "$root/Testing/gpu/$step.py" "$@"
     ;;
 all)
@@ -26,7 +26,7 @@ all)
     exec "$python" "$root/Testing/gpu/train.py" "$@"
     ;;
 *)
-    echo "usage: Testing/gpu/run.sh check|train|all" >&2
+    echo "usage: Testing/gpu/run.sh check|train|slabs|organs|all" >&2
     exit 2
     ;;
 esac

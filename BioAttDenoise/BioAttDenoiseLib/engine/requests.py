@@ -77,9 +77,9 @@ def organs(
 
 
 def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
-    """Denoise a file, or a folder as a DICOM series, into another."""
+    """Denoise a file, or a folder as a DICOM series, into another, or each of several volumes in it (`out-1.nrrd`)."""
     place = {"path": str(output), "series": path.is_dir()}
-    return Request("denoise", {**options.fields, "volume": {"path": str(path)}, "output": place})
+    return Request("denoise", {**options.fields, "volume": {"path": str(path), "phase": "all"}, "output": place})
 
 
 def export(node: Any, source: Path, series: str, output: Path) -> Request:
@@ -125,5 +125,9 @@ def _anatomy(anatomy: Anatomy) -> Any:
 
 
 def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:
-    fields["volume"] |= {"array": array, "acquisition": volumes.acquisition(node)}
+    fields["volume"] |= {
+        "array": array,
+        "acquisition": volumes.acquisition(node),
+        "files": volumes.dicom_files(node),
+    }
     return Request(kind, {**options.fields, **fields})

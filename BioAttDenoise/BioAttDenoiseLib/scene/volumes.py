@@ -176,6 +176,13 @@ def acquisition(node: Any) -> dict[str, Any]:
     return found
 
 
+def dicom_files(node: Any) -> list[str]:
+    """The files that a scan was loaded from, as far as Slicer's DICOM database knows them."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return [] if database is None else [file for uid in uids if (file := database.fileForInstance(uid))]
+
+
 def make_output(source: Any, target: Any, name: str) -> Any:
     """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject
     hierarchy. Voxels are not set.
@@ -219,7 +226,7 @@ def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -
 
 
 def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool) -> None:
-    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom_write` does its
+    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom.write` does its
     own; without that it would look like a scan as the scanner made it. strength: 0 … 1.
     whole: whether all of it was denoised.
 

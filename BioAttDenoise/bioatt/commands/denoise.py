@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bioatt.commands.console import print_summary, with_progress
 from bioatt.commands.options import (
@@ -15,6 +16,9 @@ from bioatt.commands.options import (
     parse_slices,
 )
 from bioatt.core.strength import DEFAULT_STRENGTH
+
+if TYPE_CHECKING:
+    from bioatt.core.volume import Volume
 
 HELP = "denoise a CT volume or DICOM folder"
 
@@ -51,29 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, denoise, write; the output appears whole or not at all. Of `--phase all` each volume as OUT-1, ..."""
+    from bioatt.io.images import read_volume
+    from bioatt.io.phases import each_volume, numbered
+
     if args.phase != "all":
-        _run(args)
+        _run(args, read_volume(args.input, series=args.series, phase=args.phase))
         return
-    from bioatt.io.phases import phases_of
-
-    for number, name in enumerate(phases_of(Path(args.input), args.series), start=1):
-        print(f"phase {number}: {name}")
-        places = {key: _numbered(getattr(args, key), number) for key in ("output", "report", "attention")}
-        _run(argparse.Namespace(**{**vars(args), **places, "phase": str(number)}))
-
-
-def _numbered(place: str | None, number: int) -> str | None:
-    from bioatt.io.integrity import suffix_of
-    from bioatt.io.outputs import is_series
-
-    if place is None:
-        return None
-    path = Path(place)
-    suffix = "" if is_series(path) else path.name[len(path.name) - len(suffix_of(path)) :]
-    return str(path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}"))
+    for number, (name, volume) in enumerate(each_volume(args.input, series=args.series), start=1):
+        given = {key: getattr(args, key) for key in ("output", "report", "attention")}
+        if name:
+            print(f"phase {number}: {name}")
+            given = {key: place and str(numbered(Path(place), number)) for key, place in given.items()}
+        _run(argparse.Namespace(**{**vars(args), **given}), volume)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.anatomy.strength import parse_organ_strength
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
@@ -83,14 +79,12 @@ def _run(args: argparse.Namespace) -> None:
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, write_report
     from bioatt.io.files import files_named
-    from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
     tune_cpu()
     options, output = engine_options(args), Path(args.output)
     by_organ = parse_organ_strength(args.organ_strength) if args.organ_strength else {}
     read = [*options.files(), *files_named(anatomy_source(args))]
-    volume = read_volume(args.input, series=args.series, phase=args.phase)
     slices = parse_slices(args.slices, volume)
     if args.resample and (not volume.even or is_series(output)):
         raise InputError("--resample writes evenly spaced slices to a file: name the output .nii.gz, .nrrd or .mha")

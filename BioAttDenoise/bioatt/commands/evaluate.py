@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
 
-SERIES = {"reference": "--series", "test": "--test-series", "low": "--low-series"}
+CHOICES = {"reference": "--", "test": "--test-", "low": "--low-"}
+"""By role the beginning of the options that choose among several series and volumes."""
 SAID = {"reference": "reference", "output": "test", "input": "low"}
 """Names of the roles in messages."""
 
@@ -26,21 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REFERENCE", help="full-dose or noise-free CT: file or DICOM folder")
     parser.add_argument("test", metavar="TEST", help="CT to judge, on the same grid")
     parser.add_argument("--low", metavar="LOW", help="the low-dose CT that TEST was made from, to show the gain")
-    for role, option in SERIES.items():
+    for role, option in CHOICES.items():
         which = f"SeriesNumber or UID in {role.upper()}, where that DICOM folder holds several"
-        parser.add_argument(option, metavar="N", dest=f"{role}_series", help=which)
+        parser.add_argument(f"{option}series", metavar="N", dest=f"{role}_series", help=which)
+        which = f"which of several volumes in one series or file of {role.upper()}: its number, or what tells it apart"
+        parser.add_argument(f"{option}phase", metavar="N", dest=f"{role}_phase", help=which)
     parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --json file")
 
 
 def run(args: argparse.Namespace) -> None:
     """Read, compare, print."""
-    from bioatt.io.images import read_volume
     from bioatt.io.outputs import check_file_place
 
     paths = {"reference": args.reference, "output": args.test, "input": args.low}
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
-    volumes = {role: read_volume(path, series=series[role]) for role, path in paths.items() if path}
+    phase = {"reference": args.reference_phase, "output": args.test_phase, "input": args.low_phase}
+    volumes = {role: _read(path, role, series[role], phase[role]) for role, path in paths.items() if path}
     if args.json:
         read = (source for volume in volumes.values() for source in volume.sources)
         check_file_place(Path(args.json), *read, overwrite=args.overwrite)
@@ -51,6 +54,16 @@ def run(args: argparse.Namespace) -> None:
     print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
     if args.json:
         write_json(metrics, Path(args.json))
+
+
+def _read(path: str, role: str, series: str | None, phase: str | None) -> Volume:
+    from bioatt.core.errors import InputError, SeveralVolumesError
+    from bioatt.io.images import read_volume
+
+    try:
+        return read_volume(path, series=series, phase=phase)
+    except SeveralVolumesError as error:
+        raise InputError(str(error).replace("--phase", f"{CHOICES[SAID[role]]}phase")) from None
 
 
 def titles(test: str, low: str | None) -> dict[str, str]:

@@ -39,7 +39,7 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
 
     Raises InputError where nothing is there.
     """
-    from bioatt.core.errors import InputError
+    from bioatt.core.errors import InputError, SeveralVolumesError
     from bioatt.io.images import read_volume
 
     if not path.exists():
@@ -48,6 +48,8 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
     try:
         volume = read_volume(path, series=series, phase=phase)
     except InputError as error:
+        if isinstance(error, SeveralVolumesError):
+            found["volumes"] = found["volumes"] or [*error.volumes]
         return {**found, "denoised": False, "reason": " ".join(str(error).split())}
     described = _described(volume)
     noise = described["noise_hu"]
@@ -55,21 +57,19 @@ def inspect(path: Path, series: str | None = None, phase: str | None = None) -> 
 
 
 def _volumes(path: Path) -> list[str]:
-    """The CT series and phases of a DICOM file or folder, and the volumes of a file of several."""
+    """The CT series and phases of a DICOM file or folder."""
     from contextlib import ExitStack
 
     from bioatt.core.errors import InputError
-    from bioatt.io.dicom_groups import describe, groups_of
-    from bioatt.io.dicom_read import ct_images
-    from bioatt.io.dicom_slices import lenient
+    from bioatt.io.dicom.groups import describe, groups_of
+    from bioatt.io.dicom.read import ct_images
+    from bioatt.io.dicom.slices import lenient
     from bioatt.io.images import READABLE
     from bioatt.io.integrity import suffix_of
-    from bioatt.io.phases import phases_of
 
     try:
         if path.is_file() and suffix_of(path) in READABLE:
-            found = phases_of(path)
-            return found if len(found) > 1 else []
+            return []
         with lenient(), ExitStack() as scratch:
             groups = groups_of(ct_images(path, scratch))
             return [describe(group, groups[0]) for group in groups]
@@ -82,7 +82,7 @@ def _described(volume: Volume) -> dict[str, Any]:
     import numpy as np
 
     from bioatt.core.noise import noise_sd
-    from bioatt.io.reconstructions import reconstruction
+    from bioatt.io.dicom.reconstructions import reconstruction
 
     chosen = np.unique(np.linspace(0, volume.shape[0] - 1, LOOKED_AT).astype(int))
     noise = [value for k in chosen if (value := noise_sd(volume.hu[k])) == value]
@@ -99,15 +99,15 @@ def _described(volume: Volume) -> dict[str, Any]:
         "kernel": acquisition.kernel,
         "slice_thickness_mm": acquisition.slice_thickness_mm,
         "kvp": acquisition.kvp,
-        "reconstruction": None if header is None else reconstruction(header),
+        "reconstruction": reconstruction({"ConvolutionKernel": acquisition.kernel} if header is None else header),
         "dose": {} if header is None else _dose(header),
         "noise_hu": round(float(np.median(noise)), 1) if noise else None,
     }
 
 
 def _first_header(volume: Volume) -> Dataset | None:
-    from bioatt.io.dicom_frames import source_header
-    from bioatt.io.dicom_slices import SourceFile
+    from bioatt.io.dicom.frames import source_header
+    from bioatt.io.dicom.slices import SourceFile
 
     source = volume.sources[0]
     return source_header(source, source.frame) if isinstance(source, SourceFile) else None

@@ -19,6 +19,11 @@ PRIOR_SOURCES = (
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """The scan to work on, shared by every command that reads one."""
     parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
+    add_choice_arguments(parser)
+
+
+def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which scan of several in one folder or file."""
     parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, where a DICOM folder holds several")
     phase = "which of several volumes in one series or file: its number, or what tells it apart (denoise: or all)"
     parser.add_argument("--phase", metavar="N", help=phase)

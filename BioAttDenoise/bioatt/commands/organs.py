@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
 def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) -> None:
     """Raise InputError, before the work, where something could not be written or would replace what is read."""
     from bioatt.core.errors import InputError
-    from bioatt.io.dicom_seg import SUFFIX as DICOM
-    from bioatt.io.dicom_seg import check_segmentation_output
+    from bioatt.io.dicom.seg import SUFFIX as DICOM
+    from bioatt.io.dicom.seg import check_segmentation_output
     from bioatt.io.files import files_named
     from bioatt.io.images import check_output
     from bioatt.io.outputs import check_file_place
@@ -98,7 +98,7 @@ def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) 
 def _write(organs: Organs, scan: Volume, output: Path, *, overwrite: bool) -> None:
     import bioatt
     from bioatt.core.provenance import ORGANS
-    from bioatt.io.dicom_seg import SUFFIX, write_dicom_segmentation
+    from bioatt.io.dicom.seg import SUFFIX, write_dicom_segmentation
     from bioatt.io.seg_nrrd import write_segmentation
 
     source = organs.probabilities.source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class BioAttError(Exception):
     """Base class of the engine's errors. The message is one line: what is wrong and how to fix it."""
@@ -9,6 +11,14 @@ class BioAttError(Exception):
 
 class InputError(BioAttError, ValueError):
     """The caller's input cannot be used (exit status 2): a wrong file, an unknown model, an option out of range."""
+
+
+class SeveralVolumesError(InputError):
+    """A file or series holds several volumes and none is named. volumes: what tells each apart, in their order."""
+
+    def __init__(self, message: str, volumes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.volumes = tuple(volumes)
 
 
 class Cancelled(BioAttError):

@@ -28,12 +28,17 @@ UNIFIED = "unified"
 class AttentionRequest:
     """Which maps to record. Each takes one byte per voxel: select stages and descriptors for long scans.
 
-    descriptors: None for all. unified: whether to add A'.
+    descriptors: None for all. unified: whether to add A'. Raises InputError for a stage that no network has.
     """
 
     stages: tuple[Stage, ...] = STAGES
     descriptors: tuple[str, ...] | None = None
     unified: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.stages) - set(STAGES))
+        if unknown:
+            raise InputError(f"no network has attention at stage {unknown[0]!r:.40}: choose of {', '.join(STAGES)}")
 
     def names(self, available: tuple[str, ...]) -> tuple[str, ...]:
         """Descriptors to record, in the model's order. Raises InputError where one is unknown to the model."""

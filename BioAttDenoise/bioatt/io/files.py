@@ -131,10 +131,12 @@ def make_folder(folder: Path) -> None:
 def read_json(path: Path, what: str) -> Any:
     """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{what} {path.name} is no ordinary file: name one")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{what} {path.name} cannot be opened: check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{what} {path.name} is not JSON ({error}): correct the file") from None
 
 

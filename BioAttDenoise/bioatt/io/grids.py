@@ -6,7 +6,7 @@ import numpy as np
 
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_slices import slice_positions
+from bioatt.io.dicom.slices import slice_positions
 
 
 def check_same_grid(reference: Volume, other: Volume) -> None:

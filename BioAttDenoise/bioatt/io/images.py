@@ -1,4 +1,4 @@
-"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom_read`."""
+"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom.read`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from bioatt.core.errors import InputError
+from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.geometry import check_spacing
 from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from bioatt.core.volume import Acquisition, Volume
+from bioatt.io.dicom.reconstructions import reconstruction, reconstruction_warning
 from bioatt.io.files import atomic_write, check_folder, check_name, same_file
 from bioatt.io.integrity import check_whole, suffix_of
 from bioatt.io.nifti import forget_orientation, read_nifti, volume_index
@@ -46,7 +47,7 @@ def read_volume(
     phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
     of a DICOM series the one whose description holds this text.
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
-    Raises InputError where the file is missing, broken, or no CT.
+    Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
     """
     if not os.fspath(path):
         raise InputError("an empty name: name a file or a folder")
@@ -61,9 +62,9 @@ def read_volume(
         if path.is_file() and suffix_of(path) in READABLE:
             if series is not None:
                 raise InputError("a file holds no series to choose from: leave the series out")
-            volume = _read_file(path, _number_of(phase))
+            volume = _told(_read_file(path, _number_of(phase)))
         else:
-            from bioatt.io.dicom_read import read_series
+            from bioatt.io.dicom.read import read_series
 
             volume = read_series(path, series, phase)
         if not hu:
@@ -74,8 +75,10 @@ def read_volume(
         raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
     except MemoryError:
         raise InputError(f"{name} does not fit into memory: give fewer slices") from None
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+    except SeveralVolumesError as error:
+        raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
+    except InputError as error:  # of one file alone the reader may name it already
+        raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
 
 
 def write_volume(
@@ -163,6 +166,14 @@ def _read_file(path: Path, number: int | None) -> Volume:
         sources=(path,),
         warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
     )
+
+
+def _told(volume: Volume) -> Volume:
+    """With a warning where the kernel in the header is one of a reconstruction that removes noise."""
+    method = reconstruction({"ConvolutionKernel": volume.acquisition.kernel})
+    if method is None or DENOISED_BEFORE in volume.warnings:
+        return volume
+    return replace(volume, warnings=(*volume.warnings, reconstruction_warning(method)))
 
 
 def _read_nifti(path: Path, number: int | None) -> Volume:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from bioatt.core.errors import InputError
+from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.geometry import nearest_orthogonal
 from bioatt.io.inflate import BROKEN, CHUNK, unpacked
 
@@ -66,7 +66,7 @@ class NiftiImage:
 
     voxels: (z, y, x), scaled by scl_slope and scl_inter; storage: name of the type to write it in again.
     affine: (4, 4) from (i, j, k, 1) to RAS mm, as nibabel reads it: the sform, else the qform, else voxel sizes alone.
-    oriented: False where the file has neither. volumes: how many there are along the fourth axis.
+    oriented: False where the file has neither.
     """
 
     voxels: np.ndarray
@@ -74,7 +74,6 @@ class NiftiImage:
     affine: np.ndarray
     oriented: bool
     description: str
-    volumes: int
     notes: tuple[str, ...]
 
 
@@ -93,13 +92,7 @@ def read_nifti(path: Path, volume: int | None = None) -> NiftiImage:
         raw = _range(itertools.chain([head], chunks), header, index)
     voxels, storage = header.scaled(np.frombuffer(raw, header.dtype).reshape(header.shape[::-1]))
     affine, oriented, notes = header.geometry()
-    return NiftiImage(voxels, storage, affine, oriented, header.description, header.volumes, notes)
-
-
-def count_volumes(path: Path) -> int:
-    """How many volumes a file holds along its fourth axis. Raises InputError where the header is none."""
-    with path.open("rb") as stream:
-        return _Header(_begin(stream)[2]).volumes
+    return NiftiImage(voxels, storage, affine, oriented, header.description, notes)
 
 
 def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
@@ -116,11 +109,17 @@ def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
 
 
 def volume_index(number: int | None, volumes: int, dimensions: int = 4) -> int:
-    """Index of the volume of a number from 1 among those of a file. Raises InputError where it must be named."""
+    """Index of the volume of a number from 1 among those of a file.
+
+    Raises InputError for a number that is none of them, SeveralVolumesError where it must be named.
+    """
     if number is None and volumes == 1:
         return 0
     if number is None:
-        raise InputError(f"{dimensions} dimensions ({volumes} volumes): choose one with --phase 1 to {volumes}")
+        names = [f"volume {one}" for one in range(1, volumes + 1)]
+        raise SeveralVolumesError(
+            f"{dimensions} dimensions ({volumes} volumes): choose one with --phase 1 to {volumes}", names
+        )
     if not 1 <= number <= volumes:
         raise InputError(f"there is no volume {number}: the file holds {volumes}, counted from 1")
     return number - 1

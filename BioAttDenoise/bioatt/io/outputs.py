@@ -8,7 +8,7 @@ from pathlib import Path
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED, strength_note
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_write import check_series_output, write_derived_series
+from bioatt.io.dicom.write import check_series_output, write_derived_series
 from bioatt.io.files import check_folder, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files

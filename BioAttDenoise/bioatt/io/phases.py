@@ -1,44 +1,36 @@
-"""The volumes that lie in one file or DICOM series, in the order in which `phase` counts them."""
+"""All volumes of one file or DICOM series, one after another, and the places of what is made of each."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import SimpleITK as sitk
-
-from bioatt.core.errors import InputError
-from bioatt.io.images import READABLE
-from bioatt.io.integrity import check_whole, suffix_of
-from bioatt.io.nifti import count_volumes
-from bioatt.io.quiet import quiet_stderr
+from bioatt.core.errors import SeveralVolumesError
+from bioatt.core.volume import Volume
+from bioatt.io.images import read_volume
+from bioatt.io.integrity import suffix_of
+from bioatt.io.outputs import is_series
 
 
-def phases_of(path: Path, series: str | int | None = None) -> list[str]:
-    """What tells each volume apart, one for a plain CT. Raises InputError where there is none, and OSError."""
-    if not (path.is_file() and suffix_of(path) in READABLE):
-        return _series_phases(path, series)
-    count = count_volumes(path) if suffix_of(path).startswith(".nii") else _count(path)
-    return [f"volume {number}" for number in range(1, count + 1)]
+def each_volume(path: str | os.PathLike[str], *, series: str | int | None = None) -> Iterator[tuple[str, Volume]]:
+    """Each volume that `phase` of `read_volume` counts, with what tells it apart; "" where there is one only.
 
-
-def _series_phases(path: Path, series: str | int | None) -> list[str]:
-    from bioatt.io.dicom_groups import describe, mates_of
-    from bioatt.io.dicom_read import ct_images
-    from bioatt.io.dicom_slices import lenient
-
-    with lenient(), ExitStack() as scratch:
-        mates = mates_of(ct_images(path, scratch), series)
-        return [describe(group, mates[0]) for group in mates]
-
-
-def _count(path: Path) -> int:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    Raises InputError as `read_volume`.
+    """
+    names: tuple[str, ...] = ()
     try:
-        check_whole(path)
-        with quiet_stderr():
-            reader.ReadImageInformation()
-    except RuntimeError:
-        raise InputError(f"{path.name} is damaged, or not of the format its name says: copy it again") from None
-    return reader.GetSize()[3] if reader.GetDimension() > 3 else reader.GetNumberOfComponents()
+        single = read_volume(path, series=series)
+    except SeveralVolumesError as error:
+        names = error.volumes
+    if not names:
+        yield "", single
+    for number, name in enumerate(names, 1):
+        yield name, read_volume(path, series=series, phase=number)
+
+
+def numbered(output: Path, number: int, series: bool | None = None) -> Path:
+    """The place for the volume of a number: `out-2.nii.gz`, of a series `out-2`; series: as for `write_result`."""
+    folder = is_series(output) if series is None else series
+    suffix = "" if folder else output.name[len(output.name) - len(suffix_of(output)) :]
+    return output.with_name(f"{output.name.removesuffix(suffix)}-{number}{suffix}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection
 from typing import IO, Any
+
+from bioatt.worker.fields import REQUESTS, fault, is_whole
 
 PROTOCOL = 1
 
@@ -39,20 +40,19 @@ class Channel:
                 log.info("the parent has closed the pipe")
 
 
-def parse_request(line: bytes, handled: Collection[str]) -> dict[str, Any]:
-    """The request on a line; its fields besides type and id may be of any JSON type.
-
-    handled: request types that need an id; `cancel` and `quit` are known beside them. Raises ProtocolError.
-    """
+def parse_request(line: bytes) -> dict[str, Any]:
+    """The request on a line, with the fields that its type needs, each of its type. Raises ProtocolError."""
     try:
         request = json.loads(line)
         kind, identity = request["type"], request.get("id")
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ProtocolError("a request was no JSON object with a type") from None
-    identity = identity if isinstance(identity, int) else None
-    if not isinstance(kind, str) or kind not in {*handled, "cancel", "quit"}:
-        raise ProtocolError(f"unknown request {kind!r}", identity)
+    identity = identity if is_whole(identity) else None
+    if not isinstance(kind, str) or kind not in {*REQUESTS, "cancel", "quit"}:
+        raise ProtocolError(f"unknown request {kind!r:.40}", identity)
     number = {"cancel": "request", "quit": None}.get(kind, "id")
-    if number is not None and not isinstance(request.get(number), int):
+    if number is not None and not is_whole(request.get(number)):
         raise ProtocolError(f"{kind} needs a whole number as {number}", identity)
+    if kind in REQUESTS and (said := fault(request, kind)):
+        raise ProtocolError(said, identity)
     return dict(request)

@@ -11,8 +11,8 @@ import numpy as np
 from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_read import read_series
-from bioatt.io.dicom_write import write_derived_series
+from bioatt.io.dicom.read import read_series
+from bioatt.io.dicom.write import write_derived_series
 
 
 def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume]) -> dict[str, Any]:

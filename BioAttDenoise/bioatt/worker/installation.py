@@ -7,8 +7,10 @@ import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+from bioatt.core.errors import InputError
 
 PACKAGE_OF = {"open-clip-torch": "open_clip"}
 """Import names that differ from the distribution's by more than a hyphen."""
@@ -18,9 +20,16 @@ def check_requirements(requirements: Iterable[str]) -> list[dict[str, Any]]:
     """State of each requirement (PEP 508): {requirement, name, version, state}.
 
     state: ok; missing; old (another version than required); broken (an interrupted installation leaves metadata without
-    version or record, or without the package itself).
+    version or record, or without the package itself). Raises InputError for what is no requirement.
     """
-    return [_check(Requirement(text)) for text in requirements]
+    return [_check(_parsed(text)) for text in requirements]
+
+
+def _parsed(text: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        raise InputError(f"{text!r:.80} is no requirement: write it as PEP 508 has it, for instance numpy>=2") from None
 
 
 def _check(requirement: Requirement) -> dict[str, Any]:

@@ -44,19 +44,29 @@ def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Vo
     """The volume of a request: a file, or an array in the private folder with its geometry; hu: False for labels."""
     from bioatt.core.hu import check_hu
     from bioatt.core.volume import Acquisition, Volume
+    from bioatt.io.dicom.read import check_headers
     from bioatt.io.images import read_volume
 
     if "path" in described:
-        return read_volume(described["path"], hu=hu)
-    voxels = np.load(folder / Path(described["array"]).name)
+        series, phase = described.get("series"), described.get("phase")
+        return read_volume(described["path"], series=series, phase=phase, hu=hu)
+    voxels = _array(folder / Path(described["array"]).name)
     return Volume(
         voxels,
         spacing=tuple(described["spacing"]),
         origin=tuple(described["origin"]),
         direction=np.asarray(described["direction"], float),
-        acquisition=Acquisition(**described.get("acquisition", {})),
-        warnings=check_hu(voxels) if hu else (),
+        acquisition=Acquisition(**(described.get("acquisition") or {})),
+        warnings=(*check_headers(tuple(described.get("files") or ())), *(check_hu(voxels) if hu else ())),
     )
+
+
+def _array(file: Path) -> np.ndarray:
+    """An array of the private folder. Raises InputError where there is none."""
+    try:
+        return np.asarray(np.load(file))
+    except (ValueError, EOFError, FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{file.name} is no array in the worker's folder: save it as .npy there") from None
 
 
 def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str = "cpu") -> AnatomySource:
@@ -71,9 +81,9 @@ def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str
 
 def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Keyword arguments of `Denoiser.denoise`: strength, organ_strength, anatomy, slices, attention."""
-    slices, attention = request.get("slices"), request.get("attention")
+    slices, attention, strength = request.get("slices"), request.get("attention"), request.get("strength")
     arguments: dict[str, Any] = {
-        "strength": float(request.get("strength", DEFAULT_STRENGTH)),
+        "strength": DEFAULT_STRENGTH if strength is None else float(strength),
         "slices": None if slices is None else range(*slices),
     }
     if request.get("organ_strength"):
@@ -84,7 +94,8 @@ def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if attention is not None:
         from bioatt.inference.attention import AttentionRequest
 
-        wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attention.items()}
+        given = {k: v for k, v in attention.items() if v is not None}
+        wanted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         arguments["attention"] = AttentionRequest(**wanted)
     return arguments
 

@@ -27,7 +27,7 @@ import numpy as np
 import bioatt
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 from bioatt.inference.options import EngineOptions
-from bioatt.io.files import remove_partials
+from bioatt.io.files import occupied, remove_partials
 from bioatt.worker import messages
 from bioatt.worker.channel import PROTOCOL, Channel, ProtocolError, parse_request
 from bioatt.worker.error_reply import describe, outline
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 PROGRESS_INTERVAL_S = 0.05
 MakeDenoiser = Callable[[EngineOptions], "Denoiser"]
+Work = Callable[["Denoiser", "Volume", dict[str, Any]], "Result"]
+"""What a request wants of a denoiser: (denoiser, volume, arguments of `messages.denoise_arguments`)."""
 
 log = logging.getLogger("bioatt.worker.server")
 
@@ -81,7 +83,7 @@ class Worker:
         """Read requests until stdin ends, then end the process; run in a thread of its own."""
         for line in stream:
             try:
-                request = parse_request(line, self.handlers)
+                request = parse_request(line)
             except ProtocolError as error:
                 self.channel.send("error", id=error.identity, kind="protocol", message=str(error))
                 continue
@@ -178,15 +180,15 @@ class Worker:
         from bioatt.priors.biomedclip import install
 
         self.loaded = None
-        action = request["action"]
+        action, folder = request["action"], request.get("folder")
         if action == "download":
             install.download(consent=True)
-        elif action == "import":
-            install.import_folder(Path(request["folder"]))
         elif action == "remove":
             install.remove()
+        elif folder is None:
+            raise InputError("import needs folder: where the model's files lie")
         else:
-            raise InputError(f"unknown action {action!r}: use download, import or remove")
+            install.import_folder(Path(folder))
         return {}
 
     def export(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -199,17 +201,43 @@ class Worker:
         finally:
             self.writing = None
 
-    def _run(
-        self, request: dict[str, Any], work: Callable[[Denoiser, Volume, dict[str, Any]], Result]
-    ) -> dict[str, Any]:
+    def _run(self, request: dict[str, Any], work: Work) -> dict[str, Any]:
+        start, output = time.monotonic(), request.get("output")
+        if request["volume"].get("phase") == "all":
+            reply = self._run_all(request, work)
+        else:
+            volume = messages.volume_of(request["volume"], self.folder)
+            reply = self._run_one(request, work, volume, None if output is None else Path(output["path"]))
+        return {**reply, "seconds": time.monotonic() - start}
+
+    def _run_all(self, request: dict[str, Any], work: Work) -> dict[str, Any]:
+        """Each volume of a file or series into an output of its own, where there is none yet."""
+        from bioatt.io.phases import each_volume, numbered
+
+        described, output = request["volume"], request.get("output")
+        if output is None:
+            raise InputError("phase all needs an output: the places of several volumes are named after it")
+        reply: dict[str, Any] = {}
+        warnings: list[str] = []
+        for number, (name, volume) in enumerate(each_volume(described["path"], series=described.get("series")), 1):
+            place = Path(output["path"])
+            place = numbered(place, number, output.get("series")) if name else place
+            if name and occupied(place):
+                warnings.append(f"{place.name} ({name}) is there already and stays as it is")
+                continue
+            reply = self._run_one(request, work, volume, place)
+            if name:
+                warnings.append(f"one of several volumes, {name}, is written as {place.name}")
+            warnings += reply["warnings"]
+        return {**reply, "warnings": list(dict.fromkeys(warnings))}
+
+    def _run_one(self, request: dict[str, Any], work: Work, volume: Volume, output: Path | None) -> dict[str, Any]:
         from bioatt.io.outputs import check_result_output
 
-        identity, start = request["id"], time.monotonic()
-        volume = messages.volume_of(request["volume"], self.folder)
-        output = request.get("output")
+        identity, series = request["id"], (request.get("output") or {}).get("series")
         if output is not None:
             read = messages.engine_options(request, self.find_devices).files()
-            check_result_output(volume, Path(output["path"]), output.get("series"), read=read)
+            check_result_output(volume, output, series, read=read)
         arguments = {
             **messages.denoise_arguments(request, self.folder),
             "progress": self._reporter(identity),
@@ -222,8 +250,8 @@ class Worker:
         if output is None:
             reply |= self._saved(result, identity)
         else:
-            warnings += self._written(result, Path(output["path"]), output.get("series"))
-        return {**reply, "warnings": list(warnings), "seconds": time.monotonic() - start}
+            warnings += self._written(result, output, series)
+        return {**reply, "warnings": list(warnings)}
 
     def _written(self, result: Result, output: Path, series: bool | None) -> tuple[str, ...]:
         """Write the result's volume; returns warnings."""

@@ -114,3 +114,24 @@ def test_all_phases_are_denoised_one_after_another(denoise, make_volume, tmp_pat
             np.testing.assert_array_equal(read_volume(tmp_path / f"out-{number}{suffix}").hu, hu)
             assert (tmp_path / f"report{suffix[-3:]}-{number}.json").is_file()
         assert not out.exists()
+
+
+def test_all_of_a_single_volume_keeps_the_output_s_name(denoise, make_volume, tmp_path):
+    write_volume(make_volume(seed=1), tmp_path / "scan.nrrd")
+    assert denoise(tmp_path / "scan.nrrd", tmp_path / "out.nrrd", "--phase", "all", "--strength", "0")[0] == 0
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, make_volume(seed=1).hu)
+
+
+def test_each_scan_of_a_comparison_has_its_phase(make_volume, tmp_path, capsys):
+    import SimpleITK as sitk
+
+    both = np.stack([make_volume(seed=1).hu, make_volume(seed=2).hu])
+    four, one = str(tmp_path / "four.nrrd"), str(tmp_path / "one.nrrd")
+    sitk.WriteImage(sitk.GetImageFromArray(both, isVector=False), four)
+    sitk.WriteImage(sitk.GetImageFromArray(both[1]), one)
+    assert main(["evaluate", one, four]) == 2
+    assert "choose one with --test-phase 1 to 2" in capsys.readouterr().err
+    for phase, same in (("1", False), ("2", True)):
+        assert main(["evaluate", one, four, "--test-phase", phase]) == 0
+        line = next(line for line in capsys.readouterr().out.splitlines() if "RMSE, HU" in line)
+        assert (float(line.split()[-1]) == 0) is same

@@ -129,7 +129,7 @@ def test_a_series_of_each_folder(files, capsys):
     numbers = ["--series", "3", "--test-series", "1003", "--low-series", "4"]
     asked = {}
 
-    def read(path, series=None):
+    def read(path, series=None, phase=None):
         asked[path] = series
         return read_volume(path)
 

@@ -213,7 +213,7 @@ def test_needs_neither_torch_nor_itk():
 import sys, bioatt.core.volume
 assert not {"torch", "SimpleITK", "pydicom"} & set(sys.modules)
 from bioatt import Volume, read_volume, write_volume
-import bioatt.io.dicom_write
+import bioatt.io.dicom.write
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import OccupiedError, atomic_write, move_new
+from bioatt.io.files import OccupiedError, atomic_write, move_new, read_json
 from bioatt.io.integrity import data_files
 from bioatt.io.outputs import check_file_place, check_free
 
@@ -152,3 +152,23 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="no ordinary file"):
         check_free(tmp_path / "pipe", overwrite=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_overwrite_is_not_advised_where_it_would_not_help(tmp_path):
+    os.mkfifo(tmp_path / "out.nrrd")
+    with pytest.raises(InputError, match="no ordinary file"):
+        check_free(tmp_path / "out.nrrd", overwrite=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_not_waited_for_as_json(tmp_path):
+    os.mkfifo(tmp_path / "prior.json")
+    with pytest.raises(InputError, match=r"prior file prior\.json is no ordinary file"):
+        read_json(tmp_path / "prior.json", "prior file")
+
+
+def test_json_that_is_too_deep_is_refused(tmp_path):
+    (tmp_path / "prior.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is not JSON"):
+        read_json(tmp_path / "prior.json", "prior file")

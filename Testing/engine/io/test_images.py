@@ -14,9 +14,11 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from Testing.engine.io.conftest import ct_like
 
 from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
+from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Acquisition, Volume
 from bioatt.io.images import check_output, read_volume, write_volume
 
@@ -207,3 +209,40 @@ def test_a_neighbour_of_the_same_stem_is_not_read_instead(tmp_path, monkeypatch,
 
 def _no_links(*_: object) -> None:
     raise OSError
+
+
+@pytest.mark.parametrize("key", ["PT", "MR", "CT", None])
+def test_an_nrrd_that_says_it_is_no_ct_is_refused(tmp_path, key):
+    image = sitk.GetImageFromArray(ct_like())
+    if key:
+        image.SetMetaData("0008|0060", key)
+    judged(tmp_path / "scan.nrrd", image, key)
+
+
+@pytest.mark.parametrize("key", ["MR", "NM", "CT", "OTHER"])
+def test_a_meta_image_that_says_it_is_no_ct_is_refused(tmp_path, key):
+    path = tmp_path / "scan.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(ct_like()), str(path))
+    path.write_bytes(path.read_bytes().replace(b"ElementType", f"Modality = MET_MOD_{key}\nElementType".encode()))
+    judged(path, None, None if key == "OTHER" else key)
+
+
+def judged(path, image, key):
+    if image is not None:
+        sitk.WriteImage(image, str(path))
+    if key in ("CT", None):
+        read_volume(path)
+    else:
+        with pytest.raises(InputError, match=f"modality {key}"):
+            read_volume(path)
+    assert read_volume(path, hu=False).shape == (5, 24, 20)
+
+
+@pytest.mark.parametrize(("kernel", "told"), [("I30f", True), ("B30f", False)])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_a_kernel_that_removes_noise_is_told_from_a_file_too(tmp_path, kernel, told, suffix):
+    volume = Volume(ct_like(), acquisition=Acquisition(kernel=kernel))
+    write_volume(volume, tmp_path / f"scan{suffix}")
+    assert any("(SAFIRE)" in line for line in read_volume(tmp_path / f"scan{suffix}").warnings) is told
+    write_volume(volume, tmp_path / f"again{suffix}", note=DENOISED)
+    assert not any("(SAFIRE)" in line for line in read_volume(tmp_path / f"again{suffix}").warnings)

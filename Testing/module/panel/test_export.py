@@ -26,7 +26,7 @@ def loaded(slicer, make_driver, scene, series, monkeypatch):
     """A driver whose input came from the series, as Slicer's DICOM module loads it, denoised by the stand-in."""
     import pydicom
 
-    from bioatt.io.dicom_read import read_series
+    from bioatt.io.dicom.read import read_series
 
     volume = read_series(series)
     node = slicer.util.addVolumeFromArray(volume.hu.copy(), ijkToRAS=volume.ijk_to_ras, name="3: Abdomen <25 %>")
@@ -70,7 +70,7 @@ def folders(slicer, monkeypatch):
 
 
 def test_an_output_becomes_a_derived_series(loaded, folders, tmp_path, slicer):
-    from bioatt.io.dicom_read import read_series
+    from bioatt.io.dicom.read import read_series
 
     loaded.parameters.outputVolume.SetAttribute("BioAttDenoise.OrganStrength", '{"lungs": 0.5}')
     (tmp_path / "exports").mkdir()

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
@@ -68,6 +69,23 @@ def test_what_is_no_pair_is_left_out_and_said(pairs, tmp_path, pair):
     assert {one.source for one in bank.slices} == {"case2"}
     assert [name for name, _ in listing.left_out] == ["case0", "case1"]
     assert bank.header["left_out"] == [list(one) for one in listing.left_out]
+
+
+def test_each_of_several_volumes_in_one_file_is_a_scan(pairs, tmp_path, pair):
+    """As phases of one examination come; they are of one patient, and pairs by their number."""
+    both = [pair(1), pair(7)]
+    for side, name in enumerate(("low", "full")):
+        image = sitk.GetImageFromArray(np.stack([one[side] for one in both]), isVector=False)
+        image.SetSpacing((3.0, 3.0, 3.0, 1.0))
+        sitk.WriteImage(image, str(pairs / name / "case1.nrrd"))
+    bank, listing = made(pairs, tmp_path)
+    assert not listing.left_out
+    phases = [one for one in bank.slices if one.patient == "case1"]
+    assert [one.source for one in phases] == ["case1 phase 1"] * 4 + ["case1 phase 2"] * 4
+    assert len({one.part for one in phases}) == 1
+    target, noise = bank.pair(8)
+    np.testing.assert_array_equal(target, both[1][1][0])
+    np.testing.assert_array_equal(target + noise, both[1][0][0])
 
 
 def test_patients_of_a_split_file_without_a_scan_are_said(pairs, tmp_path):

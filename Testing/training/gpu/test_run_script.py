@@ -8,11 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt_training.gpu.outputs import read_record
+from bioatt_training.priors.organ_maps.data import phantom_slices
+from bioatt_training.priors.organ_maps.pack import write_pack
+from bioatt_training.priors.organ_maps.slices import joined
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "Testing" / "gpu" / "run.sh"
@@ -120,3 +127,25 @@ def test_a_wrong_call_is_one_line_and_status_2(machine, command, said):
     assert result.returncode == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_organs_leaves_the_weights_and_the_history_of_every_variant(machine, tmp_path):
+    pack = tmp_path / "organs.npz"
+    descriptors = load_descriptor_set("paper17")
+    torso = phantom_slices(1, descriptors)
+    weak = replace(torso, outlined=np.zeros(len(torso), bool))
+    write_pack(pack, joined([torso, weak]), torso, torso)
+    options = ["--device", "cpu", "--pack", str(pack), "--variants", "full,real", "--steps", "1"]
+    result = ended(machine, "organs", *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    record = json.loads((tmp_path / "out" / "organs.json").read_text())
+    weights = torch.load(tmp_path / "out" / "organs.pt", weights_only=True)
+    assert set(record) == set(weights) == {"full", "real"}
+    assert set(record["full"]["history"][-1]["dice"]) == set(descriptors.descriptors)
+    assert all(torch.isfinite(tensor).all() for tensor in weights["real"].values())
+
+
+def test_organs_of_an_unknown_variant(machine):
+    result = ended(machine, "organs", "--variants", "nonesuch")
+    assert result.returncode == 2
+    assert "choose from full" in result.stderr

@@ -12,18 +12,13 @@ import pytest
 import torch
 
 from bioatt.anatomy.descriptors import load_descriptor_set
-from bioatt_training.priors.organ_maps.augmentation import SHAPE, Batch, augment
+from bioatt.priors.organ_cells import body_box, coordinates
+from bioatt_training.priors.organ_maps.augmentation import SHAPES, Batch, Strength, augment
 from bioatt_training.priors.organ_maps.content import LIVER, NONE_HERE, change_content
-from bioatt_training.priors.organ_maps.data import (
-    FINE,
-    GRID,
-    OrganSlices,
-    hidden_classes,
-    load_slices,
-    phantom_slices,
-)
-from bioatt_training.priors.organ_maps.fit import LAST, Fit, FitConfig, TrainingSets
+from bioatt_training.priors.organ_maps.data import hidden_classes, load_slices, phantom_slices
+from bioatt_training.priors.organ_maps.fit import LAST, Fit, FitConfig, TrainingSets, body_masks
 from bioatt_training.priors.organ_maps.objective import objective
+from bioatt_training.priors.organ_maps.slices import FINE, GRID, OrganSlices
 
 PAPER = load_descriptor_set("paper17")
 TINY = FitConfig(steps=4, outlined=2, weak=1, phantom=1, widths=(4, 4, 8, 8), save_every=2)
@@ -94,18 +89,46 @@ def test_an_organ_that_must_be_there_is_missed() -> None:
     assert objective(somewhere, batch, possible, present, weak) < objective(nowhere, batch, possible, present, weak)
 
 
-def test_augmentation_keeps_the_labels_on_the_organs(slices: OrganSlices) -> None:
+def _augmented(slices: OrganSlices, rows: np.ndarray, shape: tuple[int, int], strength: Strength) -> Batch:
+    images, labels, bodies = slices.images[rows], slices.labels[rows], body_masks(slices.images[rows])
+    arrays = (torch.from_numpy(array) for array in (images, labels, bodies))
+    return augment(*arrays, shape, strength)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_augmentation_keeps_the_labels_on_the_organs(slices: OrganSlices, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     rows = np.array([_row(slices, "P0_belly"), _row(slices, "P0_chest")] * 8)
-    batch = augment(torch.from_numpy(slices.images[rows]), torch.from_numpy(slices.labels[rows]))
-    assert batch.hu.shape == (16, 1, *SHAPE)
-    assert batch.labels.shape == (16, FINE**2, *SHAPE)
+    batch = _augmented(slices, rows, shape, Strength())
+    assert batch.hu.shape == (16, 1, *shape)
+    assert batch.coordinates.shape == (16, 2, *shape)
+    assert batch.labels.shape == (16, FINE**2, *shape)
     lungs = batch.hu[:, 0][(batch.labels == 5).all(1)]
     liver = batch.hu[:, 0][(batch.labels == LIVER).all(1)]
     assert lungs.median() < -700
     assert abs(liver.median() - 110) < 60
-    again = augment(torch.from_numpy(slices.images[rows]), torch.from_numpy(slices.labels[rows]))
-    assert not torch.equal(batch.hu, again.hu)
+    assert not torch.equal(batch.hu, _augmented(slices, rows, shape, Strength()).hu)
+
+
+def test_coordinates_of_an_unchanged_slice_are_those_of_use(slices: OrganSlices) -> None:
+    row = _row(slices, "P0_belly")
+    still = Strength(pose=0.0, content=0.0, intensity=0.0)
+    torch.manual_seed(2)  # draws no table
+    batch = _augmented(slices, np.array([row]), (112, 144), still)
+    cells = batch.hu[0, 0].numpy()
+    expected = coordinates(body_box(cells), cells.shape)
+    assert np.abs(batch.coordinates[0].numpy() - expected).max() < 0.05
+
+
+def test_augmentation_waits_for_no_result_of_the_device() -> None:
+    device = torch.device("meta")  # has no results: whatever asks for one fails
+    images, labels = torch.empty(4, GRID, GRID, device=device), torch.empty(4, GRID, GRID, device=device)
+    bodies = torch.empty(4, GRID, GRID, dtype=torch.bool, device=device)
+    batch = augment(images, labels.to(torch.uint8), bodies, (80, 112), Strength())
+    flags = [torch.empty(4, n, dtype=torch.bool, device=device) for n in (18, 17)]
+    outlined = torch.empty(4, dtype=torch.bool, device=device)
+    logits = torch.empty(4, 18, 80, 112, device=device)
+    assert objective(logits, batch, *flags, outlined).device == device
 
 
 def test_a_removed_organ_is_none_for_sure(slices: OrganSlices) -> None:

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
     parser.add_argument("--steps", type=int, default=5200, help="optimiser steps in all (default 5200)")
     parser.add_argument("--phantoms", type=int, default=36, help="simulated torsos that are added (default 36)")
+    parser.add_argument("--pack", metavar="FILE", help="only write the slices for `Testing/gpu/run.sh organs` there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--apart", metavar="PATIENT", default="TCGA-09-2043", help="test patient shown apart")
@@ -28,11 +29,15 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.anatomy.descriptors import load_descriptor_set
     from bioatt_training.priors.organ_maps.card import model_card
     from bioatt_training.priors.organ_maps.fit import FitConfig
+    from bioatt_training.priors.organ_maps.pack import write_pack
     from bioatt_training.priors.organ_maps.train import export, facts, judge_part, prepare, train
 
     torch.set_num_threads(args.threads)
     data, folder, descriptors = Path(args.data), Path(args.out), load_descriptor_set("paper17")
     prepared = prepare(data, folder, descriptors, Path(args.split), args.phantoms)
+    if args.pack:
+        write_pack(Path(args.pack), prepared.of("train"), prepared.of("validation"), prepared.phantom)
+        return
     fit = train(prepared, FitConfig(steps=args.steps, seed=args.seed), folder)
     weights = export(fit, prepared, data, folder)
     judgements = judge_part(weights, "test", prepared, data, folder)

@@ -17,7 +17,10 @@ HELP = "insert the noise of a lower dose into a CT, or report how well that agre
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train simulate`."""
+    from bioatt.commands.options import add_choice_arguments
+
     parser.add_argument("input", metavar="IN", help="CT: .nrrd .nii.gz .mha or a DICOM folder; --report: scans' folder")
+    add_choice_arguments(parser)
     parser.add_argument("output", metavar="OUT", help="low-dose volume: .nrrd .nii.gz .mha; --report: folder for it")
     parser.add_argument("--dose", type=float, default=0.25, help="dose fraction, 0 to 1 (default 0.25)")
     parser.add_argument("--kernel", default="auto", help="B10 to B70, D45, LUNG, a vendor's name, or auto (default)")
@@ -53,7 +56,7 @@ def _simulate(args: argparse.Namespace) -> None:
     from bioatt_training.simulate.volumes import insert_into, scan_phantom
 
     device = _device(args.device)
-    volume = read_volume(args.input)
+    volume = read_volume(args.input, series=args.series, phase=args.phase)
     _check_places(volume, args)
     straight = canonical(volume)
     for warning in volume.warnings:

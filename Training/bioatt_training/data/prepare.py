@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.canonical import canonical
-from bioatt.core.errors import InputError
+from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.noise import noise_sd
 from bioatt.core.volume import Volume
 from bioatt.priors import AnatomicalPrior, build_prior
@@ -91,11 +91,9 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
                 seen.update(writer.done[name]["seen"])
                 continue
             rng = np.random.default_rng([plan.seed, number])
-            try:
-                added = _add_scan(writer, scan, part_of.get(scan.patient), plan, source, rng, seen, listing)
-                say(f"{scan.name}: {added} slices, {part_of.get(scan.patient, 'by slice order')}")
-            except InputError as error:
-                listing.leave_out(scan.name, str(error))
+            part = part_of.get(scan.patient)
+            for one, added in _add_each(writer, scan, part, plan, source, rng, seen, listing):
+                say(f"{one.name}: {added} slices, {part or 'by slice order'}")
             writer.finish(name, {"left_out": listing.left_out[known:], "seen": sorted(seen - before)})
         if not writer.slices:
             what, why = listing.left_out[-1] if listing.left_out else (listing.kind, "no slices")
@@ -105,6 +103,20 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
                 say(f"{_add_phantom(writer, number, plan, source)}: train")
                 writer.finish(name)
         return len(writer.slices)
+
+
+def _add_each(writer: BankWriter, scan: Scan, *how: Any) -> Iterator[tuple[Scan, int]]:
+    """Add a scan, or each of several volumes in its sources alone: (scan, slices); what cannot be used is left out.
+
+    how: the other arguments of `_add_scan`, the listing last.
+    """
+    try:
+        yield scan, _add_scan(writer, scan, *how)
+    except SeveralVolumesError as error:
+        for number in range(1, len(error.volumes) + 1):
+            yield from _add_each(writer, scan.of_phase(number), *how)
+    except InputError as error:
+        how[-1].leave_out(scan.name, str(error))
 
 
 def _add_scan(

@@ -21,14 +21,18 @@ _HEADER_TAGS = ["PatientID", "SeriesInstanceUID", "SeriesDescription", "Modality
 
 @dataclass(frozen=True)
 class Source:
-    """Where a volume is: a file, or a folder with a DICOM series (`series` where the folder holds several)."""
+    """Where a volume is: a file, or a folder with a DICOM series.
+
+    series: where the folder holds several. phase: which volume of several in the file or series, from 1.
+    """
 
     path: Path
     series: str | None = None
+    phase: int | None = None
 
     def read(self) -> Volume:
-        """The volume; InputError as `bioatt.io.images.read_volume`."""
-        return read_volume(self.path, series=self.series)
+        """The volume; InputError and SeveralVolumesError as `bioatt.io.images.read_volume`."""
+        return read_volume(self.path, series=self.series, phase=self.phase)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Scan:
     dose: float = 0.25
     kernel: str | None = None
     thickness_mm: float | None = None
+
+    def of_phase(self, number: int) -> Scan:
+        """The scan of one of several volumes in each of its sources, from 1."""
+        low = self.low and replace(self.low, phase=number)
+        return replace(self, name=f"{self.name} phase {number}", full=replace(self.full, phase=number), low=low)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import network_input
-from bioatt_training.priors.organ_maps.data import FINE, OrganSlices
+from bioatt_training.priors.organ_maps.slices import FINE, OrganSlices, cells_of
 
 _SHRINKAGE = 1.0
 
@@ -55,12 +55,6 @@ def _cross_entropy(logits: Tensor, labels: Tensor, possible: Tensor) -> float:
     log_p = logits.log_softmax(dim=0)
     unknown = log_p[possible].logsumexp(dim=0)
     return -float(torch.where(labels == 0, unknown[None], log_p.gather(0, labels)).mean())
-
-
-def cells_of(image: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Training cells (GRID, GRID) → the network's cells."""
-    side = image.shape[0] // FINE
-    return image.astype(np.float32).reshape(side, FINE, side, FINE).mean(axis=(1, 3))
 
 
 def presence_line(

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bioatt_training.priors.organ_maps.data import FINE
+from bioatt_training.priors.organ_maps.slices import FINE
+from bioatt_training.priors.organ_maps.tensors import chance, constant, is_one_of, mask_box, members, textured
 
 NONE_HERE = 254
 """Label of a cell that is no organ for sure, whatever the slice's cells of 0 may be."""
@@ -16,80 +17,73 @@ _REMOVABLE = (SPLEEN, STOMACH, PANCREAS, KIDNEYS, BOWEL)
 _BETWEEN = (0, STOMACH, PANCREAS, BOWEL)
 """What a tumour may displace. A lesion of the liver is liver."""
 _ABDOMINAL = (LIVER, KIDNEYS, BOWEL, 14, PELVIS)
+_UNCHANGED = (0, _SKULL, _LUNGS, _SPINE, 4, PELVIS, NONE_HERE)
 
 
-def change_content(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """images (B, G, G) HU and labels (B, G, G) with changed organs."""
-    images, labels = _enhanced(images, labels), labels.clone()
-    for image, named in zip(images, labels, strict=True):
-        chance = torch.rand(3)
-        inside = [value for value in _REMOVABLE if chance[0] < 0.12 and bool((named == value).any())]
-        if inside:
-            _remove(image, named, inside[int(torch.randint(len(inside), ()))])
-        if chance[1:].min() < 0.10 and any(bool((named == value).any()) for value in _ABDOMINAL):
-            if chance[1] < 0.10:
-                _tumour(image, named)
-            if chance[2] < 0.07 and not bool((named == PELVIS).any()):
-                _ascites(image, named)
-    return images, labels
+def change_content(images: Tensor, labels: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """images (B, G, G) HU and labels (B, G, G) with changed organs; strength scales how often."""
+    if strength == 0:
+        return images, labels
+    count, device = len(images), images.device
+    images = _enhanced(images, labels, strength)
+    shown = torch.zeros(count, 256, device=device).scatter_(1, labels.flatten(1).long(), 1.0) > 0
+    images, labels = _removed(images, labels, shown, 0.12 * strength)
+    abdominal = (shown & members(_ABDOMINAL, device)).any(1)
+    images, labels = _with_tumours(images, labels, abdominal & chance(count, 0.10 * strength, device))
+    ascites = abdominal & ~shown[:, PELVIS] & chance(count, 0.07 * strength, device)
+    return _with_ascites(images, labels, ascites)
 
 
-def _enhanced(images: Tensor, labels: Tensor) -> Tensor:
+def _enhanced(images: Tensor, labels: Tensor, strength: float) -> Tensor:
     """Soft organs lighter or darker by a draw each; bone, lungs and what is no organ stay."""
-    count = len(images)
-    offsets = torch.randn(count, 256) * 18 * (torch.rand(count, 256) < 0.6)
-    offsets[:, [0, _SKULL, _LUNGS, _SPINE, 4, PELVIS, NONE_HERE]] = 0
+    count, device = len(images), images.device
+    offsets = torch.randn(count, 256, device=device) * 18 * strength * (torch.rand(count, 256, device=device) < 0.6)
+    offsets = offsets.masked_fill(members(_UNCHANGED, device), 0)
     moved = offsets.gather(1, labels.flatten(1).long()).view_as(images)
     return images + moved * ((images + 60) / 60).clamp(0, 1)
 
 
-def _remove(image: Tensor, labels: Tensor, value: int) -> None:
+def _removed(images: Tensor, labels: Tensor, shown: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Fat in the place of an organ, with a margin."""
-    organ = labels == value
-    near = F.max_pool2d(organ[None].float(), 5, 1, 2)[0] > 0
-    near &= organ | (labels == 0)
-    image[near] = _textured(image.shape, -100, 10)[near]
-    labels[near] = NONE_HERE
+    count, device = len(images), images.device
+    there = shown.index_select(1, constant(_REMOVABLE, device))
+    which = (torch.rand(count, len(_REMOVABLE), device=device) * there).argmax(1)
+    value = constant(_REMOVABLE, device).take(which).view(-1, 1, 1)
+    organ = (labels == value) & chance(count, share, device).view(-1, 1, 1)
+    near = F.max_pool2d(organ[:, None].float(), 5, 1, 2)[:, 0] > 0
+    near = near & (organ | (labels == 0))
+    return torch.where(near, -100 + 10 * textured(images, 4), images), labels.masked_fill(near, NONE_HERE)
 
 
-def _tumour(image: Tensor, labels: Tensor) -> None:
-    inside = _trunk(image) & torch.isin(labels, torch.tensor(_BETWEEN, dtype=torch.uint8)) & (image < 180)
-    places = inside.nonzero()
-    if len(places) == 0:
-        return
-    y, x = places[int(torch.randint(len(places), ()))].tolist()
-    draw = torch.rand(4).tolist()
+def _with_tumours(images: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    count, side, device = len(images), images.shape[-1], images.device
+    inside = _trunk(images) & is_one_of(labels, _BETWEEN) & (images < 180) & chosen.view(-1, 1, 1)
+    place = (torch.rand(count, images[0].numel(), device=device) * inside.flatten(1)).argmax(1)
+    draw = torch.rand(4, count, 1, 1, device=device)
     radius = (15 + 75 * draw[0] ** 2) * FINE / 3.3
-    rows = torch.arange(image.shape[0])[:, None] - y
-    columns = torch.arange(image.shape[1])[None, :] - x
-    wobble = _textured(image.shape, 0, 0.15, 32)
-    mass = inside & (torch.hypot(rows * (0.7 + 0.6 * draw[1]), columns.float()) / radius + wobble < 1)
-    image[mass] = (10 + 80 * draw[2] + _textured(image.shape, 0, 25 * draw[3], 8))[mass]
-    labels[mass] = NONE_HERE
+    rows = torch.arange(images.shape[1], device=device).view(1, -1, 1) - (place // side).view(-1, 1, 1)
+    columns = torch.arange(side, device=device).view(1, 1, -1) - (place % side).view(-1, 1, 1)
+    shape = torch.hypot(rows * (0.7 + 0.6 * draw[1]), columns.float()) / radius
+    mass = inside & (shape + 0.15 * textured(images, 32) < 1)
+    tissue = 10 + 80 * draw[2] + 25 * draw[3] * textured(images, 8)
+    return torch.where(mass, tissue, images), labels.masked_fill(mass, NONE_HERE)
 
 
-def _ascites(image: Tensor, labels: Tensor) -> None:
+def _with_ascites(images: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Water where there was fat between the organs."""
-    smooth = F.avg_pool2d(image[None], 5, 1, 2)[0]
-    free = torch.isin(labels, torch.tensor((0, BOWEL), dtype=torch.uint8))
-    fluid = _trunk(image) & free & (smooth > -150) & (smooth < -20)
-    image[fluid] = _textured(image.shape, 12, 5)[fluid]
-    labels[fluid] = NONE_HERE
+    smooth = F.avg_pool2d(images[:, None], 5, 1, 2)[:, 0]
+    free = is_one_of(labels, (0, BOWEL)) & chosen.view(-1, 1, 1)
+    fluid = _trunk(images) & free & (smooth > -150) & (smooth < -20)
+    return torch.where(fluid, 12 + 5 * textured(images, 4), images), labels.masked_fill(fluid, NONE_HERE)
 
 
-def _trunk(image: Tensor) -> Tensor:
+def _trunk(images: Tensor) -> Tensor:
     """Inside an ellipse that leaves out the wall of the trunk."""
-    body = image > -500
-    rows, columns = body.any(1).nonzero(), body.any(0).nonzero()
-    if len(rows) == 0:
-        return body
-    lines = []
-    for found, count in ((rows, image.shape[0]), (columns, image.shape[1])):
-        low, high = float(found.min()), float(found.max())
-        lines.append((torch.arange(count) - (low + high) / 2) / ((high - low) / 2 + 1))
-    return body & ((lines[0][:, None] / 0.72) ** 2 + (lines[1][None, :] / 0.8) ** 2 < 1)
-
-
-def _textured(shape: torch.Size, mean: float, sd: float, grain: int = 4) -> Tensor:
-    coarse = torch.randn(1, 1, shape[0] // grain + 1, shape[1] // grain + 1)
-    return mean + sd * F.interpolate(coarse, size=tuple(shape), mode="bilinear", align_corners=False)[0, 0]
+    body = images > -500
+    box = mask_box(body)
+    middle, half = box.mean(2), (box[:, :, 1] - box[:, :, 0]) / 2
+    y, x = (
+        (torch.arange(count, device=images.device) - middle[:, axis, None]) / half[:, axis, None]
+        for axis, count in enumerate(images.shape[1:])
+    )
+    return body & ((y[:, :, None] / 0.72) ** 2 + (x[:, None, :] / 0.8) ** 2 < 1)

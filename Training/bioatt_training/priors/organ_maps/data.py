@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,8 @@ from bioatt.io.images import read_volume
 from bioatt.priors.organ_cells import CELL_MM, cell_count, to_cells
 from bioatt.simulation.phantom import LABELS, TRAINING_SEEDS_FROM, torso
 from bioatt_training.priors.labelled import label_ranges, patients_by_file, ranges_by_file
+from bioatt_training.priors.organ_maps.slices import AIR_HU, FINE, GRID, OrganSlices, joined
 
-FINE = 2
-"""Training cells along a cell of the network: augmentation turns and stretches them before they are averaged."""
-GRID = 304
-"""Training cells along a side of the image: 502 mm."""
-AIR_HU = -1000.0
 PHANTOM_SLICES = 6
 _PHANTOM_ORGANS = {
     "lungs": "lungs", "lung vessels": "lungs", "mediastinum": "mediastinum", "heart": "heart",
@@ -44,41 +39,6 @@ _UNSURE: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Words of the column `unsure` of masks.csv, and the organs that a pixel of 0 may then be."""
 _UNSURE_ANYTHING = ("mass", "tumour", "unlabelled", "low contrast", "cyst cut")
-
-
-@dataclass(frozen=True)
-class OrganSlices:
-    """n slices, one row each; C = descriptors + 1 classes, 0 for none.
-
-    images: float16 HU (n, GRID, GRID). labels: uint8 (n, GRID, GRID), class of each cell. possible: bool (n, C), what a
-    cell of 0 may be: only none where all is outlined. present, sure: bool (n, C - 1), organs of the slice, and whether
-    that is known. outlined: bool (n,). patients, files: text (n,). z: (n,) slice of the file.
-    """
-
-    images: NDArray[np.float16]
-    labels: NDArray[np.uint8]
-    possible: NDArray[np.bool_]
-    present: NDArray[np.bool_]
-    sure: NDArray[np.bool_]
-    outlined: NDArray[np.bool_]
-    patients: NDArray[np.str_]
-    files: NDArray[np.str_]
-    z: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.z)
-
-    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> OrganSlices:
-        """Only these rows."""
-        return OrganSlices(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
-
-
-def joined(parts: Iterable[OrganSlices]) -> OrganSlices:
-    """The rows of all parts."""
-    listed = list(parts)
-    return OrganSlices(
-        **{one.name: np.concatenate([getattr(part, one.name) for part in listed]) for one in fields(OrganSlices)}
-    )
 
 
 @dataclass(frozen=True)

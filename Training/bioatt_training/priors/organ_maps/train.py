@@ -17,9 +17,10 @@ from bioatt.io.files import make_folder
 from bioatt.priors.organ_maps import FILE, SIGMA_MM, Calibration, OrganMapPrior, save_organ_maps
 from bioatt_training.data.split import from_file
 from bioatt_training.priors.organ_maps.calibrate import presence_line, temperature
-from bioatt_training.priors.organ_maps.data import OrganSlices, load_slices, phantom_slices
+from bioatt_training.priors.organ_maps.data import load_slices, phantom_slices
 from bioatt_training.priors.organ_maps.fit import Fit, FitConfig, TrainingSets
 from bioatt_training.priors.organ_maps.judge import Judgement, Scan, judge, scans_of
+from bioatt_training.priors.organ_maps.slices import OrganSlices
 from bioatt_training.priors.robustness import quarter_dose
 
 log = logging.getLogger(__name__)

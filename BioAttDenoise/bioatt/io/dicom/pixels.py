@@ -11,8 +11,8 @@ import SimpleITK as sitk
 
 from bioatt.core.errors import InputError
 from bioatt.core.hu import cast
-from bioatt.io.dicom_slices import CTSlice
-from bioatt.io.dicom_streams import check_fragments, check_lengths, is_compressed
+from bioatt.io.dicom.slices import CTSlice
+from bioatt.io.dicom.streams import check_fragments, check_lengths, is_compressed
 from bioatt.io.files import check_name
 from bioatt.io.quiet import quiet_stderr
 

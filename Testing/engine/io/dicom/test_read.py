@@ -320,6 +320,15 @@ def test_rle(series):
     np.testing.assert_array_equal(read_volume(series.folder).hu, hu)
 
 
+@pytest.mark.parametrize("side", [768, 1024])
+def test_large_matrices(series, side):
+    hu = np.tile(np.arange(side, dtype=np.int16) - 200, (2, side, 1))
+    series(hu, pixel=(0.4, 0.4))
+    volume = read_volume(series.folder)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert volume.spacing[:2] == (0.4, 0.4)
+
+
 @pytest.mark.parametrize(
     "sample", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm"]
 )

@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_frames import source_header, unfold
-from bioatt.io.dicom_kinds import CT_IMAGE, ENHANCED, MULTI_FRAME, kind_of, sop_class
-from bioatt.io.dicom_streams import DamagedStreamError
+from bioatt.io.dicom.frames import source_header, unfold
+from bioatt.io.dicom.kinds import CT_IMAGE, ENHANCED, MULTI_FRAME, kind_of, sop_class
+from bioatt.io.dicom.streams import DamagedStreamError
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _MOST_FILES = 50_000

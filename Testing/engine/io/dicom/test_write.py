@@ -20,8 +20,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 import bioatt
 from bioatt.core.errors import BioAttError, InputError
 from bioatt.core.volume import Volume
-from bioatt.io import dicom_write as dicom
-from bioatt.io.dicom_write import check_series_output, write_derived_series
+from bioatt.io.dicom import write as dicom
+from bioatt.io.dicom.write import check_series_output, write_derived_series
 from bioatt.io.images import read_volume
 
 MADE = {"model_name": "bioatt-slim", "model_version": "2", "strength": 0.8}

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bioatt.core.errors import InputError
-from bioatt.io.dicom_slices import CTSlice, kernel_of
+from bioatt.core.errors import InputError, SeveralVolumesError
+from bioatt.io.dicom.slices import CTSlice, kernel_of
 
 TURNED_DEGREES = 0.12
 """Orientations that differ by less are one: 2e-3 in the cosines, half a pixel at the rim of a matrix of 512."""
@@ -67,14 +67,18 @@ def groups_of(slices: list[CTSlice]) -> list[Group]:
 def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | None) -> Chosen:
     """The volume that series and phase name, or else the one with the most slices.
 
-    Raises InputError where the names fit none, or none is named and there is no single largest.
+    Raises InputError where the names fit none, or none is named and there is no single largest; SeveralVolumesError
+    where phases of one series are to be chosen from.
     """
     ranked = _of_series(groups_of(slices), series)
-    mates = _mates(ranked)
+    mates = [group for group in ranked if group.series == ranked[0].series]
     if phase is not None:
         return Chosen(_named(mates, phase).slices, [])
     if len(mates) > 1 and (ranked[0].phase or len(mates[0]) == len(mates[1])):
-        raise InputError(f"{len(mates)} volumes in one series, {_listing(mates)}: choose one with --phase NUMBER")
+        raise SeveralVolumesError(
+            f"{len(mates)} volumes in one series, {_listing(mates)}: choose one with --phase NUMBER",
+            [describe(group, mates[0]) for group in mates],
+        )
     if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
         raise InputError(
             f"{len(ranked)} CT series, the longest of one length: {_listing(ranked)}; name one by its number or UID, "
@@ -84,18 +88,6 @@ def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | N
         return Chosen(ranked[0].slices, [])
     unnamed = "; ".join(describe(group, ranked[0]) for group in ranked[:8])  # a report that notes end in names no file
     return Chosen(ranked[0].slices, [f"of {len(ranked)} CT series the longest was taken: {unnamed}"])
-
-
-def mates_of(slices: list[CTSlice], series: str | int | None) -> list[Group]:
-    """The volumes of the series that is named, or else of the one with the most slices, as `phase` counts them.
-
-    Raises InputError where there is no such series.
-    """
-    return _mates(_of_series(groups_of(slices), series))
-
-
-def _mates(ranked: list[Group]) -> list[Group]:
-    return [group for group in ranked if group.series == ranked[0].series]
 
 
 def _of_series(ranked: list[Group], series: str | int | None) -> list[Group]:

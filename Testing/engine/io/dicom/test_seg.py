@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from bioatt.anatomy.terminology import segments_of
 from bioatt.core.errors import InputError
-from bioatt.io.dicom_seg import check_segmentation_output, write_dicom_segmentation
+from bioatt.io.dicom.seg import check_segmentation_output, write_dicom_segmentation
 from bioatt.io.images import read_volume
 
 hd = pytest.importorskip("highdicom")

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from bioatt.io.dicom_streams import DamagedStreamError, check_fragments
+from bioatt.io.dicom.streams import DamagedStreamError, check_fragments
 
 SAMPLES = ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "JPEG2000.dcm", "JPEG-lossy.dcm"]
 

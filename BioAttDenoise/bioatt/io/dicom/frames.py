@@ -18,8 +18,8 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, generate_uid
 
 from bioatt.core.errors import InputError
-from bioatt.io.dicom_kinds import CT_IMAGE
-from bioatt.io.dicom_streams import check_lengths, is_compressed
+from bioatt.io.dicom.kinds import CT_IMAGE
+from bioatt.io.dicom.streams import check_lengths, is_compressed
 
 _MOST_FRAMES = 10_000
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")

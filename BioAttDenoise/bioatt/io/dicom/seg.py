@@ -19,8 +19,8 @@ from bioatt.core.errors import InputError
 from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET
 from bioatt.core.segments import ANATOMICAL_STRUCTURE, BILATERAL, Segment
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_frames import Frame, source_header
-from bioatt.io.dicom_slices import lenient
+from bioatt.io.dicom.frames import Frame, source_header
+from bioatt.io.dicom.slices import lenient
 from bioatt.io.files import atomic_write, check_folder, check_name
 
 SUFFIX = ".dcm"

@@ -28,10 +28,10 @@ import bioatt
 from bioatt.core.errors import BioAttError, InputError
 from bioatt.core.provenance import LO_LENGTH, SERIES_NUMBER_OFFSET, series_description, strength_note
 from bioatt.core.volume import Volume
-from bioatt.io.dicom_frames import Frame, source_header
-from bioatt.io.dicom_kinds import CT_IMAGE, sop_class
-from bioatt.io.dicom_read import read_series
-from bioatt.io.dicom_slices import SourceFile, identity_of, lenient
+from bioatt.io.dicom.frames import Frame, source_header
+from bioatt.io.dicom.kinds import CT_IMAGE, sop_class
+from bioatt.io.dicom.read import read_series
+from bioatt.io.dicom.slices import SourceFile, identity_of, lenient
 from bioatt.io.files import OccupiedError, check_folder, check_name, move_new, not_written, partial_prefix, umask
 
 _ST_LENGTH = 1024

@@ -11,8 +11,8 @@ import pydicom
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.io import dicom_write as dicom
-from bioatt.io.dicom_write import check_series_output, write_derived_series
+from bioatt.io.dicom import write as dicom
+from bioatt.io.dicom.write import check_series_output, write_derived_series
 from bioatt.io.files import OccupiedError
 from bioatt.io.images import read_volume
 

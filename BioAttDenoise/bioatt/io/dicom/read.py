@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from bioatt.core.errors import InputError
+from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.hu import PADDING_ABOVE_HU, PADDING_BELOW_HU
 from bioatt.core.provenance import DENOISED_BEFORE, DERIVED_MARK
 from bioatt.core.volume import Acquisition, Volume
-from bioatt.io.dicom_groups import choose, turned
-from bioatt.io.dicom_kinds import header_warnings
-from bioatt.io.dicom_pixels import pixels, plane_of
-from bioatt.io.dicom_slices import (
+from bioatt.io.dicom.groups import choose, describe, groups_of, turned
+from bioatt.io.dicom.kinds import MULTI_FRAME, header_warnings, kind_of
+from bioatt.io.dicom.pixels import pixels, plane_of
+from bioatt.io.dicom.reconstructions import reconstruction, reconstruction_warning
+from bioatt.io.dicom.slices import (
     CTSlice,
     SourceFile,
     ct_slices,
@@ -26,7 +30,6 @@ from bioatt.io.dicom_slices import (
     kernel_of,
     lenient,
 )
-from bioatt.io.reconstructions import reconstruction, reconstruction_warning
 
 _TURNED_NOTE = 0.06
 """Degrees between the slices' orientations that are more than the rounding of cosines to three digits."""
@@ -46,14 +49,45 @@ def read_series(path: Path, series: str | int | None = None, phase: str | int | 
     axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
     file that is cut short, or a header that holds no numbers where numbers belong; OSError for what cannot be read.
     """
+    with lenient(), _malformed_values_told():
+        return _read_series(path, series, phase)
+
+
+@contextmanager
+def _malformed_values_told() -> Iterator[None]:
+    """What a header provokes that holds no numbers where numbers belong, as one line."""
     try:
-        with lenient():
-            return _read_series(path, series, phase)
+        yield
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:120]
         raise InputError(f"a DICOM header holds a malformed value ({what}): export the series again") from error
+
+
+@lru_cache(maxsize=8)
+def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
+    """What the headers of a volume's files say that a person should know; files that cannot be read say nothing.
+
+    For voxels that another program has read. Raises InputError where the files are no CT in HU, and
+    SeveralVolumesError where their slices belong to several phases.
+    """
+    there = [file for file in map(Path, files) if file.is_file() and os.access(file, os.R_OK)]
+    with lenient(), _malformed_values_told(), ExitStack() as scratch:
+        images = [image for file in there for image in images_in(file)]
+        classic = [image for image in images if kind_of(image[1]) is not MULTI_FRAME]
+        if not classic:
+            return tuple(dict.fromkeys(line for _, header in images for line in header_warnings(header)))
+        slices = ct_slices(classic, scratch)
+        groups, notes = groups_of(slices), _header_notes(slices)
+    if any(group.phase for group in groups):
+        names = [describe(group, groups[0]) for group in groups]
+        raise SeveralVolumesError(
+            f"its slices belong to {len(groups)} volumes, {'; '.join(names[:8])}: load one of them alone, or denoise "
+            "the series' folder, which writes each",
+            names,
+        )
+    return tuple(notes)
 
 
 def ct_images(path: Path, scratch: ExitStack) -> list[CTSlice]:

@@ -1,0 +1,1 @@
+"""DICOM CT in and out: headers, groups and phases, pixels, derived series."""

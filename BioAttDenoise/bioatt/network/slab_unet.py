@@ -1,0 +1,136 @@
+"""The shipped network: a slice with its neighbours and its noise level, and the paper's organ-aware attention.
+
+A U-net (Ronneberger 2015, arXiv 1505.04597) that works from half resolution down: its first layer sees 2×2 pixels at
+once and its last gives them back (Shi 2016, arXiv 1609.05158). Neighbouring slices enter as differences from the slice,
+with a plane each that tells how near they are, so that layers can follow anatomy from slice to slice (as in FastDVDnet,
+Tassano 2020, arXiv 1907.01361). A plane with the noise level conditions it on the dose (Zhang 2021, arXiv 2008.13751).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bioatt.network.attention import OrganAttention
+from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
+from bioatt.network.unet import ResidualBlock
+
+NEIGHBOURS = 6
+"""Neighbours shown: three below, nearest last, then three above, nearest first."""
+NOISE_UNIT_HU = 50.0
+BLOCKS = (1, 2)
+"""Residual blocks at half and quarter resolution; the decoder has the first."""
+PROJECTIONS = 6
+"""Learned projections of the features that the attention maps see beside their mean and maximum."""
+_FOLD = 2
+SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
+
+
+def nearness(distance_mm: Tensor) -> Tensor:
+    """How near a neighbour is: 1 at the slice, half as much every 2 mm."""
+    return torch.exp2(-distance_mm / 2)
+
+
+class GuidedAttention(OrganAttention):
+    """Attention maps with more to see than mean and maximum, added to what passes: x' = x ⊙ (1 + A').
+
+    A = σ(conv([mean, max, projections])) and A' = Σₙ pₙ Aₙ are equations 3 to 5; where no descriptor has any weight,
+    features pass as they are.
+    """
+
+    def __init__(self, channels: int, maps: int) -> None:
+        super().__init__(maps)
+        self.project = nn.Conv2d(channels, PROJECTIONS, 1)
+        self.conv = nn.Conv2d(2 + PROJECTIONS, maps, 7, padding=3)
+
+    def maps(self, x: Tensor) -> Tensor:
+        at_least_float = torch.promote_types(x.dtype, torch.float32)
+        highest = x.to(at_least_float).amax(dim=1, keepdim=True).to(x.dtype)
+        seen = torch.cat([x.mean(dim=1, keepdim=True), highest, torch.relu(self.project(x))], dim=1)
+        return torch.sigmoid(self.conv(seen))
+
+    def forward(self, x: Tensor, p: Tensor, record: list[Tensor] | None = None) -> Tensor:  # type: ignore[override]
+        maps = self.maps(x)
+        if record is not None:
+            record.append(maps)
+        return x + x * (maps * p).sum(dim=1, keepdim=True)
+
+
+class SlabUNet(BioAttNetwork):
+    """U-net of two levels with attention in the encoder at half resolution, "middle", and at a quarter, "last".
+
+    The levels have 2 and 4 times `filters` channels. `_residual` takes x (B, 1 + NEIGHBOURS + 1 + NEIGHBOURS, H, W):
+    the slice, its neighbours (any value where there is none), the noise level in HU / NOISE_UNIT_HU (0 where it is not
+    known) and each neighbour's nearness 2^(−|Δz| / 2 mm) (0 where there is none), the last two constant planes.
+    p (B, N), or (B, N, H, W). Initialised as the identity.
+    """
+
+    layout = "slab_unet"
+    block = 4
+
+    def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
+        super().__init__(arm, filters, descriptors, weighting)
+        half, quarter = widths = (2 * filters, 4 * filters)
+        self.stem = nn.Conv2d((1 + NEIGHBOURS) * _FOLD**2 + 1 + NEIGHBOURS, half, 3, padding=1)
+        self.encoder = nn.ModuleList(_level(width, n) for width, n in zip(widths, BLOCKS, strict=True))
+        self.down = nn.Conv2d(half, quarter, 2, stride=2)
+        self.up = nn.ConvTranspose2d(quarter, half, 2, stride=2)
+        self.decoder = _level(half, BLOCKS[0])
+        self.tail = nn.Conv2d(half, _FOLD**2, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        assert self.tail.bias is not None
+        nn.init.zeros_(self.tail.bias)
+        self.attention = nn.ModuleDict(
+            {stage: GuidedAttention(width, descriptors) for stage, width in zip(SCALE, widths, strict=True)}
+            if arm == "bioatt"
+            else {}
+        )
+
+    @property
+    def halo(self) -> int:
+        """Sum of the convolutions' radii times their scale, and the offset within a block."""
+        half = 2 + 2 * 2 * BLOCKS[0] + 3  # stem, tail, both sides' blocks of two convolutions, the attention's 7×7
+        quarter = 2 * BLOCKS[1] + 3
+        radius = 2 * half + 4 * quarter + self.block - 1
+        return radius + -radius % self.block
+
+    @property
+    def border(self) -> int:
+        """Enough for zero padding not to show; training likewise excluded the outermost 14 pixels from the loss."""
+        return 16
+
+    def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
+        """Denoise the first channel of x (B, 2 + 2 NEIGHBOURS, H, W); see the class, and BioAttNetwork.forward."""
+        if x.shape[-2] % self.block or x.shape[-1] % self.block:
+            raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
+        return x[:, :1] + self._residual(x, self._weights(x, p), record)
+
+    def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
+        return functional.interpolate(maps[None], scale_factor=SCALE[stage], mode="bilinear", align_corners=False)[0]
+
+    def _at(self, stage: Stage, weights: Tensor) -> Tensor:
+        coarse = functional.avg_pool2d(weights, SCALE["last"])
+        return coarse if stage == "last" else functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+
+    def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
+        half = self._stem(x)
+        half = self._attend("middle", self.encoder[0](half), weights, record)
+        y = self._attend("last", self.encoder[1](self.down(half)), weights, record)
+        y = self.decoder(self.up(y) + half)
+        output: Tensor = functional.pixel_shuffle(self.tail(y), _FOLD)
+        return output
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """In float32, also under autocast: half precision would round HU to several units."""
+        image, neighbours, noise, nearness = x.split((1, NEIGHBOURS, 1, NEIGHBOURS), dim=1)
+        differences = (neighbours - image) * (nearness > 0)
+        folded = functional.pixel_unshuffle(torch.cat([image, differences], dim=1), _FOLD)
+        planes = torch.cat([noise, nearness], dim=1)[..., ::_FOLD, ::_FOLD]
+        with torch.autocast(x.device.type, enabled=False):
+            seen: Tensor = self.stem(torch.cat([folded, planes], dim=1).float())
+        return seen
+
+
+def _level(channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))

@@ -1,0 +1,396 @@
+"""Batches drawn on a device from a data pack: place, turn, dose, noise, kernel, inserts and priors are new in each.
+
+Nothing is copied from the host after the start, so that a card never waits. A batch depends on seed and number alone,
+on one kind of device.
+
+Noise is white noise with the scan's spectrum, its directions weighted as around the patch, times the local level at a
+quarter dose. For dose fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less a / (1 − a)
+of it, whose mean is the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's target is its
+noise-free scan; its patches come in pairs that differ by the sign of the noise alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
+from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, nearness
+from bioatt_training.slabs.pack import (
+    DIRECTIONS,
+    LARGEST_RESPONSE,
+    LEVEL_STEP,
+    SPECTRUM_SIDE,
+    WINDOW_STEP,
+    Pack,
+    direction_of,
+)
+from bioatt_training.slabs.priors import CHANCES, draw_priors
+
+BODY_HU = -600
+GRID = 8
+FIELD_MARGIN_PX = 16
+"""Noise on a periodic grid is drawn with so many pixels more, so that opposite borders of a patch do not meet."""
+OFFSETS = (-3, -2, -1, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How batches are drawn. phantoms: patches of torsos in a batch, even. slabs: share of slices with neighbours among
+    the scans' patches. doses: dose fractions, drawn evenly on a log scale."""
+
+    patch: int = 128
+    batch: int = 64
+    phantoms: int = 24
+    slabs: float = 0.3
+    doses: tuple[float, float] = (0.05, 0.85)
+    inserts: float = 0.5
+    kernels: float = 0.5
+    alone: float = 0.3
+    one_sided: float = 0.2
+    seed: int = 1
+
+
+class Batch(NamedTuple):
+    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; noise_share (B,): variance of the
+    slice's noise over that of its difference from the target; p (B, N, H/8, W/8); maps, the organ maps on the same
+    cells."""
+
+    x: Tensor
+    target: Tensor
+    noise_share: Tensor
+    p: Tensor
+    maps: Tensor
+
+
+class Batches:
+    """Batches of the training or validation slices of a pack on a device."""
+
+    def __init__(self, pack: Pack, drawing: Drawing, device: torch.device, *, validation: bool = False) -> None:
+        self.drawing, self.device = drawing, device
+        self.phantoms = 0 if validation else drawing.phantoms
+        put = lambda array: torch.from_numpy(np.array(array)).to(device)  # noqa: E731
+        self.hu, self.maps, self.pooled = put(pack.hu), put(pack.maps), put(pack.pooled)
+        self.neighbours, self.scan = put(pack.neighbours), put(pack.scan)
+        self.levels = functional.interpolate(
+            put(pack.levels.astype(np.float32))[:, None], scale_factor=LEVEL_STEP, mode="bilinear"
+        )[:, 0].half()
+        self.own, self.quarter = (put(np.nan_to_num(level)) for level in (pack.own_level, pack.quarter_level))
+        self.step_mm, self.pixel_mm = put(pack.step_mm), put(pack.pixel_mm)
+        self.correlation = put(pack.correlation)
+        self.field = drawing.patch + FIELD_MARGIN_PX
+        spectra = put(pack.spectra)
+        self.spectra = spectra
+        self.amplitudes = amplitudes(spectra, self.field)
+        self.responses = _responses(put(pack.response), drawing.patch)
+        self.frequency = _radius(drawing.patch, device)
+        self.frequency_64 = _radius(SPECTRUM_SIDE, device)
+        self.directions = put(pack.directions.astype(np.float32))
+        place = put(direction_of((self.field, self.field)))
+        self.lower, self.part = place.floor().long() % DIRECTIONS, (place - place.floor()).float()
+        self.pools = [put_pool.to(device) for put_pool in _pools(pack, drawing, validation)]
+        self.reach = put(np.abs(OFFSETS))
+        self.above = put(np.sign(OFFSETS) > 0)
+        self.chances = put(np.cumsum(CHANCES)[:-1])
+        self.random = torch.Generator(device)
+
+    def seed(self, number: int) -> None:
+        """The next draw becomes batch `number`."""
+        state = np.random.SeedSequence([self.drawing.seed, number]).generate_state(1, np.uint64)
+        self.random.manual_seed(int(state[0]) >> 1)
+
+    def draw(self) -> Batch:
+        """The next batch. Reads nothing from the host and waits for nothing, so that a card can replay it."""
+        d = self.drawing
+        self.pair = _pairs(d.batch, self.phantoms, self.device)
+        index, y, x = self._places()
+        place = torch.arange(d.batch, device=self.device)
+        scan, phantom = self.scan[index], place < self.phantoms
+        rows, columns = self._turned()
+        mirrored = self._chance(0.5)
+        seen, near = self._neighbours(index, scan, mirrored)
+        side = self.hu.shape[-1]
+        flat = (y[:, None, None] + rows) * side + x[:, None, None] + columns
+        flat = seen[:, :, None, None] * side**2 + flat[:, None]
+        full = self.hu.view(-1)[flat].float()
+        level = self.levels.view(-1)[flat].float()
+        dose = torch.exp(self._uniform(*(math.log(one) for one in d.doses)))
+        scale = torch.where(phantom, (4 * dose) ** -0.5, ((1 / dose - 1) / 3).sqrt())
+        sign = 1 - 2 * (phantom & (place % 2 == 1)).float()
+        noise = self._noise(index, scan, y, x, rows, columns, phantom, mirrored) * level
+        noise = noise * (scale * sign)[:, None, None, None]
+        kept = (~phantom * dose / (1 - dose))[:, None, None]
+        target = full[:, 0] - noise[:, 0] * kept
+        low = full + noise
+        inserts = self._inserts(target, scan, near)
+        low, target, gain = self._refiltered(low, target, inserts, scan)
+        low, target = low.clamp(*CLIP_HU), target.clamp(CLIP_HU[0] - 400, CLIP_HU[1] + 400)
+        level_hu = self._noise_level(index, phantom, dose, scale, gain)
+        maps = self._cells(index, y, x, rows, columns)
+        p = draw_priors(maps, self.pooled[index], self._strangers(maps), self.chances, self.random)
+        planes = torch.cat([level_hu[:, None] / NOISE_UNIT_HU, near], dim=1)[:, :, None, None]
+        images = (low - OFFSET_HU) / SCALE_HU
+        network_input = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
+        share = torch.where(phantom, torch.ones_like(dose), (1 - dose).clamp_min(0.2))
+        return Batch(network_input, (target[:, None] - OFFSET_HU) / SCALE_HU, share, p, maps)
+
+    def _rand(self, *shape: int) -> Tensor:
+        """Uniform draws (B, *shape), the same for both patches of a pair."""
+        return torch.rand((self.drawing.batch, *shape), generator=self.random, device=self.device)[self.pair]
+
+    def _randn(self, *shape: int) -> Tensor:
+        return torch.randn((self.drawing.batch, *shape), generator=self.random, device=self.device)[self.pair]
+
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * self._rand(*shape)
+
+    def _chance(self, share: float, *shape: int) -> Tensor:
+        return self._rand(*shape) < share
+
+    def _places(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Slice, first row and first column of each patch (B,)."""
+        phantom_places, slab_places, single_places = self.pools
+        from_slab = self._chance(self.drawing.slabs) & (len(slab_places) > 0)
+        uniform = self._rand()
+        chosen = torch.where(from_slab[:, None], _picked(slab_places, uniform), _picked(single_places, uniform))
+        if self.phantoms:
+            chosen[: self.phantoms] = _picked(phantom_places, uniform)[: self.phantoms]
+        index, y, x, last_y, last_x = chosen.unbind(1)
+        moved = (self._rand(2) * GRID).long()
+        return index, torch.minimum(y + moved[:, 0], last_y), torch.minimum(x + moved[:, 1], last_x)
+
+    def _turned(self) -> tuple[Tensor, Tensor]:
+        """Row and column (B, H, W) of each pixel within its patch, turned by quarters and mirrored at random."""
+        swap, up, left = self._chance(0.5, 3).T[:, :, None, None]
+        size = self.drawing.patch
+        self.turn = (swap, up, left)
+        return turned(size, swap, up, left)
+
+    def _neighbours(self, index: Tensor, scan: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+        """Slices (B, 7) seen, the slice first and itself where there is no other, and nearness (B, 6)."""
+        table = self.neighbours[index]
+        table = torch.where(mirrored[:, None], table.flip(1), table)
+        d = self.drawing
+        kind = self._rand()
+        one_sided = (kind >= d.alone) & (kind < d.alone + d.one_sided)
+        hidden = (kind < d.alone)[:, None] | (one_sided[:, None] & (self.above == self._chance(0.5)[:, None]))
+        most = torch.maximum(1 + (self._rand() * 3).long(), 3 * (~self._chance(0.3)).long())
+        hidden |= self.reach > most[:, None]
+        there = (table >= 0) & ~hidden
+        seen = torch.cat([index[:, None], torch.where(there, table, index[:, None])], dim=1)
+        return seen, there * nearness(self.reach * self.step_mm[scan][:, None])
+
+    def _noise(
+        self,
+        index: Tensor,
+        scan: Tensor,
+        y: Tensor,
+        x: Tensor,
+        rows: Tensor,
+        columns: Tensor,
+        phantom: Tensor,
+        mirrored: Tensor,
+    ) -> Tensor:
+        """Noise (B, 7, H, W) of unit variance, turned with its patch, correlated from slice to slice."""
+        white = self._randn(1 + NEIGHBOURS, self.field, self.field)
+        drawn = self._rand(2)
+        kind = drawn[:, 0]
+        of_torso = ((kind >= 0.4) & (kind < 0.85)) * 0.7 * drawn[:, 1] + (kind >= 0.85)
+        rho = torch.where(phantom, of_torso, self.correlation[scan].nan_to_num(0.0))
+        along = _correlated(white, rho)
+        factor = self.amplitudes[scan] * self._direction_factors(index, y, x)
+        field = torch.fft.irfft2(torch.fft.rfft2(along) * factor[:, None], s=along.shape[2:])
+        batch = torch.arange(len(index), device=self.device)[:, None, None, None]
+        slices = torch.arange(1 + NEIGHBOURS, device=self.device)[None, :, None, None]
+        return field[batch, slices, rows[:, None], columns[:, None]]
+
+    def _direction_factors(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """(B, F, F // 2 + 1) factors of the amplitudes by direction around the patch."""
+        half = self.drawing.patch // 2
+        row, column = (
+            ((start + half - WINDOW_STEP // 2) // WINDOW_STEP).clamp(0, count - 1)
+            for start, count in ((y, self.directions.shape[1]), (x, self.directions.shape[2]))
+        )
+        share = self.directions[index, row, column]
+        between = share[:, self.lower] * (1 - self.part) + share[:, (self.lower + 1) % DIRECTIONS] * self.part
+        return between.sqrt()
+
+    def _inserts(self, target: Tensor, scan: Tensor, near: Tensor) -> Tensor:
+        """Up to three ellipsoids (B, 7, H, W) HU of even contrast that lie across the slices, not yet blurred."""
+        size, most = self.drawing.patch, 3
+        wanted = self._chance(self.drawing.inserts)
+        count = 1 + (self._rand() * most).long()
+        pixel = self.pixel_mm[scan][:, None]
+        radius = torch.exp(self._uniform(math.log(1.0), math.log(15.0), most)) / pixel
+        other = radius * self._uniform(0.4, 1.0, most)
+        deep = radius * pixel * self._uniform(0.5, 2.0, most)
+        angle = self._uniform(0.0, math.pi, most)
+        centre = self._rand(most, 2) * size
+        offset = self._uniform(-0.5, 0.5, most) * deep
+        around = functional.avg_pool2d(target[:, None], 7, 1, 3)[:, 0]
+        where = centre.long().clamp_max(size - 1)
+        batch = torch.arange(len(target), device=self.device)[:, None]
+        local = around[batch, where[..., 0], where[..., 1]]
+        contrast = torch.exp(self._uniform(math.log(8.0), math.log(1000.0), most))
+        contrast = torch.where(self._chance(0.5, most), contrast, -contrast)
+        contrast = torch.minimum(torch.maximum(contrast, (-1000 - local).clamp_max(0)), (2500 - local).clamp_min(0))
+        contrast = contrast * wanted[:, None] * (torch.arange(most, device=self.device) < count[:, None])
+        # distance of the slices from the slice; those that are not seen do not matter
+        apart = (near > 0) * -2 * torch.log2(near.clamp_min(1e-6))
+        z = torch.cat([torch.zeros_like(apart[:, :1]), apart * (2 * self.above.float() - 1)], dim=1)
+        cut = (1 - ((z[:, :, None] - offset[:, None]) / deep[:, None]) ** 2).clamp_min(1e-4).sqrt()
+        axis = torch.arange(size, device=self.device, dtype=torch.float32)
+        total = torch.zeros((len(target), z.shape[1], size, size), device=self.device)
+        for k in range(most):
+            dx = axis[None, None, :] - centre[:, k, 1, None, None]
+            dy = axis[None, :, None] - centre[:, k, 0, None, None]
+            sine, cosine = angle[:, k, None, None].sin(), angle[:, k, None, None].cos()
+            u, v = dx * cosine + dy * sine, dy * cosine - dx * sine
+            a, b = (one[:, k, None, None] for one in (radius, other))
+            level = torch.hypot(u / a, v / b)
+            slope = torch.hypot(u / a**2, v / b**2).clamp_min(1e-6) / level.clamp_min(1e-6)
+            inside = (cut[:, :, k, None, None] - level[:, None]) / slope[:, None]
+            total += contrast[:, k, None, None, None] * (inside + 0.5).clamp(0, 1)
+        return total
+
+    def _refiltered(self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Low dose and target with the inserts as the kernel shows them, some through another kernel; its noise gain."""
+        at = torch.exp(self._uniform(math.log(0.3), math.log(2.0)))
+        sharper, boost = self._chance(0.5)[:, None, None], self._uniform(0.0, 0.8)[:, None, None]
+        changed = self._chance(self.drawing.kernels)
+
+        def factor(frequency: Tensor) -> Tensor:
+            smooth = torch.exp2(-((frequency / self.pixel_mm[scan][:, None, None] / at[:, None, None]) ** 2))
+            either = torch.where(sharper, 1 + boost * (1 - smooth), smooth)
+            return torch.where(changed[:, None, None], either, torch.ones_like(either))
+
+        change = factor(self.frequency)
+        shown = torch.fft.rfft2(inserts) * self.responses[scan][:, None]
+        spectrum = torch.fft.rfft2(torch.cat([low, target[:, None]], dim=1))
+        spectrum = (spectrum + torch.cat([shown, shown[:, :1]], dim=1)) * change[:, None]
+        images = torch.fft.irfft2(spectrum, s=low.shape[2:])
+        power = self.spectra[scan] ** 2
+        gain = ((power * factor(self.frequency_64) ** 2).sum(dim=(1, 2)) / power.sum(dim=(1, 2))).sqrt()
+        return images[:, :-1], images[:, -1], gain
+
+    def _noise_level(self, index: Tensor, phantom: Tensor, dose: Tensor, scale: Tensor, gain: Tensor) -> Tensor:
+        """(B,) noise level of the slice in HU as it would be measured, a little off; 0, unknown, in some."""
+        own, quarter = self.own[index], self.quarter[index]
+        added = (quarter**2 - own**2).clamp_min(0) * scale**2
+        level = (own**2 + added).sqrt() * gain * torch.exp(0.12 * self._randn())
+        return torch.where(self._chance(0.05), torch.zeros_like(level), level)
+
+    def _cells(self, index: Tensor, y: Tensor, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Organ maps (B, N, H/8, W/8), float, turned as the patch."""
+        size = self.drawing.patch // LEVEL_STEP
+        rows, columns = turned(size, *self.turn)
+        most = self.maps.shape[-1] - 1
+        row = (torch.div(y + LEVEL_STEP // 2, LEVEL_STEP, rounding_mode="floor")[:, None, None] + rows).clamp_max(most)
+        column = (torch.div(x + LEVEL_STEP // 2, LEVEL_STEP, rounding_mode="floor")[:, None, None] + columns).clamp_max(
+            most
+        )
+        return self.maps[index[:, None, None], :, row, column].permute(0, 3, 1, 2).float() / 255
+
+    def _strangers(self, maps: Tensor) -> Tensor:
+        """Organ maps of other slices, for wrong priors: the batch's, shifted by two pairs."""
+        return maps.roll(4, dims=0)
+
+
+def turned(size: int, swap: Tensor, up: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (B, size, size) of each pixel of a patch that is turned by quarters and mirrored."""
+    along = torch.arange(size, device=swap.device)
+    down, right = along[:, None].expand(size, size), along.expand(size, size)
+    rows, columns = torch.where(swap, right, down), torch.where(swap, down, right)
+    end = size - 1
+    return torch.where(up, end - rows, rows), torch.where(left, end - columns, columns)
+
+
+def _pairs(batch: int, phantoms: int, device: torch.device) -> Tensor:
+    """(B,) row whose draws each patch takes: the second of a pair takes the first's."""
+    row = torch.arange(batch, device=device)
+    return torch.where(row < phantoms, row - row % 2, row)
+
+
+def _correlated(white: Tensor, rho: Tensor) -> Tensor:
+    """White noise (B, 7, H, W), the slice first, with correlation rho (B,) between touching slices (AR(1) along z)."""
+    rest = (1 - rho**2).clamp_min(0).sqrt()[:, None, None]
+    rho = rho[:, None, None]
+    centre, below, above = white[:, 0], white[:, 1:4], white[:, 4:7]
+    found = [centre]
+    for side, order in ((below, (2, 1, 0)), (above, (0, 1, 2))):
+        last, made = centre, {}
+        for k in order:
+            last = rho * last + rest * side[:, k]
+            made[k] = last
+        found += [made[k] for k in range(3)]
+    return torch.stack(found, dim=1)
+
+
+def _picked(places: tuple[Tensor, Tensor] | Tensor, uniform: Tensor) -> Tensor:
+    """Rows of places (P, 5) that uniform draws choose evenly: places are repeated as often as they weigh."""
+    assert isinstance(places, Tensor)
+    if not len(places):
+        return torch.zeros((len(uniform), 5), dtype=torch.long, device=uniform.device)
+    return places[(uniform.double() * len(places)).long().clamp_max(len(places) - 1)]
+
+
+def _pools(pack: Pack, drawing: Drawing, validation: bool) -> list[Tensor]:
+    """Places (P, 5): slice, first row and column, last row and column, of torsos, slabs and all scans.
+
+    Scans of one patient weigh as the root of their slices.
+    """
+    size = drawing.patch
+    of_phantom, of_slab = pack.phantom[pack.scan], (pack.neighbours >= 0).any(axis=1)
+    wanted = pack.validation[pack.scan] == validation
+    patients = np.array(pack.patients)[pack.scan]
+    pools = []
+    rng = np.random.default_rng(drawing.seed)
+    for members in (of_phantom, of_slab & ~of_phantom, ~of_phantom):
+        here = np.flatnonzero(members & wanted & (pack.shape.min(axis=1) >= size))
+        rows, weights = [], []
+        for index in here:
+            height, width = pack.shape[index]
+            half = size // 2
+            centres = pack.hu[index, half : height - size + half + 1 : GRID, half : width - size + half + 1 : GRID]
+            found = np.argwhere(centres > BODY_HU) * GRID
+            same = np.count_nonzero(patients[here] == patients[index])
+            rows += [(index, y, x, height - size, width - size) for y, x in found.tolist()]
+            weights += [1 / (np.sqrt(same) * max(len(found), 1))] * len(found)
+        if rows:
+            chance = np.array(weights) / np.sum(weights)
+            drawn = rng.choice(len(rows), 400_000, p=chance)
+            pools.append(torch.from_numpy(np.array(rows, np.int64)[drawn]))
+        else:
+            pools.append(torch.zeros((0, 5), dtype=torch.long))
+    return pools
+
+
+def amplitudes(spectra: Tensor, side: int) -> Tensor:
+    """Amplitudes (K, 64, 33) on the frequencies of a larger grid (K, side, side // 2 + 1): same covariance by lag."""
+    covariance = torch.fft.irfft2(spectra**2)
+    known = covariance.shape[-1]
+    lags = torch.arange(-known // 2, known // 2, device=spectra.device)
+    larger = covariance.new_zeros(len(spectra), side, side)
+    larger[:, lags[:, None] % side, lags % side] = covariance[:, lags[:, None] % known, lags % known]
+    return torch.fft.rfft2(larger).real.clamp_min(0).sqrt()
+
+
+def _radius(side: int, device: torch.device) -> Tensor:
+    """Radial frequency (side, side // 2 + 1) in cycles per pixel."""
+    return torch.hypot(
+        torch.fft.fftfreq(side, device=device)[:, None], torch.fft.rfftfreq(side, device=device)[None, :]
+    )
+
+
+def _responses(table: Tensor, side: int) -> Tensor:
+    """Kernel responses (K, steps) → on the frequencies of a patch (K, side, side // 2 + 1)."""
+    place = _radius(side, table.device) / LARGEST_RESPONSE * (table.shape[1] - 1)
+    lower = place.floor().long().clamp_max(table.shape[1] - 2)
+    part = (place - lower).clamp(0, 1)
+    return table[:, lower] * (1 - part) + table[:, lower + 1] * part
