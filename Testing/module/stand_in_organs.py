@@ -1,4 +1,4 @@
-"""A stand-in for the worker's request `organs`: the left half of the body is liver, the right half lungs."""
+"""A stand-in for the worker's request `organs` with organ maps: the body's left half is liver, its right half lungs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ CODES = {"liver": "10200004", "lungs": "39607008"}
 
 
 def organs(worker, request):
-    """Answers as Docs/worker_protocol.md says; the mean of "lungs" moves. A label volume is taken as it is."""
+    """Answers as Docs/worker_protocol.md says; the mean of "lungs" moves."""
     names = load_descriptor_set(ANATOMY_SET).descriptors
     hu = np.load(worker.folder / request["volume"]["array"])
-    labels, anatomy = np.zeros(hu.shape, np.uint8), request["anatomy"]
+    labels = np.zeros(hu.shape, np.uint8)
     half = hu.shape[2] // 2
-    if isinstance(anatomy, dict):
-        given = np.load(worker.folder / anatomy["labels"]["array"])
-        for value, name in anatomy["names"].items():
-            labels[given == int(value)] = 1 + names.index(name)
-    else:
-        labels[:, 4:-4, 4:half] = 1 + names.index("liver")
-        labels[:, 4:-4, half:-4] = 1 + names.index("lungs")
+    labels[:, 4:-4, 4:half] = 1 + names.index("liver")
+    labels[:, 4:-4, half:-4] = 1 + names.index("lungs")
     found = [names[value - 1] for value in np.unique(labels) if value]
     after = None
     if request.get("after") is not None:
@@ -36,7 +31,7 @@ def organs(worker, request):
         np.save(worker.folder / f"map-{name}.npy", np.where(labels == 1 + names.index(name), 204, 10).astype(np.uint8))
         maps.append({"name": name, "array": f"map-{name}.npy"})
     table = {
-        "anatomy": "labels" if isinstance(anatomy, dict) else "organ maps",
+        "anatomy": "organ maps",
         "reference": request["reference"],
         "reference_before": {"mean": 55.0, "noise": 20.0},
         "reference_after": None if after is None else {"mean": 55.0, "noise": 8.0},

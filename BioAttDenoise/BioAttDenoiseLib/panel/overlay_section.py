@@ -55,6 +55,8 @@ class AttentionSection(Section):
         connect(ui.legendCheckBox, "toggled(bool)", self.inspection.overlay.setLegend)
         connect(ui.keepMapButton, "clicked(bool)", lambda checked: self.onKeep())
         connect(ui.chartsCheckBox, "toggled(bool)", self.onCharts)
+        ui.overrideScrollArea.visible = False
+        connect(ui.overrideGroupBox, "toggled(bool)", lambda checked: ui.overrideScrollArea.setVisible(checked))
         self.byHand = PriorByHand(ui.overrideGroupBox, ui.overrideWidget, self.panel.live)
         self.inspection.chart.onOrgan = self.showOrgan
         self.scrolling = slice_views.Scrolling(self.scrolled)
