@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bioatt.cli import build_parser, execute
 
-COMMANDS = ("simulate", "prepare", "fit", "adopt", "evaluate", "reproduce", "prior", "organ-maps", "benchmark")
+COMMANDS = ("simulate", "prepare", "fit", "adopt", "evaluate", "reproduce", "prior", "organ-maps", "network", "benchmark")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -62,7 +62,7 @@ def find_organs(
         check_same_grid(scan, after)
     form = canonical(scan)
     organs = organs_of(source, form.volume, scan, cancelled=cancelled)
-    labels = label_volume(organs, form.volume.shape[0])
+    labels = label_volume(organs, form.volume)
     table = measure_organs(
         labels,
         form.volume,

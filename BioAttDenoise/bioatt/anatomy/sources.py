@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
+from bioatt.anatomy.regions import voxels_by_value
 from bioatt.core.volume import Volume
 
 
@@ -23,6 +24,11 @@ class OrganProbabilities(Protocol):
     @property
     def source(self) -> str:
         """Name for reports."""
+        ...
+
+    @property
+    def least_ml(self) -> float:
+        """What is smaller in the whole volume is a mistake of the source, and no organ."""
         ...
 
     def organ(self, z: int, column: int) -> NDArray[np.float32]:
@@ -63,11 +69,16 @@ def organs_of(
     return source.maps(part, cancelled=cancelled)
 
 
-def label_volume(organs: OrganProbabilities, slices: int) -> NDArray[np.uint8]:
-    """(z, y, x) labels of the first `slices` slices: 0 for none, else index in ANATOMY_SET + 1."""
+def label_volume(organs: OrganProbabilities, volume: Volume) -> NDArray[np.uint8]:
+    """(z, y, x) labels of the volume that the organs are of: 0 for none, else index in ANATOMY_SET + 1.
+
+    Organs smaller than the source's `least_ml` are left out.
+    """
     names = load_descriptor_set(ANATOMY_SET).descriptors
     value_of = np.array([0, *(names.index(name) + 1 for name in organs.descriptors)], np.uint8)
-    return np.stack([value_of[organs.labels(z)] for z in range(slices)])
+    labels = np.stack([value_of[organs.labels(z)] for z in range(volume.shape[0])])
+    small = voxels_by_value(labels) * float(np.prod(volume.spacing)) < 1000 * organs.least_ml
+    return np.where(small, 0, np.arange(small.size)).astype(np.uint8)[labels]
 
 
 def probability_volume(organs: OrganProbabilities, name: str, slices: int) -> NDArray[np.uint8]:

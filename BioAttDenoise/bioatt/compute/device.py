@@ -98,9 +98,12 @@ def _device(name: str) -> torch.device:
 
 
 def _fast_dtype(device: torch.device) -> torch.dtype | None:
-    """Half precision where it is faster: on GPUs, and as bf16 on CPUs with AMX, without which float32 is faster."""
+    """Half precision where it is faster: on GPUs, and as bf16 on CPUs with AMX, without which float32 is faster.
+
+    On GPUs float16: of 99.9 % of the body it is within 0.4 HU of float32, bf16, with three bits less, within 3 HU.
+    """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.float16
     return torch.bfloat16 if device.type == "cpu" and cpu_has_amx() else None
 
 

@@ -45,6 +45,7 @@ SHOWN_ABOVE = 0.1
 """A class that is less probable everywhere on a slice is left out of its maps."""
 _EDGE = 0.02
 """A map is kept in the box around what is above this."""
+_LEAST_ML = 1.0
 _SUREST_CELLS = 12
 """1.3 cm²: what an organ covers at least where it counts as visible."""
 _FLOOR = 1e-3
@@ -108,6 +109,11 @@ class OrganMaps:
             labels[place][better] = 1 + column
         labels[none >= best] = 0
         return labels
+
+    @property
+    def least_ml(self) -> float:
+        """See OrganProbabilities."""
+        return _LEAST_ML
 
     @property
     def source(self) -> str:

@@ -155,6 +155,7 @@ class SegmentedOrgans:
     """
 
     source = "segmentation"
+    least_ml = 0.0
 
     def __init__(self, prior: SegmentationPrior, volume: Volume, cancelled: Callable[[], bool] | None = None) -> None:
         self.prior, self.volume, self.cancelled = prior, volume, cancelled

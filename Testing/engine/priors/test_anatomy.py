@@ -30,7 +30,7 @@ def labels(torso: Volume) -> Volume:
 
 def test_labels_are_the_masks_themselves(torso: Volume, labels: Volume) -> None:
     organs = organs_of(anatomy_of_labels(labels, {5: "liver", 1: "Spleen", 7: "gallbladder"}), torso, torso)
-    found = label_volume(organs, torso.shape[0])
+    found = label_volume(organs, torso)
     np.testing.assert_array_equal(found == 1 + LIVER, labels.hu == 5)
     np.testing.assert_array_equal(found == 1 + SPLEEN, labels.hu == 1)
     assert set(np.unique(found)) == {0, 1 + LIVER, 1 + SPLEEN}
@@ -68,8 +68,16 @@ def test_labels_follow_paper17_whatever_order_the_maps_were_taught_in() -> None:
     taught = PAPER.descriptors[::-1]
     patch = Patch(taught.index("liver"), (slice(0, 6), slice(0, 8)), np.ones((6, 8), np.float16))
     maps = OrganMaps((CellMaps((patch,), np.zeros(17, np.float32)),), taught, (6, 8), (30, 40), ("",))
-    assert set(np.unique(label_volume(maps, 1))) == {1 + LIVER}
+    assert set(np.unique(label_volume(maps, Volume(np.zeros((1, 30, 40), np.int16), (3.0, 3.0, 5.0))))) == {1 + LIVER}
     assert (probability_volume(maps, "liver", 1) == 255).all()
+
+
+def test_specks_of_the_maps_are_no_organs() -> None:
+    patch = Patch(SPLEEN, (slice(1, 2), slice(1, 2)), np.ones((1, 1), np.float16))
+    maps = OrganMaps((CellMaps((patch,), np.zeros(17, np.float32)),), PAPER.descriptors, (6, 8), (30, 40), ("",))
+    assert maps.labels(0).any()
+    assert not label_volume(maps, Volume(np.zeros((1, 30, 40), np.int16), (0.7, 0.7, 5.0))).any()
+    assert label_volume(maps, Volume(np.zeros((1, 30, 40), np.int16), (5.0, 5.0, 5.0))).any()
 
 
 def test_what_cannot_be_placed_is_refused(torso: Volume, labels: Volume) -> None:
@@ -78,7 +86,7 @@ def test_what_cannot_be_placed_is_refused(torso: Volume, labels: Volume) -> None
     with pytest.raises(InputError, match="does not overlap"):
         organs_of(source, torso, replace(torso, origin=(9000.0, 0.0, 0.0)))
     part = torso.part(range(2))
-    assert not label_volume(organs_of(source, part, torso), 2).any(), "a part without organs is no mistake"
+    assert not label_volume(organs_of(source, part, torso), part).any(), "a part without organs is no mistake"
 
 
 def test_unknown_sources_are_named() -> None:

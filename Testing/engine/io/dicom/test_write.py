@@ -31,12 +31,14 @@ MADE = {"model_name": "bioatt-slim", "model_version": "2", "strength": 0.8}
 def derived(series, tmp_path):
     """Read the synthetic series, lower its HU by 3, write it; → (input volume, result, sorted derived headers)."""
 
-    def make(hu=None, slices: range | None = None, series_number=None, **options):
+    def make(hu=None, slices: range | None = None, series_number=None, organ_strength=None, **options):
         series(hu, **options)
         volume = read_volume(series.folder)
         part = volume.part(slices) if slices else volume
         result = part.with_hu(part.hu.astype(np.float32) - 3)
-        write_derived_series(result, tmp_path / "out", series_number=series_number, **MADE)
+        write_derived_series(
+            result, tmp_path / "out", series_number=series_number, organ_strength=organ_strength, **MADE
+        )
         images = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
         return part, result, images
 
@@ -55,6 +57,12 @@ def test_pixels_geometry_and_series_by_pydicom_and_itk(derived, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), result.hu)
     np.testing.assert_allclose(itk.GetSpacing(), result.spacing, atol=1e-6)
     np.testing.assert_allclose(itk.GetOrigin(), result.origin, atol=1e-6)
+
+
+def test_strengths_by_organ_are_in_the_description(derived):
+    _, _, images = derived(organ_strength={"lungs": 0.5, "liver": 1.0})
+    assert "strength 0.80 (lungs 0.50, liver 1.00)" in images[0].DerivationDescription
+    assert "lungs 0.50" in images[0].ContributingEquipmentSequence[-1].ContributionDescription
 
 
 def test_a_derived_series_is_told_from_an_original(derived, tmp_path):
