@@ -12,7 +12,8 @@ demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and compari
 	$(BIN)/bioatt demo demo --overwrite
 
 test: $(INSTALLED) lint  ## every test that needs no Slicer application; TESTS=Testing/engine for some
-	$(PYTEST) $(TESTS)
+	env -u SLICER_BASE_PYTHON $(PYTEST) $(TESTS)
+	if [ -n "$$SLICER_BASE_PYTHON" ]; then $(PYTEST) Testing/module; fi  # once more on Slicer's own Base/Python
 
 test-fast: $(INSTALLED)  ## most tests, without the slow ones (Testing/slow_tests.txt)
 	$(PYTEST) -m "not slow" $(TESTS)
@@ -21,11 +22,12 @@ test-cpus: $(INSTALLED)  ## the network's tests as on CPUs of fewer instructions
 	set -e; for isa in AVX2 AVX512_CORE ALL; do echo "oneDNN up to $$isa"; ONEDNN_MAX_CPU_ISA=$$isa \
 	$(BIN)/python -m pytest Testing/engine/network Testing/engine/inference; done
 
-lint: $(INSTALLED)  ## style, types and the import rules
+lint: $(INSTALLED)  ## style, types, the import rules and the Extensions Index's criteria
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=BioAttDenoise:Training $(BIN)/lint-imports --no-cache
+	$(BIN)/python Testing/index_check.py
 
 docs: $(INSTALLED_DOCS)  ## the documentation site in build/site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

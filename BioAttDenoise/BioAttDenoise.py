@@ -14,14 +14,22 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-if sys.version_info < (3, 11):  # noqa: UP036
-    raise RuntimeError(
-        "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
-            *sys.version_info
-        )
+DOCUMENTATION = "https://github.com/BioAttDenoise/SlicerBioAttDenoise#readme"
+REFUSAL = ""
+"""Why the module cannot work in this Slicer; empty where it can."""
+
+if sys.version_info >= (3, 11):  # noqa: UP036
+    from BioAttDenoiseLib.logic import DenoiseLogic
+else:  # the library has syntax that this Python does not know: only this file is read
+    REFUSAL = "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
+        *sys.version_info[:2]
     )
 
-from BioAttDenoiseLib.logic import DenoiseLogic
+    class DenoiseLogic:
+        """Cannot denoise."""
+
+        def __init__(self):
+            raise RuntimeError(REFUSAL)
 
 
 class BioAttDenoise(ScriptedLoadableModule):
@@ -36,11 +44,16 @@ class BioAttDenoise(ScriptedLoadableModule):
         self.parent.helpText = _(
             "Removes noise from low-dose CT with a network that is told which anatomy each slice shows. "
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
-        )
+        ) + _(' See the <a href="{url}">documentation</a>.').format(url=DOCUMENTATION)
         self.parent.acknowledgementText = _(
             'Implements Kim et al., "BioAtt: Anatomical Prior Driven Low-Dose CT Denoising", '
             "with weights trained by this project."
         )
+        if not REFUSAL:
+            from BioAttDenoiseLib.scene import sample_data
+            from BioAttDenoiseLib.signals import connect
+
+            connect(slicer.app, "startupCompleted()", sample_data.register)
 
 
 class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
@@ -52,6 +65,13 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        if REFUSAL:
+            import qt
+
+            label = qt.QLabel(REFUSAL)
+            label.wordWrap = True
+            self.layout.addWidget(label)
+            return
         from BioAttDenoiseLib.panel.panel import Panel
 
         self.logic = BioAttDenoiseLogic()
@@ -61,10 +81,12 @@ class BioAttDenoiseWidget(ScriptedLoadableModuleWidget):
         self.ui = self.panel.ui
 
     def enter(self):
-        self.panel.enter()
+        if self.panel is not None:
+            self.panel.enter()
 
     def exit(self):
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         if self.panel is not None:
@@ -131,7 +153,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
     def test_engine_process(self):
         """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
         from BioAttDenoiseLib.engine import requests
-        from BioAttDenoiseLib.engine.jobs import Kind
+        from BioAttDenoiseLib.engine.job import Kind
 
         logic = BioAttDenoiseLogic()
         replies = []

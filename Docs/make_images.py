@@ -149,7 +149,7 @@ def main() -> None:
         time.sleep(0.02)
     if isinstance(outcome[0], Exception):
         raise outcome[0]
-    panel._done(outcome[0])
+    panel._done(outcome[0], lambda: None)
     print(outcome[0].summary)
 
     compare.onMode("side by side")
@@ -159,8 +159,10 @@ def main() -> None:
     enlarge()
     save("compare_swipe.png", views(("BioAttInput",)))
     compare.onMode("grid")
+    views(("BioAttDifference", "BioAttAttention"))  # a view draws the legends that come after it
+    compare.onMode(None)
+    compare.onMode("grid")
     enlarge()
-    views(("BioAttAttention",))  # a view draws the legends that come after it
     attention.onOrgan(clearest(attention), 0)
     attention.ui.mapViewComboBox.currentIndex = 1
     attention.ui.thresholdSlider.value = 0.1

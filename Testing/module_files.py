@@ -13,7 +13,7 @@ MODULE = ROOT / "BioAttDenoise"
 CMAKE = MODULE / "CMakeLists.txt"
 SIMULATOR = MODULE / "bioatt" / "simulation"
 """Needs numba, which Slicer does not install; the wheel carries it."""
-SUFFIXES_OF_RESOURCES = {".ui", ".png", ".svg", ".txt", ".json", ".safetensors", ".md", ".npz", ".npy"}
+SUFFIXES_OF_RESOURCES = {".ui", ".png", ".svg", ".txt", ".json", ".safetensors", ".md", ".npz", ".npy", ".nrrd"}
 
 
 def files_of_the_tree() -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from bioatt.io.files import occupied
 
 from .engine import requests
 from .engine.errors import EngineError, as_engine_error
-from .engine.jobs import Kind
+from .engine.job import Kind
 from .engine.options import EngineOptions
 from .scene import volumes
 
@@ -113,7 +113,8 @@ class Batch:
         **options: Any,
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
-        became of each. onDone(outcome) after each. Raises EngineError where it was cancelled.
+        became of each. onDone(outcome) after each. A volume whose output with the same settings is in the scene is
+        skipped. Raises EngineError where it was cancelled.
         """
         return self._wait_for(
             lambda **callbacks: self.denoiseAllAsync(volumeNodes, onEach=onDone, **callbacks, **options)
@@ -130,7 +131,9 @@ class Batch:
 
             return begin
 
-        return self._begin([(node.GetName(), start(node)) for node in nodes], callbacks)
+        made = {node: volumes.output_made(node, EngineOptions(**chosen).settings) for node in nodes}
+        skipped = [Outcome(node.GetName(), made[node], skipped=True) for node in nodes if made[node] is not None]
+        return self._begin([(node.GetName(), start(node)) for node in nodes if made[node] is None], callbacks, skipped)
 
     def denoiseFolder(
         self,

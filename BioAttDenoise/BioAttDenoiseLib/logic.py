@@ -8,6 +8,7 @@ outcomes = logic.denoiseAll()                                                 # 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -25,7 +26,8 @@ from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from .batch import Batch
 from .engine import requests
 from .engine.errors import EngineError
-from .engine.jobs import Job, JobQueue, Kind, Request
+from .engine.job import Job, Kind, Request
+from .engine.jobs import JobQueue
 from .engine.options import EngineOptions
 from .engine.process import EngineProcess, cleaning_up
 from .engine.settings import models_folder
@@ -33,8 +35,6 @@ from .scene import regions, volumes
 from .signals import connect
 
 POLL_INTERVAL_MS = 25
-WHOLE = "whole"
-"""The attribute Region of an output whose every voxel was denoised."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class DenoiseLogic(Batch):
         slices: tuple[int, int] | None = None,
         roi: Any = None,
         attention: dict[str, Any] | None = None,
+        organStrength: dict[str, float] | None = None,
+        anatomy: requests.Anatomy = "maps",
         onDone: Callable[[DenoiseResult], None] = lambda result: None,
         onError: Callable[[Exception], None] = lambda error: None,
         onCancelled: Callable[[], None] = lambda: None,
@@ -121,7 +123,9 @@ class DenoiseLogic(Batch):
         outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
         one, `<input> denoised` or of a part `<input> partly denoised`. slices: first and last axial slice, counted from
         1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
-        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices. options:
+        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices.
+        organStrength: strengths, 0 … 1, of organs ({"lungs": 0.5}), where `anatomy` finds them (see
+        `engine.requests.Anatomy`); everything else gets `strength`. options:
         the members of EngineOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
         or region that cannot be denoised and for an output of anything else, EngineError where a denoising is running.
         """
@@ -134,7 +138,7 @@ class DenoiseLogic(Batch):
                 problem = _lost(inputVolume, stamp)
                 if problem:
                     raise EngineError("input", problem)
-                result = self._store(inputVolume, outputVolume, region, chosen, reply)
+                result = self._store(inputVolume, outputVolume, region, chosen, reply, organStrength or {})
             except Exception as error:
                 onError(error)
             else:
@@ -142,7 +146,7 @@ class DenoiseLogic(Batch):
 
         return self.submit(
             Kind.DENOISE,
-            requests.denoise(inputVolume, region, chosen, attention),
+            requests.denoise(inputVolume, region, chosen, attention, organStrength, anatomy),
             on_result=finish,
             on_error=onError,
             on_cancelled=onCancelled,
@@ -233,7 +237,13 @@ class DenoiseLogic(Batch):
         return regions.whole_region(shape, matrix)
 
     def _store(
-        self, source: Any, target: Any, region: regions.Region, options: EngineOptions, reply: dict[str, Any]
+        self,
+        source: Any,
+        target: Any,
+        region: regions.Region,
+        options: EngineOptions,
+        reply: dict[str, Any],
+        organs: dict[str, float],
     ) -> DenoiseResult:
         """Put the reply into the scene. Nothing is added before everything that can fail is done."""
         before = slicer.util.arrayFromVolume(source)
@@ -245,10 +255,11 @@ class DenoiseLogic(Batch):
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # it was removed meanwhile
         part = _part(region, voxels.shape)
-        name = _("{name} denoised") if part == WHOLE else _("{name} partly denoised")
+        name = _("{name} denoised") if part == volumes.WHOLE else _("{name} partly denoised")
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
+        by_organ = json.dumps(organs, sort_keys=True) if organs else ""
         volumes.describe_output(
             node,
             source,
@@ -260,11 +271,13 @@ class DenoiseLogic(Batch):
                 **_provenance(reply["provenance"]),
                 "Strength": f"{options.strength:g}",
                 "Region": part,
+                "OrganStrength": by_organ or None,
+                "Settings": f"{options.settings} {by_organ}".strip(),
                 "Device": reply["device"],
                 "Note": f"{DENOISED}. Research use only.",
             },
         )
-        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == WHOLE)
+        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == volumes.WHOLE)
         if region.box is not None:
             reply |= {"noise_before": None, "noise_after": None}  # of whole slices, which the output does not hold
         return DenoiseResult(
@@ -287,7 +300,7 @@ def _part(region: regions.Region, shape: tuple[int, ...]) -> str:
     voxels from 0 as Slicer shows their indices.
     """
     if region.whole or region.box == tuple(slice(0, count) for count in shape):
-        return WHOLE
+        return volumes.WHOLE
     if region.box is None:
         return f"axial slices {region.start + 1}-{region.stop} of {region.count}"
     ends = zip("ijk", reversed(region.box), strict=True)

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from .engine import requests
 from .engine.errors import EngineError
-from .engine.jobs import Kind
+from .engine.job import Kind
 from .engine.options import EngineOptions
 from .scene import regions, slice_views, volumes
 from .scene.windows import SameWindow

@@ -67,9 +67,15 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     assert names(slicer) == ["a", "b", "c", "a denoised", "b denoised", "c denoised"]
     before, after = (slicer.util.arrayFromVolume(slicer.util.getNode(name)) for name in ("c", "c denoised"))
     np.testing.assert_array_equal(after, before - 10)
+    assert driver.parameters.outputVolume.GetName() == "a denoised", "of the volume that is chosen"
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert len(names(slicer)) == 9, "again, of the scans and not of what was made here"
+    assert len(names(slicer)) == 6, "what has an output with these settings is not denoised again"
+    assert "Skipped, since the output is there already: 3" in driver.status
+    driver.ui.strengthSlider.value = 60
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    assert len(names(slicer)) == 9, "with others, of the scans and not of what was made here"
 
 
 def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
@@ -89,7 +95,10 @@ def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
     assert len(names(slicer)) == 5, "scan, output, two noise maps, an attention map"
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert driver.status.splitlines()[0].startswith("Done, 1 volumes: ")
+    assert driver.status.splitlines() == [
+        "Done, no volumes.",
+        "Skipped, since the output is there already: 1.",
+    ]
 
 
 def test_a_scene_without_a_ct(batch):
@@ -313,7 +322,7 @@ def test_folders_that_cannot_be_used(batch, tmp_path, source, target, reason):
     driver.wait_idle()
     assert driver.status.startswith("⚠ ")
     assert reason in driver.status
-    assert driver.ui.denoiseButton.text == "Denoise"
+    assert driver.ui.denoiseButton.text == "&Denoise"
 
 
 def test_headers_with_data_of_their_own_become_one_file(logic, tmp_path):

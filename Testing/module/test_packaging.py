@@ -83,6 +83,14 @@ def test_the_installed_tree_is_complete(installed):
     assert not any("simulation" in name for name in found), "needs numba, which Slicer does not install"
 
 
+def test_the_command_line_module_is_installed_where_it_finds_the_engine(installed):
+    _, tree = installed
+    script = tree.parent / "cli-modules" / "BioAttDenoiseCLI.py"
+    assert script.with_suffix(".xml").is_file()
+    run = subprocess.run([sys.executable, script, "none.nrrd", "out.nrrd"], capture_output=True, text=True)
+    assert "none.nrrd: no such file" in run.stderr
+
+
 def test_tests_are_registered(installed):
     build, _ = installed
     listed = subprocess.run(["ctest", "-N"], cwd=build, capture_output=True, text=True).stdout

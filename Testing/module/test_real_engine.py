@@ -253,3 +253,35 @@ def test_slicer_stays_responsive(make_driver, slicer, monkeypatch, tiny_model, r
     # on a busy machine a turn or two are lost to other programs; a block of our own comes with every slice or result
     assert sorted(loop.turns)[-3] < BLOCK_MS
     assert max(loop.turns) < 10 * BLOCK_MS
+
+
+def test_the_noise_of_an_organ_of_the_scene(slicer, real, scene):
+    """The real engine, with a segmentation in the scene as anatomy: what was put in comes out."""
+    import vtk
+
+    from BioAttDenoiseLib.engine import requests
+    from BioAttDenoiseLib.engine.job import Kind
+    from BioAttDenoiseLib.inspection.organs import Organs
+    from BioAttDenoiseLib.scene import segmentations
+
+    node = torso(slicer, 8, 256)
+    labels = np.zeros((8, 256, 256), np.uint8)
+    labels[:, 90:170, 113:143] = 3  # between the lungs
+    drawn = segmentations.make(node, labels, [{"value": 3, "name": "Liver", "color": (1, 0, 0), "terminology": ""}])
+    request = requests.organs(node, None, segmentations.labels_of(drawn, node), "cpu", maps=("liver",))
+    replies = []
+    real.submit(Kind.ORGANS, request, on_result=replies.append, on_error=replies.append)
+    real.wait()
+    organs = Organs()
+    organs.take(node, replies[0])
+    (row,) = organs.rows
+    assert row["organ"] == "liver"
+    assert row["volume_ml"] == pytest.approx(8 * 80 * 30 * 0.7 * 0.7 * 2.0 / 1000, rel=0.01)
+    assert row["mean_before"] == pytest.approx(45, abs=1)
+    assert row["noise_before"] == pytest.approx(25, rel=0.1)
+    agree = (organs.map("liver") > 0.5) == (labels > 0)
+    assert agree.mean() > 0.999, "but for rounded corners"
+    segment = organs.node.GetSegmentation().GetSegment("liver")
+    entry = vtk.reference("")
+    assert segment.GetTag(segmentations.TERMINOLOGY_TAG, entry)
+    assert "~SCT^" in str(entry)

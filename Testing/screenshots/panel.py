@@ -47,7 +47,7 @@ def main(case: Path, folder: Path) -> None:
     save(window_picture(panel, [(red, "25 % dose"), (yellow, "25 % dose, denoised")]), "panel.png", folder)
 
     python.panel.sections[-1].ui.advancedCollapsibleButton.collapsed = False
-    panel.resize(300, 1150)
+    panel.resize(300, 1290)
     wait(lambda: True)
     save(panel.grab().toImage(), "advanced.png", folder)
     python.cleanup()

@@ -103,6 +103,7 @@ class SliceView:
             factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
             for kind in ("Markups", "ColorLegend", "Ruler", "Crosshair"):
                 factory.RegisterDisplayableManager(f"vtkMRML{kind}DisplayableManager")
+            factory.RegisterDisplayableManager("vtkMRMLSegmentationsDisplayableManager2D")
         self._managers = slicer.vtkMRMLDisplayableManagerGroup()
         self._managers.Initialize(factory, overlay)
         self._managers.SetMRMLDisplayableNode(self._node)

@@ -105,11 +105,28 @@ def remove_model(value: str) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a safetensors file carries our description (its header is JSON after an 8-byte length)."""
+    """Whether a safetensors file carries our description."""
+    return "bioatt" in _metadata(path)
+
+
+def versions() -> list[tuple[str, str]]:
+    """(name, version) of the models on this computer, as far as their files say it."""
+    found = {}
+    for folder in (shipped_models_folder(), models_folder()):
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            try:
+                found[path.stem] = json.loads(_metadata(path).get("bioatt", "{}")).get("version")
+            except (ValueError, AttributeError):
+                found[path.stem] = None
+    return [(name, str(version)) for name, version in found.items() if version]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file (its header is JSON after an 8-byte length); empty where there are none."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, 1 << 24)))
-    except (OSError, ValueError, struct.error):
-        return False
-    return "bioatt" in header.get("__metadata__", {})
+        return dict(header.get("__metadata__") or {})
+    except (OSError, ValueError, AttributeError, TypeError, struct.error):
+        return {}

@@ -18,8 +18,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from . import bundle
 from .catalogue import BIOMEDCLIP
 from .errors import EngineError
+from .settings import models_folder
 
 BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
 """Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""
@@ -77,6 +79,22 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
             "install", _("The installation failed: {error}").format(error=error) + "\n\n" + offline(wanted, python)
         ) from None
     return torch is not None and _restart()
+
+
+def install_folder(folder: Path) -> list[str]:
+    """Install the packages of a folder that `bundle.py` has made, without internet, and copy its models; returns the
+    models' names. Raises EngineError where it is no such folder or pip fails.
+    """
+    packages = folder / bundle.PACKAGES
+    if not packages.is_dir():
+        text = _('"{name}" has no folder "packages": choose one that bundle.py has made.')
+        raise EngineError("install", text.format(name=folder.name))
+    biomedclip = any(packages.glob("open_clip_torch-*"))
+    try:
+        slicer.util.pip_install(["--no-index", "--find-links", str(packages), *bundle.requirements(biomedclip)])
+        return bundle.copy_models(folder / bundle.MODELS, models_folder())
+    except Exception as error:  # pip, or the file system
+        raise EngineError("install", _("The installation failed: {error}").format(error=error)) from None
 
 
 def offline(packages: list[dict[str, Any]], python: str) -> str:

@@ -11,13 +11,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Protocol
 
-import numpy as np
-
 from .errors import EngineError, _, hint
+from .job import Job, Kind, Phase, Request, Stage
 from .process import EngineGoneError, EngineProcess
 
 CANCEL_PATIENCE_S = 0.7
@@ -27,62 +24,6 @@ LAUNCHER_WORDS = "exit abnormally"
 """What PythonSlicer, a launcher, says last when the interpreter was killed; it then exits with 1. A crash of the
 interpreter reads the same.
 """
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request of the worker's protocol. array: the voxels of its `volume`, which the queue puts into a file."""
-
-    kind: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    array: np.ndarray | None = None
-
-
-class Kind(Enum):
-    """What a job is for."""
-
-    BACKGROUND = "background"
-    """Finds out what this computer has, or loads a model before it is needed."""
-    PREVIEW = "preview"
-    MAPS = "maps"
-    DENOISE = "denoise"
-    FILES = "files"
-    """Files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
-
-    @property
-    def rank(self) -> int:
-        """A job takes the place of one that waits with the same rank or a lower one."""
-        return {"background": 0, "preview": 1, "maps": 1}.get(self.value, 2)
-
-
-class Phase(Enum):
-    """How far the denoising or file job is that the user started."""
-
-    IDLE = "idle"
-    PREPARING = "preparing"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-
-
-@dataclass
-class Job:
-    """A request on its way; without a request, the wait for what `needs` names. Exactly one of on_result, on_error and
-    on_cancelled is called, once, on the main thread.
-
-    needs: a source of anatomy whose packages must be there first. install: whether the user is asked to install them.
-    """
-
-    kind: Kind
-    request: Request | None
-    on_result: Callable[[dict[str, Any]], None]
-    on_error: Callable[[Exception], None]
-    on_cancelled: Callable[[], None]
-    on_progress: Callable[[dict[str, Any]], None]
-    needs: str | None = None
-    install: bool = False
-    file: str | None = None
-    identity: int | None = None
-    cancelled_at: float | None = None
 
 
 class Gate(Protocol):
@@ -99,7 +40,7 @@ class JobQueue:
 
     - a job waits while background work runs;
     - a preview waits for whatever runs, the newest only;
-    - anything else cancels a preview that runs, and is refused while maps, a denoising or file work runs;
+    - anything else cancels a preview that runs, and is refused while maps, organs, a denoising or file work runs;
     - a job takes the place of one that waits, unless that one is more important.
 
     make_process() starts a process; it raises EngineGoneError where it cannot, OSError where there is no place for its
@@ -260,12 +201,18 @@ class JobQueue:
         process, request = self._ensure_process(), job.request
         assert request is not None, "a job that only waits is not run"
         self.running = job
-        if request.array is None:
+        arrays = request.arrays()
+        if not arrays:
             self._send(job)
-        else:
-            name, array = f"volume-{time.monotonic_ns()}.npy", request.array
-            job.file = name
-            process.run_in_background(lambda: process.save(name, array), id(job))
+            return
+        job.stage = Stage.SENDING
+        job.files = [f"volume-{time.monotonic_ns()}-{number}.npy" for number in range(len(arrays))]
+
+        def save() -> None:
+            for name, array in zip(job.files, arrays, strict=True):
+                process.save(name, array)
+
+        process.run_in_background(save, id(job))
 
     def _cancel_running(self) -> None:
         job = self.running
@@ -292,11 +239,11 @@ class JobQueue:
     def _send(self, job: Job) -> None:
         assert job.request is not None
         assert self.process is not None
-        fields = dict(job.request.fields)
-        if job.file is not None:
-            fields["volume"] = {**fields["volume"], "array": job.file}
+        fields = job.request.named(job.files)
         with contextlib.suppress(EngineGoneError):  # then the message `gone` ends the job
             job.identity = self.process.request(job.request.kind, **fields)
+        job.stage = Stage.STARTING
+        self.on_change()
 
     def _handle(self, message: dict[str, Any]) -> None:
         job, kind = self.running, message["type"]
@@ -309,6 +256,7 @@ class JobQueue:
         elif message.get("id") != job.identity or job.identity is None:
             return
         elif kind == "progress":
+            job.stage = None
             if job.cancelled_at is None:
                 job.on_progress(message)
         elif kind == "result":
@@ -346,8 +294,8 @@ class JobQueue:
 
     def _finish(self, job: Job, callback: Callable[[], None]) -> None:
         self.running = None  # before the callback: it may submit the next job
-        if job.file is not None and self.process is not None:
-            self.process.remove(job.file)
+        for name in job.files if self.process is not None else ():
+            self.process.remove(name)
         callback()
         self._advance()
         self.on_change()
@@ -366,6 +314,8 @@ def _busy_text(kind: Kind) -> str:
     """Why another job cannot begin, by the kind of the one that is in the way."""
     if kind is Kind.MAPS:
         return _("Attention maps are being computed. Wait until they are ready, or press Cancel.")
+    if kind is Kind.ORGANS:
+        return _("Organs are being measured. Wait until that is done, or press Cancel.")
     if kind is Kind.FILES:
         return _("A folder is being denoised, or files of a model are being changed. Wait, or press Cancel.")
     return _("A denoising is already running. Wait for it, or press Cancel.")

@@ -29,6 +29,14 @@ class EngineOptions:
         """The fields of a worker's request."""
         return {key: value for key, value in asdict(self).items() if value or key not in ("descriptors", "tile")}
 
+    @property
+    def settings(self) -> str:
+        """What decides about the voxels of an output, in one line: device, precision and tiles do not."""
+        chosen = {"model": self.model, "prior": self.prior, "descriptors": self.descriptors}
+        return " ".join(
+            f"{key}={value}" for key, value in {**chosen, "strength": f"{self.strength:g}"}.items() if value
+        )
+
 
 def takes_descriptors(prior: str) -> bool:
     """Whether a source of anatomy looks for whatever a descriptor set names."""

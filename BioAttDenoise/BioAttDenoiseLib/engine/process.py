@@ -213,7 +213,11 @@ class EngineProcess:
 
     def _load_arrays(self, message: dict[str, Any]) -> None:
         """Replace the names of result arrays by the arrays, here in the reader's thread: it may take a while."""
-        holders = [each for each in [message, *message.get("attention", [])] if each.get("array") is not None]
+        holders = [
+            each
+            for each in [message, *message.get("attention", []), *message.get("maps", [])]
+            if each.get("array") is not None
+        ]
         paths = [self.folder / Path(holder["array"]).name for holder in holders]
         try:
             for holder, path in zip(holders, paths, strict=True):

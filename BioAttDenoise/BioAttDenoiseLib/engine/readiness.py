@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from . import catalogue, install, requests
 from .errors import EngineError
-from .jobs import Job, Request
+from .job import Job, Request
 
 
 class Readiness:
@@ -27,6 +27,12 @@ class Readiness:
         self.installing = False
         """Whether packages are being installed. Slicer's installer handles events meanwhile and cannot be stopped."""
         self._checked: set[bool] = set()
+
+    @property
+    def devices_text(self) -> str:
+        """The devices that were found, for people; empty before."""
+        found = "; ".join(device["label"] for device in self.devices)
+        return _("Found: {devices}.").format(devices=found) if found else ""
 
     def forget(self) -> None:
         """Look again next time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,30 @@ import numpy as np
 import slicer
 
 from ..scene import regions, volumes
-from .jobs import Request
+from ..scene.segmentations import Labels
+from .job import Request
 from .options import EngineOptions
+
+Anatomy = str | Labels
+"""Where organs lie: "maps", "segmentation:FILE", or the labels of a segmentation in the scene."""
 
 
 def denoise(
-    node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any] | None = None
+    node: Any,
+    region: regions.Region,
+    options: EngineOptions,
+    attention: dict[str, Any] | None = None,
+    organ_strength: dict[str, float] | None = None,
+    anatomy: Anatomy = "maps",
 ) -> Request:
-    """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps."""
+    """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps.
+    organ_strength: strengths, 0 … 1, of organs that `anatomy` finds.
+    """
     sent, fields = region.fields(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
     if attention is not None:
         fields["attention"] = attention
+    if organ_strength:
+        fields |= {"organ_strength": organ_strength, "anatomy": _anatomy(anatomy)}
     return _of_volume("denoise", node, options, sent, fields)
 
 
@@ -44,10 +58,43 @@ def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[s
     return _of_volume("preview", node, replace(options, strength=1.0), sent, fields)
 
 
+def organs(
+    node: Any, after: Any, anatomy: Anatomy, device: str, reference: str = "muscle", maps: tuple[str, ...] = ()
+) -> Request:
+    """Find and measure the organs of a volume node, and of `after` on the same grid (None: before alone). reference:
+    the organ, or muscle, that contrast is measured to. maps: organs whose maps are wanted.
+    """
+    fields: dict[str, Any] = {
+        "device": device,
+        "anatomy": _anatomy(anatomy),
+        "reference": reference,
+        "maps": list(maps),
+    }
+    fields["volume"] = {**_volume(node), "acquisition": volumes.acquisition(node)}
+    if after is not None:
+        fields["after"] = _volume(after)
+    return Request("organs", fields)
+
+
 def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
     """Denoise a file, or a folder as a DICOM series, into another, or each of several volumes in it (`out-1.nrrd`)."""
     place = {"path": str(output), "series": path.is_dir()}
     return Request("denoise", {**options.fields, "volume": {"path": str(path), "phase": "all"}, "output": place})
+
+
+def export(node: Any, source: Path, series: str, output: Path) -> Request:
+    """Write an output node as a DICOM series derived from one in a folder. series: its UID, empty for the longest."""
+    names = ("Model", "ModelVersion", "Strength", "OrganStrength")
+    made = {name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in names}
+    fields = {
+        "volume": _volume(node),
+        "source": {"path": str(source), "series": series or None},
+        "output": {"path": str(output)},
+        "model": {"name": made["Model"], "version": made["ModelVersion"]},
+        "strength": float(made["Strength"] or 0),
+        "organ_strength": json.loads(made["OrganStrength"] or "{}"),
+    }
+    return Request("export", fields)
 
 
 def load(options: EngineOptions) -> Request:
@@ -65,6 +112,22 @@ def models(action: str, name: str, **fields: Any) -> Request:
     return Request("models", {"action": action, "name": name, **fields})
 
 
+def _volume(node: Any) -> dict[str, Any]:
+    """A whole volume node: a copy of its voxels, and its geometry."""
+    return {**regions.geometry(volumes.ijk_to_ras(node)), "array": np.array(slicer.util.arrayFromVolume(node))}
+
+
+def _anatomy(anatomy: Anatomy) -> Any:
+    if isinstance(anatomy, str):
+        return anatomy
+    labels = {**regions.geometry(anatomy.ijk_to_ras), "array": anatomy.array}
+    return {"labels": labels, "names": {str(value): name for value, name in anatomy.names.items()}}
+
+
 def _of_volume(kind: str, node: Any, options: EngineOptions, array: np.ndarray, fields: dict[str, Any]) -> Request:
-    fields["volume"] |= {"acquisition": volumes.acquisition(node), "files": volumes.dicom_files(node)}
-    return Request(kind, {**options.fields, **fields}, array)
+    fields["volume"] |= {
+        "array": array,
+        "acquisition": volumes.acquisition(node),
+        "files": volumes.dicom_files(node),
+    }
+    return Request(kind, {**options.fields, **fields})

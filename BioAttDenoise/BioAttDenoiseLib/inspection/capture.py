@@ -14,7 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..scene import slice_views
+from ..scene import colour, slice_views
 from ..scene.layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT
 
 PANEL_PX = 720
@@ -25,12 +25,16 @@ SCALES_MM = (5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Panel:
-    """One view: its picture (rows, columns, RGB), millimetres by pixel of the picture, and what is written above it."""
+    """One view: its picture (rows, columns, RGB), millimetres by pixel of the picture, and what is written above it.
+
+    range: HU at the ends of the difference's color bar; 0: no bar.
+    """
 
     name: str
     image: np.ndarray
     mm_per_px: float
     caption: str
+    range: float = 0.0
 
 
 def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
@@ -70,7 +74,7 @@ def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
         for x, panel in enumerate(row):
             top, left = y * (height + LINE + GAP), GAP + x * (width + GAP)
             _write(whole, panel.caption, left, top + 4, width)
-            picture = _with_scale_bar(panel)
+            picture = _with_bars(panel)
             whole[top + LINE : top + LINE + picture.shape[0], left : left + picture.shape[1]] = picture
     bottom = whole.shape[0] - 2 * LINE
     _write(whole, footer, GAP, bottom + 2, whole.shape[1] - 2 * GAP)
@@ -137,9 +141,9 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
         if attention
         else _("Input, {window}").format(window=window),
     }[name]
-    if name == DIFFERENCE:
-        caption += _marks(view)
-    return Panel(name, image, scale, caption)
+    if name != DIFFERENCE:
+        return Panel(name, image, scale, caption)
+    return Panel(name, image, scale, caption + _marks(view), comparison.range)
 
 
 def _marks(view: Any) -> str:
@@ -157,8 +161,11 @@ def _marks(view: Any) -> str:
     return _("; green outline: structure removed")
 
 
-def _with_scale_bar(panel: Panel) -> np.ndarray:
+def _with_bars(panel: Panel) -> np.ndarray:
+    """The picture with its scale bar, and the difference with its color bar."""
     image = panel.image.copy()
+    if panel.range:
+        _draw_color_bar(image, panel.range)
     length = max((mm for mm in SCALES_MM if mm / panel.mm_per_px < 0.35 * image.shape[1]), default=SCALES_MM[0])
     pixels = round(length / panel.mm_per_px)
     bottom, left = image.shape[0] - 18, 18
@@ -166,6 +173,17 @@ def _with_scale_bar(panel: Panel) -> np.ndarray:
     image[bottom - 5 : bottom - 1, left : left + pixels] = 255
     _write(image, f"{length} mm", left, bottom - 40, 200)
     return image
+
+
+def _draw_color_bar(image: np.ndarray, hu: float) -> None:
+    """The difference's colors from +hu down to -hu, at the right edge."""
+    height, left = image.shape[0] // 2, image.shape[1] - 100
+    top = image.shape[0] // 4
+    colors = (255 * colour.ramp(colour.DIFFERENCE, height)[::-1]).astype(np.uint8)
+    image[top - 2 : top + height + 2, left - 2 : left + 20] = 255
+    image[top : top + height, left : left + 18] = colors[:, None]
+    for place, text in ((0.0, f"{hu:+g} HU"), (0.5, "0"), (1.0, f"{-hu:g} HU")):
+        _write(image, text, left + 26, round(top + place * height) - 12, 72)
 
 
 def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None:

@@ -11,7 +11,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ..scene import colour, slice_views, volumes
+from ..scene import colour, legends, slice_views, volumes
 from ..scene.layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT, SIDE_BY_SIDE, SINGLE, Layouts
 from ..scene.windows import SameWindow, set_window
 from ..signals import connect
@@ -144,6 +144,8 @@ class Comparison:
             if name == DIFFERENCE:
                 self._make_difference()
             composite.SetBackgroundVolumeID(self.volume(name).GetID())
+            if name == DIFFERENCE:
+                legends.show(self.difference, [view], _("change, HU"), "%.0f")
             if name != ATTENTION:
                 composite.SetForegroundVolumeID(None)
                 composite.SetLabelVolumeID(None)
@@ -211,6 +213,8 @@ class Comparison:
         self._observed = []
         self._window.stop()
         node, self.difference = self.difference, None
+        if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            legends.remove(node)
         slice_views.remove(node)
         self.before = self.after = None
 

@@ -11,12 +11,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine import requests
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.options import EngineOptions
 from ..scene import layouts, regions, slice_views, volumes
 from .attention_maps import AttentionMaps, SlicePrior, maps_of_reply, slice_prior
 from .chart import PriorChart
 from .comparison import Comparison
+from .organs import Organs
 from .overlay import Overlay
 from .structure_check import StructureCheck
 
@@ -37,6 +38,7 @@ class Inspection:
         self.logic = logic
         self.overlay, self.chart = Overlay(), PriorChart()
         self.structure_check = StructureCheck()
+        self.organs = Organs()
         self.comparison = Comparison()
 
     def resultArrived(self, result: Any) -> None:
@@ -114,6 +116,7 @@ class Inspection:
         self.structure_check.stop()
         self.overlay.clear()
         self.overlay.maps = None
+        self.organs.clear()
         self.comparison.leave()
         self.structure_check.forget()
         self.chart.deafen()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import colour, slice_views
+from ..scene import colour, legends, slice_views
 from .attention_maps import CONTRAST, CONTRIBUTION, UNIFIED, AttentionMaps
 
 MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
+ORGAN_MAP, PROBABILITY = "organ map", "p"
+"""Stage and view of what is no attention map but an organ's probability."""
 
 
 class Overlay:
@@ -24,6 +27,11 @@ class Overlay:
         self.opacity, self.threshold, self.legend = 0.5, 0.0, True
         self._former: list[tuple[Any, str | None, float]] = []
 
+    @property
+    def shows_organ_map(self) -> bool:
+        """Whether an organ's probability is on screen, and no attention map."""
+        return self.shown is not None and self.shown[0] == ORGAN_MAP
+
     def setMaps(self, source: Any, maps: AttentionMaps | None) -> None:
         """Take other maps; what is on screen of the former ones goes."""
         self.clear()
@@ -35,17 +43,28 @@ class Overlay:
         """
         if self.maps is None:
             raise ValueError(_("There are no attention maps yet: compute them, or keep them with every denoising."))
-        voxels = self.maps.voxels(stage, name, view)
+        self._lay(self.maps.voxels(stage, name, view), (stage, name, view), composites)
+        return self.node
+
+    def showOrganMap(self, source: Any, name: str, p: np.ndarray, composites: list[Any]) -> Any:
+        """Show an organ's probability p (k, j, i), 0 … 1, of a volume in the views of these composite nodes; returns
+        its volume.
+        """
+        if self.source is not source:
+            self.setMaps(source, None)
+        self._lay(p, (ORGAN_MAP, name, PROBABILITY), composites)
+        return self.node
+
+    def _lay(self, voxels: np.ndarray, shown: tuple[str, str, str], composites: list[Any]) -> None:
         if self.node is None or not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = slice_views.hidden_volume(_("{name} attention").format(name=self.source.GetName()), self.source)
         slicer.util.updateVolumeFromArray(self.node, voxels)
-        self.node.SetName(title(self.source.GetName(), stage, name, view))
-        self.node.SetAttribute(MAP_ATTRIBUTE, f"{stage}/{name}/{view}")
-        self.shown = (stage, name, view)
-        self._style(self.node.GetDisplayNode(), name, view, float(voxels.max()))
+        self.node.SetName(title(self.source.GetName(), *shown))
+        self.node.SetAttribute(MAP_ATTRIBUTE, "/".join(shown))
+        self.shown = shown
+        self._style(self.node.GetDisplayNode(), *shown[1:], float(voxels.max()))
         self._put_into(composites)
         self._show_legend()
-        return self.node
 
     def setOpacity(self, opacity: float) -> None:
         """0 … 1."""
@@ -67,12 +86,11 @@ class Overlay:
 
     def keep(self) -> Any:
         """The map on screen as an ordinary volume of the scene."""
-        assert self.maps is not None
         assert self.shown is not None
         kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
         kept.SetAndObserveTransformNodeID(self.node.GetTransformNodeID())
-        slicer.util.updateVolumeFromArray(kept, self.maps.voxels(*self.shown))
+        slicer.util.updateVolumeFromArray(kept, slicer.util.arrayFromVolume(self.node).copy())
         kept.CreateDefaultDisplayNodes()
         self._style(kept.GetDisplayNode(), *self.shown[1:], 1.0)
         kept.SetAttribute(MAP_ATTRIBUTE, self.node.GetAttribute(MAP_ATTRIBUTE))
@@ -86,8 +104,7 @@ class Overlay:
                 composite.SetForegroundVolumeID(foreground)
                 composite.SetForegroundOpacity(opacity)
         node, self.node, self.shown = self.node, None, None
-        if node is not None and node.GetDisplayNode() is not None:
-            slice_views.remove(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()))
+        legends.remove(node)
         slice_views.remove(node)
 
     def _is_ours(self, composite: Any) -> bool:
@@ -126,29 +143,23 @@ class Overlay:
     def _show_legend(self) -> None:
         if self.node is None or self.shown is None:
             return
-        display = self.node.GetDisplayNode()
-        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(display)
-        if legend is None and self.legend:
-            legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(display)
-            legend.SetSaveWithScene(False)
-        if legend is not None:
-            legend.SetVisibility(self.legend)
-            legend.SetTitleText(_label(*self.shown))
-            legend.SetLabelFormat("%.2f")
-            legend.SetNumberOfLabels(3)
-            legend.SetSize(0.12, 0.4)
-            legend.RemoveAllViewNodeIDs()
-            names = {entry[0].GetLayoutName() for entry in self._former}
-            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-                if view.GetLayoutName() in names:
-                    legend.AddViewNodeID(view.GetID())
+        names = {entry[0].GetLayoutName() for entry in self._former}
+        views = [view for view in slice_views.all_views() if view.GetLayoutName() in names]
+        legends.show(self.node, views if self.legend else [], _label(*self.shown), "%.2f")
 
 
 def title(volume: str, stage: str, name: str, view: str) -> str:
     """A name for the node of a map."""
+    if stage == ORGAN_MAP:
+        return f"{volume} organ map {name}"
     return f"{volume} attention {stage} {name}" + ("" if view == "raw" else f" {view}")
 
 
 def _label(stage: str, name: str, view: str) -> str:
-    symbol = {CONTRAST: "A - mean", CONTRIBUTION: "p A"}.get(view, "A") if name != UNIFIED else "A'"
-    return f"{name}\n{stage} {symbol}"
+    """What a color bar is of: organ map p, attention A, contribution p A (A' where all organs are together)."""
+    if stage == ORGAN_MAP:
+        return f"{name}\norgan map p"
+    kind = {CONTRAST: "A - mean", CONTRIBUTION: "contribution p A"}.get(view, "attention A")
+    if name == UNIFIED:
+        kind = "attention A'"
+    return f"{name}\n{stage} {kind}"

@@ -13,6 +13,8 @@ from ..scene.windows import SameWindow
 
 HIDDEN = -32768.0
 """Value of the voxels that are not revealed; the display's threshold leaves them out."""
+LINE = 32767.0
+"""Value of the voxels along the border: white in every window."""
 
 
 class Reveal:
@@ -79,7 +81,9 @@ class Reveal:
         part = np.array(array[region.part(index, index + 1)], array.dtype if signed else np.float32)
         shifted = regions.from_slice(index, axis, matrix)
         centre = None if self._centre is None else volumes.from_world(before, [self._centre])[0]
-        part[~self._revealed(part.shape, shifted, centre)] = HIDDEN
+        revealed = self._revealed(part.shape, shifted, centre)
+        part[~revealed] = HIDDEN
+        part[_border(revealed, axis)] = LINE
         self.node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(shifted))
         slicer.util.updateVolumeFromArray(self.node, part)
 
@@ -110,6 +114,17 @@ class Reveal:
         ras = [0.0, 0.0, 0.0]
         if crosshair.GetCursorPositionRAS(ras):
             self.lookAt(*ras)
+
+
+def _border(revealed: np.ndarray, axis: int) -> np.ndarray:
+    """The revealed voxels of a slice (one voxel thick along `axis`) beside one that is not."""
+    border = np.zeros(revealed.shape, bool)
+    for along in {0, 1, 2} - {axis}:
+        count = revealed.shape[along]
+        index = np.arange(count)
+        for step in (-1, 1):
+            border |= ~revealed.take(np.clip(index + step, 0, count - 1), axis=along)
+    return border & revealed
 
 
 def _centre_of(node: Any) -> np.ndarray:

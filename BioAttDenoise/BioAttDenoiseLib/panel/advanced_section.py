@@ -10,8 +10,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..engine import catalogue, requests
-from ..engine.jobs import Kind
+import bioatt
+
+from ..engine import catalogue, install, requests
+from ..engine.errors import EngineError
+from ..engine.job import Kind
 from ..engine.settings import models_folder, set_models_folder
 from ..signals import connect
 from .section import Section
@@ -35,6 +38,7 @@ class AdvancedSection(Section):
         connect(self.ui.importButton, "clicked(bool)", lambda checked: self.onImport())
         connect(self.ui.removeButton, "clicked(bool)", lambda checked: self.onRemove())
         connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
+        connect(self.ui.folderInstallButton, "clicked(bool)", lambda checked: self.onInstallFolder())
         connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
         self._notes: list[str] = []
         self.refresh()
@@ -52,6 +56,8 @@ class AdvancedSection(Section):
 
     def update(self) -> None:
         self._showManaged()
+        self.ui.folderInstallButton.enabled = self.panel.idle and not self.panel.logic.jobs.busy
+        self.ui.versionsLabel.text = self._versions()
         self._showLog()
 
     def onModelsFolder(self, path: str) -> None:
@@ -129,6 +135,30 @@ class AdvancedSection(Section):
         prior = self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
         self.panel.logic.ensure(Kind.BACKGROUND, prior, self._checked, self._checkFailed, install=False)
 
+    def onInstallFolder(self) -> None:
+        """Take packages and models from a folder that was brought here."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder made by bundle.py"))
+        if not folder:
+            return
+        self.panel.logic.shutdown()  # a library that is loaded cannot be replaced on Windows
+        self.panel.readiness.forget()
+        self.panel.showStatus(_("Installing packages… This cannot be cancelled."))
+        try:
+            models = install.install_folder(Path(str(folder)))
+        except EngineError as error:
+            self.panel.fail(error, self.onInstallFolder)
+            return
+        self.panel.refreshChoices()
+        self.refresh()
+        text = _("Installed. Models that are new: {names}.").format(names=", ".join(models) or "0")
+        self.panel.showStatus(text)
+
+    def _versions(self) -> str:
+        """Extension, models, and the packages that the engine's process found."""
+        parts = [("BioAttDenoise", bioatt.__version__), *catalogue.versions()]
+        parts += [(package["name"], package["version"]) for package in self.panel.readiness.packages]
+        return " · ".join(f"{name} {version or '-'}" for name, version in parts)
+
     def onCopyLog(self) -> None:
         slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
 
@@ -149,14 +179,53 @@ class AdvancedSection(Section):
         return "\n".join([f"Slicer {version}, {self.panel.logic.python}", *packages, *devices])
 
     def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
-        """prior: a source of anatomy whose packages the action needs."""
+        """Bring or delete BiomedCLIP's files; the panel's Denoise is Cancel meanwhile. prior: a source of anatomy whose
+        packages must be there first.
+        """
+        panel = self.panel
 
-        def done() -> str:
-            self.panel.refreshChoices()
+        def again() -> None:
+            self._manage(action, text, prior, **fields)
+
+        def done(reply: dict[str, Any]) -> None:
+            panel.refreshChoices()
             self.refresh()
-            return _("Done.")
+            panel.showStatus(_("Done."))
 
-        self.panel.manage(requests.models(action, catalogue.BIOMEDCLIP, **fields), text, done, prior)
+        def failed(error: Exception) -> None:
+            panel.fail(error, again)
+
+        def start() -> None:
+            panel.progress.begin(text)
+            try:
+                panel.logic.submit(
+                    Kind.FILES,
+                    requests.models(action, catalogue.BIOMEDCLIP, **fields),
+                    on_result=done,
+                    on_error=failed,
+                    on_cancelled=lambda: panel.showStatus(_("Cancelled.")),
+                )
+            except EngineError as error:
+                failed(error)
+
+        if prior:
+            panel.prepare(Kind.FILES, start, again, prior)
+        else:
+            start()
+
+    def showLog(self) -> None:
+        """Bring the log into view."""
+        self.ui.advancedCollapsibleButton.collapsed = False
+        self._showLog()
+        qt.QTimer.singleShot(0, self._scrollToLog)  # the widgets below the fold get their places first
+
+    def _scrollToLog(self) -> None:
+        parent = self.widget.parent()
+        while parent is not None and not hasattr(parent, "ensureWidgetVisible"):
+            parent = parent.parent()
+        if parent is not None:
+            parent.ensureWidgetVisible(self.ui.logTextEdit)
+        self.ui.logTextEdit.setFocus()
 
     def _failed(self, error: Exception) -> None:
         self.panel.showStatus(f"⚠ {error}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ctk
 from slicer.i18n import tr as _
 
 from ..batch import Outcome, finished, report
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..scene import volumes
 from ..signals import connect
 from .section import Section
@@ -54,9 +56,21 @@ class BatchSection(Section):
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)
+        self._select([outcome.result for outcome in outcomes if outcome.error is None])
         names = ", ".join(outcome.result.GetName() for outcome in done)
         text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
         return report(outcomes, text.format(count=len(done), names=names))
+
+    def _select(self, outputs: list[Any]) -> None:
+        """Choose an output, that of the chosen input where it is among them, and show it in its input's place."""
+        made_from = {output.GetNodeReference(volumes.INPUT_ROLE): output for output in reversed(outputs)}
+        parameters = self.panel.parameters
+        if parameters is None or not made_from:
+            return
+        source = parameters.inputVolume if parameters.inputVolume in made_from else next(reversed(made_from))
+        parameters.inputVolume = source
+        parameters.outputVolume = made_from[source]
+        volumes.show_instead(source, made_from[source])
 
     def _filesDone(self, outcomes: list[Outcome]) -> str:
         text = _("Done: {count} files or series written.").format(count=len(finished(outcomes)))

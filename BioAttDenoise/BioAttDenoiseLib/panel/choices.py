@@ -108,3 +108,9 @@ def choices_of(ui: Any, say: Callable[[str], None]) -> list[Choice]:
         FileChoice(ui.priorComboBox, "prior", prior, FixedPrior.from_file, say),
         FileChoice(ui.descriptorsComboBox, "descriptors", descriptors, load_descriptor_set, say),
     ]
+
+
+def name_in_tool_tip(selector: Any, label: Any) -> None:
+    """A long name does not fit into a node selector: its tool tip has all of it, above its label's."""
+    node = selector.currentNode()
+    selector.toolTip = f"{node.GetName()}\n\n{label.toolTip}" if node is not None else label.toolTip

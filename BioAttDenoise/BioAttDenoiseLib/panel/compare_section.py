@@ -85,6 +85,11 @@ class CompareSection(Section):
         ui.compareHintLabel.visible = not possible
         ui.structureJumpButton.visible = self.inspection.structure_check.worst() is not None
 
+    def mapsArrived(self) -> None:
+        """The grid gets the view that shows them."""
+        if self.comparison.active and self.comparison.layouts.kind == layouts.TRIPLE:
+            self.onMode(layouts.GRID)
+
     def resultArrived(self, result: Any) -> None:
         self.ui.structureCheckLabel.text = ""
         if self.comparison.active and self.mode is not None:
@@ -113,6 +118,8 @@ class CompareSection(Section):
         else:
             self.panel.live.clear()
             kind = layouts.SINGLE if mode in (SWIPE, SPYGLASS) else mode
+            if kind == layouts.GRID and self.inspection.overlay.maps is None:
+                kind = layouts.TRIPLE
             before, after = self.pair()
             try:
                 self.comparison.start(before, after, kind, charts=self.comparison.layouts.charts)

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..engine.errors import EngineError
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.options import options_of
 from ..preview import Preview
 from ..scene import slice_views
@@ -129,7 +129,7 @@ class LivePreview(VTKObservationMixin):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.panel.showStatus(f"⚠ {error}")
+        self.panel.fail(error, self.request)
 
     def _cancelled(self) -> None:
         self.panel.showStatus("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from slicer.i18n import tr as _
 from bioatt.core.errors import InputError
 
 from ..engine.errors import EngineError
-from ..engine.jobs import Kind
+from ..engine.job import Kind
 from ..engine.options import options_of
 from ..inspection.attention_maps import UNIFIED
 from ..inspection.inspection import inspection_of
@@ -54,6 +55,8 @@ class AttentionSection(Section):
         connect(ui.legendCheckBox, "toggled(bool)", self.inspection.overlay.setLegend)
         connect(ui.keepMapButton, "clicked(bool)", lambda checked: self.onKeep())
         connect(ui.chartsCheckBox, "toggled(bool)", self.onCharts)
+        ui.overrideScrollArea.visible = False
+        connect(ui.overrideGroupBox, "toggled(bool)", lambda checked: ui.overrideScrollArea.setVisible(checked))
         self.byHand = PriorByHand(ui.overrideGroupBox, ui.overrideWidget, self.panel.live)
         self.inspection.chart.onOrgan = self.showOrgan
         self.scrolling = slice_views.Scrolling(self.scrolled)
@@ -120,6 +123,8 @@ class AttentionSection(Section):
     def resultArrived(self, result: Any) -> None:
         self.inspection.resultArrived(result)
         self._offer_maps()
+        if result.attention:
+            self._announce()
         self.update()
         if self.ui.chartsCheckBox.checked:
             self.inspection.chart.show()
@@ -153,35 +158,46 @@ class AttentionSection(Section):
             return
         logic.jobs.make_room(Kind.MAPS)
         self.panel.showStatus(_("Computing attention maps…"))
-        logic.ensure(Kind.MAPS, self.panel.parameters.prior, self._compute, self._failed, self._cancelled)
+        index = slice_views.current_slice(self._node()) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
+        logic.ensure(
+            Kind.MAPS,
+            self.panel.parameters.prior,
+            lambda: self._compute(self._request(), index, self._computed),
+            self._failed,
+            self._cancelled,
+        )
 
-    def _compute(self) -> None:
-        node = self._node()
-        index = slice_views.current_slice(node) if self.ui.mapSlicesComboBox.currentIndex == 0 else None
+    def _compute(self, request: dict[str, Any], index: int | None, computed: Callable[[Any], None]) -> None:
         try:
             self.inspection.computeMaps(
-                node,
+                self._node(),
                 options_of(self.panel.parameters),
-                self._request(),
+                request,
                 index,
-                self._computed,
+                computed,
                 self._failed,
                 self._cancelled,
-                lambda progress: self.panel.showStatus(
-                    _("Attention maps: slice {done} of {slices}").format(**progress)
-                ),
+                self._progress,
             )
         except (ValueError, EngineError) as error:
             self._failed(error)
 
+    def _announce(self) -> None:
+        for section in self.panel.sections:
+            section.mapsArrived()
+
+    def _progress(self, progress: dict[str, Any]) -> None:
+        self.panel.showStatus(_("Attention maps: slice {done} of {slices}").format(**progress))
+
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
+        self._announce()
         self.panel.showStatus(_("Attention maps are ready: double-click a structure, or choose a map."))
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
     def _failed(self, error: Exception) -> None:
-        self.panel.showStatus(f"⚠ {error}")
+        self.panel.fail(error, self.onCompute)
 
     def _cancelled(self) -> None:
         self.panel.showStatus(_("Cancelled."))
@@ -207,6 +223,34 @@ class AttentionSection(Section):
         """Double click in the list: this structure's map."""
         self.showOrgan(self.ui.organTable.item(row, 0).text())
 
+    def want(self, name: str, view: str) -> None:
+        """Show a structure's map as `view` (raw, contribution); where there is none yet, compute it for the slice on
+        screen.
+        """
+        self.ui.mapViewComboBox.currentIndex = VIEWS.index(view)
+        if name in self._names:
+            self.showOrgan(name)
+            return
+        if self.computing:
+            return
+        request = {"stages": [Stage.LAST.value], "descriptors": [name], "unified": True}
+        logic, index = self.panel.logic, slice_views.current_slice(self._node())
+        logic.jobs.make_room(Kind.MAPS)
+        self.panel.showStatus(_("Computing attention maps…"))
+
+        def computed(maps: Any) -> None:
+            self._computed(maps)
+            if name in self._names:
+                self.showOrgan(name)
+
+        logic.ensure(
+            Kind.MAPS,
+            self.panel.parameters.prior,
+            lambda: self._compute(request, index, computed),
+            self._failed,
+            self._cancelled,
+        )
+
     def showOrgan(self, name: str) -> None:
         """Lay a structure's map over the views."""
         if name not in self._names:
@@ -223,9 +267,9 @@ class AttentionSection(Section):
 
     def onShow(self) -> None:
         """Put the chosen map over the views, or take it away."""
-        if self._binding:
-            return
         overlay = self.inspection.overlay
+        if self._binding or (overlay.shows_organ_map and not self.ui.showOverlayCheckBox.checked):
+            return
         if not self.ui.showOverlayCheckBox.checked or overlay.maps is None or not self._names:
             overlay.clear()
             return
@@ -239,7 +283,10 @@ class AttentionSection(Section):
         overlay.opacity, overlay.threshold = self.ui.opacitySlider.value / 100, self.ui.thresholdSlider.value
         overlay.legend = self.ui.legendCheckBox.checked
         try:
-            overlay.show(stage, name, view, self.inspection.composites(self._node()))
+            shown = overlay.show(stage, name, view, self.inspection.composites(self._node()))
+            if not slicer.util.arrayFromVolume(shown).any():
+                text = _('The map of "{name}" is 0 everywhere: the network attends to nothing there.')
+                self.panel.showStatus(text.format(name=name))
         except InputError as error:
             self.panel.showStatus(f"⚠ {error}")
 

@@ -17,22 +17,35 @@ from slicer.util import VTKObservationMixin
 from ..batch import Outcome, finished
 from ..engine import catalogue, requests
 from ..engine.errors import EngineError, as_engine_error, hint
-from ..engine.jobs import Kind, Phase, Request
+from ..engine.job import Kind, Phase
 from ..engine.options import options_of, takes_descriptors
 from ..engine.readiness import Readiness
-from ..scene import volumes
+from ..scene import sample_data, slice_views, volumes
 from ..scene.parameters import Region, release
 from ..signals import connect
 from . import results
 from .advanced_section import AdvancedSection
 from .batch_section import BatchSection
-from .choices import choices_of
+from .choices import choices_of, name_in_tool_tip
 from .compare_section import CompareSection
+from .export import DicomExport
 from .live import LivePreview
 from .numbers_section import NumbersSection
+from .organs_section import OrgansSection
 from .overlay_section import AttentionSection
+from .progress import Progress
+from .recovery import Recovery
+from .study_section import StudySection
 
-SECTIONS = (CompareSection, AttentionSection, NumbersSection, BatchSection, AdvancedSection)
+SECTIONS = (
+    CompareSection,
+    OrgansSection,
+    AttentionSection,
+    NumbersSection,
+    StudySection,
+    BatchSection,
+    AdvancedSection,
+)
 """Collapsible parts below the result, in this order (see `section.Section`)."""
 
 
@@ -48,6 +61,7 @@ class Panel(VTKObservationMixin):
         self.lastResult: Any = None
         self._guiTag: Any = None
         self._input: Any = None
+        self._again: Callable[[], None] = lambda: None
         self.readiness = Readiness(logic, Path(resourcePath("requirements.txt")).parent, self._installing)
         logic.jobs.gate = self.readiness
         uiWidget = slicer.util.loadUI(resourcePath("UI/BioAttDenoise.ui"))
@@ -55,12 +69,16 @@ class Panel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.choices = choices_of(self.ui, self.showStatus)
+        self.progress = Progress(self.ui.progressBar, self.showStatus)
+        self.recovery = Recovery(self, lambda: self.sections[-1].showLog())
         self.live = LivePreview(self)
+        self.export = DicomExport(self)
         self.sections = [section(self) for section in SECTIONS]
         for section in self.sections:
             self.ui.sectionsWidget.layout().addWidget(section.widget)
         self.refreshChoices()
         connect(self.ui.denoiseButton, "clicked(bool)", lambda checked: self.onDenoiseButton())
+        connect(self.ui.sampleButton, "clicked(bool)", lambda checked: sample_data.load())
         connect(self.ui.roiSelector, "nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
         for event, callback in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
@@ -156,9 +174,7 @@ class Panel(VTKObservationMixin):
         """Where no input is chosen, take the volume that the slice views show, else the first CT volume."""
         if self.parameters is None or self.parameters.inputVolume is not None or slicer.mrmlScene.IsBatchProcessing():
             return
-        candidates = volumes.ct_volumes()
-        shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
-        chosen = next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
+        chosen = slice_views.ct_on_screen()
         if chosen is not None:
             self.parameters.inputVolume = chosen
 
@@ -209,32 +225,48 @@ class Panel(VTKObservationMixin):
         problem = self._problem()
         idle, installing = self.idle, self.readiness.installing
         node = self.parameters.inputVolume if self.parameters is not None else None
+        name_in_tool_tip(self.ui.inputSelector, self.ui.inputLabel)
+        name_in_tool_tip(self.ui.outputSelector, self.ui.outputLabel)
         self.ui.inputMessageLabel.text = problem if node is not None else ""
         self.ui.inputMessageLabel.visible = node is not None and bool(problem)
+        self.ui.sampleButton.visible = self.parameters is not None and node is None
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
         own = self.parameters is not None and takes_descriptors(self.parameters.prior)
         self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
         self.ui.denoiseButton.enabled = not (installing or self.state is Phase.CANCELLING or (idle and problem))
-        texts = {Phase.IDLE: _("Denoise"), Phase.CANCELLING: _("Cancelling…")}
+        texts = {Phase.IDLE: _("&Denoise"), Phase.CANCELLING: _("Cancelling…")}
         self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
         ready = _("Denoise the volume. Slicer stays usable meanwhile.")
         stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
         self.ui.progressBar.visible = self.state is not Phase.IDLE
+        self.progress.follow(self.logic.jobs.running if self.state is Phase.RUNNING else None)
         for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
             for child in widget.children():
                 if hasattr(child, "enabled"):
                     child.enabled = idle
-        self._showDevices()
+        self.ui.deviceFoundLabel.text = self.readiness.devices_text
+        self.ui.deviceFoundLabel.visible = bool(self.readiness.devices)
         for choice in self.choices:
             choice.update()
         self.live.update()
+        self.export.update()
         for section in self.sections:
             section.update()
 
+    def _nameVolumes(self) -> None:
+        """A long name does not fit into its field: the tool tip has all of it."""
+        for selector, label in (
+            (self.ui.inputSelector, self.ui.inputLabel),
+            (self.ui.outputSelector, self.ui.outputLabel),
+        ):
+            node = selector.currentNode()
+            selector.toolTip = f"{node.GetName()}\n\n{label.toolTip}" if node is not None else label.toolTip
+
     def showStatus(self, text: str) -> None:
-        """A sentence below the buttons; empty takes it away."""
+        """A sentence below the buttons; empty takes it away. Buttons for an earlier failure go."""
+        self.recovery.clear()
         self.ui.statusLabel.text = text
         self.ui.statusLabel.visible = bool(text)
 
@@ -246,12 +278,6 @@ class Panel(VTKObservationMixin):
             return _("Choose the region of interest, or the whole volume.")
         return volumes.problem(self.parameters.inputVolume)
 
-    def _showDevices(self) -> None:
-        found = [device["label"] for device in self.readiness.devices]
-        text = _("Found: {devices}.").format(devices="; ".join(found)) if found else ""
-        self.ui.deviceFoundLabel.text = text
-        self.ui.deviceFoundLabel.visible = bool(text)
-
     def _installing(self) -> None:
         self.showStatus(_("Installing packages… This cannot be cancelled."))
         self.update()
@@ -261,7 +287,7 @@ class Panel(VTKObservationMixin):
     def onDenoiseButton(self) -> None:
         """Start, or while something runs, cancel."""
         if self.state is Phase.IDLE:
-            self._start()
+            self.denoise()
         else:
             self._cancel()
 
@@ -269,14 +295,15 @@ class Panel(VTKObservationMixin):
         self.showStatus("")
         self.logic.cancel()
 
-    def _start(self) -> None:
+    def denoise(self, then: Callable[[], None] = lambda: None) -> None:
+        """Start with the panel's settings. then() is called when the output is there."""
         problem = self._problem()
         if problem:
             self.showStatus(problem)
         else:
-            self._prepare(Kind.DENOISE, self._denoise)
+            self.prepare(Kind.DENOISE, lambda: self._denoise(then), lambda: self.denoise(then))
 
-    def _denoise(self) -> None:
+    def _denoise(self, then: Callable[[], None]) -> None:
         parameters = self.parameters
         region: dict[str, Any] = {}
         if parameters.region is Region.SLICES:
@@ -292,10 +319,10 @@ class Panel(VTKObservationMixin):
                 parameters.outputVolume,
                 **region,
                 **vars(options_of(parameters)),
-                onDone=self._done,
+                onDone=lambda result: self._done(result, then),
                 onError=self._failed,
                 onCancelled=self._cancelled,
-                onProgress=self._showProgress,
+                onProgress=self.progress.show,
             )
         except Exception as error:  # memory for the snapshot too
             self._failed(error)
@@ -316,40 +343,19 @@ class Panel(VTKObservationMixin):
                     onEach=ended.append,
                     onDone=lambda outcomes: self.showStatus(done(outcomes)),
                     onCancelled=cancelled,
-                    onProgress=self._showProgress,
+                    onProgress=self.progress.show,
                     **vars(options_of(self.parameters)),
                 )
             except Exception as error:
                 self._failed(error)
 
-        self._prepare(kind, start)
+        self.prepare(kind, start, lambda: self.runBatch(begin, done, kind))
 
-    def manage(self, request: Request, text: str, done: Callable[[], str], prior: str = "") -> None:
-        """Bring or delete a model's files; Denoise is Cancel meanwhile. done() says how it went. prior: a source of
-        anatomy whose packages must be there first.
+    def prepare(self, kind: Kind, then: Callable[[], None], again: Callable[[], None], prior: str = "") -> None:
+        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on. again() starts
+        all of it once more, should it fail.
         """
-
-        def start() -> None:
-            self.showStatus(text)
-            self.ui.progressBar.setRange(0, 0)  # how far it is, nobody says
-            try:
-                self.logic.submit(
-                    Kind.FILES,
-                    request,
-                    on_result=lambda reply: self.showStatus(done()),
-                    on_error=lambda error: self.showStatus(f"⚠ {error}"),
-                    on_cancelled=lambda: self.showStatus(_("Cancelled.")),
-                )
-            except EngineError as error:
-                self.showStatus(f"⚠ {error}")
-
-        if prior:
-            self._prepare(Kind.FILES, start, prior)
-        else:
-            start()
-
-    def _prepare(self, kind: Kind, then: Callable[[], None], prior: str = "") -> None:
-        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on."""
+        self._again = again
         if self.parameters is None or self.readiness.installing:  # the scene closes, or a script asks too early
             return
         try:
@@ -357,21 +363,10 @@ class Panel(VTKObservationMixin):
         except EngineError as error:
             self._failed(error)
             return
-        self.showStatus(_("Checking the installation…"))
-        self._showProgress({"fraction": 0.0, "done": 0, "slices": 0, "eta_s": None})
+        self.progress.begin(_("Checking the installation…"))
         self.logic.ensure(kind, prior or self.parameters.prior, then, self._failed, self._cancelled)
 
-    def _showProgress(self, progress: dict[str, Any]) -> None:
-        bar = self.ui.progressBar
-        bar.setRange(0, 100)
-        bar.value = round(100 * progress["fraction"])
-        left = results.time_left(progress["eta_s"])
-        slices = _("slice {done} of {slices}").format(**progress) if progress["slices"] else _("starting")
-        if "volume" in progress:
-            slices = _("volume {volume}").format(**progress) + f" · {slices}"
-        bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
-
-    def _done(self, result: Any) -> None:
+    def _done(self, result: Any, then: Callable[[], None]) -> None:
         self.lastResult = result
         self.showStatus(_("Done: {name}.").format(name=result.volume.GetName()))
         self.live.clear()
@@ -382,13 +377,19 @@ class Panel(VTKObservationMixin):
         self.ui.resultCollapsibleButton.visible = True
         for section in self.sections:
             section.resultArrived(result)
+        then()
 
     def _cancelled(self) -> None:
         self.showStatus(_("Cancelled. The scene is as it was."))
 
+    def fail(self, error: Exception, again: Callable[[], None]) -> None:
+        """Tell a failure below the buttons, with what can be done about it. again() starts the same once more."""
+        self.showStatus(f"⚠ {error}")
+        self.recovery.offer(error, again)
+
     def _failed(self, error: Exception) -> None:
         error = as_engine_error(error)
-        self.showStatus(f"⚠ {error}")
+        self.fail(error, self._again)
         if isinstance(error, EngineError) and error.kind != "input":
             # Slicer logs the text of a message, not its details: names of files and patients belong there
             slicer.util.errorDisplay(

@@ -37,6 +37,9 @@ class Section:
     def resultArrived(self, result: Any) -> None:
         """A denoising has succeeded (a DenoiseResult)."""
 
+    def mapsArrived(self) -> None:
+        """Attention maps were computed."""
+
     def denoiseOptions(self) -> dict[str, Any]:
         """Further arguments for `denoiseAsync`."""
         return {}

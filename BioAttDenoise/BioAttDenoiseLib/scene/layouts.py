@@ -10,10 +10,20 @@ from slicer.i18n import tr as _
 INPUT, OUTPUT, DIFFERENCE, ATTENTION = "BioAttInput", "BioAttOutput", "BioAttDifference", "BioAttAttention"
 BARS, CURVES = "BioAttProbabilities", "BioAttProbabilitiesAlongZ"
 
-SIDE_BY_SIDE, GRID, SINGLE = "side by side", "grid", "single"
-_ROWS = {SIDE_BY_SIDE: ((INPUT, OUTPUT),), GRID: ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION)), SINGLE: ((INPUT,),)}
-_LABELS = {INPUT: "I", OUTPUT: "O", DIFFERENCE: "D", ATTENTION: "A"}
+BLIND_VIEWS = ("BioAttFirst", "BioAttSecond")
+
+SIDE_BY_SIDE, GRID, SINGLE, TRIPLE, BLIND = "side by side", "grid", "single", "triple", "blind"
+_ROWS = {
+    SIDE_BY_SIDE: ((INPUT, OUTPUT),),
+    GRID: ((INPUT, OUTPUT), (DIFFERENCE, ATTENTION)),
+    SINGLE: ((INPUT,),),
+    TRIPLE: ((INPUT, OUTPUT), (DIFFERENCE,)),
+    BLIND: (BLIND_VIEWS,),
+}
+"""TRIPLE is the grid while there is no map that its fourth view could show, BLIND that of a reader study."""
+_LABELS = {INPUT: "I", OUTPUT: "O", DIFFERENCE: "D", ATTENTION: "A", BLIND_VIEWS[0]: "1", BLIND_VIEWS[1]: "2"}
 _COLORS = {INPUT: "#8FB4D9", OUTPUT: "#8FD9A8", DIFFERENCE: "#D9C78F", ATTENTION: "#D98FC0"}
+_COLORS |= dict.fromkeys(BLIND_VIEWS, "#B0B0B0")
 FIRST_ID = 28800
 VIEW_GROUP = 28
 """Links act between views of one group: scrolling here leaves the user's other views where they are."""

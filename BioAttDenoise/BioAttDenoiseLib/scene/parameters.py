@@ -4,7 +4,7 @@ from enum import Enum
 from inspect import isclass
 from typing import Annotated, Any, get_type_hints
 
-from slicer import vtkMRMLMarkupsROINode, vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Minimum, WithinRange, parameterNodeWrapper
 
@@ -102,6 +102,38 @@ class MapView(Enum):
         }[self.name]
 
 
+class OrganSource(Enum):
+    """Where the organs of the section "Organs" come from."""
+
+    MAPS = "maps"
+    FILE = "file"
+    SEGMENTATION = "segmentation"
+
+    def label(self) -> str:
+        return {
+            "MAPS": _("Organ maps (built-in)"),
+            "FILE": _("Label file"),
+            "SEGMENTATION": _("Segmentation in the scene"),
+        }[self.name]
+
+
+class OrganView(Enum):
+    """What is laid over the views when an organ is selected."""
+
+    OUTLINES = "outlines"
+    MAP = "map"
+    ATTENTION = "raw"
+    CONTRIBUTION = "contribution"
+
+    def label(self) -> str:
+        return {
+            "OUTLINES": _("Outlines only"),
+            "MAP": _("Organ map (p)"),
+            "ATTENTION": _("Attention (A)"),
+            "CONTRIBUTION": _("Contribution (p·A)"),
+        }[self.name]
+
+
 @parameterNodeWrapper
 class BioAttDenoiseParameterNode:
     """The module's parameters.
@@ -109,7 +141,8 @@ class BioAttDenoiseParameterNode:
     outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not,
     but people do; lastSlice 0 means the last one. strength is in percent. tileSize 0 means whole slices. prior is a
     source or a .json file; descriptors a .json file, empty for the model's own set. The rest is what the sections show:
-    positions and opacities in percent, the difference's range in HU.
+    positions and opacities in percent, the difference's range in HU; organFile is a label file, organStrengths JSON,
+    {organ: percent}.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -141,6 +174,16 @@ class BioAttDenoiseParameterNode:
     firstRegion: vtkMRMLMarkupsROINode
     secondRegion: vtkMRMLMarkupsROINode
     referenceVolume: vtkMRMLScalarVolumeNode
+    organSource: OrganSource = OrganSource.MAPS
+    organFile: str = ""
+    organSegmentation: vtkMRMLSegmentationNode
+    organReference: str = "muscle"
+    organView: OrganView = OrganView.OUTLINES
+    organOutlines: bool = True
+    organStrengths: str = "{}"
+    studyReader: str = ""
+    studySlices: Annotated[int, WithinRange(1, 100)] = 5
+    studySeed: Annotated[int, WithinRange(0, 999999)] = 1
 
 
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:

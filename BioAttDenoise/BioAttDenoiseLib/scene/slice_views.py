@@ -20,9 +20,14 @@ def composite_of(view: Any) -> Any:
     return None
 
 
+def all_views() -> list[Any]:
+    """Every slice node of the scene."""
+    return slicer.util.getNodesByClass("vtkMRMLSliceNode")
+
+
 def on_screen() -> list[Any]:
     """The slice nodes of the present layout."""
-    return [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode") if view.IsMappedInLayout()]
+    return [view for view in all_views() if view.IsMappedInLayout()]
 
 
 def showing(*nodes: Any) -> list[tuple[Any, Any]]:
@@ -34,6 +39,13 @@ def showing(*nodes: Any) -> list[tuple[Any, Any]]:
         for view, composite in found
         if composite is not None and composite.GetBackgroundVolumeID() in wanted
     ]
+
+
+def ct_on_screen() -> Any:
+    """The CT volume that the slice views show, else the scene's first, None where there is none."""
+    candidates = volumes.ct_volumes()
+    shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    return next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
 
 
 def slice_index(view: Any, node: Any) -> int:
@@ -120,7 +132,7 @@ class Scrolling:
     def refresh(self) -> None:
         """Watch the views that there are now."""
         self.stop()
-        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        for view in all_views():
             self._observed.append(
                 (view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.callback()))
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
+WHOLE = "whole"
+"""The attribute Region of an output whose every voxel was denoised."""
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
 
@@ -36,12 +39,32 @@ def problem(node: Any) -> str:
     return ""
 
 
+def file_name(node: Any) -> str:
+    """A node's name as that of a file or folder."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", node.GetName()).strip(" .") or "volume"
+
+
 def takes_output(node: Any, source: Any) -> bool:
     """Whether an output of `source` may be put into a node: an earlier output of it, or a volume without voxels. A node
     whose own input is gone takes none: it is another scan's, perhaps another patient's.
     """
     image = node.GetImageData()
     return image is None or 0 in image.GetDimensions() or node.GetNodeReference(INPUT_ROLE) is source
+
+
+def output_made(source: Any, settings: str) -> Any:
+    """The output of a whole volume with these settings (`EngineOptions.settings`) that is in the scene; None where
+    there is none.
+    """
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        whole = node.GetAttribute(f"{ATTRIBUTE}Region") == WHOLE
+        if (
+            whole
+            and node.GetNodeReference(INPUT_ROLE) is source
+            and node.GetAttribute(f"{ATTRIBUTE}Settings") == settings
+        ):
+            return node
+    return None
 
 
 def series_tag(node: Any, keyword: str) -> str:

@@ -9,7 +9,6 @@ from bioatt.anatomy.sources import AnatomySource
 from bioatt.core.errors import InputError
 from bioatt.core.volume import Volume
 from bioatt.priors import build_prior
-from bioatt.priors.segmentation import Segmentation, SegmentationPrior
 
 
 def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
@@ -28,5 +27,7 @@ def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource
 
     Raises InputError where no name is known to the descriptor set.
     """
+    from bioatt.priors.segmentation import Segmentation, SegmentationPrior  # reads files: needs SimpleITK
+
     descriptors = load_descriptor_set(ANATOMY_SET)
     return SegmentationPrior(Segmentation(labels, names), descriptors, build_prior("embedded", descriptors=descriptors))

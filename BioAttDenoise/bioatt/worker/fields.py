@@ -113,11 +113,12 @@ ANATOMY = Kind(
     "maps, segmentation:LABELS, or an object with labels (a volume) and names (label values to names)",
     lambda value: _is_text(value) or (isinstance(value, dict) and _fault(value, _LABELS, "", "anatomy.") is None),
 )
+STRENGTHS = Kind("an object of numbers", lambda value: _is_object(value, NUMBER))
 RUN: dict[str, Kind | Fields] = {
     **OPTIONS,
     "strength": STRENGTH,
     "target_noise": NUMBER,
-    "organ_strength": Kind("an object of numbers", lambda value: _is_object(value, NUMBER)),
+    "organ_strength": STRENGTHS,
     "anatomy": ANATOMY,
     "output": Fields({"path": TEXT}, {"series": BOOLEAN}),
     "attention": Fields({}, {"stages": TEXTS, "descriptors": TEXTS, "unified": BOOLEAN}),
@@ -135,6 +136,16 @@ REQUESTS = {
     "organs": Fields(
         VOLUME,
         {"device": TEXT, "after": VOLUME["volume"], "anatomy": ANATOMY, "reference": TEXT, "maps": TEXTS},
+    ),
+    "export": Fields(
+        {
+            **VOLUME,
+            "source": Fields({"path": TEXT}, {"series": TEXT}),
+            "output": Fields({"path": TEXT}, {}),
+            "model": Fields({"name": TEXT, "version": TEXT}, {}),
+            "strength": NUMBER,
+        },
+        {"organ_strength": STRENGTHS},
     ),
     "models": Fields({"action": ACTION}, {"name": TEXT, "folder": TEXT}),
 }

@@ -77,6 +77,7 @@ class Worker:
             "preview": self.preview,
             "organs": self.organs,
             "models": self.models,
+            "export": self.export,
         }
 
     def listen(self, stream: IO[bytes]) -> None:
@@ -195,6 +196,16 @@ class Worker:
         else:
             install.import_folder(Path(folder))
         return {}
+
+    def export(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Write a denoised volume as a derived DICOM series."""
+        from bioatt.worker.export import export
+
+        self.writing = Path(request["output"]["path"])
+        try:
+            return export(request, lambda fields: messages.volume_of(fields, self.folder))
+        finally:
+            self.writing = None
 
     def _run(self, request: dict[str, Any], work: Work) -> dict[str, Any]:
         start, output = time.monotonic(), request.get("output")

@@ -13,7 +13,8 @@ import pytest
 from places import STAND_IN
 
 from BioAttDenoiseLib.engine.errors import EngineError
-from BioAttDenoiseLib.engine.jobs import JobQueue, Kind, Phase, Request
+from BioAttDenoiseLib.engine.job import Kind, Phase, Request
+from BioAttDenoiseLib.engine.jobs import JobQueue
 from BioAttDenoiseLib.engine.process import START_WORKER, EngineGoneError, EngineProcess, cleaning_up
 
 GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
@@ -44,7 +45,7 @@ class Recorder:
 
         self.jobs.submit(
             kind,
-            Request("denoise", {"volume": GEOMETRY, "model": model, "strength": 1.0}, hu),
+            Request("denoise", {"volume": {**GEOMETRY, "array": hu}, "model": model, "strength": 1.0}),
             on_result=keep,
             on_error=keep,
             on_cancelled=lambda: keep("cancelled"),
@@ -212,6 +213,14 @@ def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkey
     recorder.jobs.cancel()
     assert recorder.outcome() == "cancelled"
     recorder.wait(lambda: not list(tmp_path.iterdir()), seconds=10)
+
+
+def test_stages_are_told_before_the_first_slice(recorder):
+    stages = []
+    recorder.jobs.on_change = lambda: stages.append(recorder.jobs.running and recorder.jobs.running.stage)
+    recorder.denoise("steady")
+    recorder.outcome()
+    assert [stage.value for stage in stages if stage is not None] == ["sending", "starting"]
 
 
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])

@@ -206,7 +206,7 @@ def test_an_installation_cannot_be_cancelled_and_says_so(unready, installer):
 
 @pytest.mark.parametrize("what", ["maps", "preview"])
 def test_nothing_else_starts_while_packages_are_installed(unready, installer, what):
-    from BioAttDenoiseLib.engine.jobs import Kind
+    from BioAttDenoiseLib.engine.job import Kind
 
     driver = unready
     buttons = {"maps": driver.maps.computeMapsButton, "preview": driver.ui.previewButton}

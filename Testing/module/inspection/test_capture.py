@@ -61,7 +61,7 @@ def test_a_figure_saved_while_it_flickers_shows_each_in_its_own_view(slicer, fig
 def test_the_scale_bar_has_its_length(figure):
     capture, _comparison = figure
     black = np.zeros((400, 800, 3), np.uint8)
-    drawn = capture._with_scale_bar(capture.Panel("BioAttInput", black, 0.25, ""))
+    drawn = capture._with_bars(capture.Panel("BioAttInput", black, 0.25, ""))
     bar = (drawn[-21] == 255).all(axis=1)
     assert bar.sum() * 0.25 == pytest.approx(50, abs=0.5)
 
@@ -147,3 +147,15 @@ def test_an_unwritable_place_leaves_nothing(figure, tmp_path):
     with pytest.raises(ValueError, match="png or"):
         capture.write_figure(tmp_path / "a.jpg", np.zeros((4, 4, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_difference_in_a_figure_has_its_color_bar(slicer, figure):
+    from BioAttDenoiseLib.scene import colour
+
+    capture, comparison = figure
+    panel = capture.panels(comparison)[1][0]
+    picture = capture._with_bars(panel)
+    column = picture[:, picture.shape[1] - 92]
+    top, bottom = (255 * colour.ramp(colour.DIFFERENCE)[[-1, 0]]).astype(np.uint8)
+    assert (column == top).all(axis=1).any()
+    assert (column == bottom).all(axis=1).any()

@@ -268,3 +268,38 @@ def test_without_a_window_it_says_so(slicer, pair, comparison, monkeypatch):
     monkeypatch.setattr(slicer.app, "_main_window", False)
     with pytest.raises(RuntimeError, match="without a window"):
         comparison.start(*pair)
+
+
+def test_where_nothing_changed_the_difference_is_as_dark_as_air(slicer, pair, comparison):
+    """A white view beside black ones blinds for the scan."""
+    before, after = pair
+    slicer.util.updateVolumeFromArray(after, slicer.util.arrayFromVolume(before).copy())
+    comparison.start(before, after, "triple")
+    assert view(slicer, "BioAttDifference").image()[..., :3].max() < 40
+
+
+def test_the_difference_has_a_color_bar_in_its_view_alone(slicer, pair, comparison):
+    comparison.start(*pair, "triple")
+    (legend,) = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    assert legend.GetVisibility()
+    assert "HU" in legend.GetTitleText()
+    assert [legend.GetNthViewNodeID(0)] == [view(slicer, "BioAttDifference").mrmlSliceNode().GetID()]
+    assert legend.GetNumberOfViewNodeIDs() == 1
+    comparison.leave()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode") == 0
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_line_parts_input_and_output(slicer, pair, comparison, follow):
+    comparison.start(*pair, "single")
+    comparison.reveal.radius_mm = 10
+    comparison.reveal.start(*pair, view(slicer, "BioAttInput").mrmlSliceNode(), follow=follow)
+    shown = slicer.util.arrayFromVolume(comparison.reveal.node)[0]
+    line, revealed = shown == 32767, shown > -3000
+    assert 0 < line.sum() < 120
+    if follow:
+        assert line[revealed.any(axis=1)].any(axis=1).all(), "all around"
+    else:
+        assert (line.sum(axis=1) == 1).all()
+        comparison.reveal.swipeTo(0)
+        assert not (slicer.util.arrayFromVolume(comparison.reveal.node) == 32767).any(), "no line: all is output"

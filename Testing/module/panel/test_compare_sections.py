@@ -385,3 +385,17 @@ def test_every_widget_of_the_sections_has_a_tooltip(story):
 def test_the_sections_fit_300_pixels(story):
     for name in ("CompareSection", "AttentionSection", "NumbersSection"):
         assert story.sections[name].widget.minimumSizeHint().width() <= 290, name
+
+
+def test_the_grid_has_a_view_for_a_map_when_there_is_one(story, views):
+    """Before, it would show the input once more."""
+    section = story.sections["CompareSection"]
+    story.click(section.ui.gridButton)
+    assert set(section.comparison.layouts.views()) == {"BioAttInput", "BioAttOutput", "BioAttDifference"}
+    attention = story.sections["AttentionSection"]
+    story.click(attention.ui.computeMapsButton)
+    story.wait_idle()
+    assert "BioAttAttention" in section.comparison.layouts.views()
+    composite = section.comparison.composite("BioAttAttention")
+    assert composite.GetForegroundVolumeID() == attention.inspection.overlay.node.GetID()
+    assert section.ui.gridButton.checked

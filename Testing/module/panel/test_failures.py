@@ -133,13 +133,13 @@ def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, mak
         patch.setattr(regions.Region, "fields", too_large)
         driver.denoise()
     assert "ran out of memory" in driver.status
-    assert driver.ui.denoiseButton.text == "Denoise"
+    assert driver.ui.denoiseButton.text == "&Denoise"
     driver.denoise()
     assert "Done" in driver.status
 
 
 def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, slicer):
-    from BioAttDenoiseLib.engine.jobs import Kind
+    from BioAttDenoiseLib.engine.job import Kind
 
     make_ct()
     driver = make_driver()
@@ -325,3 +325,88 @@ def test_a_process_that_the_system_ended_is_told_as_what_is_known(make_driver, m
     for words in ("ended by the operating system", "try again", "smaller tile size", "log"):
         assert words in driver.status
     assert "ran out of memory" not in driver.status + driver.errors[0]
+
+
+def test_a_failure_offers_what_can_be_done(make_driver, make_ct, slicer):
+    """Try again and smaller tiles start the same run; the log opens; the next action takes the buttons away."""
+    make_ct()
+    driver = make_driver()
+    driver.behave("memory")
+    driver.denoise()
+    assert driver.ui.smallerTilesButton.visible
+    driver.click(driver.ui.showLogButton)
+    driver.settle()
+    assert driver.advanced.logTextEdit.visible
+    driver.behave("steady")
+    driver.click(driver.ui.smallerTilesButton)
+    driver.wait_idle()
+    assert "Done" in driver.status
+    assert driver.parameters.tileSize == 512
+    assert not driver.ui.failureWidget.visible
+    driver.behave("crash")
+    driver.denoise()
+    assert driver.ui.failureWidget.visible
+    assert not driver.ui.smallerTilesButton.visible, "no memory ran out"
+    driver.behave("steady")
+    driver.click(driver.ui.tryAgainButton)
+    driver.wait_idle()
+    assert "Done" in driver.status
+
+
+def test_smaller_tiles_are_offered_while_there_are_smaller_ones(make_driver, make_ct):
+    make_ct()
+    driver = make_driver()
+    driver.behave("killed")
+    sizes = []
+    driver.denoise()
+    while driver.ui.smallerTilesButton.visible:
+        driver.click(driver.ui.smallerTilesButton)
+        driver.wait_idle()
+        sizes.append(driver.parameters.tileSize)
+    assert sizes == [512, 256, 128]
+    assert driver.ui.tryAgainButton.visible
+
+
+def test_a_preview_that_failed_is_tried_again(make_driver, make_ct):
+    make_ct()
+    driver = make_driver()
+    driver.behave("crash")
+    driver.click(driver.ui.previewButton)
+    driver.wait_idle()
+    driver.behave("steady")
+    driver.click(driver.ui.tryAgainButton)
+    driver.wait_idle()
+    assert driver.panel.live.preview.shown is not None
+
+
+def test_an_input_that_cannot_be_used_offers_no_second_try(make_driver, make_ct):
+    make_ct()
+    driver = make_driver()
+    driver.behave("refused")
+    driver.denoise()
+    assert "empty" in driver.status
+    assert not driver.ui.failureWidget.visible
+
+
+def test_before_the_first_slice_the_panel_says_what_is_done(make_driver, make_ct, until, monkeypatch):
+    """On 400 slices that takes many seconds."""
+    make_ct(slices=40)
+    driver = make_driver()
+    driver.behave("slow")
+    told = []
+    begin = driver.panel.progress.begin
+
+    def listen(text):
+        begin(text)
+        told.append((driver.ui.progressBar.maximum, driver.status))
+
+    monkeypatch.setattr(driver.panel.progress, "begin", listen)
+    driver.click(driver.ui.denoiseButton)
+    until(lambda: driver.ui.progressBar.value > 5)
+    assert told == [
+        (0, "Checking the installation…"),
+        (0, "Handing the volume to the engine…"),
+        (0, "Loading the model, measuring noise, finding anatomy…"),
+    ]
+    assert driver.status == "", "no longer when slices are counted"
+    driver.wait_idle()

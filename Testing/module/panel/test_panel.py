@@ -267,3 +267,33 @@ def test_a_screen_reader_can_name_every_field(make_driver):
         and not field.accessibleName
     ]
     assert bare == []
+
+
+def test_keys_reach_the_everyday_widgets(make_driver, make_ct):
+    """Alt and a letter; each letter once, and none of Slicer's menus (File, Edit, View, Help)."""
+    import qt
+
+    make_ct()
+    driver = make_driver()
+    texts = [
+        widget.text
+        for widget in driver.widget.findChildren(qt.QWidget)
+        if isinstance(widget, (qt.QLabel, qt.QAbstractButton))
+    ]
+    keys = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
+    assert len(keys) == len(set(keys)), sorted(keys)
+    assert not set(keys) & set("FEVH")
+    assert set("IOMASPDLT") <= set(keys)
+
+
+def test_a_long_name_can_be_read(make_driver, make_ct):
+    name = "3: Thorax Abdomen 25 % dose venous, Br40d 1.5 mm ax, iMAR, patient with arms down"
+    node = make_ct(name=name)
+    driver = make_driver()
+    assert name in driver.ui.inputSelector.toolTip
+    node.SetName("short")
+    driver.panel.update()
+    assert "short" in driver.ui.inputSelector.toolTip
+    driver.widget.resize(340, 900)
+    driver.settle()
+    assert driver.ui.inputSelector.width > 300, "a row of its own"

@@ -1,0 +1,76 @@
+"""A folder with everything that a computer without internet needs, for "Install from folder" in the module.
+
+On a connected computer, with any Python that has pip (needs nothing else, and no Slicer):
+
+    python bundle.py FOLDER [--models MODELS] [--biomedclip] [pip options]
+
+makes FOLDER/packages (wheels) and FOLDER/models (copied from MODELS, the module's models folder). Options that are not
+known here go to `pip download`; for a Slicer on Windows, say, with torch for a graphics card:
+
+    python bundle.py FOLDER --platform win_amd64 --python-version 3.12 --extra-index-url URL
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES, MODELS = "packages", "models"
+TORCH = "torch>=2.6"
+
+
+def requirements(biomedclip: bool) -> list[str]:
+    """What is needed beside Slicer's own packages; the files lie in Resources beside the library."""
+    resources = Path(__file__).resolve().parents[2] / "Resources"
+    names = ["requirements.txt", *(["requirements-biomedclip.txt"] if biomedclip else [])]
+    lines = [line.strip() for name in names for line in (resources / name).read_text(encoding="utf-8").splitlines()]
+    return [TORCH, *(line for line in lines if line and not line.startswith("#"))]
+
+
+def copy_models(source: Path, target: Path) -> list[str]:
+    """Copy model files and BiomedCLIP's folder, those that are not there yet; returns their names."""
+    copied = []
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        there = target / path.name
+        if there.exists() or path.name.startswith(".") or not (path.is_dir() or path.suffix == ".safetensors"):
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        partial = target / f".{path.name}.partial"
+        if path.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(path, partial)
+        else:
+            shutil.copyfile(path, partial)
+        partial.replace(there)
+        copied.append(path.name)
+    return copied
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="make a folder for 'Install from folder'")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", type=Path, help="the module's models folder, to be brought along")
+    parser.add_argument("--biomedclip", action="store_true", help="with the packages that BiomedCLIP needs")
+    args, options = parser.parse_known_args(arguments)
+    (args.folder / PACKAGES).mkdir(parents=True, exist_ok=True)
+    download = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        str(args.folder / PACKAGES),
+    ]
+    status = subprocess.run([*download, *options, *requirements(args.biomedclip)], check=False).returncode
+    if status == 0 and args.models is not None:
+        print("models:", ", ".join(copy_models(args.models, args.folder / MODELS)) or "none")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

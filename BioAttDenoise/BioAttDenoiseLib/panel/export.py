@@ -1,0 +1,103 @@
+"""The button "Export to DICOM": the chosen output as a derived series, made from the series of its input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..engine import requests
+from ..engine.errors import EngineError
+from ..engine.job import Kind
+from ..scene import dicom, volumes
+from ..signals import connect
+
+
+class DicomExport:
+    """Owns the button. The engine writes the series; the scan that it derives from is never touched."""
+
+    def __init__(self, panel: Any) -> None:
+        self.panel, self.button = panel, panel.ui.exportButton
+        connect(self.button, "clicked(bool)", lambda checked: self.onExport())
+
+    def update(self) -> None:
+        output = self._output()
+        self.button.visible = output is not None
+        self.button.enabled = self.panel.idle and output is not None
+
+    def onExport(self) -> None:
+        """Ask for what is not known, and write."""
+        output = self._output()
+        if output is None:
+            return
+        if output.GetAttribute(f"{volumes.ATTRIBUTE}Region") != volumes.WHOLE:
+            text = _("Only a part of this volume was denoised: a DICOM series is made of whole volumes alone.")
+            self.panel.showStatus(f"⚠ {text}")
+            return
+        source = output.GetNodeReference(volumes.INPUT_ROLE)
+        series = dicom.source_series(source)
+        if series is None:
+            folder = _folder(
+                _("Folder with the DICOM series that {name} was loaded from").format(name=source.GetName())
+            )
+            series = (Path(folder), volumes.series_tag(source, "SeriesInstanceUID")) if folder else None
+        if series is None:
+            return
+        place = _folder(_("Folder in which the derived series gets a folder of its own"))
+        if place:
+            self.write(output, *series, _free(Path(place) / volumes.file_name(output)))
+
+    def write(self, output: Any, source: Path, series: str, folder: Path) -> None:
+        """Write an output as a series derived from the series of a folder (empty: the longest) into a new folder."""
+        panel = self.panel
+
+        def again() -> None:
+            self.write(output, source, series, folder)
+
+        def done(reply: dict[str, Any]) -> None:
+            lines = [_("Written: {count} DICOM images in {folder}.").format(count=reply["slices"], folder=folder.name)]
+            panel.showStatus("\n".join([*lines, *(f"⚠ {text}." for text in reply["warnings"])]))
+            question = _("Add the derived series to Slicer's DICOM database?")
+            if dicom.database() is not None and slicer.util.confirmYesNoDisplay(question, "BioAttDenoise"):
+                added = dicom.take_in(folder)
+                panel.showStatus(lines[0] + " " + (_("Added to the database.") if added else _("It was not added.")))
+
+        def failed(error: Exception) -> None:
+            panel.fail(error, again)
+
+        def start() -> None:
+            panel.progress.begin(_("Writing the DICOM series…"))
+            try:
+                panel.logic.submit(
+                    Kind.FILES,
+                    requests.export(output, source, series, folder),
+                    on_result=done,
+                    on_error=failed,
+                    on_cancelled=lambda: panel.showStatus(_("Cancelled.")),
+                )
+            except EngineError as error:
+                failed(error)
+
+        panel.prepare(Kind.FILES, start, again, "embedded")
+
+    def _output(self) -> Any:
+        """The chosen output, where it is one and its input is there."""
+        output = self.panel.parameters.outputVolume if self.panel.parameters is not None else None
+        made = output is not None and output.GetAttribute(f"{volumes.ATTRIBUTE}Model")
+        return output if made and output.GetNodeReference(volumes.INPUT_ROLE) is not None else None
+
+
+def _folder(title: str) -> str:
+    return str(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title) or "")
+
+
+def _free(folder: Path) -> Path:
+    """The folder itself, or with a number behind where it is there."""
+    number, found = 1, folder
+    while found.exists():
+        number += 1
+        found = folder.with_name(f"{folder.name} {number}")
+    return found

@@ -1,0 +1,123 @@
+"""Segmentation nodes: made of the engine's label volume, and read as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk
+
+from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
+
+from . import slice_views, volumes
+
+TERMINOLOGY_TAG = "TerminologyEntry"
+"""The tag of a segment in which Slicer keeps what the segment is."""
+FAINT = 0.35
+"""Opacity of the outlines beside the chosen one."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A label volume (k, j, i), its matrix from IJK to RAS, and the name of each value."""
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    names: dict[int, str]
+
+
+def make(source: Any, labels: np.ndarray, segments: list[dict[str, Any]]) -> Any:
+    """A hidden, unsaved segmentation node over a volume: labels (k, j, i) uint8 on its grid, segments as the engine's
+    {value, name, color, terminology}. It is outlined in the slice views; `keep` makes it an ordinary node.
+    """
+    node = slice_views.hidden_node(_("{name} organs").format(name=source.GetName()), "vtkMRMLSegmentationNode")
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetVisibility3D(False)
+    display.SetVisibility2DFill(False)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(source)
+    node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    image = _oriented_image(source, labels)
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    for each in segments:
+        segment = slicer.vtkSegment()
+        segment.SetName(each["name"])
+        segment.SetColor(*each["color"])
+        segment.SetTag(TERMINOLOGY_TAG, each["terminology"])
+        segment.AddRepresentation(binary, image)  # all share one label volume
+        segment.SetLabelValue(each["value"])
+        node.GetSegmentation().AddSegment(segment, each["name"])
+    return node
+
+
+def keep(node: Any) -> None:
+    """Make a segmentation an ordinary node: listed, and saved with the scene."""
+    node.SetSaveWithScene(True)
+    node.GetDisplayNode().SetSaveWithScene(True)
+    node.SetHideFromEditors(False)
+
+
+def show_outlines(node: Any, visible: bool, chosen: str = "") -> None:
+    """Outline the segments in the slice views; beside a chosen one the others are faint."""
+    display = node.GetDisplayNode()
+    display.SetVisibility2DOutline(visible)
+    for name in node.GetSegmentation().GetSegmentIDs():
+        display.SetSegmentOpacity2DOutline(name, 1.0 if chosen in ("", name) else FAINT)
+
+
+def show_surfaces(node: Any, visible: bool) -> None:
+    """Show the segments in the 3-D views; their surfaces are made when they are first shown."""
+    if visible:
+        node.CreateClosedSurfaceRepresentation()
+    node.GetDisplayNode().SetVisibility3D(visible)
+
+
+def labels_of(segmentation: Any, scan: Any) -> Labels:
+    """The segments of a segmentation node as a label volume on a scan's grid, named so that the engine knows them.
+    Raises ValueError where no segment is named after an organ.
+    """
+    names = load_descriptor_set(ANATOMY_SET)
+    segments = segmentation.GetSegmentation()
+    found = [
+        (identity, known_name(names, segments.GetSegment(identity), identity)) for identity in segments.GetSegmentIDs()
+    ]
+    found = [(identity, name) for identity, name in found if name]
+    if not found:
+        text = _('No segment of "{name}" is named after an organ, such as "liver" or "right kidney".')
+        raise ValueError(text.format(name=segmentation.GetName()))
+    identities = vtk.vtkStringArray()
+    for identity, _name in found:
+        identities.InsertNextValue(identity)
+    target = slice_views.hidden_node("labels", "vtkMRMLLabelMapVolumeNode")
+    try:
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        if not logic.ExportSegmentsToLabelmapNode(segmentation, identities, target, scan):
+            raise ValueError(_('"{name}" cannot be read as labels.').format(name=segmentation.GetName()))
+        array = slicer.util.arrayFromVolume(target).astype(np.uint8 if len(found) < 256 else np.uint16)
+        return Labels(array, volumes.ijk_to_ras(target), {n + 1: name for n, (_id, name) in enumerate(found)})
+    finally:
+        slice_views.remove(target)
+
+
+def known_name(names: DescriptorSet, segment: Any, identity: str) -> str:
+    """A segment's name as the descriptor set knows it, empty where it does not: its name, its identity, or its name
+    with the side behind ("right kidney": "kidney_right").
+    """
+    name = segment.GetName()
+    side, _space, rest = name.partition(" ")
+    turned = f"{rest}_{side}" if side.lower() in ("left", "right") else ""
+    return next((each for each in (name, identity, turned) if each and names.columns_of(each)), "")
+
+
+def _oriented_image(source: Any, labels: np.ndarray) -> Any:
+    image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    source.GetIJKToRASMatrix(matrix)
+    image.SetDimensions(*labels.shape[::-1])
+    image.SetGeometryFromImageToWorldMatrix(matrix)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(labels).ravel(), deep=True))
+    return image
