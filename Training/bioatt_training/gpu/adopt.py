@@ -25,6 +25,8 @@ from bioatt_training.gpu.outputs import load_arm, read_record
 
 MANTISSA_BITS = 6
 """Of float16's ten: what is judged are these weights. They move single pixels by 1 HU or so, beside 10 HU of noise."""
+PRIOR_RISE = 0.09
+"""These networks saw the pooled priors of their slices alone; bounded so, one-hot ones cost 0.1 dB instead of 1.4."""
 EVALUATION = "evaluation.json"
 REPORT = "report.md"
 
@@ -85,6 +87,7 @@ def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmNam
     last = done["history"][-1]
     training = {
         **training_ranges(slices, config.data, pack["dose_fraction"], len(pack["descriptors"])),
+        "prior_rise": PRIOR_RISE,
         "arm": arm,
         "seed": config.run.seed,
         "patches_shown": done["patches"],

@@ -20,7 +20,7 @@ def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, An
     rows = {
         "version": model.version,
         "network": f"RED-CNN, {network.filters} filters, organ-aware attention with {network.descriptors} maps after "
-        f"the third and the fifth layer ({parameters:,} parameters, float16 in the file)",
+        f"the third and the fifth layer ({parameters:,} parameters, float16 of six bits of mantissa in the file)",
         "prior": f"`{model.metadata['prior']}`, pooled to one distribution a slice; **not BiomedCLIP's**, "
         "which the paper has",
         "data": f"{training['slices']} slices of {training['patients']} patients of the collections in "
@@ -56,6 +56,8 @@ For denoising, [bioatt](bioatt.md) is the default. **Research use only, not a me
 - **Its prior is not the paper's.** The paper weights the attention maps by BiomedCLIP's probabilities, which are more
   peaked than the pooled maps that this network was trained under. A network trained under one is not one trained under
   the other.
+- It saw the pooled priors of its slices alone: other priors are blended with them, with a warning
+  (`training.prior_rise`).
 - It is trained against scans that have noise of their own, and keeps about the share of it that the dose fraction is.
 - Patches of 55 px give full context to their inner pixels alone; the loss counts all of them, as the paper's does.
 - Noise of other doses than those it was trained on is left, or taken for more than it is.
