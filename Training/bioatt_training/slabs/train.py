@@ -49,7 +49,7 @@ class Recipe:
     filters: Mapping[str, int] = field(default_factory=lambda: {"bioatt": 32, "bioatt-fast": 16})
     drawing: Drawing = field(default_factory=Drawing)
     steps: int = 40_000
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 7e-4
     least_rate: float = 1e-6
     warm_up: int = 300
     weight_decay: float = 1e-4
@@ -58,7 +58,7 @@ class Recipe:
     floor_hu: tuple[float, float] = (20.0, 3.0)
     floor_until: float = 0.25
     means_weight: float = 25.0
-    bias_weight: float = 100.0
+    bias_weight: float = 30.0
     bias_noise_hu: float = 16.0
     attention_weight: float = 0.03
     distil_from: float = 0.2
