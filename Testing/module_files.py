@@ -13,13 +13,16 @@ MODULE = ROOT / "BioAttDenoise"
 CMAKE = MODULE / "CMakeLists.txt"
 SIMULATOR = MODULE / "bioatt" / "simulation"
 """Needs numba, which Slicer does not install; the wheel carries it."""
+COMMAND_LINE_MODULE = MODULE / "BioAttDenoiseCLI"
+"""Has a CMakeLists.txt of its own."""
 SUFFIXES_OF_RESOURCES = {".ui", ".png", ".svg", ".txt", ".json", ".safetensors", ".md", ".npz", ".npy", ".nrrd"}
 
 
 def files_of_the_tree() -> dict[str, list[str]]:
     """What ought to be listed, by CMake variable, relative to the folder that the list counts from."""
+    left_out = {SIMULATOR, COMMAND_LINE_MODULE}
     scripts = [
-        path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts and SIMULATOR not in path.parents
+        path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts and not left_out & {*path.parents}
     ]
     resources = [path for path in (MODULE / "Resources").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES]
     data = [path for path in (MODULE / "bioatt").rglob("*") if path.suffix in SUFFIXES_OF_RESOURCES | {".typed"}]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from places import ROOT
 
-FOLDER = ROOT / "BioAttDenoiseCLI"
+FOLDER = ROOT / "BioAttDenoise" / "BioAttDenoiseCLI"
 SCRIPT = FOLDER / "BioAttDenoiseCLI.py"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENGINES = (HERE.parent / "qt-scripted-modules", HERE.parent / "BioAttDenoise")
+ENGINES = (HERE.parent / "qt-scripted-modules", HERE.parent)
 """Where the package bioatt is: in an installed extension, and in a clone."""
 
 
