@@ -8,7 +8,8 @@ import pytest
 from bioatt.core.errors import InputError
 from bioatt_training.cli import main
 from bioatt_training.data.bank import Bank
-from bioatt_training.gpu.pack import LEVEL_STEP, read_pack
+from bioatt_training.data.noise_texture import LEVEL_STEP
+from bioatt_training.gpu.pack import read_pack
 from bioatt_training.gpu.packing import RESERVED, SLICE_OVERHEAD, pack_bank
 
 

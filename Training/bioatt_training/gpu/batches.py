@@ -20,8 +20,9 @@ from torch.nn import functional
 from bioatt.core.errors import InputError
 from bioatt.core.hu import AIR_HU, CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt_training.data.bank import BODY_HU, DOSE
+from bioatt_training.data.noise_texture import DIRECTIONS, LEVEL_STEP, WINDOW_STEP, direction_of
 from bioatt_training.fit.config import DataConfig
-from bioatt_training.gpu.pack import DIRECTIONS, LEVEL_STEP, WINDOW_STEP, Pack, direction_of
+from bioatt_training.gpu.pack import Pack
 
 GRID = 8
 """Pixels between the places of patches that are looked at for tissue; the rest of the way is drawn."""
@@ -57,7 +58,7 @@ class Batches:
         self.prior = torch.from_numpy(pack.prior).to(device)
         field = self.size + WRAP_PX
         self.field = field + -field % 64
-        self.amplitudes = _amplitudes(torch.from_numpy(pack.spectra).to(device), self.field)
+        self.amplitudes = amplitudes(torch.from_numpy(pack.spectra).to(device), self.field)
         self.spectrum_of = torch.from_numpy(pack.spectrum_of).to(device)
         self.directions = None if config.sampling == "whole" else Directions(pack, self.field, device)
         self._random = torch.Generator(device)
@@ -168,7 +169,7 @@ def _square(image: NDArray, side: int, **mode: Any) -> NDArray:
     return np.pad(image, [(0, side - length) for length in image.shape], **mode)
 
 
-def _amplitudes(spectra: Tensor, side: int) -> Tensor:
+def amplitudes(spectra: Tensor, side: int) -> Tensor:
     """Amplitudes (K, 64, 33) on the frequencies of a larger grid (K, side, side // 2 + 1): same covariance by lag."""
     covariance = torch.fft.irfft2(spectra**2)
     known = covariance.shape[-1]

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from bioatt.core.errors import InputError
 from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Slice
+from bioatt_training.data.noise_texture import (
+    DIRECTIONS,
+    LEVEL_STEP,
+    SPECTRUM_SIDE,
+    WINDOW_STEP,
+)
 
 FORMAT = 1
-LEVEL_STEP = 8
-SPECTRUM_SIDE = 64
-WINDOW_STEP = SPECTRUM_SIDE // 2
-DIRECTIONS = 12
-"""Sectors of the half-plane of frequencies, from −90° to 90° of atan2(f_y, f_x)."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,6 @@ def window_shape(shape: tuple[int, int]) -> tuple[int, int, int]:
     """Shape of a slice's shares by direction."""
     rows, columns = ((length - SPECTRUM_SIDE) // WINDOW_STEP + 1 for length in shape)
     return rows, columns, DIRECTIONS
-
-
-def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
-    angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
-    return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def encoded(hu: NDArray[np.int16]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -22,15 +22,9 @@ from torch.nn import functional
 
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, nearness
-from bioatt_training.slabs.pack import (
-    DIRECTIONS,
-    LARGEST_RESPONSE,
-    LEVEL_STEP,
-    SPECTRUM_SIDE,
-    WINDOW_STEP,
-    Pack,
-    direction_of,
-)
+from bioatt_training.data.noise_texture import DIRECTIONS, LEVEL_STEP, SPECTRUM_SIDE, WINDOW_STEP, direction_of
+from bioatt_training.gpu.batches import amplitudes
+from bioatt_training.slabs.pack import LARGEST_RESPONSE, Pack
 from bioatt_training.slabs.priors import CHANCES, draw_priors
 
 BODY_HU = -600
@@ -366,16 +360,6 @@ def _pools(pack: Pack, drawing: Drawing, validation: bool) -> list[Tensor]:
         else:
             pools.append(torch.zeros((0, 5), dtype=torch.long))
     return pools
-
-
-def amplitudes(spectra: Tensor, side: int) -> Tensor:
-    """Amplitudes (K, 64, 33) on the frequencies of a larger grid (K, side, side // 2 + 1): same covariance by lag."""
-    covariance = torch.fft.irfft2(spectra**2)
-    known = covariance.shape[-1]
-    lags = torch.arange(-known // 2, known // 2, device=spectra.device)
-    larger = covariance.new_zeros(len(spectra), side, side)
-    larger[:, lags[:, None] % side, lags % side] = covariance[:, lags[:, None] % known, lags % known]
-    return torch.fft.rfft2(larger).real.clamp_min(0).sqrt()
 
 
 def _radius(side: int, device: torch.device) -> Tensor:

@@ -21,11 +21,6 @@ from bioatt.core.errors import InputError
 from bioatt.io.files import atomic_write
 
 FORMAT = 2
-LEVEL_STEP = 8
-"""Pixels between values of a slice's noise level, and the side of an organ map's cells."""
-SPECTRUM_SIDE = 64
-WINDOW_STEP = SPECTRUM_SIDE // 2
-DIRECTIONS = 12
 LARGEST_RESPONSE = 0.75
 """Frequency in cycles per pixel to which a kernel's response is kept."""
 _FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
@@ -139,12 +134,6 @@ def _folded(image: NDArray[np.int16], step: int) -> NDArray[np.uint16]:
 
 def _compressed(array: NDArray) -> NDArray[np.uint8]:
     return np.frombuffer(lzma.compress(array.tobytes(), filters=_FILTER), np.uint8)
-
-
-def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
-    angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
-    return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def neighbour_table(

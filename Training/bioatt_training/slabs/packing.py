@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from bioatt.anatomy.descriptors import DescriptorSet
 from bioatt.core.volume import Volume
 from bioatt.priors.organ_maps import OrganMapPrior
-from bioatt_training.slabs.pack import (
-    DIRECTIONS,
+from bioatt_training.data.noise_texture import (
     LEVEL_STEP,
     SPECTRUM_SIDE,
     WINDOW_STEP,
-    Pack,
-    direction_of,
-    neighbour_table,
-    write_pack,
+    coarse_level,
+    direction_shares,
+    local_level,
+    periodograms,
 )
+from bioatt_training.slabs.pack import Pack, neighbour_table, write_pack
 from bioatt_training.slabs.stacks import FARTHEST_MM, MOST_SIDE, Stack, kept
-
-LEVEL_SIGMA_PX = 10.0
-LOWEST_LEVEL_HU = 0.5
 
 
 def make_pack(stacks: Sequence[Path], path: Path, descriptors: DescriptorSet, organ_maps: Path) -> int:
@@ -42,12 +38,12 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path)
     z = np.concatenate([stack.z for stack in stacks])
     levels, directions, spectra, maps, pooled = [], [], [], [], []
     for stack in stacks:
-        level = [_level(noise) for noise in stack.noise]
-        power = [_periodograms(noise.astype(np.float32) / one) for noise, one in zip(stack.noise, level, strict=True)]
+        level = [local_level(noise) for noise in stack.noise]
+        power = [periodograms(noise.astype(np.float32) / one) for noise, one in zip(stack.noise, level, strict=True)]
         total = np.sum([part.sum(axis=(0, 1)) for part in power], axis=0)
         spectra.append(np.sqrt(total / fft.irfft2(total)[0, 0]).astype(np.float32))
-        directions += [_square(_directions(part, total), side // WINDOW_STEP - 1, "edge") for part in power]
-        levels += [_square(_coarse(one), side // LEVEL_STEP, "edge") for one in level]
+        directions += [_square(direction_shares(part, total), side // WINDOW_STEP - 1, "edge") for part in power]
+        levels += [_square(coarse_level(one), side // LEVEL_STEP, "edge") for one in level]
         seen, shares = organ_cells(stack, prior)
         maps += [_square(np.moveaxis(one, 0, -1), side // LEVEL_STEP, "constant") for one in seen]
         pooled.append(shares)
@@ -88,36 +84,6 @@ def organ_cells(stack: Stack, prior: OrganMapPrior) -> tuple[NDArray[np.uint8], 
         blocks = padded.reshape(len(p), padded.shape[1] // LEVEL_STEP, LEVEL_STEP, -1, LEVEL_STEP)
         cells.append(np.rint(255 * blocks.mean(axis=(2, 4))).astype(np.uint8))
     return np.stack(cells), found.pooled()
-
-
-def _level(noise: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Local standard deviation of a slice's noise (y, x), smooth over 2 cm or so, in HU."""
-    variance = ndimage.gaussian_filter(noise.astype(np.float32) ** 2, LEVEL_SIGMA_PX)
-    return np.sqrt(np.maximum(variance, LOWEST_LEVEL_HU**2))
-
-
-def _coarse(level: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Every `LEVEL_STEP`-th value, in the middle of its step; the last steps are completed."""
-    whole = np.pad(level, [(0, -length % LEVEL_STEP) for length in level.shape], mode="edge")
-    return whole[LEVEL_STEP // 2 :: LEVEL_STEP, LEVEL_STEP // 2 :: LEVEL_STEP]
-
-
-def _periodograms(noise: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Power by frequency of noise (y, x) in windows of 64² (rows, columns, 64, 33), under a Hann taper."""
-    taper = np.outer(*[np.hanning(SPECTRUM_SIDE + 2)[1:-1]] * 2).astype(np.float32)
-    windows = sliding_window_view(noise, (SPECTRUM_SIDE, SPECTRUM_SIDE))[::WINDOW_STEP, ::WINDOW_STEP]
-    centred = windows - windows.mean(axis=(2, 3), keepdims=True)
-    return np.abs(fft.rfft2(centred * taper)).astype(np.float32) ** 2
-
-
-def _directions(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Power by direction of 3 × 3 windows as a share of the scan's (rows, columns, 12); its mean by power is 1."""
-    sector = np.rint(direction_of((SPECTRUM_SIDE, SPECTRUM_SIDE))).astype(int) % DIRECTIONS
-    in_sector = (np.arange(DIRECTIONS)[:, None, None] == sector).reshape(DIRECTIONS, -1)
-    found = ndimage.uniform_filter(power, (3, 3, 1, 1), mode="nearest").reshape(*power.shape[:2], -1) @ in_sector.T
-    known = in_sector @ total.ravel()
-    shares: NDArray[np.float32] = found / known * (known.sum() / found.sum(axis=2, keepdims=True))
-    return shares.astype(np.float32)
 
 
 def _square(array: NDArray, side: int, mode: str, value: float = 0) -> NDArray:

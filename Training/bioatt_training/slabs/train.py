@@ -25,9 +25,10 @@ from bioatt.compute.device import cpu_has_bf16
 from bioatt.core.hu import SCALE_HU
 from bioatt.io.files import atomic_write
 from bioatt.network.slab_unet import NEIGHBOURS, SlabUNet
+from bioatt_training.data.noise_texture import LEVEL_STEP
 from bioatt_training.fit.objectives import interior
 from bioatt_training.slabs.batches import Batch, Batches, Drawing
-from bioatt_training.slabs.pack import LEVEL_STEP, Pack
+from bioatt_training.slabs.pack import Pack
 
 RECORD = "slabs.json"
 STATE = "slabs-state.pt"
