@@ -48,13 +48,12 @@ def _raw_file(url: str) -> bool:
 
 
 def _clone_bytes() -> int:
-    """Size of a full clone: its pack and its files."""
+    """Size of a full clone: the pack that git would send for this commit, and its files."""
     git = ["git", "-C", str(ROOT)]
-    counted = subprocess.run([*git, "count-objects", "-v"], capture_output=True, text=True, check=True).stdout
-    numbers = dict(line.split(": ") for line in counted.splitlines())
+    packed = [*git, "pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"]
+    pack = subprocess.run(packed, input=b"HEAD\n", capture_output=True, check=True).stdout
     files = subprocess.run([*git, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
-    tree = sum((ROOT / name).stat().st_size for name in files if name and (ROOT / name).is_file())
-    return 1024 * int(numbers["size-pack"]) + tree
+    return len(pack) + sum((ROOT / name).stat().st_size for name in files if name and (ROOT / name).is_file())
 
 
 def _file_scope_imports() -> bool:
