@@ -109,6 +109,30 @@ def scan(
     return scans[0], scans[1:]
 
 
+def repeated(
+    body: Volume, dose: float, count: int, *, scanner: Scanner | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The noise-free scan (y, x) of a body of one slice, and `count` scans of it with their own noise (count, y, x).
+
+    float32 HU, neither rounded nor clipped: what is added to one later adds to the scan (filtered back projection is
+    linear). Raises InputError for a body of several slices.
+    """
+    scanner = scanner or Scanner()
+    if body.shape[0] != 1:
+        raise InputError(f"one slice is repeated, not {body.shape[0]}")
+    shape, kernel = (body.shape[1], body.shape[2]), kernel_named(scanner.kernel)
+    integrals = project(hu_to_mu(body.hu), body.pixel_mm, scanner.geometry)
+    flux = (scanner.exposure(integrals) * scanner.profile())[0]
+    found = np.empty((count, *shape), np.float32)
+    for first in range(0, count, CHUNK):
+        part = range(first, min(first + CHUNK, count))
+        views = [_measure(np.random.default_rng([seed, k]), integrals[0], dose * flux, scanner) for k in part]
+        found[part.start : part.stop] = mu_to_hu(
+            fbp(np.stack(views), scanner.geometry, shape, body.pixel_mm, kernel)
+        )
+    return mu_to_hu(fbp(integrals[0], scanner.geometry, shape, body.pixel_mm, kernel)), found
+
+
 def _measure(rng: np.random.Generator, integrals: np.ndarray, flux: np.ndarray, scanner: Scanner) -> np.ndarray:
     """Line integrals as measured with `flux` unattenuated counts per ray."""
     mean = flux * np.exp(-integrals)

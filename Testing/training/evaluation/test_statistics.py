@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, wilcoxon
+from scipy.stats import binomtest, bootstrap, mannwhitneyu, t, wilcoxon
 
-from bioatt_training.evaluation.statistics import crossed_interval, excludes_zero, interval, paired
+from bioatt_training.evaluation.statistics import (
+    crossed_interval,
+    excludes_zero,
+    interval,
+    jackknifed,
+    paired,
+    proportion,
+    roc_area,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -91,3 +99,28 @@ def test_equal_models_do_not_differ():
     assert paired([1.0], [2.0])["wilcoxon_p"] is None
     with pytest.raises(ValueError, match="pairs"):
         paired([1.0], [1.0, 2.0])
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = RNG.normal(3, 2, size=20)
+    found = jackknifed(values.mean(), [np.delete(values, k).mean() for k in range(20)])
+    expected = t.interval(0.95, 19, values.mean(), values.std(ddof=1) / np.sqrt(20))
+    assert found == pytest.approx([values.mean(), *expected])
+    assert np.isnan(jackknifed(1.0, [np.nan, 1.0])[1])
+
+
+def test_proportions_have_scipys_bounds_and_none_is_not_certainty():
+    bounds = binomtest(3, 40).proportion_ci(method="wilson")
+    assert proportion(3, 40) == pytest.approx([3 / 40, bounds.low, bounds.high])
+    assert proportion(0, 40)[2] > 0.05
+    assert np.isnan(proportion(0, 0)).all()
+
+
+def test_the_area_under_a_roc_curve_is_mann_whitneys_and_its_interval_covers():
+    rng = np.random.default_rng(8)
+    draws = [(rng.normal(1, 1, 40), rng.normal(0, 1, 50)) for _ in range(200)]
+    area, low, high = roc_area(*draws[0])
+    assert area == pytest.approx(mannwhitneyu(*draws[0]).statistic / (40 * 50))
+    assert low < area < high
+    truth = 0.7602  # Φ(1/√2)
+    assert 0.90 <= np.mean([low <= truth <= high for _, low, high in (roc_area(*draw) for draw in draws)]) <= 0.99

@@ -86,6 +86,44 @@ def paired(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     return {"pairs": int(difference.size), "difference": interval(difference), "wilcoxon_p": p}
 
 
+def jackknifed(whole: float, without: ArrayLike) -> list[float]:
+    """[value, low, high] of a statistic of groups of data: of all, and of all but each group, `without` (groups,).
+
+    Variance (g − 1)/g · Σ (θ₋ᵢ − mean)² (Tukey 1958), bounds by Student's t with g − 1 degrees of freedom. NaN where a
+    value is not finite or there are fewer than two groups.
+    """
+    from scipy.stats import t
+
+    parts = np.asarray(without, np.float64).ravel()
+    if parts.size < 2 or not np.isfinite([whole, *parts]).all():
+        return [float(whole), float("nan"), float("nan")]
+    error = np.sqrt((parts.size - 1) * parts.var())
+    reach = float(error * t.ppf(0.5 + LEVEL / 200, parts.size - 1))
+    return [float(whole), float(whole) - reach, float(whole) + reach]
+
+
+def proportion(count: int, of: int) -> list[float]:
+    """[share, low, high] of `count` in `of` independent cases, by Wilson's score (1927)."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return [float("nan")] * 3
+    bounds = binomtest(count, of).proportion_ci(LEVEL / 100, method="wilson")
+    return [count / of, float(bounds.low), float(bounds.high)]
+
+
+def roc_area(positive: ArrayLike, negative: ArrayLike) -> list[float]:
+    """[area, low, high] under the ROC curve of scores: U / (n m), with the interval of DeLong (1988)."""
+    from scipy.stats import norm
+
+    a, b = (np.asarray(scores, np.float64).ravel() for scores in (positive, negative))
+    wins = (a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])
+    area = float(wins.mean())
+    error = np.sqrt(sum(wins.mean(axis).var(ddof=1) / wins.shape[1 - axis] for axis in (0, 1)))
+    reach = float(norm.ppf(0.5 + LEVEL / 200) * error)
+    return [area, max(area - reach, 0.0), min(area + reach, 1.0)]
+
+
 def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
     """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: as the paper prints mean ± SD."""
     counts = np.array([group["patches"] for group in groups], np.float64)

@@ -19,6 +19,12 @@ class Insert:
     radius_mm: float
 
 
+def disc(shape: tuple[int, int], centre_yx: tuple[float, float], radius_px: float) -> np.ndarray:
+    """Share of each pixel (y, x) that lies in a disc."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.clip(0.5 - (np.hypot(y - centre_yx[0], x - centre_yx[1]) - radius_px), 0, 1)
+
+
 def cylinder_with_inserts(
     contrasts_hu: Sequence[float] = (-1000.0, -100.0, 50.0, 100.0, 300.0, 1000.0),
     *,
@@ -33,13 +39,9 @@ def cylinder_with_inserts(
 
     Edges carry the pixel's partial volume. Centres lie off the grid: an edge is sampled at every sub-pixel phase.
     """
-    y, x = np.mgrid[:size, :size]
     middle = (size - 1) / 2
-
-    def disc(centre: tuple[float, float], radius_mm: float) -> np.ndarray:
-        return np.clip(0.5 - (np.hypot(y - centre[0], x - centre[1]) - radius_mm / pixel_mm), 0, 1)
-
-    hu = -1000 + (background_hu + 1000) * disc((middle, middle), diameter_mm / 2)
+    shape = (size, size)
+    hu = -1000 + (background_hu + 1000) * disc(shape, (middle, middle), diameter_mm / 2 / pixel_mm)
     inserts = []
     for k, contrast in enumerate(contrasts_hu):
         angle = 2 * np.pi * (k + 0.25) / len(contrasts_hu)
@@ -49,7 +51,7 @@ def cylinder_with_inserts(
             (float(middle + 0.31 + reach * np.sin(angle)), float(middle + 0.17 + reach * np.cos(angle))),
             insert_mm / 2,
         )
-        hu += contrast * disc(insert.centre_yx, insert.radius_mm)
+        hu += contrast * disc(shape, insert.centre_yx, insert.radius_mm / pixel_mm)
         inserts.append(insert)
     volume = Volume(
         hu=np.repeat(hu[None].astype(np.float32), slices, 0),

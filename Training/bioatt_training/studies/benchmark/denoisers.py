@@ -62,5 +62,8 @@ class Model:
 
     def __call__(self, image: Image) -> NDArray[np.int16]:
         """Denoise a single slice."""
-        volume = Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm))
-        return self._denoiser.denoise(volume, strength=self.strength).volume.hu[0]
+        return self.volume(Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm)))[0]
+
+    def volume(self, scan: Volume) -> NDArray[np.int16]:
+        """Denoise a volume, (z, y, x) as its HU."""
+        return self._denoiser.denoise(scan, strength=self.strength).volume.hu
