@@ -33,11 +33,13 @@ def differences_of_gaussians(size: int) -> Array:
     first, ratio, q, count = DENSE
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
     widths = first * ratio ** np.arange(count)
-    bands = [np.exp(-0.5 * (frequency / (q * width)) ** 2) - np.exp(-0.5 * (frequency / width) ** 2) for width in widths]
+    bands = [
+        np.exp(-0.5 * (frequency / (q * width)) ** 2) - np.exp(-0.5 * (frequency / width) ** 2) for width in widths
+    ]
     return np.stack([np.fft.fftshift(np.fft.ifft2(band).real) for band in bands])
 
 
-def gabor(size: int, *, orientations: int = 4) -> Array:
+def gabor(size: int, *, orientations: int = 2) -> Array:
     """Even Gabor functions: four octaves centred at 3/128 to 3/16 cycles/px, each in so many orientations."""
     y, x = _grid(size)
     found = []

@@ -127,9 +127,7 @@ def repeated(
     for first in range(0, count, CHUNK):
         part = range(first, min(first + CHUNK, count))
         views = [_measure(np.random.default_rng([seed, k]), integrals[0], dose * flux, scanner) for k in part]
-        found[part.start : part.stop] = mu_to_hu(
-            fbp(np.stack(views), scanner.geometry, shape, body.pixel_mm, kernel)
-        )
+        found[part.start : part.stop] = mu_to_hu(fbp(np.stack(views), scanner.geometry, shape, body.pixel_mm, kernel))
     return mu_to_hu(fbp(integrals[0], scanner.geometry, shape, body.pixel_mm, kernel)), found
 
 

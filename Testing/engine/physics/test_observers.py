@@ -88,9 +88,7 @@ def test_pairs_whose_noise_differs_are_not_credited_with_it():
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(6)
-    found = [
-        hotelling(rng.normal(size=(30, 4)), rng.normal(size=(25, 4)) + np.r_[1.2, 0, 0, 0]) for _ in range(250)
-    ]
+    found = [hotelling(rng.normal(size=(30, 4)), rng.normal(size=(25, 4)) + np.r_[1.2, 0, 0, 0]) for _ in range(250)]
     assert 0.92 <= np.mean([one.low <= 1.2 <= one.high for one in found]) <= 0.98
 
 

@@ -59,6 +59,7 @@ class Model:
             prior = (resources_folder() / "Models" / FILE).read_bytes()
             self.identity += f" prior {hashlib.sha256(prior).hexdigest()[:16]}"
         self.sha256 = self._denoiser.model.sha256
+        self.neighbours = self._denoiser.model.network.neighbours
 
     def __call__(self, image: Image) -> NDArray[np.int16]:
         """Denoise a single slice."""

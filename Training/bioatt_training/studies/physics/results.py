@@ -1,0 +1,140 @@
+"""From stored measurements to the numbers of the report, each [value, low, high] with its 95 % interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bioatt_training.evaluation.statistics import interval, jackknifed, proportion, roc_area
+from bioatt_training.studies.physics.detection import INPUT, OBSERVERS
+from bioatt_training.studies.physics.runner import Runner
+from bioatt_training.studies.physics.tasks import TRUTH
+
+Found = Mapping[str, Any]
+FIRST = OBSERVERS[0]
+"""The observer of summaries."""
+
+
+def measured(runner: Runner) -> dict[str, Any]:
+    """Everything of the report; measures what is not stored yet."""
+    low, high, liver, sizes = runner.low(), runner.high(), runner.liver(), runner.sizes()
+    return {
+        "model": {"name": runner.model.name, "sha256": runner.model.sha256, "strength": runner.model.strength},
+        "size": runner.size.name,
+        "scans": runner.size.scans,
+        "low": {kernel: doses(found) for kernel, found in low.items()},
+        "high": {kernel: doses(found) for kernel, found in high.items()},
+        "liver": doses(liver),
+        "sizes": {
+            name: {"diameter_mm": found["diameter_mm"], "pixel_mm": found["pixel_mm"], **compared(_subjects(found))}
+            for name, found in sizes.items()
+        },
+        "agreement": {
+            dose: {name: {what: interval(values) for what, values in one.items()} for name, one in found.items()}
+            for dose, found in runner.agreement().items()
+        },
+        "noticed": {
+            kind: {insert: roc_area(one["erased"], one["honest"]) for insert, one in found.items()}
+            for kind, found in runner.noticed().items()
+        },
+        "tasks": tasks(runner.tasks()),
+    }
+
+
+def _subjects(found: Found) -> dict[str, Any]:
+    return {name: one for name, one in found.items() if isinstance(one, Mapping)}
+
+
+def doses(found: Found) -> dict[str, Any]:
+    """{dose: `compared`}, with the dose reduction where the input was measured at two doses and more."""
+    result = {dose: compared(one) for dose, one in found.items()}
+    inputs = {float(dose): one[INPUT]["inserts"] for dose, one in found.items()}
+    for dose, one in found.items():
+        for name, subject in one.items():
+            if name != INPUT and len(inputs) > 2:
+                for insert, row in subject["inserts"].items():
+                    curve = {at: inserts[insert]["d"][FIRST] for at, inserts in inputs.items()}
+                    result[dose][name]["inserts"][insert]["reduction"] = reduction(curve, row["d"][FIRST], float(dose))
+    return result
+
+
+def compared(found: Found) -> dict[str, Any]:
+    """{subject: {"noise", "inserts": {insert: {"d", "ratio": {observer}, "fabricated", "erased", "invented"}}, "mean
+    ratio": {observer}, "erased", "invented"}} of one phantom, kernel and dose."""
+    return {name: _subject(one, found[INPUT], name) for name, one in found.items()}
+
+
+def _subject(found: Found, given: Found, name: str) -> dict[str, Any]:
+    inserts, result = {}, {"noise": found["noise"]}
+    for insert, one in found["inserts"].items():
+        row: dict[str, Any] = {"d": {observer: jackknifed(d[0], d[1:]) for observer, d in one["d"].items()}}
+        if name != INPUT:
+            own = given["inserts"][insert]["d"]
+            row["ratio"] = {observer: _ratio(log_ratio(d, own[observer])) for observer, d in one["d"].items()}
+            row["fabricated"] = jackknifed(one["fabricated"][0], one["fabricated"][1:])
+        row |= {"contrast": one["contrast"], **{what: proportion(*one[what]) for what in ("erased", "invented")}}
+        inserts[insert] = row
+    if name != INPUT:
+        result["mean ratio"] = {
+            observer: _ratio(
+                np.mean(
+                    [log_ratio(one["d"][observer], given["inserts"][key]["d"][observer]) for key, one in _of(found)], 0
+                )
+            )
+            for observer in OBSERVERS
+        }
+    return {**result, "inserts": inserts}
+
+
+def _of(found: Found) -> list[tuple[str, Any]]:
+    return [*found["inserts"].items()]
+
+
+def log_ratio(d: ArrayLike, own: ArrayLike) -> NDArray[np.float64]:
+    """Logarithm of d′ over the input's, element by element; NaN where one of them is 0."""
+    a, b = np.asarray(d, np.float64), np.asarray(own, np.float64)
+    good = (a > 0) & (b > 0)
+    return np.where(good, np.log(np.where(good, a, 1) / np.where(good, b, 1)), np.nan)
+
+
+def _ratio(logs: ArrayLike) -> list[float]:
+    values = np.asarray(logs, np.float64)
+    return [float(one) for one in np.exp(jackknifed(values[0], values[1:]))]
+
+
+def reduction(inputs: Mapping[float, Sequence[float]], output: Sequence[float], dose: float) -> list[float]:
+    """[share, low, high] of the dose saved at equal d′: 1 − dose / (dose at which the input has the output's d′).
+
+    The input's d′ is a power of the dose, fitted over its doses; each list is of all scans, then without each group.
+    """
+    at = np.log(np.array([*inputs]))
+    curves = np.array([*inputs.values()], np.float64)  # (doses, 1 + groups)
+    logs = []
+    for d_in, d_out in zip(curves.T, np.asarray(output, np.float64), strict=True):
+        if (d_in <= 0).any() or d_out <= 0:
+            return [float("nan")] * 3
+        slope, start = np.polyfit(at, np.log(d_in), 1)
+        logs.append((np.log(d_out) - start) / slope - np.log(dose))
+    value, low, high = jackknifed(logs[0], logs[1:])
+    return [float(1 - np.exp(-one)) for one in (value, low, high)]
+
+
+def tasks(rows: Sequence[Found]) -> dict[str, Any]:
+    """{scan: {"dice": {organ}, "dice mean", "volume", "emphysema", "liver", "calcium"}}, over torsos."""
+    found: dict[str, Any] = {}
+    for scan in rows[0]:
+        organs = sorted({organ for row in rows for organ in row[scan].get("dice", {})})
+        one: dict[str, Any] = {
+            what: interval([row[scan][what] for row in rows if row[scan][what] is not None])
+            for what in ("emphysema", "liver", "calcium")
+        }
+        if scan != TRUTH:
+            one["dice"] = {organ: interval([row[scan]["dice"].get(organ, np.nan) for row in rows]) for organ in organs}
+            one["dice mean"] = interval([np.mean([*row[scan]["dice"].values()]) for row in rows])
+            sizes = [abs(share - 1) for row in rows for share in row[scan]["volume"].values()]
+            one["volume off"] = float(np.median(sizes))
+        found[scan] = one
+    return found
