@@ -46,6 +46,6 @@ def run(args: argparse.Namespace) -> None:
         QUICK if args.quick else Size(),
         slow=() if args.quick else (BlockMatching(),),
     )
-    results = measured(runner)
-    write_report(results, write_figures(results, folder), folder)
+    for results in measured(runner):  # after each part, so that an interrupted run has a page
+        write_report(results, write_figures(results, folder), folder)
     print(f"{folder.name}/: README.md, results.json and figures")

@@ -56,7 +56,8 @@ def plot_ratios(results: Mapping[str, Any], path: Path) -> None:
     panels = {
         f"{kind} contrast, {kernel}": found for kind in ("low", "high") for kernel, found in results[kind].items()
     }
-    panels["liver, B30"] = results["liver"]
+    if "liver" in results:
+        panels["liver, B30"] = results["liver"]
     figure = Figure(figsize=(3.1 * len(panels), 3.6), layout="constrained")
     for axis, (title, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         inserts = [*found["0.25"][name]["inserts"]]

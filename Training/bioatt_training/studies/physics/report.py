@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,45 +51,29 @@ def readme(results: Found) -> list[str]:
         f"Made by `bioatt-train physics`, {results['size']} mode (all values in [results.json](results.json)).",
         f"Research use only, not for diagnosis. Model {model['name']}, SHA-256 `{model['sha256'][:16]}`, strength",
         f"{model['strength']:g}. Simulated scans of phantoms, slices of 5 mm; brackets are 95 % intervals",
-        "(detectability: jackknife over 16 groups of scans). d′: channelised Hotelling observer without internal noise,",
-        "corrected for the number of scans. Such an observer undoes the correlation of the noise: no linear filter of",
-        "one slice raises its d′, and a ratio of 1 means that nothing is lost. Readers do not undo it, so that they may",
-        "gain where the ratio is 1.",
+        "(detectability: jackknife over 16 groups of scans). d′: channelised Hotelling observer without internal",
+        "noise, corrected for the number of scans. Such an observer undoes the correlation of the noise: no linear",
+        "filter of one slice raises its d′, and a ratio of 1 means that nothing is lost. Readers do not undo it, so",
+        "that they may gain where the ratio is 1.",
         "",
         "## Summary",
         "",
         *summary(results),
         "",
-        "## Low contrast",
-        "",
-        "Water of 20 cm, inserts as in the phantom CCT189 and others. Dose saved: 1 − dose ÷ the dose at which the",
-        "input has the output's d′ (Laguerre-Gauss; negative: more dose is needed).",
-        "",
-        *_low(results),
-        *_mean3(results),
-        "## Higher contrast",
-        "",
-        f"Ratio of d′, output ÷ input. The aim is at least {LOWEST_AT_FULL_DOSE:g} at full dose.",
-        "",
-        *_high(results),
-        "## In the liver of a torso",
-        "",
-        *_table(results["liver"], model["name"], "B30"),
-        "## Children and large patients",
-        "",
-        "Water, kernel B30, quarter dose, exposure control within the tube's limits. Training held adults only.",
-        "",
-        *_sizes(results),
-        "## Hallucination audit",
-        "",
-        *_audit(results),
-        "## Readings of machines",
-        "",
-        *_tasks(results["tasks"]),
+        *(
+            line
+            for title, (needs, section) in SECTIONS.items()
+            if results.get(needs)
+            for line in _section(title, section(results))
+        ),
         "## Figures",
         "",
         *markdown_figures(results["figures"]),
     ]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", *lines]
 
 
 def summary(results: Found) -> list[str]:
@@ -113,7 +97,11 @@ def summary(results: Found) -> list[str]:
             f"- Higher contrast, {kernel}, full dose: lowest ratio {_ci(value, 3)} ({worst}); the aim of "
             f"{LOWEST_AT_FULL_DOSE:g} is {verdict}."
         )
-    return [*lines, f"- {low_contrast(results)}"]
+    lines.append(f"- {low_contrast(results)}")
+    missing = [title for title, (needs, _) in SECTIONS.items() if not results.get(needs)]
+    if missing:
+        lines.append(f"- Not measured in this run: {'; '.join(missing)}.")
+    return lines
 
 
 def low_contrast(results: Found) -> str:
@@ -145,10 +133,14 @@ def _percent(value: list[float]) -> str:
 
 
 def _low(results: Found) -> list[str]:
-    lines = []
+    lines = [
+        "Water of 20 cm, inserts as in the phantom CCT189 and others. Dose saved: 1 − dose ÷ the dose at which the",
+        "input has the output's d′ (Laguerre-Gauss; negative: more dose is needed).",
+        "",
+    ]
     for kernel, found in results["low"].items():
         lines += _table(found, results["model"]["name"], kernel)
-    return lines
+    return [*lines, *_beside(results)]
 
 
 def _table(found: Found, name: str, kernel: str) -> list[str]:
@@ -180,7 +172,7 @@ def _table(found: Found, name: str, kernel: str) -> list[str]:
     return lines
 
 
-def _mean3(results: Found) -> list[str]:
+def _beside(results: Found) -> list[str]:
     """Plain averaging, and BM3D where it was run, beside the model."""
     rows = [
         [kernel, dose, each, f"{row['noise']:.1f}", *(_ci(row["mean ratio"][observer]) for observer in OBSERVERS)]
@@ -205,7 +197,12 @@ def _high(results: Found) -> list[str]:
         for kernel, found in results["high"].items()
         for insert in found["1"][name]["inserts"]
     ]
-    return [*markdown_table(["kernel", "insert", "full dose", "quarter dose"], rows), ""]
+    return [
+        f"Water of 20 cm: ratio of d′ ({FIRST}), output ÷ input; the aim is {LOWEST_AT_FULL_DOSE:g} at full dose.",
+        "",
+        *markdown_table(["kernel", "insert", "full dose", "quarter dose"], rows),
+        "",
+    ]
 
 
 def _sizes(results: Found) -> list[str]:
@@ -221,7 +218,12 @@ def _sizes(results: Found) -> list[str]:
         for each, found in results["sizes"].items()
     ]
     inserts = next(iter(results["sizes"].values()))[name]["inserts"]
-    return [*markdown_table(["", "diameter, pixel", "noise HU", *(f"ratio, {i}" for i in inserts), "mean"], rows), ""]
+    return [
+        "Water, kernel B30, quarter dose, exposure control within the tube's limits. Training held adults only.",
+        "",
+        *markdown_table(["", "diameter, pixel", "noise HU", *(f"ratio, {i}" for i in inserts), "mean"], rows),
+        "",
+    ]
 
 
 def _audit(results: Found) -> list[str]:
@@ -239,12 +241,6 @@ def _audit(results: Found) -> list[str]:
                     f"{row['contrast']:.2f}",
                 ]
             )
-    agreement = [
-        [dose, each, _ci(row["lost_input"], 3), _ci(row["lost"], 3), _percent(row["worse"]), _percent(row["better"])]
-        for dose, found in results["agreement"].items()
-        for each, row in found.items()
-    ]
-    noticed = [[insert, _ci(area)] for found in results["noticed"].values() for insert, area in found.items()]
     return [
         "Quarter dose, input → output. Erased: inserts that show less than half of their contrast. Invented: places",
         "without an insert that look as if they had at least half of one. Fabricated: mean shift of the observer's",
@@ -252,20 +248,37 @@ def _audit(results: Found) -> list[str]:
         "",
         *markdown_table(["kernel", "insert", "erased", "invented", "fabricated", "contrast"], rows),
         "",
-        "Agreement with the truth in patches of a torso (Fourier ring correlation above 0.5), 1/mm. Worse: patches",
-        "that agree up to a lower frequency than the input's: the output shows what is wrong and was not in the input.",
+    ]
+
+
+def _agreement(results: Found) -> list[str]:
+    rows = [
+        [dose, each, _ci(row["lost_input"], 3), _ci(row["lost"], 3), _percent(row["worse"]), _percent(row["better"])]
+        for dose, found in results["agreement"].items()
+        for each, row in found.items()
+    ]
+    return [
+        "Patches of a torso: frequency in 1/mm up to which their Fourier ring correlation with the truth is above 0.5.",
+        "Worse: patches that agree up to a lower frequency than the input's: what they show there is wrong and was not",
+        "in the input.",
         "",
-        *markdown_table(["dose", "", "input agrees up to", "output", "worse", "better"], agreement),
-        "",
-        "The structure check on inserts that were erased on purpose, against honest outputs of the same noise, quarter",
-        "dose: area under the ROC curve of its score at the insert (0.5: it cannot tell).",
-        "",
-        *markdown_table(["insert", "area"], noticed),
+        *markdown_table(["dose", "", "input", "output", "worse", "better"], rows),
         "",
     ]
 
 
-def _tasks(found: Found) -> list[str]:
+def _noticed(results: Found) -> list[str]:
+    return [
+        "Inserts that were erased on purpose, against honest outputs of the same noise, quarter dose: area under the",
+        "ROC curve of the structure check's score at the insert (0.5: it cannot tell).",
+        "",
+        *markdown_table(["insert", "area"], [[insert, _ci(area)] for insert, area in results["noticed"].items()]),
+        "",
+    ]
+
+
+def _tasks(results: Found) -> list[str]:
+    found = results["tasks"]
     rows = [
         [
             scan,
@@ -284,6 +297,18 @@ def _tasks(found: Found) -> list[str]:
         "",
     ]
 
+
+SECTIONS: dict[str, tuple[str, Callable[[Found], list[str]]]] = {
+    "Low contrast": ("low", _low),
+    "Higher contrast": ("high", _high),
+    "In the liver of a torso": ("liver", lambda results: _table(results["liver"], results["model"]["name"], "B30")),
+    "Children and large patients": ("sizes", _sizes),
+    "Hallucination: erased and invented inserts": ("low", _audit),
+    "Hallucination: agreement with the truth": ("agreement", _agreement),
+    "Hallucination: what the structure check notices": ("noticed", _noticed),
+    "Readings of machines": ("tasks", _tasks),
+}
+"""Sections of the page by title: what they need of the results, and what makes them."""
 
 if __name__ == "__main__":
     write_readme(Path(sys.argv[1]))

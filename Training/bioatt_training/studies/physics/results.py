@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,29 +18,64 @@ FIRST = OBSERVERS[0]
 """The observer of summaries."""
 
 
-def measured(runner: Runner) -> dict[str, Any]:
-    """Everything of the report; measures what is not stored yet."""
-    low, high, liver, sizes = runner.low(), runner.high(), runner.liver(), runner.sizes()
-    return {
+def measured(runner: Runner) -> Iterator[dict[str, Any]]:
+    """The results as they grow, part by part; measures what is not stored yet.
+
+    {"model", "size", "scans", "low", "high": {kernel: `doses`}, "liver": `doses`, "sizes", "agreement", "noticed",
+    "tasks"}.
+    """
+    size = runner.size
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    found: dict[str, Any] = {
         "model": {"name": runner.model.name, "sha256": runner.model.sha256, "strength": runner.model.strength},
-        "size": runner.size.name,
-        "scans": runner.size.scans,
-        "low": {kernel: doses(found) for kernel, found in low.items()},
-        "high": {kernel: doses(found) for kernel, found in high.items()},
-        "liver": doses(liver),
-        "sizes": {
-            name: {"diameter_mm": found["diameter_mm"], "pixel_mm": found["pixel_mm"], **compared(_subjects(found))}
-            for name, found in sizes.items()
-        },
-        "agreement": {
-            dose: {name: {what: interval(values) for what, values in one.items()} for name, one in found.items()}
-            for dose, found in runner.agreement().items()
-        },
-        "noticed": {
-            kind: {insert: roc_area(one["erased"], one["honest"]) for insert, one in found.items()}
-            for kind, found in runner.noticed().items()
-        },
-        "tasks": tasks(runner.tasks()),
+        "size": size.name,
+        "scans": size.scans,
+        "low": low,
+        "high": high,
+    }
+    low[size.kernels[0]] = doses(runner.low(size.kernels[0]))
+    yield found
+    for kernel in size.high_kernels:
+        high[kernel] = doses(runner.high(kernel))
+        yield found
+    parts: dict[str, Callable[[], Any]] = {
+        "tasks": lambda: tasks(runner.tasks()),
+        "noticed": lambda: noticed(runner.noticed()),
+        "agreement": lambda: agreement(runner.agreement()),
+        "liver": lambda: doses(runner.liver()),
+        "sizes": lambda: sizes(runner.sizes()),
+    }
+    for name, make in parts.items():
+        found[name] = make()
+        yield found
+    for kernel in size.kernels[1:]:
+        low[kernel] = doses(runner.low(kernel))
+        yield found
+
+
+def agreement(found: Found) -> dict[str, Any]:
+    """{dose: {subject: means over slices of `audit.agreement`}}."""
+    return {
+        dose: {name: {what: interval(values) for what, values in one.items()} for name, one in by_subject.items()}
+        for dose, by_subject in found.items()
+    }
+
+
+def noticed(found: Found) -> dict[str, Any]:
+    """{insert: area under the ROC curve of the structure check's score}."""
+    return {
+        insert: roc_area(one["erased"], one["honest"])
+        for by_insert in found.values()
+        for insert, one in by_insert.items()
+    }
+
+
+def sizes(found: Found) -> dict[str, Any]:
+    """{size: {"diameter_mm", "pixel_mm", subject: …}}, see `compared`."""
+    return {
+        name: {"diameter_mm": one["diameter_mm"], "pixel_mm": one["pixel_mm"], **compared(_subjects(one))}
+        for name, one in found.items()
     }
 
 

@@ -92,21 +92,15 @@ class Runner:
             found |= self._stored(f"d {phantom.name} {kernel} {dose:g} {count}", subjects, make)
         return found
 
-    def low(self) -> dict[str, Any]:
-        """{kernel: {dose: …}} of inserts of low contrast in water of 20 cm."""
+    def low(self, kernel: str) -> dict[str, Any]:
+        """{dose: …} of inserts of low contrast in water of 20 cm."""
         phantom = phantoms.cylinder(LOW, size=self.size.pixels, name="low")
-        return {
-            kernel: {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in self.size.doses}
-            for kernel in self.size.kernels
-        }
+        return {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in self.size.doses}
 
-    def high(self) -> dict[str, Any]:
-        """{kernel: {dose: …}} of inserts of higher contrast, at quarter and full dose."""
+    def high(self, kernel: str) -> dict[str, Any]:
+        """{dose: …} of inserts of higher contrast, at quarter and full dose."""
         phantom = phantoms.cylinder(HIGH, size=self.size.pixels, name="high")
-        return {
-            kernel: {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in (QUARTER, FULL)}
-            for kernel in self.size.high_kernels
-        }
+        return {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in (QUARTER, FULL)}
 
     def liver(self) -> dict[str, Any]:
         """{dose: …} of inserts in the liver of a torso."""
