@@ -289,9 +289,9 @@ def _tasks(results: Found) -> list[str]:
         for scan, one in found.items()
     ]
     return [
-        "Torsos with calcium in the heart, kernel B30. Dice and volumes of the organs that the built-in maps find,",
-        "against those that they find in the noise-free scan. Emphysema: lung below −950 HU, per cent; liver: HU;",
-        "calcium: Agatston score, scaled to slices of 3 mm.",
+        "Unenhanced torsos with emphysema and with calcium in the heart, kernel B30. Dice and volumes of organs that",
+        "the built-in maps find, against those of the noise-free scan. Emphysema: lung below −950 HU, per cent; liver:",
+        "HU; calcium: Agatston score, scaled to slices of 3 mm.",
         "",
         *markdown_table(["scan", "Dice", "volume off by", "emphysema %", "liver HU", "calcium"], rows),
         "",

@@ -153,7 +153,7 @@ class Runner:
         size = self.size
         return [
             self._stored(
-                f"tasks {seed} {size.task_slices} {size.task_pixels}",
+                f"readings {seed} {size.task_slices} {size.task_pixels}",
                 [self.model],
                 lambda seed=seed: tasks.measure(  # type: ignore[misc]
                     seed, "B30", (FULL, QUARTER, 0.1), [self.model], slices=size.task_slices, size=size.task_pixels

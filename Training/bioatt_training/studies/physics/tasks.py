@@ -22,20 +22,30 @@ from bioatt_training.studies.physics.subjects import Subject
 EMPHYSEMA_HU = -950.0
 CALCIUM_HU = 130.0
 CALCIFICATION_HU, CALCIFICATIONS = 450.0, 4
+BULLA_HU, BULLAE, BULLA_MM = -985.0, 12, (2.0, 6.0)
+"""HU, number a slice and radii of the lung's emphysema."""
 TRUTH = "noise-free"
+THICKNESS_MM = 5.0
 LEAST_VOXELS = 200
 """Smaller organs have no Dice."""
 
 
-def torso_with_calcium(seed: int, slices: int, size: int) -> tuple[Volume, NDArray[np.uint8]]:
-    """A torso whose heart holds discs of calcium of 2 to 4 mm, and its labels."""
-    volume, labels = torso(seed, slices, size, z_range=(-110.0, 110.0))
+def ill_torso(seed: int, slices: int, size: int) -> tuple[Volume, NDArray[np.uint8]]:
+    """An unenhanced torso with discs of calcium of 2 to 4 mm in the heart and with emphysema, and its labels."""
+    volume, labels = torso(seed, slices, size, z_range=(-110.0, 110.0), phase="unenhanced")
     rng = np.random.default_rng([seed, 5])
     hu = volume.hu.copy()
-    for plane, inside in zip(hu, labels == LABELS["heart"], strict=True):
+
+    def centres(inside: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
         places = np.argwhere(binary_erosion(inside, iterations=3))
-        for y, x in places[rng.permutation(len(places))[:CALCIFICATIONS]]:
-            plane += CALCIFICATION_HU * disc(plane.shape, (y, x), rng.uniform(1, 2) / volume.pixel_mm)
+        return places[rng.permutation(len(places))[:count]]
+
+    for plane, values in zip(hu, labels, strict=True):
+        for place in centres(values == LABELS["heart"], CALCIFICATIONS):
+            plane += CALCIFICATION_HU * disc(plane.shape, tuple(place), rng.uniform(1, 2) / volume.pixel_mm)
+        for place in centres(values == LABELS["lungs"], BULLAE):
+            share = disc(plane.shape, tuple(place), rng.uniform(*BULLA_MM) / volume.pixel_mm)
+            plane += share * (BULLA_HU - plane)
     return Volume(hu, spacing=volume.spacing, acquisition=volume.acquisition), labels
 
 
@@ -48,7 +58,7 @@ def measure(
     Lung, liver and heart are those of the phantom, organs those that the built-in maps find in each scan; those of the
     noise-free scan are the reference.
     """
-    body, labels = torso_with_calcium(seed, slices, size)
+    body, labels = ill_torso(seed, slices, size)
     scanner = Scanner(geometry=Geometry().coarser(views=2), kernel=kernel)
     truth, low = scan(body, doses, scanner=scanner, seed=seed)
     source = build_anatomy("maps")
@@ -81,7 +91,7 @@ def _readings(image: Volume, labels: NDArray[np.uint8]) -> dict[str, Any]:
     return {
         "emphysema": float(100 * (image.hu[lung] < EMPHYSEMA_HU).mean()) if lung.any() else None,
         "liver": float(image.hu[liver].mean()) if liver.any() else None,
-        "calcium": agatston(image.hu, heart, image.pixel_mm, image.spacing[2]),
+        "calcium": agatston(image.hu, heart, image.pixel_mm, THICKNESS_MM),
     }
 
 
