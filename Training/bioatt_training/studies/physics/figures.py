@@ -32,7 +32,7 @@ def plot_dose(results: Mapping[str, Any], path: Path) -> None:
         for number, insert in enumerate(next(iter(found.values()))[INPUT]["inserts"]):
             for subject, style in ((INPUT, "o-"), (name, "s")):
                 doses = [dose for dose in found if subject in found[dose]]
-                d = np.array([found[dose][subject]["inserts"][insert]["d"][FIRST] for dose in doses])
+                d = np.array([found[dose][subject]["inserts"][insert]["d"] for dose in doses])
                 at = np.array([float(dose) for dose in doses]) * (1 if subject == INPUT else 1.04)
                 axis.errorbar(
                     at,

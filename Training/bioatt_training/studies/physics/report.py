@@ -24,7 +24,7 @@ from bioatt_training.studies.physics.results import FIRST
 from bioatt_training.studies.physics.tasks import TRUTH
 
 Found = Mapping[str, Any]
-DIGITS = 4
+DIGITS = 3
 LOWEST_AT_FULL_DOSE = 0.97
 """The d′ ratio that no contrast should fall below at full dose."""
 MACHINES = {"emphysema": 2, "liver": 1, "calcium": 0}
@@ -89,14 +89,14 @@ def summary(results: Found) -> list[str]:
                     f"of {len(inserts)} inserts {above} are above 1 and {below} below it beyond their interval."
                 )
     for kernel, found in results["high"].items():
-        row = found["1"][name]["inserts"]
-        worst = min(row, key=lambda insert: row[insert]["ratio"][FIRST][0])
-        value = row[worst]["ratio"][FIRST]
-        verdict = "not met" if value[0] < LOWEST_AT_FULL_DOSE else "met"
-        lines.append(
-            f"- Higher contrast, {kernel}, full dose: lowest ratio {_ci(value, 3)} ({worst}); the aim of "
-            f"{LOWEST_AT_FULL_DOSE:g} is {verdict}."
-        )
+        for dose in ("1", "0.25"):
+            row = found[dose][name]["inserts"]
+            worst = min(row, key=lambda insert: row[insert]["ratio"][FIRST][0])
+            value = row[worst]["ratio"][FIRST]
+            lines.append(
+                f"- Higher contrast, {kernel}, dose {dose}: lowest d′ ratio {_ci(value, 3)} ({worst})"
+                + (f"; the aim of {LOWEST_AT_FULL_DOSE:g} is {_verdict(value)}." if dose == "1" else ".")
+            )
     lines.append(f"- {low_contrast(results)}")
     missing = [title for title, (needs, _) in SECTIONS.items() if not results.get(needs)]
     if missing:
@@ -113,11 +113,18 @@ def low_contrast(results: Found) -> str:
     for insert in ("10 HU 5 mm", "10 HU 10 mm"):
         before, row = one[INPUT]["inserts"][insert], one[name]["inserts"][insert]
         parts.append(
-            f"inserts of {insert.replace(' HU ', ' HU and ')} have a d′ of {_ci(before['d'][FIRST])} before and "
-            f"{_ci(row['d'][FIRST])} after (ratio {_ci(row['ratio'][FIRST], 3)}); {_percent(before['erased'])} of them "
-            f"have lost half of their contrast before and {_percent(row['erased'])} after"
+            f"inserts of {insert.replace(' HU ', ' HU and ')} have a d′ of {_ci(before['d'])} before and "
+            f"{_ci(row['d'])} after (ratio {_ci(row['ratio'][FIRST], 3)}); they show {100 * row['contrast']:.0f} % of "
+            f"their contrast after, and {_percent(before['erased'])} of them have lost half of it before, "
+            f"{_percent(row['erased'])} after"
         )
     return f"At quarter dose (water of 20 cm, kernel {kernel}, simulated), {'; '.join(parts)}."
+
+
+def _verdict(value: list[float]) -> str:
+    if value[1] >= LOWEST_AT_FULL_DOSE:
+        return "met"
+    return "not met" if value[2] < LOWEST_AT_FULL_DOSE else "neither met nor missed beyond doubt"
 
 
 def _beyond(value: list[float], side: int) -> bool:
@@ -152,8 +159,8 @@ def _table(found: Found, name: str, kernel: str) -> list[str]:
         rows = [
             [
                 insert,
-                _ci(one[INPUT]["inserts"][insert]["d"][FIRST]),
-                _ci(row["d"][FIRST]),
+                _ci(one[INPUT]["inserts"][insert]["d"]),
+                _ci(row["d"]),
                 *(_ci(row["ratio"][observer]) for observer in OBSERVERS),
                 *([_percent(row["reduction"])] if saved else []),
             ]

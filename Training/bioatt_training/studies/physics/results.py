@@ -24,33 +24,33 @@ def measured(runner: Runner) -> Iterator[dict[str, Any]]:
     {"model", "size", "scans", "low", "high": {kernel: `doses`}, "liver": `doses`, "sizes", "agreement", "noticed",
     "tasks"}.
     """
-    size = runner.size
+    size, model = runner.size, runner.model.name
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     found: dict[str, Any] = {
-        "model": {"name": runner.model.name, "sha256": runner.model.sha256, "strength": runner.model.strength},
+        "model": {"name": model, "sha256": runner.model.sha256, "strength": runner.model.strength},
         "size": size.name,
         "scans": size.scans,
         "low": low,
         "high": high,
     }
-    low[size.kernels[0]] = doses(runner.low(size.kernels[0]))
+    low[size.kernels[0]] = doses(runner.low(size.kernels[0]), model)
     yield found
     for kernel in size.high_kernels:
-        high[kernel] = doses(runner.high(kernel))
+        high[kernel] = doses(runner.high(kernel), model)
         yield found
     parts: dict[str, Callable[[], Any]] = {
         "tasks": lambda: tasks(runner.tasks()),
         "noticed": lambda: noticed(runner.noticed()),
         "agreement": lambda: agreement(runner.agreement()),
-        "liver": lambda: doses(runner.liver()),
-        "sizes": lambda: sizes(runner.sizes()),
+        "liver": lambda: doses(runner.liver(), model),
+        "sizes": lambda: sizes(runner.sizes(), model),
     }
     for name, make in parts.items():
         found[name] = make()
         yield found
     for kernel in size.kernels[1:]:
-        low[kernel] = doses(runner.low(kernel))
+        low[kernel] = doses(runner.low(kernel), model)
         yield found
 
 
@@ -71,10 +71,10 @@ def noticed(found: Found) -> dict[str, Any]:
     }
 
 
-def sizes(found: Found) -> dict[str, Any]:
+def sizes(found: Found, model: str) -> dict[str, Any]:
     """{size: {"diameter_mm", "pixel_mm", subject: …}}, see `compared`."""
     return {
-        name: {"diameter_mm": one["diameter_mm"], "pixel_mm": one["pixel_mm"], **compared(_subjects(one))}
+        name: {"diameter_mm": one["diameter_mm"], "pixel_mm": one["pixel_mm"], **compared(_subjects(one), model)}
         for name, one in found.items()
     }
 
@@ -83,45 +83,45 @@ def _subjects(found: Found) -> dict[str, Any]:
     return {name: one for name, one in found.items() if isinstance(one, Mapping)}
 
 
-def doses(found: Found) -> dict[str, Any]:
-    """{dose: `compared`}, with the dose reduction where the input was measured at two doses and more."""
-    result = {dose: compared(one) for dose, one in found.items()}
+def doses(found: Found, model: str) -> dict[str, Any]:
+    """{dose: `compared`}, with the model's dose reduction where the input was measured at three doses and more."""
+    result = {dose: compared(one, model) for dose, one in found.items()}
     inputs = {float(dose): one[INPUT]["inserts"] for dose, one in found.items()}
     for dose, one in found.items():
-        for name, subject in one.items():
-            if name != INPUT and len(inputs) > 2:
-                for insert, row in subject["inserts"].items():
-                    curve = {at: inserts[insert]["d"][FIRST] for at, inserts in inputs.items()}
-                    result[dose][name]["inserts"][insert]["reduction"] = reduction(curve, row["d"][FIRST], float(dose))
+        if model in one and len(inputs) > 2:
+            for insert, row in one[model]["inserts"].items():
+                curve = {at: inserts[insert]["d"][FIRST] for at, inserts in inputs.items()}
+                saved = reduction(curve, row["d"][FIRST], float(dose))
+                result[dose][model]["inserts"][insert]["reduction"] = saved
     return result
 
 
-def compared(found: Found) -> dict[str, Any]:
-    """{subject: {"noise", "inserts": {insert: {"d", "ratio": {observer}, "fabricated", "erased", "invented"}}, "mean
-    ratio": {observer}, "erased", "invented"}} of one phantom, kernel and dose."""
-    return {name: _subject(one, found[INPUT], name) for name, one in found.items()}
+def compared(found: Found, model: str) -> dict[str, Any]:
+    """{subject: {"noise", "mean ratio": {observer}, "inserts": {insert: {"d", "ratio": {observer}, "contrast",
+    "fabricated", "erased", "invented"}}}} of one phantom, kernel and dose; d′ of FIRST; inserts of the input and the
+    model alone."""
+    return {name: _subject(one, found[INPUT], name, detailed=name in (INPUT, model)) for name, one in found.items()}
 
 
-def _subject(found: Found, given: Found, name: str) -> dict[str, Any]:
-    inserts, result = {}, {"noise": found["noise"]}
-    for insert, one in found["inserts"].items():
-        row: dict[str, Any] = {"d": {observer: jackknifed(d[0], d[1:]) for observer, d in one["d"].items()}}
-        if name != INPUT:
-            own = given["inserts"][insert]["d"]
-            row["ratio"] = {observer: _ratio(log_ratio(d, own[observer])) for observer, d in one["d"].items()}
-            row["fabricated"] = jackknifed(one["fabricated"][0], one["fabricated"][1:])
-        row |= {"contrast": one["contrast"], **{what: proportion(*one[what]) for what in ("erased", "invented")}}
-        inserts[insert] = row
+def _subject(found: Found, given: Found, name: str, *, detailed: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {"noise": found["noise"]}
     if name != INPUT:
-        result["mean ratio"] = {
-            observer: _ratio(
-                np.mean(
-                    [log_ratio(one["d"][observer], given["inserts"][key]["d"][observer]) for key, one in _of(found)], 0
-                )
-            )
-            for observer in OBSERVERS
+        logs = {
+            observer: [log_ratio(one["d"][observer], given["inserts"][key]["d"][observer]) for key, one in _of(found)]
+            for observer in next(iter(found["inserts"].values()))["d"]
         }
-    return {**result, "inserts": inserts}
+        result["mean ratio"] = {observer: _ratio(np.mean(one, 0)) for observer, one in logs.items()}
+    if detailed:
+        result["inserts"] = {key: _row(one, given["inserts"][key], name) for key, one in _of(found)}
+    return result
+
+
+def _row(one: Found, given: Found, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"d": jackknifed(one["d"][FIRST][0], one["d"][FIRST][1:])}
+    if name != INPUT:
+        row["ratio"] = {observer: _ratio(log_ratio(d, given["d"][observer])) for observer, d in one["d"].items()}
+        row["fabricated"] = jackknifed(one["fabricated"][0], one["fabricated"][1:])
+    return row | {"contrast": one["contrast"], **{what: proportion(*one[what]) for what in ("erased", "invented")}}
 
 
 def _of(found: Found) -> list[tuple[str, Any]]:
