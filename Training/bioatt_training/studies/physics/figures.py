@@ -77,6 +77,6 @@ def plot_ratios(results: Mapping[str, Any], path: Path) -> None:
         axis.set_yticks(range(len(inserts)), inserts, fontsize=7)
         axis.set_title(title, fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
-    axis.legend(fontsize=7)
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=7, loc="outside right upper")
     figure.supxlabel("d′ out ÷ d′ in", fontsize=8)
     save_figure(figure, path)

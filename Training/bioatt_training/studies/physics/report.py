@@ -298,7 +298,7 @@ def _tasks(results: Found) -> list[str]:
     return [
         "Unenhanced torsos with emphysema and with calcium in the heart, kernel B30. Dice and volumes of organs that",
         "the built-in maps find, against those of the noise-free scan. Emphysema: lung below −950 HU, per cent; liver:",
-        "HU; calcium: Agatston score, scaled to slices of 3 mm.",
+        "HU; calcium: Agatston score, scaled to slices of 3 mm; of noisy scans, their difference from the noise-free.",
         "",
         *markdown_table(["scan", "Dice", "volume off by", "emphysema %", "liver HU", "calcium"], rows),
         "",

@@ -158,12 +158,21 @@ def reduction(inputs: Mapping[float, Sequence[float]], output: Sequence[float], 
 
 
 def tasks(rows: Sequence[Found]) -> dict[str, Any]:
-    """{scan: {"dice": {organ}, "dice mean", "volume", "emphysema", "liver", "calcium"}}, over torsos."""
+    """{scan: {"dice": {organ}, "dice mean", "volume off", "emphysema", "liver", "calcium"}}, over torsos.
+
+    The last three of the noise-free scan, and of the others their difference from it.
+    """
     found: dict[str, Any] = {}
     for scan in rows[0]:
         organs = sorted({organ for row in rows for organ in row[scan].get("dice", {})})
         one: dict[str, Any] = {
-            what: interval([row[scan][what] for row in rows if row[scan][what] is not None])
+            what: interval(
+                [
+                    row[scan][what] - (0 if scan == TRUTH else row[TRUTH][what])
+                    for row in rows
+                    if row[TRUTH][what] is not None
+                ]
+            )
             for what in ("emphysema", "liver", "calcium")
         }
         if scan != TRUTH:
