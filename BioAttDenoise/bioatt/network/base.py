@@ -14,7 +14,7 @@ from bioatt.network.low_frequency import GaussianLowPass
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
 Stage = Literal["middle", "last"]
-Layout = Literal["red_cnn", "unet", "slab_unet"]
+Layout = Literal["red_cnn", "unet", "slab_unet", "gated_unet"]
 ARMS: tuple[Arm, ...] = ("base", "channel", "spatial", "bioatt")
 WEIGHTINGS: tuple[Weighting, ...] = ("anatomical", "uniform", "random")
 STAGES: tuple[Stage, ...] = ("middle", "last")
