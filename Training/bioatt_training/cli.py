@@ -18,6 +18,7 @@ COMMANDS = (
     "organ-maps",
     "network",
     "benchmark",
+    "learning",
 )
 
 
