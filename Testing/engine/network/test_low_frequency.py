@@ -56,7 +56,7 @@ def test_a_slice_keeps_its_means(layout):
 def test_the_halo_holds_the_means(layout):
     network = awake(layout, 2.0)
     halo = network.halo
-    assert halo == {"red_cnn": 32, "unet": 60, "slab_unet": 56}[layout]
+    assert halo == {"red_cnn": 32, "unet": 60, "slab_unet": 56, "gated_unet": 76}[layout]
     x = seen(network, 2 * halo + 8 + -2 * halo % 4, 40 if layout == "red_cnn" else 8)
     row = halo + 4
     beyond, within = x.clone(), x.clone()
