@@ -30,7 +30,7 @@ def test_statistics(levels):
     expected = []
     for a, b in zip(*(map(np.asarray, one) for one in levels), strict=True):
         side = min(STATISTICS_PX, a.shape[2])
-        scale = np.abs(b).mean()
+        scale = np.abs(b).mean(axis=(1, 2, 3), keepdims=True)
         moments = []
         for x in (a / scale, b / scale):
             squares = [
@@ -58,6 +58,13 @@ def test_statistics_forgive_shuffled_texture_and_see_a_lost_one():
     assert float(statistics([shuffled], [texture])) == pytest.approx(0, abs=1e-6)
     assert float(statistics([torch.zeros_like(texture)], [texture])) > 1
     assert float(pointwise([shuffled], [texture])) > 0.5
+
+
+@pytest.mark.parametrize("distance", [pointwise, statistics, gram])
+def test_a_batch_is_the_mean_of_its_images(distance, levels):
+    """So that processes may share it."""
+    alone = [distance(*([level[k : k + 1] for level in one] for one in levels)) for k in range(2)]
+    torch.testing.assert_close(distance(*levels), torch.stack(alone).mean())
 
 
 @pytest.mark.parametrize("distance", [pointwise, statistics, gram])

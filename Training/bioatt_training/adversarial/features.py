@@ -159,7 +159,8 @@ BACKBONES: Mapping[Backbone, Callable[[], Features]] = {
 @cache
 def load_features(name: Backbone) -> Features:
     """The features of a name. Raises InputError where their weights are not on this machine."""
-    return BACKBONES[name]()
+    with torch.random.fork_rng(devices=[]):  # building draws weights; whether it was built before must not show
+        return BACKBONES[name]()
 
 
 def _windowed(hu: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def pointwise(output: Levels, target: Levels) -> Tensor:
 def statistics(output: Levels, target: Levels) -> Tensor:
     """Mean over levels of the absolute difference of local means and standard deviations of each channel.
 
-    Squares of `STATISTICS_PX` that do not overlap; each level is scaled by the target's mean absolute feature. Texture
+    Squares of `STATISTICS_PX` that do not overlap; each level of an image is scaled by the
+    target's mean absolute feature. Texture
     has to agree as a whole, not pixel by pixel, which noise cannot.
     """
     return _mean(_level_statistics(a, b) for a, b in zip(output, target, strict=True))
@@ -50,7 +51,7 @@ DISTANCES: Mapping[DistanceName, Callable[[Levels, Levels], Tensor]] = {
 
 
 def _level_statistics(a: Tensor, b: Tensor) -> Tensor:
-    scale = b.abs().mean().clamp_min(_LEAST)
+    scale = b.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(_LEAST)
     (mean_a, sd_a), (mean_b, sd_b) = _moments(a / scale), _moments(b / scale)
     return (mean_a - mean_b).abs().mean() + (sd_a - sd_b).abs().mean()
 
