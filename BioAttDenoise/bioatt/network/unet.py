@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
+from bioatt.network.base import Arm, BioAttNetwork, Layout, Record, Stage, Weighting
 
 BLOCKS = (1, 1, 2)
 """Residual blocks at full, half and quarter resolution; the decoder has the first two."""
@@ -41,7 +41,7 @@ class UNet(BioAttNetwork):
     Initialised as the identity.
     """
 
-    layout = "unet"
+    layout: ClassVar[Layout] = "unet"
     block = 4
     blocks: ClassVar[tuple[int, int, int]] = BLOCKS
 

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare`")
     parser.add_argument("--out", required=True, metavar="DIR", help="where trainings, README.md and results.json go")
     parser.add_argument("--learners", nargs="+", metavar="NAME", help="the first is the reference (default all)")
-    parser.add_argument("--steps", type=int, default=1200, help="of each training, a multiple of 4 (default 1200)")
-    parser.add_argument("--filters", type=int, default=16, help="of the network (default 16)")
-    parser.add_argument("--per-patient", type=int, default=2, metavar="N", help="judge so many slices (default 2)")
+    parser.add_argument("--steps", type=int, default=300, help="of each training, a multiple of 4 (default 300)")
+    parser.add_argument("--filters", type=int, default=12, help="of the network (default 12)")
+    parser.add_argument("--per-patient", type=int, default=1, metavar="N", help="judge so many slices (default 1)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -27,6 +27,8 @@ from bioatt_training.fit.patches import standardised
 LEAST_PIXELS = 200
 """An organ that covers fewer pixels of the target's slice is not judged."""
 SIDE, GREYS = 96, 16
+CENTRE_PX = 256
+"""Side of the part of a slice of which features are compared."""
 WINDOW = WINDOWS["soft tissue"]
 
 
@@ -44,7 +46,7 @@ class FurtherFigures:
 
     def __call__(self, volume: Volume, target: NDArray, output: NDArray) -> dict[str, float]:
         low, block = volume.hu[0], self.features.block
-        inner = tuple(slice(length // block * block) for length in target.shape)
+        inner = tuple(_middle(length, min(CENTRE_PX, length // block * block)) for length in target.shape)
         with torch.inference_mode():
             x, y, z = (standardised(np.asarray(image[inner], np.float32))[None] for image in (target, output, low))
             wanted, found, before = (self.features(image) for image in (x, y, z))
@@ -91,9 +93,13 @@ def _tiles(shown: Mapping[str, NDArray], path: Path, columns: int) -> None:
     for axis in axes:
         axis.axis("off")
     for axis, (name, image) in zip(axes, shown.items(), strict=False):
-        y, x = ((length - SIDE) // 2 for length in image.shape)
-        axis.imshow(image[y : y + SIDE, x : x + SIDE], "gray", vmin=WINDOW[0], vmax=WINDOW[1])
+        middle = tuple(_middle(length, SIDE) for length in image.shape)
+        axis.imshow(image[middle], "gray", vmin=WINDOW[0], vmax=WINDOW[1])
         axis.set_title(name, fontsize=7)
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=80)
         Image.open(partial).convert("L").quantize(GREYS).save(partial, format="PNG", optimize=True)
+
+
+def _middle(length: int, side: int) -> slice:
+    return slice((length - side) // 2, (length - side) // 2 + side)

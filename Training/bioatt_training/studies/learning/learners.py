@@ -23,9 +23,10 @@ class Learner:
     method: Method | None = None
 
 
-LEARNERS: Mapping[str, Learner] = {
+LEARNERS: Mapping[str, Learner] = {  # in the order in which they are trained
     "pixels": Learner("pixel loss", "pairs; squared error of pixels alone"),
     "alden": Learner("ALDEN", "pairs; all its terms", ALDEN),
+    "noisier2noise": Learner("Noisier2Noise", "low dose only, more noise added", LowDose()),
     "no-discriminator": Learner(
         "ALDEN without discriminator", "pairs; pixels, perceptual, contrast", replace(ALDEN, adversarial=0.0)
     ),
@@ -37,13 +38,12 @@ LEARNERS: Mapping[str, Learner] = {
     "no-contrast": Learner(
         "ALDEN without contrast", "pairs; pixels, perceptual, adversarial", replace(ALDEN, contrast=0.0)
     ),
-    "no-perceptual": Learner(
-        "ALDEN without perceptual loss", "pairs; pixels, contrast, adversarial", replace(ALDEN, perceptual=0.0)
-    ),
     "unpaired": Learner(
         "unpaired", "low and full dose of different patients", Unpaired(width=16, discriminator_rate=0.5)
     ),
-    "noisier2noise": Learner("Noisier2Noise", "low dose only, more noise added", LowDose()),
+    "no-perceptual": Learner(
+        "ALDEN without perceptual loss", "pairs; pixels, contrast, adversarial", replace(ALDEN, perceptual=0.0)
+    ),
     "neighbours": Learner("Noise2Noise", "low dose only, neighbouring slices", LowDose(learn="neighbours")),
 }
 
@@ -52,9 +52,9 @@ LEARNERS: Mapping[str, Learner] = {
 class Size:
     """Budget of each: steps of batch patches of patch² px, and filters of the network."""
 
-    steps: int = 1200
-    filters: int = 16
-    patch: int = 64
+    steps: int = 300
+    filters: int = 12
+    patch: int = 48
     batch: int = 4
     seed: int = 1
 

@@ -53,7 +53,7 @@ def readme(results: Found) -> list[str]:
         "of the steps that a shipped model gets; adversarial training in particular is far from its end. The",
         "differences tell what each part does to a training of this size, not what it could do at its best.",
         "",
-        f"Judged on {size['slices']} whole slices of {data['test']['patients']} patients that no training saw, with",
+        f"Judged on {results['slices']} whole slices of {data['test']['patients']} patients that no training saw, with",
         "simulated quarter-dose noise, against their full-dose scans; means over patients with 95 % bootstrap",
         "intervals over patients. PSNR and SSIM: window [-160, 240] HU. Feature distance: between the pretrained",
         "features of output and full dose (LPIPS without its linear weights). Dice: the built-in organ maps on output",
