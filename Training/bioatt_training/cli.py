@@ -19,6 +19,7 @@ COMMANDS = (
     "network",
     "benchmark",
     "learning",
+    "adapt",
 )
 
 
