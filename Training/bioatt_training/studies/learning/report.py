@@ -93,7 +93,7 @@ def _verdicts(results: Found) -> list[str]:
     for name, figures in results["differences"].items():
         told: dict[str, list[str]] = {"better": [], "worse": []}
         for key, (heading, _, sense) in QUALITY.items():
-            bounds = figures[key]
+            bounds = figures.get(key, [None])
             if None not in bounds and excludes_zero(bounds):
                 told["better" if bounds[0] * sense > 0 else "worse"].append(heading.split(",")[0])
         said = "; ".join(f"{word}: {', '.join(names)}" for word, names in told.items() if names)

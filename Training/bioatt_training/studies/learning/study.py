@@ -62,7 +62,12 @@ def _figures(names: Iterable[str], judged: Sequence[Result]) -> dict[str, Any]:
         "low": {key: judged[0]["mean"].get(f"{key}_low") for key in FIGURES},
         "means": {name: {key: result["mean"].get(key) for key in FIGURES} for name, result in by_name.items()},
         "differences": {
-            name: {key: paired(held[name][key], held[first][key])["difference"] for key in FIGURES} for name in others
+            name: {
+                key: paired(held[name][key], held[first][key])["difference"]
+                for key in FIGURES
+                if key in held[name] and key in held[first]
+            }
+            for name in others
         },
     }
 
