@@ -83,6 +83,14 @@ def test_faint_texture_is_seen(images):
     assert moved[0] > moved[1]
 
 
+def test_autocast_changes_nothing(images):
+    torch.manual_seed(0)
+    judge = Discriminator(4, (3, 4, 5)).eval()
+    expected = judge(*images)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(judge(*images), expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("kind", ["hinge", "least_squares"])
 def test_losses(kind):
     real, fake = torch.tensor([0.3, 1.4]), torch.tensor([-1.5, 0.2])

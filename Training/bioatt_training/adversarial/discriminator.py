@@ -69,7 +69,11 @@ class Discriminator(nn.Module):
         self.last = _conv(4 * width, 8 * width, 3)
         self.logits = _conv(8 * width, 1, 3)
 
-    def forward(self, x: Tensor, semantics: Levels = ()) -> Tensor:  # type: ignore[assignment]
+    def forward(self, x: Tensor, semantics: Levels | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # nor could spectral norms be followed in half precision
+            return self._logits(x.float(), semantics or [])
+
+    def _logits(self, x: Tensor, semantics: Levels) -> Tensor:
         blurred = functional.avg_pool2d(x, DETAIL_PX, 1, DETAIL_PX // 2, count_include_pad=False)
         x = torch.cat([x, DETAIL_GAIN * (x - blurred)], dim=1)
         for number, down in enumerate(self.down):
