@@ -56,8 +56,10 @@ class AldenExperiment(GuardedExperiment):
         if method.contrast:
             with torch.no_grad():
                 noisy = features(low)
-            given = {"places": method.places, "temperature": method.temperature}
-            terms["contrast"] = method.contrast * contrast(found, reference, noisy, self._generator(), **given)
+            loss = contrast(
+                found, reference, noisy, self._generator(), places=method.places, temperature=method.temperature
+            )
+            terms["contrast"] = method.contrast * loss
         if self.discriminator is not None:
             judge, semantics = self.discriminator, reference if method.semantics else []
             with frozen(judge):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -149,7 +149,7 @@ class BiomedClipFeatures(Features):
         return levels
 
 
-BACKBONES: Mapping[Backbone, Callable[[], Features]] = {
+BACKBONES: Mapping[Backbone, type[OrganMapFeatures] | type[EfficientNetLite0Features] | type[BiomedClipFeatures]] = {
     "organ_maps": OrganMapFeatures,
     "efficientnet_lite0": EfficientNetLite0Features,
     "biomedclip": BiomedClipFeatures,

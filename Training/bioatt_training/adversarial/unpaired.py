@@ -6,7 +6,7 @@ U-net's scales by attention and transform them by residual blocks, and a percept
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class UnpairedExperiment(GuardedExperiment):
         """Keep the earlier fakes of all processes."""
         held = {side: replay.held for side, replay in self.replays.items() if replay.held is not None}
         if self.trainer.world_size > 1:
-            held = {side: self.all_gather(one).flatten(0, 1) for side, one in held.items()}
+            held = {side: cast(Tensor, self.all_gather(one)).flatten(0, 1) for side, one in held.items()}
         checkpoint["replay"] = {side: one.cpu() for side, one in held.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

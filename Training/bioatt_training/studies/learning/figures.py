@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def draw_slice(bank: Bank, index: int, models: Mapping[str, TrainedModel], path:
 def _tiles(shown: Mapping[str, NDArray], path: Path, columns: int) -> None:
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.7 * columns, 1.9 * rows), layout="constrained")
-    axes: Sequence = figure.subplots(rows, columns, squeeze=False).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, (name, image) in zip(axes, shown.items(), strict=False):
