@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bioatt_training.evaluation.statistics import excludes_zero
-from bioatt_training.reporting import format_interval, markdown_table, write_json, write_markdown
+from bioatt_training.reporting import format_interval, format_number, markdown_table, write_json, write_markdown
 
 Found = Mapping[str, Any]
 FIGURES = {
     "soft tissue/psnr_db": ("PSNR, dB", 2, 1),
     "soft tissue/ssim": ("SSIM", 3, 1),
     "full/rmse_hu": ("RMSE, HU", 1, -1),
-    "features/distance": ("feature distance", 3, -1),
+    "features/distance": ("feature distance", 4, -1),
     "organs/dice": ("Dice of organs", 3, 1),
     "structure/ratio": ("structure error", 2, -1),
     "noise/output_over_target": ("noise over full dose", 2, 0),
@@ -47,15 +47,15 @@ def readme(results: Found) -> list[str]:
         "",
         "Made by `bioatt-train learning` (all values in [results.json](results.json)). Research use only.",
         "",
-        f"Every learner trains the same network (`gated_unet`, {size['filters']} filters, no prior) with the same",
-        f"optimiser for {size['steps']} steps of {size['batch']} patches of {size['patch']}² pixels at a quarter",
-        f"of the dose, on {data['train']['patients']} patients. **This is a small trial**: one seed, and a fraction",
-        "of the steps that a shipped model gets; adversarial training in particular is far from its end. The",
-        "differences tell what each part does to a training of this size, not what it could do at its best. Intervals",
-        "are over patients: another seed of the same training may differ by more.",
+        f"Every learner trains the same network (`gated_unet`, {size['filters']} filters, no prior) with the same optimiser",
+        f"for {size['steps']} steps of {size['batch']} patches of {size['patch']}² pixels at a quarter of the dose, on",
+        f"{data['train']['patients']} patients. **This is a small trial**: one seed, and a fraction of the steps that a",
+        "shipped model gets; adversarial training in particular is far from its end. The differences tell what each",
+        "part does to a training of this size, not what it could do at its best. Intervals are over patients: another",
+        "seed of the same training may differ by more.",
         "",
-        f"Judged on {results['slices']} whole slices of {data['test']['patients']} patients that no training saw, with",
-        "simulated quarter-dose noise, against their full-dose scans; means over patients with 95 % bootstrap",
+        f"Judged on {results['slices']} whole slices of {data['test']['patients']} patients that no training saw, with simulated",
+        "quarter-dose noise, against their full-dose scans; means over patients with 95 % bootstrap",
         "intervals over patients. PSNR and SSIM: window [-160, 240] HU. Feature distance: between the pretrained",
         "features of output and full dose (LPIPS without its linear weights). Dice: the built-in organ maps on output",
         "and on full dose. Structure error: error of means over squares of 9 pixels, over that of the input: what was",
@@ -90,7 +90,7 @@ def readme(results: Found) -> list[str]:
 
 def _verdicts(results: Found) -> list[str]:
     """One line for each learner: the figures whose interval against the first excludes 0."""
-    lines = [f"Against {_name(results, _first(results))}, where the interval of the difference excludes 0:", ""]
+    lines = [*_range(results), f"Against {_name(results, _first(results))}, where the interval excludes 0:", ""]
     for name, figures in results["differences"].items():
         told: dict[str, list[str]] = {"better": [], "worse": []}
         for key, (heading, _, sense) in QUALITY.items():
@@ -100,6 +100,18 @@ def _verdicts(results: Found) -> list[str]:
         said = "; ".join(f"{word}: {', '.join(names)}" for word, names in told.items() if names)
         lines.append(f"- **{_name(results, name)}** ({results['learners'][name]['said']}): {said or 'no difference'}")
     return lines
+
+
+def _range(results: Found) -> list[str]:
+    """The largest gain and loss of PSNR against the first."""
+    key = "soft tissue/psnr_db"
+    ordered = sorted((figures[key][0], name) for name, figures in results["differences"].items() if key in figures)
+    if not ordered:
+        return []
+    ends = [
+        f"{format_number(value, 2, sign=True)} dB ({_name(results, name)})" for value, name in (ordered[-1], ordered[0])
+    ]
+    return [f"In PSNR the others lie between {ends[0]} and {ends[1]} of {_name(results, _first(results))}.", ""]
 
 
 def _table(results: Found, figures: Mapping[str, Any], key: str, *, low: bool = False, sign: bool = False) -> list[str]:
