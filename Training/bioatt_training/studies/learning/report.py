@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from bioatt_training.evaluation.statistics import excludes_zero
@@ -29,6 +30,20 @@ FIGURES = {
     "bias_hu/bone": ("bias bone, HU", 1, 0),
 }
 """Heading, decimals, and whether more is better (1), worse (−1), or neither."""
+TRIAL = """
+Every learner trains the same network (`gated_unet`, {filters} filters, no prior) with the same optimiser for {steps}
+steps of {batch} patches of {patch}² pixels at a quarter of the dose, on {patients} patients. **This is a small trial**:
+one seed, and a fraction of the steps that a shipped model gets; adversarial training in particular is far from its end.
+The differences tell what each part does to a training of this size, not what it could do at its best. Intervals are over
+patients: another seed of the same training may differ by more.
+"""
+JUDGED = """
+Judged on {slices} whole slices of {patients} patients that no training saw, with simulated quarter-dose noise, against
+their full-dose scans; means over patients with 95 % bootstrap intervals over patients. PSNR and SSIM: window
+[-160, 240] HU. Feature distance: between the pretrained features of output and full dose (LPIPS without its linear
+weights). Dice: the built-in organ maps on output and on full dose. Structure error: error of means over squares of 9
+pixels, over that of the input: what was removed or invented.
+"""
 QUALITY = {key: said for key, said in FIGURES.items() if said[2]}
 SHIFTS = {key: said for key, said in FIGURES.items() if not said[2]}
 
@@ -41,25 +56,14 @@ def write_report(results: Found, folder: Path) -> None:
 
 def readme(results: Found) -> list[str]:
     """The lines of README.md."""
-    size, data = results["size"], results["data"]
     return [
         "# Ways to learn, compared",
         "",
         "Made by `bioatt-train learning` (all values in [results.json](results.json)). Research use only.",
         "",
-        f"Every learner trains the same network (`gated_unet`, {size['filters']} filters, no prior) with the same optimiser",
-        f"for {size['steps']} steps of {size['batch']} patches of {size['patch']}² pixels at a quarter of the dose, on",
-        f"{data['train']['patients']} patients. **This is a small trial**: one seed, and a fraction of the steps that a",
-        "shipped model gets; adversarial training in particular is far from its end. The differences tell what each",
-        "part does to a training of this size, not what it could do at its best. Intervals are over patients: another",
-        "seed of the same training may differ by more.",
+        *_paragraph(TRIAL, **results["size"], patients=results["data"]["train"]["patients"]),
         "",
-        f"Judged on {results['slices']} whole slices of {data['test']['patients']} patients that no training saw, with simulated",
-        "quarter-dose noise, against their full-dose scans; means over patients with 95 % bootstrap",
-        "intervals over patients. PSNR and SSIM: window [-160, 240] HU. Feature distance: between the pretrained",
-        "features of output and full dose (LPIPS without its linear weights). Dice: the built-in organ maps on output",
-        "and on full dose. Structure error: error of means over squares of 9 pixels, over that of the input: what was",
-        "removed or invented.",
+        *_paragraph(JUDGED, slices=results["slices"], patients=results["data"]["test"]["patients"]),
         "",
         *(f"- {what} {said}" for what, said in zip(("Training", "Judging"), results["features"].values(), strict=True)),
         "",
@@ -86,6 +90,10 @@ def readme(results: Found) -> list[str]:
         f"Middle of a slice of {results['picture']}, window [-160, 240] HU.",
         "",
     ]
+
+
+def _paragraph(text: str, **values: Any) -> list[str]:
+    return wrap(text.strip().format(**values), 120, break_on_hyphens=False)
 
 
 def _verdicts(results: Found) -> list[str]:
