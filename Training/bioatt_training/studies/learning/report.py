@@ -34,8 +34,8 @@ TRIAL = """
 Every learner trains the same network (`gated_unet`, {filters} filters, no prior) with the same optimiser for {steps}
 steps of {batch} patches of {patch}² pixels at a quarter of the dose, on {patients} patients. **This is a small trial**:
 one seed, and a fraction of the steps that a shipped model gets; adversarial training in particular is far from its end.
-The differences tell what each part does to a training of this size, not what it could do at its best. Intervals are over
-patients: another seed of the same training may differ by more.
+The differences tell what each part does to a training of this size, not what it could do at its best. Intervals are
+over patients: another seed of the same training may differ by more.
 """
 JUDGED = """
 Judged on {slices} whole slices of {patients} patients that no training saw, with simulated quarter-dose noise, against
