@@ -77,9 +77,9 @@ def test_the_terms_without_pairs(tiny):
         experiment.back.tail.bias.fill_(0.3)
         found = experiment.terms(low, full, p, p)
         level = experiment.features(interior(low, 4)), experiment.features(interior(low, 4) + 0.1)
-    assert float(found["cycle"]) == pytest.approx(10 * 2 * 0.4, rel=1e-4)  # both generators shift, one after the other
-    assert float(found["identity"]) == pytest.approx(5 * (0.1 + 0.3), rel=1e-4)
-    torch.testing.assert_close(found["perceptual"], pointwise(level[1][1:], level[0][1:]), rtol=1e-3, atol=1e-6)
+    assert float(found["cycle"]) == pytest.approx(2 * 0.4, rel=1e-4)  # both generators shift, one after the other
+    assert float(found["identity"]) == pytest.approx(0.5 * (0.1 + 0.3), rel=1e-4)
+    torch.testing.assert_close(found["perceptual"], 0.1 * pointwise(level[1][1:], level[0][1:]), rtol=1e-3, atol=1e-6)
     sides = {f"{kind}_{side}" for kind in ("adversarial", "discriminator") for side in ("full", "low")}
     assert set(found) == {"cycle", "identity", "perceptual", *sides}
 

@@ -56,18 +56,21 @@ class Discriminator(nn.Module):
     """x (B, 1, H, W) and the reference's features → one logit for each region of x, (B, 1, h, w).
 
     Three convolutions of stride 2 with 1, 2 and 4 times `width` channels; after each, semantics of one depth are
-    attended to, appended and merged. All but the attention is spectrally normalised (Miyato 2018, arXiv 1802.05957).
+    attended to, appended and merged.
     semantics: channels of the three levels; (): a plain PatchGAN (Isola 2017, arXiv 1611.07004).
+    spectral: whether all but the attention is spectrally normalised (Miyato 2018, arXiv 1802.05957), which bounds what
+    the discriminator adds to a loss of pairs. Without pairs it is all that moves a generator, and too weak with it.
     """
 
-    def __init__(self, width: int, semantics: tuple[int, ...] = ()) -> None:
+    def __init__(self, width: int, semantics: tuple[int, ...] = (), *, spectral: bool = True) -> None:
         super().__init__()
         widths = (2, width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(_conv(widths[k], widths[k + 1], 4, 2) for k in range(3))
+        conv = _spectral if spectral else _plain
+        self.down = nn.ModuleList(conv(widths[k], widths[k + 1], 4, 2) for k in range(3))
         self.attention = nn.ModuleList(SemanticAttention(*pair) for pair in zip(semantics, widths[1:], strict=False))
-        self.merge = nn.ModuleList(_conv(2 * channels, channels, 3) for channels in widths[1 : 1 + len(semantics)])
-        self.last = _conv(4 * width, 8 * width, 3)
-        self.logits = _conv(8 * width, 1, 3)
+        self.merge = nn.ModuleList(conv(2 * channels, channels, 3) for channels in widths[1 : 1 + len(semantics)])
+        self.last = conv(4 * width, 8 * width, 3)
+        self.logits = conv(8 * width, 1, 3)
 
     def forward(self, x: Tensor, semantics: Levels | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # nor could spectral norms be followed in half precision
@@ -113,5 +116,9 @@ def frozen(module: nn.Module) -> Iterator[None]:
             one.requires_grad_(True)
 
 
-def _conv(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Module:
-    return spectral_norm(nn.Conv2d(inputs, outputs, side, stride, padding=1))
+def _plain(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, side, stride, padding=1)
+
+
+def _spectral(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Module:
+    return spectral_norm(_plain(inputs, outputs, side, stride))

@@ -98,15 +98,16 @@ class Unpaired(Guarded):
     """[unpaired]: low and full dose of different patients; see `unpaired.UnpairedExperiment`.
 
     low_bank: a bank (`bioatt-train prepare`) of scans that are low dose themselves; "": see `patches.UnpairedPatches`.
-    cycle, identity, perceptual, adversarial: weights of the terms. replay: earlier fakes kept for each place of a
+    cycle, identity, perceptual, adversarial: weights of the terms. Generators begin as the identity, where cycle and
+    identity are at their best: with the 10 and 5 of Cycle-GAN they stay there. replay: earlier fakes kept for each place of a
     batch. width, discriminator_rate: as of `Alden`.
     """
 
     low_bank: str = ""
     features: Backbone = "efficientnet_lite0"
-    cycle: float = 10.0
-    identity: float = 5.0
-    perceptual: float = 1.0
+    cycle: float = 1.0
+    identity: float = 0.5
+    perceptual: float = 0.1
     adversarial: float = 1.0
     adversary: Adversary = "least_squares"
     replay: int = 8

@@ -41,7 +41,7 @@ class UnpairedExperiment(GuardedExperiment):
         self.features = load_features(self.method.features)
         self.back = arm_network(config.network, descriptors)
         self.back.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.judges = torch.nn.ModuleDict({side: Discriminator(self.method.width) for side in SIDES})
+        self.judges = torch.nn.ModuleDict({side: Discriminator(self.method.width, spectral=False) for side in SIDES})
         self.replays = {side: Replay(self.method.replay, config.run.seed) for side in SIDES}
 
     def training_step(self, batch: UnpairedBatch, _: int) -> Tensor:  # type: ignore[override]
