@@ -113,7 +113,8 @@ class Batch:
         **options: Any,
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
-        became of each. onDone(outcome) after each. A volume whose output with the same settings is in the scene is
+        became of each. onDone(outcome) after each. organStrength: strengths, 0 … 1, of organs that the organ maps
+        find. A volume whose output with the same settings is in the scene is
         skipped. Raises EngineError where it was cancelled.
         """
         return self._wait_for(
@@ -121,17 +122,21 @@ class Batch:
         )
 
     def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more: Any) -> BatchRun:
-        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions."""
-        callbacks, chosen = _sorted(more)
+        """As `denoiseAll`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions.
+        """
+        callbacks, organs, chosen = _sorted(more)
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
 
         def start(node: Any) -> Start:
             def begin(onDone: Callable[[Any, Any], None], **rest: Any) -> None:
-                self.denoiseAsync(node, onDone=lambda result: onDone(result.volume, result.warnings), **rest, **chosen)
+                rest["onDone"] = lambda result: onDone(result.volume, result.warnings)
+                self.denoiseAsync(node, **rest, **organs, **chosen)
 
             return begin
 
-        made = {node: volumes.output_made(node, EngineOptions(**chosen).settings) for node in nodes}
+        settings = EngineOptions(**chosen).settings(organs["organStrength"])
+        made = {node: volumes.output_made(node, settings) for node in nodes}
         skipped = [Outcome(node.GetName(), made[node], skipped=True) for node in nodes if made[node] is not None]
         return self._begin([(node.GetName(), start(node)) for node in nodes if made[node] is None], callbacks, skipped)
 
@@ -156,10 +161,11 @@ class Batch:
         )
 
     def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more: Any) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions. Raises
-        EngineError for folders that cannot be used and for inputs whose outputs would have one name.
+        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions. Raises EngineError for folders that cannot be used and for inputs whose outputs would have one
+        name.
         """
-        callbacks, chosen = _sorted(more)
+        callbacks, organs, chosen = _sorted(more)
         source, target = Path(inputFolder), Path(outputFolder)
         outputs = _outputs(source, target)
         try:
@@ -172,7 +178,7 @@ class Batch:
             def begin(onDone: Any, onError: Any, onCancelled: Any, onProgress: Any) -> None:
                 self.submit(
                     Kind.FILES,
-                    requests.denoise_file(path, output, options),
+                    requests.denoise_file(path, output, options, organs["organStrength"]),
                     on_result=lambda reply: onDone(output, reply["warnings"]),
                     on_error=onError,
                     on_cancelled=onCancelled,
@@ -245,7 +251,8 @@ def _output_name(path: Path) -> str:
     return path.stem + ONE_FILE[suffix] if suffix in ONE_FILE and not path.is_dir() else path.name
 
 
-def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The callbacks, and the options for denoising."""
+def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The callbacks, strength by organ, and the members of EngineOptions."""
     callbacks = {name: value for name, value in more.items() if name.startswith("on")}
-    return callbacks, {name: value for name, value in more.items() if name not in callbacks}
+    organs = {"organStrength": more.get("organStrength") or {}}
+    return callbacks, organs, {name: value for name, value in more.items() if name not in callbacks | organs}

@@ -71,7 +71,7 @@ def test_install_from_folder(slicer, scene, make_driver, pip, models, tmp_path, 
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda parent, title: chosen.pop(0))
     try:
         driver = make_driver()
-        driver.advanced.advancedCollapsibleButton.collapsed = False
+        driver.ui.advancedCollapsibleButton.collapsed = False
         driver.click(driver.advanced.folderInstallButton)
         assert 'no folder "packages"' in driver.status
         assert installed == []

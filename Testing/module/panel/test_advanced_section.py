@@ -38,7 +38,7 @@ def test_models_offered(models, make_driver):
 
     shipped = json.loads((catalogue.shipped_models_folder() / "models.json").read_text())["models"]
     driver = make_driver()
-    offered = entries(driver.ui.modelComboBox)
+    offered = entries(driver.advanced.modelComboBox)
     assert offered[0] == "Automatic"
     assert offered[1 : 1 + len(shipped)] == [
         line["name"] if (catalogue.shipped_models_folder() / line["file"]).is_file() else f"{line['name']} (missing)"
@@ -55,7 +55,7 @@ def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
     ]
     monkeypatch.setattr(catalogue, "models", lambda: listed)
     driver = make_driver()
-    box = driver.ui.modelComboBox
+    box = driver.advanced.modelComboBox
     assert entries(box)[1:3] == ["gone (missing)", "here"]
     flags = [bool(box.model().index(row, 0).flags().value & 32) for row in (1, 2)]  # Qt.ItemIsEnabled
     assert flags == [False, True]
@@ -68,9 +68,9 @@ def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slice
     source = write_model(tmp_path / "mine.safetensors", {"bioatt": "{}"})
     section.importModel(source)
     assert (models / "mine.safetensors").read_bytes() == source.read_bytes()
-    assert driver.ui.modelComboBox.currentText == "mine"
+    assert driver.advanced.modelComboBox.currentText == "mine"
     assert driver.parameters.model == str(models / "mine.safetensors")
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     driver.choose(driver.advanced.manageComboBox, "mine")
     slicer.app.processEvents()
     asked = []
@@ -79,7 +79,7 @@ def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slice
     assert len(asked) == 1
     assert not list(models.glob("*"))
     assert driver.parameters.model == "auto"
-    assert "mine" not in entries(driver.ui.modelComboBox)
+    assert "mine" not in entries(driver.advanced.modelComboBox)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", struct.pack("<Q", 1 << 60) + b"{", None])
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
 def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, make_driver, slicer, monkeypatch):
     """The engine's process is asked; nothing is fetched in this test."""
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     requests = []
     submit = driver.logic.jobs.submit
@@ -145,7 +145,7 @@ def downloading(models, make_driver, make_ct, slicer, monkeypatch):
         monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
         driver = make_driver()
         driver.behave("steady")
-        driver.advanced.advancedCollapsibleButton.collapsed = False
+        driver.ui.advancedCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.click(driver.advanced.downloadButton)
         driver.until(lambda: driver.panel.state.value == "running")
@@ -204,7 +204,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
     carried = writer.build_small.__wrapped__()(tmp_path / "carried")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     assert driver.advanced.manageStateLabel.text == "Not on this computer."
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *a, **k: True)
@@ -214,7 +214,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
     assert driver.status == "Done."
     assert (models / "biomedclip" / "open_clip_model.safetensors").is_file()
     assert driver.advanced.manageStateLabel.text == "On this computer."
-    assert "BiomedCLIP" in entries(driver.ui.priorComboBox), "no hint any more that it must be downloaded"
+    assert "BiomedCLIP" in entries(driver.advanced.priorComboBox), "no hint any more that it must be downloaded"
 
 
 def test_a_refused_request_about_models_is_told(models, make_driver, slicer, monkeypatch, tmp_path):
@@ -230,7 +230,7 @@ def test_a_refused_request_about_models_is_told(models, make_driver, slicer, mon
 
 def test_check_installation_writes_what_was_found(make_driver, slicer):
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     driver.click(driver.advanced.checkButton)
     driver.wait_idle()

@@ -188,7 +188,7 @@ def test_the_model_is_missing(make_driver, make_ct, slicer, monkeypatch, tmp_pat
     make_ct()
     driver = make_driver()
     driver.parameters.model = str(tmp_path / "colleague.safetensors")
-    assert driver.ui.modelComboBox.currentText == "colleague.safetensors"
+    assert driver.advanced.modelComboBox.currentText == "colleague.safetensors"
     driver.logic.script = None  # the real engine
     driver.logic.shutdown()
     driver.click(driver.ui.denoiseButton)

@@ -25,7 +25,7 @@ def organs(slicer, make_ct, make_driver, views):
 @pytest.fixture
 def measured(organs):
     """The same, with the section open and the organs measured before and after."""
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
     return organs
@@ -49,7 +49,7 @@ def test_two_clicks_to_the_noise_of_the_liver(organs, slicer):
     from PySide6.QtCore import QPoint, Qt
     from PySide6.QtTest import QTest
 
-    header = organs.organs.organsCollapsibleButton
+    header = organs.ui.anatomyCollapsibleButton
     QTest.mouseClick(header, Qt.MouseButton.LeftButton, pos=QPoint(60, 10))
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
@@ -62,7 +62,7 @@ def test_two_clicks_to_the_noise_of_the_liver(organs, slicer):
 
 
 def test_without_an_output_the_input_is_measured_alone(organs):
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.measureOrgansButton)
     organs.wait_idle()
     assert cells(organs, 1) == ["≤ 20.0", "20.0"]
@@ -200,7 +200,7 @@ def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
     )
     made.keep(node)
     organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's hears that it is hidden no more
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     assert not organs.organs.segmentationSelector.visible
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")
     organs.settle()
@@ -236,7 +236,7 @@ def test_names_of_segments(slicer, name, identity, known):
 
 def test_a_segmentation_without_organs_is_refused(organs, slicer):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "tumour")
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")
     organs.organs.segmentationSelector.setCurrentNode(node)
     organs.click(organs.organs.measureOrgansButton)
@@ -295,7 +295,7 @@ def test_contrast_against_another_organ_measures_again(measured):
 
 
 def test_measuring_can_be_cancelled(organs):
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.measureOrgansButton)
     assert organs.organs.measureOrgansButton.text == "Cancel"
     organs.click(organs.organs.measureOrgansButton)

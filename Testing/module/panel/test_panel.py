@@ -64,8 +64,8 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path, c
     driver.choose(ui.regionComboBox, "Slice range")
     ui.firstSliceSpinBox.value = 3
     ui.lastSliceSpinBox.value = 9
-    driver.choose(ui.deviceComboBox, "Processor (CPU)")
-    driver.choose(ui.priorComboBox, "None (uniform)")
+    driver.choose(driver.advanced.deviceComboBox, "Processor (CPU)")
+    driver.choose(driver.advanced.priorComboBox, "None (uniform)")
     driver.advanced.tileSpinBox.value = 256
     driver.choose(driver.advanced.precisionComboBox, "float32")
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
@@ -85,7 +85,15 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path, c
         driver.advanced.tileSpinBox.value,
     ]
     assert state == [50, 3, 9, 256]
-    texts = [box.currentText for box in (ui.regionComboBox, ui.deviceComboBox, ui.priorComboBox, ui.modelComboBox)]
+    texts = [
+        box.currentText
+        for box in (
+            ui.regionComboBox,
+            driver.advanced.deviceComboBox,
+            driver.advanced.priorComboBox,
+            driver.advanced.modelComboBox,
+        )
+    ]
     assert texts == ["Slice range", "Processor (CPU)", "None (uniform)", "slow"]
     assert driver.advanced.precisionComboBox.currentText == "float32"
     assert len(volumes(slicer)) == 2, "no preview was saved"
@@ -211,7 +219,7 @@ def test_denoise_stops_a_preview_that_is_computed(make_driver, make_ct, slicer, 
 
 def test_what_was_found_is_said(make_driver):
     driver = make_driver()
-    assert driver.ui.deviceFoundLabel.text == "Found: CPU, 4 threads."
+    assert driver.advanced.deviceFoundLabel.text == "Found: CPU, 4 threads."
 
 
 def test_every_widget_has_a_tooltip(make_driver):
@@ -236,7 +244,7 @@ def test_the_panel_is_usable_at_300_pixels(make_driver, make_ct, slicer, width):
     driver.behave("steady")
     driver.denoise()
     driver.choose(driver.ui.regionComboBox, "Slice range")
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     driver.widget.resize(width, 1000)
     slicer.app.processEvents()
     assert driver.widget.minimumSizeHint().width() <= width

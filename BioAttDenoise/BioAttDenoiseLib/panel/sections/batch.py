@@ -7,10 +7,10 @@ from typing import Any
 import ctk
 from slicer.i18n import tr as _
 
-from ..batch import Outcome, finished, report
-from ..engine.job import Kind
-from ..scene import volumes
-from ..signals import connect
+from ...batch import Outcome, finished, report
+from ...engine.job import Kind
+from ...scene import volumes
+from ...signals import connect
 from .section import Section
 
 
@@ -20,6 +20,7 @@ class BatchSection(Section):
     """
 
     uiFile = "BioAttDenoiseBatch.ui"
+    place = "batchPage"
 
     def setup(self) -> None:
         ui = self.ui

@@ -8,12 +8,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..inspection import capture
-from ..inspection.comparison import PRESETS
-from ..inspection.inspection import inspection_of
-from ..scene import layouts, slice_views, volumes
-from ..scene.windows import set_window
-from ..signals import connect
+from ...inspection import capture
+from ...inspection.comparison import PRESETS
+from ...inspection.inspection import inspection_of
+from ...scene import layouts, slice_views, volumes
+from ...scene.windows import set_window
+from ...signals import connect
 from .section import Section
 
 FLICKER_KEY = "Ctrl+Shift+X"
@@ -24,6 +24,7 @@ class CompareSection(Section):
     """See the module's docstring."""
 
     uiFile = "BioAttDenoiseCompare.ui"
+    place = "compareCollapsibleButton"
 
     def setup(self) -> None:
         self.inspection = inspection_of(self.panel)

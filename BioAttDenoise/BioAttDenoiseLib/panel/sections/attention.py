@@ -12,14 +12,14 @@ from slicer.i18n import tr as _
 
 from bioatt.core.errors import InputError
 
-from ..engine.errors import EngineError
-from ..engine.job import Kind
-from ..engine.options import options_of
-from ..inspection.attention_maps import UNIFIED
-from ..inspection.inspection import inspection_of
-from ..scene import layouts, regions, slice_views, volumes
-from ..scene.parameters import MapOrgans, MapStages, MapView, Stage
-from ..signals import connect
+from ...engine.errors import EngineError
+from ...engine.job import Kind
+from ...engine.options import options_of
+from ...inspection.attention_maps import UNIFIED
+from ...inspection.inspection import inspection_of
+from ...scene import layouts, regions, slice_views, volumes
+from ...scene.parameters import MapOrgans, MapStages, MapView, Stage
+from ...signals import connect
 from .prior_by_hand import PriorByHand
 from .section import Section
 
@@ -34,6 +34,7 @@ class AttentionSection(Section):
     """See the module's docstring."""
 
     uiFile = "BioAttDenoiseAttention.ui"
+    place = "attentionPage"
 
     def setup(self) -> None:
         self.inspection = inspection_of(self.panel)

@@ -13,9 +13,9 @@ from slicer.i18n import tr as _
 from bioatt.core.errors import InputError
 from bioatt.core.noise import noise_map
 
-from ..inspection import numbers
-from ..scene import colour, regions, volumes
-from ..signals import connect
+from ...inspection import numbers
+from ...scene import colour, regions, volumes
+from ...signals import connect
 from .section import Section
 
 
@@ -23,6 +23,7 @@ class NumbersSection(Section):
     """See the module's docstring."""
 
     uiFile = "BioAttDenoiseNumbers.ui"
+    place = "numbersPage"
 
     def setup(self) -> None:
         self.lines: list[numbers.Number] = []
@@ -109,8 +110,8 @@ class NumbersSection(Section):
 
     def onErrorMap(self) -> None:
         """Output − reference as a volume."""
-        from ..inspection.comparison import DIFFERENCE_RANGE_HU, difference
-        from ..scene.slice_views import same_grid
+        from ...inspection.comparison import DIFFERENCE_RANGE_HU, difference
+        from ...scene.slice_views import same_grid
 
         output, reference = self.nodes()[1], self.ui.referenceSelector.currentNode()
         if not same_grid(output, reference):

@@ -11,9 +11,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..inspection.inspection import inspection_of
-from ..inspection.reader_study import SCORES, ReaderStudy, Scores, cases_of_scene, plan
-from ..signals import connect
+from ...inspection.inspection import inspection_of
+from ...inspection.reader_study import SCORES, ReaderStudy, Scores, cases_of_scene, plan
+from ...signals import connect
 from .section import Section
 
 
@@ -21,6 +21,7 @@ class StudySection(Section):
     """See the module's docstring."""
 
     uiFile = "BioAttDenoiseStudy.ui"
+    place = "studyPage"
 
     def setup(self) -> None:
         self.study = ReaderStudy()

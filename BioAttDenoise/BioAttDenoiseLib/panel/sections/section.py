@@ -1,6 +1,4 @@
-"""A collapsible part of the panel with widgets of its own: how attention, comparison and whatever comes later join the
-panel.
-"""
+"""A part of the panel with widgets of its own: how attention, comparison and whatever comes later join the panel."""
 
 from __future__ import annotations
 
@@ -10,20 +8,22 @@ import slicer
 
 
 class Section:
-    """Loads `uiFile` and puts it into the panel. Widgets with a SlicerParameterName are bound to the panel's parameter
-    node.
+    """Loads `uiFile` and puts it into the panel's widget `place`. Widgets with a SlicerParameterName are bound to the
+    panel's parameter node.
 
     panel gives `logic`, `parameters` (None while a scene closes), `resourcePath(name)`, `lastResult` and
     `showStatus(text)`.
     """
 
     uiFile = ""
+    place = ""
 
     def __init__(self, panel: Any) -> None:
         self.panel = panel
         self.widget = slicer.util.loadUI(panel.resourcePath(f"UI/{self.uiFile}"))
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
+        getattr(panel.ui, self.place).layout().addWidget(self.widget)
         self._bound: Any = None
         self._guiTag: Any = None
         self.setup()

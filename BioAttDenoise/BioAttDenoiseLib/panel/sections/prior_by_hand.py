@@ -8,8 +8,8 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from ..inspection.attention_maps import SlicePrior
-from ..signals import connect
+from ...inspection.attention_maps import SlicePrior
+from ...signals import connect
 
 SETTLE_MS = 150
 """How long a slider must rest before the preview starts."""

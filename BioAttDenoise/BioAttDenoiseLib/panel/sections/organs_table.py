@@ -9,7 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..signals import connect
+from ...signals import connect
 
 STRENGTH_COLUMN = 2
 AS_ALL = -1

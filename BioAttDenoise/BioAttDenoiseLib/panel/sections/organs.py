@@ -12,15 +12,15 @@ from slicer.i18n import tr as _
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
 
-from ..engine import requests
-from ..engine.errors import EngineError
-from ..engine.job import Kind
-from ..inspection.inspection import inspection_of
-from ..scene import segmentations, slice_views, volumes
-from ..scene.parameters import OrganSource, OrganView
-from ..signals import connect
+from ...engine import requests
+from ...engine.errors import EngineError
+from ...engine.job import Kind
+from ...inspection.inspection import inspection_of
+from ...scene import segmentations, slice_views, volumes
+from ...scene.parameters import OrganSource, OrganView
+from ...signals import connect
+from .attention import AttentionSection
 from .organs_table import OrgansTable
-from .overlay_section import AttentionSection
 from .section import Section
 
 MUSCLE = "muscle"
@@ -30,6 +30,7 @@ class OrgansSection(Section):
     """See the module's docstring."""
 
     uiFile = "BioAttDenoiseOrgans.ui"
+    place = "organsPage"
 
     def setup(self) -> None:
         self.inspection = inspection_of(self.panel)
@@ -98,6 +99,12 @@ class OrgansSection(Section):
         if not strengths:
             return {}
         return {"organStrength": strengths, "anatomy": self._anatomy()}
+
+    def strengthKey(self) -> tuple[Any, ...]:
+        """What strength by organ depends on; empty where none was set."""
+        parameters, strengths = self.panel.parameters, self.table.strengths()
+        source = parameters.organSource, parameters.organFile, parameters.organSegmentation
+        return (*strengths.items(), *source) if strengths else ()
 
     # --- measuring
 
