@@ -64,7 +64,7 @@ def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
 def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slicer, monkeypatch):
     make_ct()
     driver = make_driver()
-    section = driver.panel.sections[-1]
+    section = driver.sections["ModelsSection"]
     source = write_model(tmp_path / "mine.safetensors", {"bioatt": "{}"})
     section.importModel(source)
     assert (models / "mine.safetensors").read_bytes() == source.read_bytes()
@@ -90,7 +90,7 @@ def test_what_is_no_model_is_not_imported(models, make_driver, tmp_path, content
     else:
         path.write_bytes(content)
     driver = make_driver()
-    driver.panel.sections[-1].importModel(path)
+    driver.sections["ModelsSection"].importModel(path)
     assert "is not a BioAtt model" in driver.status
     assert not list(models.glob("*"))
 
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
     (models / ".mine.safetensors.partial").symlink_to("/dev/full")
     driver = make_driver()
     source = write_model(tmp_path / "mine.safetensors", {"bioatt": "x" * 4096})
-    driver.panel.sections[-1].importModel(source)
+    driver.sections["ModelsSection"].importModel(source)
     assert "No space left" in driver.status
     assert not (models / "mine.safetensors").exists()
 
@@ -221,7 +221,7 @@ def test_a_refused_request_about_models_is_told(models, make_driver, slicer, mon
     """A folder that holds no BioMedCLIP is refused by the engine in one line."""
     (tmp_path / "empty").mkdir()
     driver = make_driver()
-    section = driver.panel.sections[-1]
+    section = driver.sections["ModelsSection"]
     section._manage("import", "Importing…", folder=str(tmp_path / "empty"))
     driver.until(lambda: not driver.logic.jobs.busy, 60)
     assert driver.status.startswith("⚠")
