@@ -7,6 +7,7 @@ killed    the process is killed in the middle (SIGKILL)    memory     memory run
 full      the disk is full                                 chatty     prints on stdout, from Python and from C
 lost      a file is gone: an OSError                    half      hangs when the output file is half written
 missing   a library is missing                             refused    the input is refused
+airy      the noise cannot be measured                     refused at once    nor can anything be
 """
 
 import errno
@@ -67,7 +68,7 @@ class StandInDenoiser:
         p=None,
     ):
         asked = strength if isinstance(strength, str) else ""
-        strength = strength_for(strength, self.noise_removal(volume))[0]
+        strength, said = strength_for(strength, self.noise_removal(volume) if asked else None)
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -102,7 +103,7 @@ class StandInDenoiser:
             anatomy=None,
             noise_before=np.full(count, 20.0),
             noise_after=np.full(count, 8.0),
-            warnings=part.warnings,
+            warnings=(*part.warnings, *said),
             attention=maps,
         )
 
@@ -116,7 +117,12 @@ class StandInDenoiser:
         """A level's strength is its share of the noise; "slow" takes its time."""
         if self.behaviour == "slow":
             time.sleep(0.2)
-        return SimpleNamespace(noise_hu=float(len(volume.hu)), strength=lambda share: share, removed=lambda s: s)
+        if self.behaviour == "airy":
+            return None
+        if self.behaviour == "refused at once":
+            raise InputError("this is refused")
+        noise = float(len(volume.hu))
+        return SimpleNamespace(noise_hu=noise, strength=lambda share: share, removed=lambda strength: strength)
 
     @staticmethod
     def shares(part, strength, by_organ):

@@ -98,7 +98,7 @@ def denoise_file(path: Path, output: Path, options: EngineOptions, organ_strengt
 
 def export(node: Any, source: Path, series: str, output: Path) -> Request:
     """Write an output node as a DICOM series derived from one in a folder. series: its UID, empty for the longest."""
-    names = ("Model", "ModelVersion", "Strength", "OrganStrength")
+    names = ("Model", "ModelVersion", "Strength", "StrengthLevel", "OrganStrength")
     made = {name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in names}
     fields = {
         "volume": _volume(node),
@@ -106,6 +106,7 @@ def export(node: Any, source: Path, series: str, output: Path) -> Request:
         "output": {"path": str(output)},
         "model": {"name": made["Model"], "version": made["ModelVersion"]},
         "strength": float(made["Strength"] or 0),
+        "strength_asked": made["StrengthLevel"],
         "organ_strength": json.loads(made["OrganStrength"] or "{}"),
     }
     return Request("export", fields)

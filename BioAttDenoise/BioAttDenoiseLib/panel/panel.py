@@ -162,13 +162,13 @@ class Panel(VTKObservationMixin):
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self.parameters = parameters
+        self.strength.setParameters(parameters)
         self._input = parameters.inputVolume if parameters is not None else None
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         for section in self.sections:
             section.connectParameters(parameters)
-        self.strength.setParameters(parameters)
         self.update()
 
     def selectCurrentVolume(self) -> None:

@@ -31,7 +31,7 @@ class StrengthControl:
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
-        connect(self._soon, "timeout()", self.measure)
+        connect(self._soon, "timeout()", lambda: self.measure(asked=False))
         for level, button in self.buttons.items():
             connect(button, "clicked(bool)", lambda checked, level=level: self.onLevel(level))
 
@@ -83,8 +83,10 @@ class StrengthControl:
         if unknown and self.panel.readiness.devices and self.panel.idle and not self.panel.logic.jobs.busy:
             self._soon.start()
 
-    def measure(self) -> None:
-        """Have the engine measure what the levels mean for the scan."""
+    def measure(self, asked: bool = True) -> None:
+        """Have the engine measure what the levels mean for the scan. asked: whether the user did, who then is told why
+        it fails, and asked to install what is missing.
+        """
         key, logic = self._key(), self.panel.logic
         if key is None or self._reply() is not None or not self.panel.idle or self._measuring:
             return
@@ -98,12 +100,13 @@ class StrengthControl:
 
         def failed(error: Exception) -> None:
             self._failed = key
-            self.panel.fail(error, self._again)
+            if asked:
+                self.panel.fail(error, self._again)
 
         def ask() -> None:
             logic.submit(Kind.STRENGTH, requests.strength(node, options), on_result=done, on_error=failed)
 
-        logic.ensure(Kind.STRENGTH, options.prior, ask, failed)
+        logic.ensure(Kind.STRENGTH, options.prior, ask, failed, install=asked)
 
     @property
     def _measuring(self) -> bool:
