@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from bioatt.core.strength import LEVELS
@@ -59,6 +60,8 @@ class StrengthControl:
     def parametersChanged(self) -> None:
         """A slider that was moved by hand is no level any more."""
         parameters = self.panel.parameters
+        if slicer.mrmlScene.IsBatchProcessing():  # a scene is loaded into the parameters
+            return
         if parameters.strength != self._percent:
             self._percent = parameters.strength
             parameters.strengthLevel = ""
