@@ -105,5 +105,6 @@ def test_versions_are_shown(make_driver):
     driver = make_driver()
     text = driver.advanced.versionsLabel.text
     assert f"BioAttDenoise {bioatt.__version__}" in text
+    assert f"engine {bioatt.__version__}" in text
     assert "bioatt 0." in text
     assert "torch" in text, "as the engine's process found it"

@@ -243,6 +243,51 @@ def test_check_installation_writes_what_was_found(make_driver, slicer):
     assert slicer.app.clipboard().text() == log
 
 
+@pytest.fixture
+def upgrading(make_driver, slicer, monkeypatch):
+    """A driver; driver.answer is the user's to the question, driver.asked the questions, driver.installed what pip got."""
+    driver = make_driver()
+    driver.answer, driver.asked, driver.installed = True, [], []
+    monkeypatch.setattr(
+        slicer.util, "confirmOkCancelDisplay", lambda text, title: (driver.asked.append(text), driver.answer)[1]
+    )
+    monkeypatch.setattr(slicer.util, "pip_install", driver.installed.append)
+    driver.unfold()
+    return driver
+
+
+def test_upgrade_packages(upgrading):
+    process = upgrading.logic.jobs.process
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert not process.running, "a library that is loaded cannot be replaced on Windows"
+    upgrading.wait_idle()
+    assert "safetensors" in upgrading.asked[0]
+    assert upgrading.installed == [["--no-deps", "--upgrade", "safetensors>=0.4.3"]], "torch stays"
+    assert "Everything that is needed is installed" in upgrading.status
+    assert "safetensors 0." in upgrading.advanced.versionsLabel.text
+
+
+def test_an_upgrade_that_is_declined_installs_nothing(upgrading):
+    upgrading.answer = False
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert upgrading.installed == []
+    assert upgrading.status == ""
+
+
+def test_an_upgrade_that_fails_says_what_helps_and_can_be_tried_again(upgrading, slicer, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert "no route to host" in upgrading.status
+    assert "pip download" in upgrading.status, "the way without internet"
+    monkeypatch.setattr(slicer.util, "pip_install", upgrading.installed.append)
+    upgrading.click(upgrading.ui.tryAgainButton)
+    upgrading.wait_idle()
+    assert len(upgrading.installed) == 1
+
+
 def test_the_log_shows_what_the_engine_said(make_driver, make_ct, slicer):
     make_ct(name="Doe^Jane")
     driver = make_driver()

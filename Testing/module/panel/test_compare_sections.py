@@ -305,7 +305,7 @@ def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views
     assert fields["p"]["probabilities"] == pytest.approx([50 / 180, 30 / 180, 100 / 180])
     shown = driver.panel.live.preview.shown
     assert shown.index == 7
-    np.testing.assert_array_equal(shown.after[:, 0], hu[:, 7] - 20)
+    np.testing.assert_array_equal(shown.all[:, 0], hu[:, 7] - 20)
     composite = views.sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == driver.parameters.outputVolume.GetID()
     assert composite.GetForegroundVolumeID() == shown.node.GetID()

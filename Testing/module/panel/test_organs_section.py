@@ -6,34 +6,9 @@ import csv
 
 import numpy as np
 import pytest
+from organs_driver import cells, requests_of
 
 LIVER, LUNGS = 9, 5  # index in paper17 + 1
-
-
-@pytest.fixture
-def organs(slicer, make_ct, make_driver, views):
-    """A driver with a loaded scan; driver.section and driver.organs are the section and its widgets."""
-    node = make_ct(slices=12, size=48)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    driver = make_driver()
-    driver.behave("steady")
-    driver.section = next(s for s in driver.panel.sections if type(s).__name__ == "OrgansSection")
-    driver.organs = driver.section.ui
-    return driver
-
-
-@pytest.fixture
-def measured(organs):
-    """The same, with the section open and the organs measured before and after."""
-    organs.ui.anatomyCollapsibleButton.collapsed = False
-    organs.click(organs.organs.denoiseAndMeasureButton)
-    organs.wait_idle()
-    return organs
-
-
-def cells(driver, column):
-    table = driver.organs.organsTable
-    return [table.item(row, column).text() for row in range(table.rowCount)]
 
 
 def select(driver, name):
@@ -53,6 +28,7 @@ def test_two_clicks_to_the_noise_of_the_liver(organs, slicer):
     QTest.mouseClick(header, Qt.MouseButton.LeftButton, pos=QPoint(60, 10))
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
+    assert organs.clicks == 1, "besides the one on the header"
     assert cells(organs, 0) == ["lungs", "liver"]
     assert cells(organs, 1) == ["≤ 20.0 → 8.0", "20.0 → 8.0"]
     assert cells(organs, 5)[0].startswith("⚠ −"), "the mean moved by more than it may"
@@ -241,48 +217,6 @@ def test_a_segmentation_without_organs_is_refused(organs, slicer):
     organs.organs.segmentationSelector.setCurrentNode(node)
     organs.click(organs.organs.measureOrgansButton)
     assert 'No segment of "tumour" is named after an organ' in organs.status
-
-
-def requests_of(driver):
-    """The requests that are sent from now on."""
-    sent, submit = [], driver.logic.submit
-
-    def listen(kind, request, **more):
-        if request is not None:
-            sent.append(request)
-        return submit(kind, request, **more)
-
-    driver.logic.submit = listen
-    return sent
-
-
-def test_strength_by_organ_reaches_the_engine_and_the_output(measured):
-    sent = requests_of(measured)
-    measured.denoise()
-    assert "organ_strength" not in sent[-1].fields, "equal everywhere by default"
-    table = measured.organs.organsTable
-    box = table.cellWidget(cells(measured, 0).index("lungs"), 2)
-    assert box.text == "as all"
-    box.value = 50
-    measured.denoise()
-    assert sent[-1].fields["organ_strength"] == {"lungs": 0.5}
-    assert sent[-1].fields["anatomy"] == "maps"
-    assert measured.parameters.outputVolume.GetAttribute("BioAttDenoise.OrganStrength") == '{"lungs": 0.5}'
-    box.value = -1
-    measured.denoise()
-    assert "organ_strength" not in sent[-1].fields
-    assert measured.parameters.outputVolume.GetAttribute("BioAttDenoise.OrganStrength") is None
-
-
-def test_strengths_are_kept_with_the_scene(measured):
-    table = measured.organs.organsTable
-    table.cellWidget(1, 2).value = 80
-    assert measured.parameters.organStrengths == '{"liver": 80}'
-    measured.panel.setParameters(None)
-    measured.panel.initializeParameters()
-    measured.click(measured.organs.measureOrgansButton)
-    measured.wait_idle()
-    assert table.cellWidget(1, 2).value == 80
 
 
 def test_contrast_against_another_organ_measures_again(measured):
