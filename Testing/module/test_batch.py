@@ -149,11 +149,11 @@ def test_memory_that_runs_out_at_a_start_is_told(batch, make_ct, slicer, monkeyp
     driver = batch()
     fields, calls = regions.Region.fields, []
 
-    def once_too_large(self, *args):
+    def once_too_large(self, *args, **more):
         calls.append(self)
         if len(calls) == 1:
             raise MemoryError
-        return fields(self, *args)
+        return fields(self, *args, **more)
 
     monkeypatch.setattr(regions.Region, "fields", once_too_large)
     driver.click(driver.batch.allVolumesButton)

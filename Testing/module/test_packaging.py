@@ -128,7 +128,8 @@ def test_the_module_runs_from_the_installed_tree(installed, slicer):
         module = slicer_runtime.load_module({str(tree / "BioAttDenoise.py")!r})
         widget = module.widgetRepresentation().self()
         assert {str(tree)!r} in sys.modules["BioAttDenoiseLib"].__file__
-        assert widget.driver.advanced.modelComboBox.count > 1, "the packaged models are offered"
+        from BioAttDenoiseLib.panel.sections.computing import ComputingSection
+        assert widget.panel.section(ComputingSection).ui.modelComboBox.count > 1, "the packaged models are offered"
         hu = np.full((2, 64, 64), -1000, np.int16)
         hu[:, 16:48, 16:48] = np.random.default_rng(0).normal(40, 25, (2, 32, 32))
         node = slicer.util.addVolumeFromArray(hu, name="CT")

@@ -245,7 +245,7 @@ def test_check_installation_writes_what_was_found(make_driver, slicer):
 
 @pytest.fixture
 def upgrading(make_driver, slicer, monkeypatch):
-    """A driver; driver.answer is the user's to the question, driver.asked the questions, driver.installed what pip got."""
+    """A driver; driver.answer is the user's to a question, driver.asked those, driver.installed what pip got."""
     driver = make_driver()
     driver.answer, driver.asked, driver.installed = True, [], []
     monkeypatch.setattr(

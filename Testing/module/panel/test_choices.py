@@ -102,6 +102,7 @@ def test_a_bad_prior_file_is_refused_with_the_reason_and_nothing_changes(driver,
 
 
 def test_a_descriptor_set_of_the_users_own(slicer, driver, pick, tmp_path, monkeypatch):
+    driver.unfold()
     driver.settle()
     assert not driver.advanced.descriptorsComboBox.visible, "the built-in source knows its own words only"
     driver.parameters.prior = "biomedclip"

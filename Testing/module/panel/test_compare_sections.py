@@ -74,7 +74,7 @@ def test_without_an_output_there_is_nothing_to_compare(make_ct, make_driver, vie
     section = make_driver().panel.sections[0]
     assert not section.ui.sideBySideButton.enabled
     assert not section.ui.structureCheckButton.enabled
-    assert section.ui.compareHintLabel.isVisibleTo(section.ui.compareWidget)
+    assert section.ui.compareHintLabel.isVisibleTo(section.widget)
 
 
 @pytest.mark.parametrize("stopped", [False, True])

@@ -123,7 +123,7 @@ def test_a_failure_is_told_and_the_next_run_works(make_driver, make_ct, slicer, 
 def test_memory_that_runs_out_before_the_engine_gets_the_volume(make_driver, make_ct, slicer, monkeypatch):
     from BioAttDenoiseLib.scene import regions
 
-    def too_large(*args):
+    def too_large(*args, **more):
         raise MemoryError
 
     make_ct()

@@ -1,5 +1,5 @@
-"""Strength by organ from the table, by clicks: in denoisings, previews and batches. To the stand-in engine the left half
-of a slice is half liver, the right one half lungs, and 20 HU are all of the change.
+"""Strength by organ from the table, by clicks: in denoisings, previews and batches. To the stand-in engine the left
+half of a slice is half liver, the right one half lungs, and 20 HU are all of the change.
 """
 
 from __future__ import annotations

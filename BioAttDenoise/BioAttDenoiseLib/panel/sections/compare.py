@@ -30,6 +30,7 @@ class CompareSection(Section):
         self.inspection = inspection_of(self.panel)
         self.comparison.onChanged = self.update
         self.mode: str | None = None
+        self._say("")
         ui = self.ui
         self.buttons = {
             layouts.SIDE_BY_SIDE: ui.sideBySideButton,
@@ -92,7 +93,7 @@ class CompareSection(Section):
             self.onMode(layouts.GRID)
 
     def resultArrived(self, result: Any) -> None:
-        self.ui.structureCheckLabel.text = ""
+        self._say("")
         if self.comparison.active and self.mode is not None:
             self.onMode(self.mode)  # the same comparison, of the new output
         self.update()
@@ -106,7 +107,7 @@ class CompareSection(Section):
         if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
             self.comparison.leave()
         if parameters is None:
-            self.ui.structureCheckLabel.text = ""
+            self._say("")
 
     # --- the views
 
@@ -162,7 +163,7 @@ class CompareSection(Section):
         self.ui.structureCheckButton.text = _("Stop")
 
     def _progress(self, fraction: float) -> None:
-        self.ui.structureCheckLabel.text = _("Structure check: {percent:.0f} %").format(percent=100 * fraction)
+        self._say(_("Structure check: {percent:.0f} %").format(percent=100 * fraction))
 
     def _found(self) -> None:
         found = self.inspection.structure_check.found
@@ -175,8 +176,12 @@ class CompareSection(Section):
         self._searched(text)
         self._mark()
 
-    def _searched(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         self.ui.structureCheckLabel.text = text
+        self.ui.structureCheckLabel.visible = bool(text)
+
+    def _searched(self, text: str) -> None:
+        self._say(text)
         self.ui.structureCheckButton.text = _("Structure check")
         self.update()
 
