@@ -48,7 +48,7 @@ macro(slicer_add_python_unittest)
   get_filename_component(_name ${UNITTEST_SCRIPT} NAME_WE)
   set(_folder "${CMAKE_INSTALL_PREFIX}/${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}")
   _slicer_test(py_${UNITTEST_TESTNAME_PREFIX}${_name} ${UNITTEST_SLICER_ARGS}
-    --python-code "import slicer.testing; slicer.testing.runUnitTest(['${_folder}'], '${_name}')")
+    --python-code "import slicer.testing\nslicer.testing.runUnitTest(['${_folder}'], '${_name}')")
 endmacro()
 
 macro(slicer_add_python_test)
