@@ -15,7 +15,7 @@ from .engine import requests
 from .engine.errors import EngineError, as_engine_error
 from .engine.job import Kind
 from .engine.options import EngineOptions
-from .scene import volumes
+from .scene import sequences, slice_views, volumes
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
@@ -139,6 +139,66 @@ class Batch:
         made = {node: volumes.output_made(node, settings) for node in nodes}
         skipped = [Outcome(node.GetName(), made[node], skipped=True) for node in nodes if made[node] is not None]
         return self._begin([(node.GetName(), start(node)) for node in nodes if made[node] is None], callbacks, skipped)
+
+    def denoiseSequence(
+        self, sequence: Any, onDone: Callable[[Outcome], None] = lambda outcome: None, **options: Any
+    ) -> list[Outcome]:
+        """Denoise every volume of a sequence into a new sequence and wait; returns what became of each, whose result is
+        the new sequence. See `denoiseSequenceAsync`. Raises EngineError where it was cancelled.
+        """
+        return self._wait_for(
+            lambda **callbacks: self.denoiseSequenceAsync(sequence, onEach=onDone, **callbacks, **options)
+        )
+
+    def denoiseSequenceAsync(self, sequence: Any, **more: Any) -> BatchRun:
+        """As `denoiseSequence`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions. A level of strength means for all volumes what it means for the first one, so that the noise does
+        not change from phase to phase. Raises EngineError for a sequence that holds no volumes.
+        """
+        callbacks, organs, chosen = _sorted(more)
+        problem = sequences.problem(sequence)
+        if problem:
+            raise EngineError("input", problem)
+        made: list[Any] = []
+
+        def keep(result: Any, index: str) -> Any:
+            first = not made
+            if first:
+                made.append(sequences.make_like(sequence))
+            sequences.take(made[0], result.volume, index)
+            if first:
+                sequences.play_with(made[0], sequence)
+            chosen["strength"] = result.strength
+            return made[0]
+
+        def start(number: int) -> Start:
+            def begin(onDone: Callable[[Any, Any], None], onError: Any, onCancelled: Any, onProgress: Any) -> None:
+                node = sequences.item(sequence, number)
+
+                def ended(callback: Callable[..., None]) -> Callable[..., None]:
+                    return lambda *what: (slice_views.remove(node), callback(*what))[1]
+
+                def done(result: Any) -> None:
+                    onDone(keep(result, sequence.GetNthIndexValue(number)), result.warnings)
+
+                try:
+                    self.denoiseAsync(
+                        node,
+                        onDone=ended(done),
+                        onError=ended(onError),
+                        onCancelled=ended(onCancelled),
+                        onProgress=onProgress,
+                        **organs,
+                        **chosen,
+                    )
+                except Exception:
+                    slice_views.remove(node)
+                    raise
+
+            return begin
+
+        numbers = range(sequence.GetNumberOfDataNodes())
+        return self._begin([(sequences.item_name(sequence, n), start(n)) for n in numbers], callbacks)
 
     def denoiseFolder(
         self,

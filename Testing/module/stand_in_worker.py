@@ -8,6 +8,7 @@ full      the disk is full                                 chatty     prints on 
 lost      a file is gone: an OSError                    half      hangs when the output file is half written
 missing   a library is missing                             refused    the input is refused
 airy      the noise cannot be measured                     refused at once    nor can anything be
+by noise  a level's strength is slices / 100, not its share
 """
 
 import errno
@@ -122,6 +123,8 @@ class StandInDenoiser:
         if self.behaviour == "refused at once":
             raise InputError("this is refused")
         noise = float(len(volume.hu))
+        if self.behaviour == "by noise":
+            return SimpleNamespace(noise_hu=noise, strength=lambda share: noise / 100, removed=lambda strength: 1.0)
         return SimpleNamespace(noise_hu=noise, strength=lambda share: share, removed=lambda strength: strength)
 
     @staticmethod

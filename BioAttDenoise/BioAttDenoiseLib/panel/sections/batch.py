@@ -1,4 +1,6 @@
-"""The section "Batch": every CT volume of the scene, or a folder into another; the panel shows how far it is."""
+"""The page "Batch": every CT volume of the scene, a sequence, or a folder into another; the panel shows how far it
+is.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,8 @@ class BatchSection(Section):
             connect(line, "currentPathChanged(QString)", lambda path: self.update())
             connect(line, "validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
         connect(ui.allVolumesButton, "clicked(bool)", lambda checked: self.onAllVolumes())
+        connect(ui.sequenceButton, "clicked(bool)", lambda checked: self.onSequence())
+        connect(ui.sequenceSelector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
         connect(ui.folderButton, "clicked(bool)", lambda checked: self.onFolder())
         self.update()
 
@@ -36,6 +40,8 @@ class BatchSection(Section):
         idle = self.panel.parameters is not None and self.panel.idle
         ui = self.ui
         ui.allVolumesButton.enabled = idle
+        ui.sequenceButton.enabled = idle and ui.sequenceSelector.currentNode() is not None
+        ui.sequenceSelector.enabled = idle
         lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
         ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
         for line in lines:
@@ -46,6 +52,12 @@ class BatchSection(Section):
             self.panel.showStatus(_("There is no CT volume to denoise."))
             return
         self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone, Kind.DENOISE)
+
+    def onSequence(self) -> None:
+        sequence, logic = self.ui.sequenceSelector.currentNode(), self.panel.logic
+        self.panel.runBatch(
+            lambda **more: logic.denoiseSequenceAsync(sequence, **more), self._sequenceDone, Kind.DENOISE
+        )
 
     def onFolder(self) -> None:
         ui, logic = self.ui, self.panel.logic
@@ -61,6 +73,11 @@ class BatchSection(Section):
         names = ", ".join(outcome.result.GetName() for outcome in done)
         text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
         return report(outcomes, text.format(count=len(done), names=names))
+
+    def _sequenceDone(self, outcomes: list[Outcome]) -> str:
+        done = finished(outcomes)
+        text = _("Done, {count} volumes: {name}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(count=len(done), name=done[0].result.GetName() if done else ""))
 
     def _select(self, outputs: list[Any]) -> None:
         """Choose an output, that of the chosen input where it is among them, and show it in its input's place."""
