@@ -103,7 +103,7 @@ class MapView(Enum):
 
 
 class OrganSource(Enum):
-    """Where the organs of the section "Organs" come from."""
+    """Where the organs of the page "Organs" come from."""
 
     MAPS = "maps"
     FILE = "file"

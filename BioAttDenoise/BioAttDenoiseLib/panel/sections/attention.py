@@ -1,4 +1,4 @@
-"""The section "Attention and anatomy": organs of the slice on screen, their maps, charts, the prior by hand."""
+"""The page "Attention": organs of the slice on screen, their maps, charts, the prior by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section "Numbers": regions of interest, noise and reference metrics as a table to copy or save."""
+"""The page "Numbers": regions of interest, noise and reference metrics as a table to copy or save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section "Organs": a table of what was measured by organ, their outlines and maps, and strength by organ."""
+"""The page "Organs": a table of what was measured by organ, their outlines and maps, and strength by organ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the section "Organs": a row an organ, with a spin box for its strength."""
+"""The table of the page "Organs": a row an organ, with a spin box for its strength."""
 
 from __future__ import annotations
 

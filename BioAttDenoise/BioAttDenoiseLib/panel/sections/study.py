@@ -1,4 +1,4 @@
-"""The section "Reader study": starts and stops a study, and takes scores by keys and buttons."""
+"""The page "Reader study": starts and stops a study, and takes scores by keys and buttons."""
 
 from __future__ import annotations
 
