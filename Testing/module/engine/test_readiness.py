@@ -88,7 +88,7 @@ def test_maps_that_wait_can_be_cancelled(checking):
     assert checking.status == "Cancelled."
     checking.until(lambda: not checking.logic.jobs.checking)
     assert checking.maps.computeMapsButton.enabled
-    assert checking.driver.advanced.deviceFoundLabel.text == "Found: CPU, 4 threads.", "what was found is kept"
+    assert checking.advanced.deviceFoundLabel.text == "Found: CPU, 4 threads.", "what was found is kept"
     finish(checking)
 
 
