@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +39,13 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)  # one line on stderr, and it 
 
 
 def read_volume(
-    path: str | os.PathLike[str], *, series: str | int | None = None, phase: str | int | None = None, hu: bool = True
+    path: str | os.PathLike[str] | Sequence[Path],
+    *,
+    series: str | int | None = None,
+    phase: str | int | None = None,
+    hu: bool = True,
 ) -> Volume:
-    """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, or a folder with a DICOM series.
+    """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, a folder with a DICOM series, or the files of one.
 
     series: SeriesNumber or SeriesInstanceUID where a folder holds several.
     phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
@@ -49,24 +53,14 @@ def read_volume(
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
     Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
     """
-    if not os.fspath(path):
+    files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [*path]
+    if not path:
         raise InputError("an empty name: name a file or a folder")
-    path = Path(path)
-    name = path.absolute().name
-    check_name(path)
+    place = files[0] if len(files) == 1 else files[0].parent
+    name = place.absolute().name
+    check_name(place)
     try:
-        if not path.exists():
-            raise InputError("no such file or folder: check the path")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError("the file is empty: copy it again from its source")
-        if path.is_file() and suffix_of(path) in READABLE:
-            if series is not None:
-                raise InputError("a file holds no series to choose from: leave the series out")
-            volume = _told(_read_file(path, _number_of(phase)))
-        else:
-            from bioatt.io.dicom.read import read_series
-
-            volume = read_series(path, series, phase)
+        volume = _read_place(place, series, phase) if len(files) == 1 else _read_dicom(files, series, phase)
         if not hu:
             return volume
         _check_modality(volume.acquisition)
@@ -79,6 +73,36 @@ def read_volume(
         raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
     except InputError as error:  # of one file alone the reader may name it already
         raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
+
+
+def read_acquisition(path: Path) -> Acquisition:
+    """What the header of a volume file (READABLE) tells of the scan, without its voxels; nothing where it is broken."""
+    reader = sitk.ImageFileReader()
+    try:
+        with _alone(path) as file, quiet_stderr():
+            reader.SetFileName(str(file))
+            reader.ReadImageInformation()
+            return _acquisition(reader)
+    except (OSError, RuntimeError):
+        return Acquisition()
+
+
+def _read_place(path: Path, series: str | int | None, phase: str | int | None) -> Volume:
+    if not path.exists():
+        raise InputError("no such file or folder: check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError("the file is empty: copy it again from its source")
+    if not path.is_file() or suffix_of(path) not in READABLE:
+        return _read_dicom(path, series, phase)
+    if series is not None:
+        raise InputError("a file holds no series to choose from: leave the series out")
+    return _told(_read_file(path, _number_of(phase)))
+
+
+def _read_dicom(path: Path | Sequence[Path], series: str | int | None, phase: str | int | None) -> Volume:
+    from bioatt.io.dicom.read import read_series
+
+    return read_series(path, series, phase)
 
 
 def write_volume(
@@ -231,11 +255,11 @@ def _image(path: Path, number: int | None) -> sitk.Image:
     return sitk.JoinSeries(image) if dimensions == 2 else image
 
 
-def _value(image: sitk.Image, key: str) -> str:
+def _value(image: sitk.Image | sitk.ImageFileReader, key: str) -> str:
     return image.GetMetaData(key).strip() if image.HasMetaDataKey(key) else ""
 
 
-def _acquisition(image: sitk.Image) -> Acquisition:
+def _acquisition(image: sitk.Image | sitk.ImageFileReader) -> Acquisition:
     copied = {name: _value(image, key) for name, key in _DICOM_KEYS.items()}
     metaio = _value(image, "Modality").removeprefix("MET_MOD_")
     copied["modality"] = copied["modality"] or ("" if metaio in ("UNKNOWN", "OTHER") else metaio)
