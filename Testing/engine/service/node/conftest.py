@@ -21,8 +21,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 
-from bioatt.service.node import Node
-from bioatt.service.settings import Destination, Listen, NodeSettings
+from bioatt.service.node.node import Node
+from bioatt.service.node.settings import Destination, Listen, NodeSettings
 
 _SPEC = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
 stand_in = importlib.util.module_from_spec(_SPEC)

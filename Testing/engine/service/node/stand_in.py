@@ -1,6 +1,6 @@
 """A stand-in for the engine, which derives images without denoising them; and a node with it as a process of its own.
 
-    python stand_in.py SETTINGS.toml
+python stand_in.py SETTINGS.toml
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from bioatt.service.node import Failure, Node
-from bioatt.service.settings import read_settings
+from bioatt.service.node.node import Failure, Node
+from bioatt.service.node.settings import read_settings
 
 
 def denoise(images: Path, out: Path) -> list[Failure]:

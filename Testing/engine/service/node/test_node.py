@@ -9,9 +9,9 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 
-from bioatt.service.node import Failure
-from bioatt.service.settings import Destination
-from bioatt.service.status import node_status
+from bioatt.service.node.node import Failure
+from bioatt.service.node.settings import Destination
+from bioatt.service.node.status import node_status
 
 
 def test_a_study_comes_back_as_a_derived_series(ct, settings, run_node, send, archive, wait_until):

@@ -24,8 +24,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
-from bioatt.service.settings import Destination, Tls, client_tls, read_settings
-from bioatt.service.status import node_status
+from bioatt.service.node.settings import Destination, Tls, client_tls, read_settings
+from bioatt.service.node.status import node_status
 
 NEVER = {"quiet_s": 3600.0}
 ECHO = "1.2.840.10008.1.1"
@@ -51,9 +51,17 @@ def stored(settings) -> list[Path]:
     return sorted((settings.spool / "incoming").rglob("*.dcm"))
 
 
-@pytest.mark.parametrize(
-    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless]
-)  # fmt: skip
+SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
 def test_images_are_stored_as_they_were_encoded(ct, settings, run_node, send, syntax):
     given = settings(**NEVER)
     run_node(given)
@@ -231,7 +239,9 @@ def test_garbage_ends_its_connection_alone(ct, settings, run_node, send, name):
     assert send(ct(1), given.listen.port) == [0]
 
 
-@pytest.mark.parametrize("pdu", [struct.pack(">BBL", 4, 0, 20) + b"\xff" * 20, struct.pack(">BBLLBB", 4, 0, 6, 2, 1, 3)])
+@pytest.mark.parametrize(
+    "pdu", [struct.pack(">BBL", 4, 0, 20) + b"\xff" * 20, struct.pack(">BBLLBB", 4, 0, 6, 2, 1, 3)]
+)
 def test_garbage_within_an_association_ends_it_alone(ct, settings, run_node, send, pdu):
     given = settings(timeout_s=1.0, **NEVER)
     run_node(given)
@@ -279,9 +289,7 @@ def test_a_peer_that_dribbles_is_closed(settings, run_node):
 def test_half_an_image_is_not_kept(ct, settings, run_node, wait_until):
     given = settings(timeout_s=1.0, **NEVER)
     run_node(given)
-    from pynetdicom import AE as Entity
-
-    entity = Entity("CT1")
+    entity = AE("CT1")
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", ExplicitVRLittleEndian)
     association = entity.associate("127.0.0.1", given.listen.port, ae_title="BIOATT")
     sent = []
@@ -318,7 +326,7 @@ def certificates(tmp_path_factory):
 
 
 def test_tls_on_both_ways(ct, settings, run_node, send, certificates, archive, wait_until):
-    from bioatt.service.settings import server_tls
+    from bioatt.service.node.settings import server_tls
 
     archive.start(ssl_context=server_tls(certificates))
     pacs = Destination("pacs", host="127.0.0.1", port=archive.port, ae_title="ARCHIVE", tls=certificates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Audit:
 
     def __call__(self, event: str, **what: Any) -> None:
         """event: a word; what: numbers, hashes, names of the settings, and AE titles and addresses of peers."""
-        moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "event": event, **what}) + "\n"
         with self._writing:
             try:

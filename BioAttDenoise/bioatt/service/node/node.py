@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bioatt
-from bioatt.service.audit import Audit
-from bioatt.service.receiver import Receiver
-from bioatt.service.sender import Sender
-from bioatt.service.settings import NodeSettings
-from bioatt.service.spool import Spool, hashed, is_made
+from bioatt.service.node.audit import Audit
+from bioatt.service.node.receiver import Receiver
+from bioatt.service.node.sender import Sender
+from bioatt.service.node.settings import NodeSettings
+from bioatt.service.node.spool import Spool, hashed, is_made
 
 _ATTEMPTS = 3
 _PAUSE_S = 60.0
@@ -89,10 +89,10 @@ class Node:
         try:
             for job in self.spool.collect(self._settings.listen.quiet_s):
                 self._audit("complete", job=job.name, images=len(list((job / "in").iterdir())))
-            job = next((job for job in self.spool.jobs("ready") if self._due(job)), None)
-            if job is None:
+            due = next((job for job in self.spool.jobs("ready") if self._due(job)), None)
+            if due is None:
                 return False
-            self._work_on(job)
+            self._work_on(due)
         except OSError as error:  # the disk: nothing is lost, and the next step tries again
             self._audit("waiting", reason=error.strerror or type(error).__name__)
             return False

@@ -10,9 +10,9 @@ from typing import Any
 
 from bioatt.core.errors import InputError
 from bioatt.io.locks import BusyError, locked
-from bioatt.service.audit import FILE
-from bioatt.service.settings import NodeSettings
-from bioatt.service.spool import LOCK, STATES, is_sent, jobs_in
+from bioatt.service.node.audit import FILE
+from bioatt.service.node.settings import NodeSettings
+from bioatt.service.node.spool import LOCK, STATES, is_sent, jobs_in
 
 _TAIL = 1 << 18
 """Bytes of the log that are looked at for the last attempt to send."""

@@ -50,13 +50,11 @@ class Spool:
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._recover()
         except BusyError:
-            raise InputError(
-                f"spool {folder.name} is in use by another node: stop it, or name another spool"
-            ) from None
+            raise InputError(f"spool {folder.name} is in use by another node: stop it, or name another spool") from None
         except OSError as error:
             self.close()
             raise InputError(
-                f"spool {folder.name} cannot be used ({error.strerror}): give the node's user a folder on a writable disk"
+                f"spool {folder.name} cannot be used ({error.strerror}): give its user a folder on a writable disk"
             ) from None
 
     def close(self) -> None:

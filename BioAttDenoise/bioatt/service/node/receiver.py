@@ -6,14 +6,14 @@ import hashlib
 import ipaddress
 import logging
 import os
-import ssl
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_file_meta_info
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -23,9 +23,9 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DERIVED_MARK
 from bioatt.io.dicom.kinds import CT_IMAGE, ENHANCED
-from bioatt.service.audit import Audit
-from bioatt.service.settings import Listen, server_tls
-from bioatt.service.spool import Spool, hashed
+from bioatt.service.node.audit import Audit
+from bioatt.service.node.settings import Listen, server_tls
+from bioatt.service.node.spool import Spool, hashed
 
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its messages quote peers; ours go to the log of the node
@@ -48,7 +48,10 @@ TRANSFER_SYNTAXES = (
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _LARGEST_PDU = 1 << 20
 _LARGEST_OBJECT = 1 << 30
-_TAGS = ["StudyInstanceUID", "SOPInstanceUID", "SeriesDescription", "DerivationDescription", "ContributingEquipmentSequence"]  # fmt: skip
+_TAGS = [
+    "StudyInstanceUID", "SOPInstanceUID",
+    "SeriesDescription", "DerivationDescription", "ContributingEquipmentSequence",
+]  # fmt: skip
 
 
 class Receiver:
@@ -65,16 +68,16 @@ class Receiver:
         entity.add_supported_context(Verification)
         for storage in (CT_IMAGE, *ENHANCED):
             entity.add_supported_context(storage, list(TRANSFER_SYNTAXES))
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ABORTED, self._aborted),
         ]
         try:
-            self._server: Any = entity.make_server(
+            server: Any = entity.make_server(
                 (listen.address, listen.port),
-                ssl_context=listen.tls and server_tls(listen.tls),
+                ssl_context=server_tls(listen.tls) if listen.tls else None,
                 evt_handlers=handlers,
                 server_class=_Server,
                 request_handler=_Connection,
@@ -83,10 +86,10 @@ class Receiver:
             raise InputError(
                 f"the node cannot listen on {listen.address} port {listen.port} ({error.strerror}): name another"
             ) from None
-        self._server.allowed, self._server.timeout_s, self._server.audit = listen.addresses, listen.timeout_s, audit
-        entity._servers.append(self._server)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
-        self._thread.start()
+        server.allowed, server.timeout_s, server.audit = listen.addresses, listen.timeout_s, audit
+        entity._servers.append(server)
+        self._server = server
+        threading.Thread(target=server.serve_forever, name="receiver", daemon=True).start()
 
     def stop(self) -> None:
         """Close the port."""
@@ -99,7 +102,8 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         _socket_of(event).taken = 0
         peer = _peer(event.assoc)
-        data = event.request.DataSet.getbuffer()
+        request: Any = event.request
+        data = request.DataSet.getbuffer()
         try:
             if not self._spool.has_room(len(data)):
                 return self._refused(peer, "no room")
@@ -140,11 +144,11 @@ def is_ours(header: Dataset) -> bool:
     )
 
 
-def _write(file: Path, meta: Any, data: memoryview) -> str:
+def _write(file: Path, meta: FileMetaDataset, data: memoryview) -> str:
     """Write an image as a DICOM file (PS3.10 7) and sync it. Returns the hash of its syntax and data."""
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(stream, meta)
+        write_file_meta_info(DicomIO(stream), meta)
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 
 from bioatt.io.dicom.kinds import CT_IMAGE
-from bioatt.service.audit import Audit
-from bioatt.service.settings import Destination, client_tls
-from bioatt.service.spool import Spool, is_sent, move, sync_tree
+from bioatt.service.node.audit import Audit
+from bioatt.service.node.settings import Destination, client_tls
+from bioatt.service.node.spool import Spool, is_sent, move, sync_tree
 
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 """Success, and warnings with which an image is stored all the same (PS3.4 B.2.3)."""
@@ -38,7 +37,13 @@ class Sender:
     """
 
     def __init__(
-        self, spool: Spool, destination: Destination, every: list[str], ae_title: str, audit: Audit, pause_s: float = 1.0
+        self,
+        spool: Spool,
+        destination: Destination,
+        every: list[str],
+        ae_title: str,
+        audit: Audit,
+        pause_s: float = 1.0,
     ) -> None:
         self.destination, self.error = destination, None
         self._spool, self._every, self._ae_title, self._audit = spool, every, ae_title, audit

@@ -28,7 +28,10 @@ class Tls:
 
 @dataclass(frozen=True)
 class Listen:
-    """Where the node takes images, and from whom; empty means anyone. quiet_s: without an image, a study is complete."""
+    """Where the node takes images, and from whom; empty means anyone.
+
+    quiet_s: after so long without an image, a study is complete. timeout_s: for a peer to go on with what it began.
+    """
 
     ae_title: str = "BIOATT"
     address: str = "127.0.0.1"
@@ -162,9 +165,7 @@ def _settings(document: Mapping[str, Any], folder: Path) -> NodeSettings:
         "rule": lambda value: tuple(map(_table, _list(value))),
     }
     given = _read(document, top, needed=("spool", "destination"))
-    settings = NodeSettings(
-        destinations=given.pop("destination"), rules=given.pop("rule", ()), folder=folder, **given
-    )
+    settings = NodeSettings(destinations=given.pop("destination"), rules=given.pop("rule", ()), folder=folder, **given)
     _check(settings)
     return settings
 
