@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydicom import config as pydicom_config
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomIO
@@ -27,8 +28,11 @@ from bioatt.service.node.audit import Audit
 from bioatt.service.node.settings import Listen, server_tls
 from bioatt.service.node.spool import Spool, hashed
 
+# what these libraries complain about they quote, and with it the patient; our own words go to the log of the node
 _config.LOG_HANDLER_LEVEL = "none"
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its messages quote peers; ours go to the log of the node
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
 
 TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.1",  # explicit VR little endian
