@@ -128,6 +128,9 @@ class Node:
                 failures = self._denoise(job / "in", work)
             except Exception as error:  # one study never stops the others
                 failures = [Failure(images, f"internal error ({type(error).__name__}: {error}): please report it")]
+            except BaseException:  # told to stop: no fault of the study's
+                self.spool.not_begun(job)
+                raise
         if failures and attempt < _ATTEMPTS:
             self._audit("attempt failed", job=job.name, attempt=attempt)
             self._later(job)

@@ -127,6 +127,10 @@ class Spool:
             os.fsync(stream.fileno())
             return stream.tell()
 
+    def not_begun(self, job: Path) -> None:
+        """Take back what `begun` counted."""
+        (job / "begun").unlink(missing_ok=True)
+
     def was_done(self, job: Path, settings: str) -> bool:
         """Whether each image of a job was denoised before with these settings, in whatever encoding it came."""
         return _images(job) <= self._done(job, settings)
@@ -236,7 +240,7 @@ def _images(job: Path) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
