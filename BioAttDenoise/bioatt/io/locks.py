@@ -17,8 +17,11 @@ class BusyError(InputError):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made and removed again. Raises BusyError at once where another holds it."""
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a file, which is made and removed again, on what the message calls `what`.
+
+    Raises BusyError at once where another process holds it, OSError where the file cannot be made.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -27,7 +30,7 @@ def locked(path: Path) -> Iterator[None]:
                 break
         except OSError:
             os.close(descriptor)
-            raise BusyError(f"{path.stem} is being worked on by another process: wait for it") from None
+            raise BusyError(f"{what} is being worked on by another process") from None
         os.close(descriptor)  # the process before this one has removed the file meanwhile
     try:
         yield

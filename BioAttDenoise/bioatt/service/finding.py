@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -89,8 +89,18 @@ def find_series(source: Path) -> Found:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in found.left_out.items())
         what = f"no CT, but {kinds}" if kinds else "neither DICOM nor .nrrd, .nii.gz, .mha"
         raise InputError(f"{source.absolute().name}: {what}: give a folder, file, .txt or .csv of CT scans")
-    found.series.sort(key=lambda series: series.name)
+    found.series = _told_apart(found.series)
     return found
+
+
+def _told_apart(series: list[Series]) -> list[Series]:
+    """By name, each scan once, and scans of one name numbered."""
+    count: Counter[str] = Counter()
+    told = []
+    for one in sorted({one.files: one for one in series}.values(), key=lambda one: one.name):
+        count[one.name] += 1
+        told.append(replace(one, name=f"{one.name}-{count[one.name]}") if count[one.name] > 1 else one)
+    return told
 
 
 def facts_of_file(path: Path) -> Facts:

@@ -42,7 +42,7 @@ class Results:
         """
         folder = self.out / WORK / key[:16]
         make_folder(folder.parent)
-        with locked(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock"), "the scan"):
             try:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 from bioatt.core.provenance import DENOISED_BEFORE, DERIVED_MARK
 from bioatt.io.integrity import content_sha256, suffix_of
+from bioatt.io.locks import BusyError
 from bioatt.io.outputs import check_result_output, write_result
 from bioatt.io.phases import each_volume
 from bioatt.service.finding import Series
@@ -114,7 +115,7 @@ def denoise_series(
         return outcome(status, folder=folder)
     except Cancelled:
         raise
-    except _LeftOut as reason:
+    except (_LeftOut, BusyError) as reason:
         return outcome(LEFT_OUT, str(reason))
     except (InputError, MemoryError, OSError) as error:
         said = str(error) if isinstance(error, InputError) else getattr(error, "strerror", "") or "memory ran out"

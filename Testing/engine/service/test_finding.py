@@ -102,10 +102,12 @@ def test_a_single_file_a_series_folder_and_a_dicomdir(tree, series_writer):
 def test_lists_name_places_relative_to_themselves(tree, tmp_path):
     listed = tmp_path / "studies.txt"
     listed.write_text("# a list\nin/b\n\nin/b/c/scan.nrrd\nin/gone\n", encoding="utf-8")
-    assert names(find_series(listed)) == ["b/c/scan", "b/c/scan", "b/series_3", "gone"]
+    assert names(find_series(listed)) == ["b/c/scan", "b/series_3", "gone"]
     table = tmp_path / "studies.csv"
     table.write_text("id,path,name\n1,in/a,first\n2,in/b/c/scan.nrrd,second/one\n", encoding="utf-8")
     assert names(find_series(table)) == ["first/series_3", "second/one"]
+    table.write_text("path,name\nin/a,one\nin/b,one\n", encoding="utf-8")
+    assert names(find_series(table)) == ["one/c/scan", "one/series_3", "one/series_3-2"]
 
 
 @pytest.mark.parametrize(
