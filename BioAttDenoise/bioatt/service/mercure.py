@@ -7,7 +7,6 @@ keys of one rule of `service.rules`, as {"strength": "medium"}; which series com
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path

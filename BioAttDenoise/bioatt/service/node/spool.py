@@ -45,12 +45,12 @@ class Spool:
         self._held = ExitStack()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._held.enter_context(locked(folder / LOCK))
+            self._held.enter_context(locked(folder / LOCK, f"spool {folder.name}"))
             for name in _FOLDERS:
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._recover()
-        except BusyError:
-            raise InputError(f"spool {folder.name} is in use by another node: stop it, or name another spool") from None
+        except BusyError as busy:
+            raise InputError(f"{busy}, another node: stop it, or name another spool") from None
         except OSError as error:
             self.close()
             raise InputError(

@@ -62,7 +62,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
 
 def _is_running(spool: Path) -> bool:
     try:
-        with locked(spool / LOCK):
+        with locked(spool / LOCK, "spool"):
             return False
     except BusyError:
         return True

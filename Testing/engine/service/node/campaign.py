@@ -1,8 +1,8 @@
 """Faults and load of a node as a process of its own, with a stand-in for the engine; prints JSON.
 
-    python campaign.py kills --count 200 --seed 0     kill -9 at random moments while studies arrive and leave
-    python campaign.py studies --count 1000           tiny studies in a row: memory, and whether all came out
-    python campaign.py load --count 300               slices of 512 x 512 a second, beside DCMTK's storescp
+python campaign.py kills --count 200 --seed 0     kill -9 at random moments while studies arrive and leave
+python campaign.py studies --count 1000           tiny studies in a row: memory, and whether all came out
+python campaign.py load --count 300               slices of 512 x 512 a second, beside DCMTK's storescp
 """
 
 from __future__ import annotations

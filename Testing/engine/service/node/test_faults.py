@@ -22,7 +22,7 @@ from bioatt.service.node.spool import Spool
 from bioatt.service.node.status import node_status
 
 sys.path.insert(0, str(Path(__file__).parent))
-import campaign  # noqa: E402
+import campaign
 
 sys.path.pop(0)
 
@@ -89,7 +89,9 @@ def test_a_disk_that_fills_up_refuses_what_it_cannot_keep_and_keeps_the_rest(
     wait_until(lambda: len(derived(tmp_path / "out")) == len(taken))
 
 
-def test_a_study_waits_for_room_for_its_results(ct, settings, run_node, send, small_disk, tmp_path, wait_until, audit_of):
+def test_a_study_waits_for_room_for_its_results(
+    ct, settings, run_node, send, small_disk, tmp_path, wait_until, audit_of
+):
     disk = small_disk("size=2m")
     given = replace(settings(), spool=disk / "spool")
     run_node(given)

@@ -110,7 +110,9 @@ def test_dcmtk_sends_compressed_images(command, program, series_writer, tmp_path
     check_derived(sorted(source.iterdir()), sorted((tmp_path / "out").rglob("*.dcm")))
 
 
-def test_a_second_node_of_one_spool_is_refused_and_the_first_goes_on(command, series_writer, send, tmp_path, wait_until):
+def test_a_second_node_of_one_spool_is_refused_and_the_first_goes_on(
+    command, series_writer, send, tmp_path, wait_until
+):
     source = tmp_path / "scan"
     series_writer.write_series(source, series_writer.ct_like(3, 32, 32))
     (tmp_path / "out").mkdir()
@@ -120,7 +122,7 @@ def test_a_second_node_of_one_spool_is_refused_and_the_first_goes_on(command, se
         [sys.executable, "-m", "bioatt.cli", "node", "run", str(file)], capture_output=True, text=True
     )
     assert again.returncode == 2
-    assert "in use by another node" in again.stderr
+    assert "by another process, another node" in again.stderr
     wait_until(lambda: len(list((tmp_path / "out").glob("2.25.*/*.dcm"))) == 3, 60)
 
 
@@ -159,8 +161,10 @@ def test_orthanc_gets_a_derived_series_and_none_more_when_it_sends_the_study_aga
 ):
     port, http, source = free_port(), free_port(), tmp_path / "scan"
     series_writer.write_series(source, series_writer.ct_like(4, 32, 32))
-    series_writer.write_series(tmp_path / "scout", SeriesDescription="Scout", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
-    node, file = command(f'[[destination]]\nname = "orthanc"\nhost = "127.0.0.1"\nport = {port}\nae_title = "ORTHANC"')
+    series_writer.write_series(
+        tmp_path / "scout", SeriesDescription="Scout", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]
+    )
+    node, _ = command(f'[[destination]]\nname = "orthanc"\nhost = "127.0.0.1"\nport = {port}\nae_title = "ORTHANC"')
     orthanc = Orthanc(program("Orthanc", "orthanc"), tmp_path / "orthanc", port, http, node)
     try:
         wait_until(orthanc.answers, 60)
@@ -172,7 +176,9 @@ def test_orthanc_gets_a_derived_series_and_none_more_when_it_sends_the_study_aga
         orthanc.ask("/modalities/node/store", studies)
         wait_until(lambda: len(orthanc.ask("/series")) == 3, 90)
         wait_until(lambda: len(orthanc.ask("/instances")) == 4 + 5 + 4, 60)
-        derived = [one for one in orthanc.ask("/series?expand") if "BioAtt" in one["MainDicomTags"]["SeriesDescription"]]
+        derived = [
+            one for one in orthanc.ask("/series?expand") if "BioAtt" in one["MainDicomTags"]["SeriesDescription"]
+        ]
         for number, instance in enumerate(derived[0]["Instances"]):
             (tmp_path / f"derived{number}").write_bytes(orthanc.ask(f"/instances/{instance}/file"))
         check_derived(sorted(source.iterdir()), sorted(tmp_path.glob("derived*")))
