@@ -132,7 +132,9 @@ def test_the_image_installs_the_extra_that_its_node_needs_under_the_lock():
 
 
 def test_it_runs_as_nobody_on_a_read_only_root_without_network(image):
-    done = image("id -u; touch /here 2>&1; touch /mnt/site/here 2>&1; cat /proc/net/route | wc -l; bioatt --help", check=False)
+    done = image(
+        "id -u; touch /here 2>&1; touch /mnt/site/here 2>&1; cat /proc/net/route | wc -l; bioatt --help", check=False
+    )
 
     assert done.stdout.startswith("10001\n")
     assert done.stdout.count("Read-only file system") == 2

@@ -105,17 +105,19 @@ class Node:
         self._not_before[job.name] = time.monotonic() + self._pause_s
 
     def _work_on(self, job: Path) -> None:
-        images = sorted((job / "in").iterdir())
         if is_made(job):
             self.spool.done(job, self._fingerprint)
-        elif self.spool.was_done(job, self._fingerprint):
+            return
+        if not self.spool.leave_out_done(job, self._fingerprint):
             self._audit("denoised before, left out", job=job.name)
             self.spool.remove(job)
-        elif not self.spool.has_room(_RESULT * sum(file.stat().st_size for file in images)):
+            return
+        images = sorted((job / "in").iterdir())
+        if self.spool.has_room(_RESULT * sum(file.stat().st_size for file in images)):
+            self._attempt(job, images)
+        else:
             self._audit("waiting", job=job.name, reason="no room for results")
             self._later(job)
-        else:
-            self._attempt(job, images)
 
     def _attempt(self, job: Path, images: list[Path]) -> None:
         attempt, started = self.spool.begun(job), time.monotonic()

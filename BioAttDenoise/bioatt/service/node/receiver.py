@@ -53,7 +53,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _LARGEST_PDU = 1 << 20
 _LARGEST_OBJECT = 1 << 30
 _TAGS = [
-    "StudyInstanceUID", "SOPInstanceUID",
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
     "SeriesDescription", "DerivationDescription", "ContributingEquipmentSequence",
 ]  # fmt: skip
 
@@ -117,11 +117,11 @@ class Receiver:
                 if header is None:
                     self._audit("not understood", **peer)
                     return CANNOT_UNDERSTAND
-                study, image = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
+                study, series, image = (str(header.get(name) or "") for name in _TAGS[:3])
                 if is_ours(header):
                     self._audit("own image left out", study=hashed(study), image=hashed(image), **peer)
                     return SUCCESS
-                new = self._spool.add(file, study, image, content)
+                new = self._spool.add(file, study, series, image, content)
         except OSError as error:
             return self._refused(peer, error.strerror or type(error).__name__)
         self._audit("received" if new else "received again", study=hashed(study), image=hashed(image), **peer)
@@ -169,7 +169,7 @@ def _header(file: Path) -> Dataset | None:
         raise
     except Exception:  # pydicom's readers raise whatever garbage provokes
         return None
-    return header if header.get("StudyInstanceUID") and header.get("SOPInstanceUID") else None
+    return header if all(header.get(name) for name in _TAGS[:3]) else None
 
 
 def _peer(association: Association) -> dict[str, str]:

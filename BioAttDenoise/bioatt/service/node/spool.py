@@ -1,6 +1,6 @@
 """The node's queue on disk. A study moves from folder to folder by one rename, so that no crash leaves it in between.
 
-    incoming/STUDY/      its images so far, IMAGE-CONTENT.dcm
+    incoming/STUDY/      its images so far, SERIES-IMAGE-CONTENT.dcm
     ready/JOB/           complete, to be denoised: in/ holds the images, work/ results that are being made
     outgoing/JOB/        denoised, to be sent: out/ holds the results; sent-NAME for each destination that has them
     failed/JOB/          images that could not be denoised; reason.txt says why
@@ -18,6 +18,7 @@ import re
 import shutil
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -74,14 +75,14 @@ class Spool:
         finally:
             _remove(path)
 
-    def add(self, image: Path, study_uid: str, image_uid: str, content: str) -> bool:
+    def add(self, image: Path, study_uid: str, series_uid: str, image_uid: str, content: str) -> bool:
         """Take a synced temporary file into its study, for good when this returns; False where it was there already.
 
-        content: a hash of it, so that neither a copy nor another image of the same UID replaces one.
+        content: a hash of it, so that another image of the same UID replaces none.
         Raises OSError where the disk refuses; the image is then not taken.
         """
         home = self.folder / "incoming" / hashed(study_uid)
-        target = home / f"{hashed(image_uid)}-{content[:16]}.dcm"
+        target = home / f"{hashed(series_uid)}-{hashed(image_uid)}-{content[:16]}.dcm"
         with self._moving:
             if not home.is_dir():
                 home.mkdir(mode=0o700)
@@ -131,18 +132,32 @@ class Spool:
         """Take back what `begun` counted."""
         (job / "begun").unlink(missing_ok=True)
 
-    def was_done(self, job: Path, settings: str) -> bool:
-        """Whether each image of a job was denoised before with these settings, in whatever encoding it came."""
-        return _images(job) <= self._done(job, settings)
+    def leave_out_done(self, job: Path, settings: str) -> int:
+        """Remove from a job the series that were denoised before with these settings, in whatever encoding they came.
+
+        Returns how many images are left.
+        """
+        done, series = self._done(job, settings), defaultdict(list)
+        for image in (job / "in").iterdir():
+            series[image.name.partition("-")[0]].append(image)
+        for images in list(series.values()):
+            if all(_identity(image) in done for image in images):
+                for image in images:
+                    image.unlink()
+        return len(os.listdir(job / "in"))
 
     def done(self, job: Path, settings: str) -> None:
-        """Let the results be sent that lie in a job's work/, or in its out/ since a process ended right here."""
+        """Let the results be sent that lie in a job's work/, or in its out/ since a process ended right here.
+
+        Images of the job that were set aside do not count as done.
+        """
         if not is_made(job):
             sync_tree(job / "work")
             (job / "work").rename(job / "out")
             sync(job)
         with self.temporary() as images:
-            images.write_text("\n".join(sorted(_images(job) | self._done(job, settings))))
+            new = _images(job / "in") - _images(self.folder / "failed" / job.name / "in")
+            images.write_text("\n".join(sorted(new | self._done(job, settings))))
             sync(images)
             move(images, self._done_file(job, settings))
         move(job, self.folder / "outgoing" / job.name)
@@ -235,8 +250,12 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
-def _images(job: Path) -> set[str]:
-    return {file.name.partition("-")[0] for file in (job / "in").iterdir()}
+def _images(folder: Path) -> set[str]:
+    return {_identity(file) for file in folder.glob("*.dcm")}
+
+
+def _identity(file: Path) -> str:
+    return file.name.split("-")[1]
 
 
 def _remove(path: Path) -> None:

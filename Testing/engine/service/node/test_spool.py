@@ -19,11 +19,11 @@ def spool(tmp_path):
     one.close()
 
 
-def put(spool: Spool, number: int, content: str = "c") -> None:
+def put(spool: Spool, number: int, content: str = "c", series: str = "1.2.3.4") -> None:
     with spool.temporary() as file:
         file.write_text(f"image {number} {content}")
         sync(file)
-        spool.add(file, STUDY, f"1.2.3.{number}", hashed(content + str(number)) * 2)
+        spool.add(file, STUDY, series, f"1.2.3.{number}", hashed(content + str(number)) * 2)
 
 
 def job_of(spool: Spool, images: int = 2):
@@ -119,17 +119,32 @@ def test_images_that_come_late_make_another_job(spool):
     assert len(list((second / "in").iterdir())) == 1
 
 
-def test_a_part_of_what_was_denoised_is_known_and_more_than_that_is_not(spool):
+def test_a_part_of_what_was_denoised_is_left_out_and_more_than_that_is_not(spool):
     job = job_of(spool, 3)
     make_results(job)
     spool.done(job, "settings")
     put(spool, 1, content="changed by an archive")
     (part,) = spool.collect(0)
-    assert spool.was_done(part, "settings")
-    assert not spool.was_done(part, "other settings")
-    put(spool, 9)
-    (other,) = spool.collect(0)
-    assert not spool.was_done(other, "settings")
+    assert spool.leave_out_done(part, "other settings") == 1
+    assert spool.leave_out_done(part, "settings") == 0
+    for number in (1, 2, 9):
+        put(spool, number)
+    put(spool, 0, series="of another series")
+    (more,) = spool.collect(0)
+    assert spool.leave_out_done(more, "settings") == 3  # a series with a new image stays whole
+
+
+def test_what_was_set_aside_does_not_count_as_denoised(spool):
+    put(spool, 1)
+    put(spool, 2, series="1.2.3.5")
+    (job,) = spool.collect(0)
+    make_results(job)
+    spool.set_aside(job, [next((job / "in").glob(f"{hashed('1.2.3.5')}*"))], "bad")
+    spool.done(job, "settings")
+    put(spool, 1)
+    put(spool, 2, series="1.2.3.5")
+    (again,) = spool.collect(0)
+    assert spool.leave_out_done(again, "settings") == 1
 
 
 def test_what_is_not_ours_in_its_folders_stops_nothing(spool):
