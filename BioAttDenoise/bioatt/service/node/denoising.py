@@ -8,7 +8,7 @@ from typing import Any
 
 from bioatt.core.errors import InputError
 from bioatt.service.finding import find_series
-from bioatt.service.node.node import Denoise, Failure
+from bioatt.service.node.node import Denoise, DeviceLostError, Failure
 from bioatt.service.results import Results
 from bioatt.service.rules import EVERY_SCAN, rules_of
 from bioatt.service.studies import DICOM, FAILED, Engine, denoise_series
@@ -33,7 +33,25 @@ def denoise_by(rules: Sequence[Mapping[str, Any]], folder: Path, device: str) ->
             found = find_series(images)
         except InputError:  # no CT in HU among them
             return []
-        outcomes = [(series, denoise_series(series, applied, Results(out), engine)) for series in found.series]
-        return [Failure(list(series.files), one.reason) for series, one in outcomes if one.status == FAILED]
+        failures = []
+        for series in found.series:
+            outcome = denoise_series(series, applied, Results(out), engine)
+            if outcome.ours and not _computes(device):
+                raise DeviceLostError(f"the device computes no more ({outcome.reason}): start the node again")
+            if outcome.status == FAILED:
+                failures.append(Failure(list(series.files), outcome.reason))
+        return failures
 
     return denoise
+
+
+def _computes(device: str) -> bool:
+    """Whether a device still does the simplest sum: after some errors of a GPU none works until the process ends."""
+    import torch
+
+    from bioatt.compute.device import choose
+
+    try:
+        return bool((torch.ones(2, device=choose(device).device).sum() == 2).item())
+    except (InputError, RuntimeError):
+        return False

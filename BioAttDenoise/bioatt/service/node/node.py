@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bioatt
+from bioatt.core.errors import BioAttError
 from bioatt.service.node.audit import Audit
 from bioatt.service.node.receiver import Receiver
 from bioatt.service.node.sender import Sender
@@ -27,6 +28,10 @@ _RESULT = 2
 """Room that results need, as a multiple of the images: uncompressed, while both are there."""
 
 
+class DeviceLostError(BioAttError):
+    """The device computes no more in this process, and no study is to blame: the node ends, to be started again."""
+
+
 class Failure(NamedTuple):
     """Images that could not be denoised, and why, in a line; the line may quote a header and stays in the spool."""
 
@@ -35,7 +40,10 @@ class Failure(NamedTuple):
 
 
 Denoise = Callable[[Path, Path], list[Failure]]
-"""(folder of images, folder for results) → what failed. Results are folders of .dcm files, anywhere below."""
+"""(folder of images, folder for results) → what failed. Results are folders of .dcm files, anywhere below.
+
+Raises DeviceLostError.
+"""
 
 
 class Node:
@@ -67,7 +75,7 @@ class Node:
         self._audit("started", version=bioatt.__version__, port=settings.listen.port)
 
     def run(self, stopped: threading.Event) -> None:
-        """Denoise what is complete until told to stop, then close port and spool."""
+        """Denoise what is complete until told to stop, then close port and spool. Raises DeviceLostError."""
         try:
             while not stopped.is_set():
                 if not self.step():
@@ -128,6 +136,8 @@ class Node:
             work.mkdir(mode=0o700, exist_ok=True)
             try:
                 failures = self._denoise(job / "in", work)
+            except DeviceLostError:
+                raise
             except Exception as error:  # one study never stops the others
                 failures = [Failure(images, f"internal error ({type(error).__name__}: {error}): please report it")]
             except BaseException:  # told to stop: no fault of the study's

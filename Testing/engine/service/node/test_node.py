@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 
-from bioatt.service.node.node import Failure
+from bioatt.service.node.node import DeviceLostError, Failure, Node
 from bioatt.service.node.settings import Destination
 from bioatt.service.node.status import node_status
 
@@ -146,6 +147,24 @@ def test_an_exception_of_the_engine_ends_no_node(ct, settings, run_node, send, w
     wait_until(lambda: node_status(given)["failed"] == 1)
 
     assert "ZeroDivisionError" in next(iter(node_status(given)["failures"].values()))
+
+
+def test_a_lost_device_ends_the_node_and_blames_no_study(ct, settings, run_node, send, tmp_path, wait_until, derived):
+    given, stopped = settings(), threading.Event()
+
+    def lose(images, out):
+        raise DeviceLostError("gone")
+
+    node = Node(given, lose)
+    send(ct(2), given.listen.port)
+    with pytest.raises(DeviceLostError):
+        node.run(stopped)
+    assert node_status(given)["ready"] == 1
+    assert not node_status(given)["running"]
+
+    run_node(given)
+
+    wait_until(lambda: len(derived(tmp_path / "out")) == 2)
 
 
 def test_the_log_holds_no_patient_data(ct, settings, run_node, send, tmp_path, wait_until, audit_of):
