@@ -55,8 +55,11 @@ def _join(ray: Any, workers: int, gpu: bool) -> None:
     local = {} if os.environ.get(ADDRESS) else {"num_cpus": workers, "num_gpus": workers * gpu}
     try:
         ray.init(include_dashboard=False if local else None, log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"the Ray cluster cannot be reached ({error}): check {ADDRESS}") from None
+    except Exception as error:  # Ray raises Exception itself where its processes do not start in time
+        what = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"Ray did not start or cannot be reached ({what}): check {ADDRESS}, or --engine local"
+        ) from None
 
 
 def _denoise(series: Series, job: Job, device: str) -> Outcome:

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bioatt.service.preview import HEIGHT
 from bioatt.service.studies import DONE, DONE_BEFORE, FAILED, LEFT_OUT
 
 _ORDER = (FAILED, DONE, DONE_BEFORE, LEFT_OUT)
@@ -26,11 +25,11 @@ p{margin:.3rem 0}.faint{color:var(--faint)}.bad{color:var(--bad)}.warn{color:var
 .numbers{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
 .numbers div{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.5rem .9rem}
 .numbers b{display:block;font-size:1.35rem;font-weight:600}
-article{display:grid;grid-template-columns:auto minmax(14rem,1fr) minmax(15rem,1.2fr);gap:.6rem 1.2rem;
+article{display:grid;grid-template-columns:24rem minmax(13rem,1fr) minmax(17rem,1fr);gap:.6rem 1.2rem;
 background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;margin:.6rem 0;
 overflow-wrap:anywhere}
-article h3{font-size:1rem;margin:0}
-figure{margin:0}figure img{display:block;border-radius:.25rem;background:#000;max-width:100%}
+article h3{font-size:1rem;margin:0}article.plain{display:block}
+figure{margin:0}figure img{display:block;border-radius:.25rem;background:#000;width:100%;height:auto}
 figcaption{display:flex;color:var(--faint);font-size:.8rem}figcaption span{flex:1}
 table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}
 td{padding:.05rem .3rem .05rem 0;vertical-align:middle}td.hu{text-align:right;white-space:nowrap}
@@ -80,7 +79,7 @@ def _card(scan: dict[str, Any], out: Path) -> str:
     name = f"<h3>{escape(scan['name'])}</h3>"
     if not scan["volumes"]:
         kind = "bad" if scan["status"] == FAILED else "faint"
-        return f"<article><div></div><div>{name}</div><p class={kind}>{escape(scan['reason'] or '')}</p></article>"
+        return f"<article class=plain>{name}<p class={kind}>{escape(scan['reason'] or '')}</p></article>"
     return "\n".join(_volume(scan, volume, name, out) for volume in scan["volumes"])
 
 
@@ -99,18 +98,19 @@ def _volume(scan: dict[str, Any], volume: dict[str, Any], name: str, out: Path) 
     told = f"<ul class=warn>{warnings}</ul>" if warnings else ""
     picture = base64.b64encode((out / scan["folder"] / volume["preview"]).read_bytes()).decode()
     return (
-        f'<article><figure><img height={HEIGHT} loading=lazy alt="before and after" '
+        f'<article><figure><img loading=lazy alt="before and after" '
         f'src="data:image/webp;base64,{picture}"><figcaption><span>before</span><span>after</span></figcaption></figure>'
         f"<div>{name}{lines}{told}</div>{_organs(volume['organs'])}</article>"
     )
 
 
-def _organs(rows: Iterable[dict[str, Any]]) -> str:
-    measured = [row for row in rows if row["noise_before"] is not None and row["noise_after"] is not None]
+def _organs(found: Iterable[dict[str, Any]]) -> str:
+    measured = [row for row in found if row["noise_before"] is not None and row["noise_after"] is not None]
     if not measured:
         return "<p class=faint>no organ large enough to measure noise in</p>"
     most = max(max(row["noise_before"], row["noise_after"]) for row in measured)
-    return "<table>" + "".join(_organ(row, most) for row in measured) + "</table>"
+    rows = "".join(_organ(row, most) for row in measured)
+    return f"<div><table>{rows}</table><p class=faint>noise by organ, before and after</p></div>"
 
 
 def _organ(row: dict[str, Any], most: float) -> str:

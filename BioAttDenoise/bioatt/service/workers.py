@@ -102,12 +102,13 @@ class _Worker:
         return outcome
 
     def end(self) -> None:
+        """End the process; one that is at work removes what it has half made first."""
         self.pipe.close()
-        self.process.terminate()
-        self.process.join(_END_S)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.scan is not None:
+            self.process.terminate()
+            self.process.join(_END_S)
+        self.process.kill()
+        self.process.join()
 
 
 def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:

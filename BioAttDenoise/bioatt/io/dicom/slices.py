@@ -179,7 +179,7 @@ def image_header(path: Path) -> tuple[Path, Dataset] | None:
         pass
     if kind == _DIRECTORY:
         return None
-    if start[128:] == b"DICM" and kind in ("", CT_IMAGE, *ENHANCED):
+    if start[128:] == b"DICM" and any(uid.startswith(kind) for uid in (CT_IMAGE, *ENHANCED)):  # it may be cut there
         raise InputError(f"{path.name} {_CUT_SHORT}")
     return None
 
