@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bioatt.commands.console import print_json
 
 if TYPE_CHECKING:
     from bioatt.service.batch import Told
@@ -43,7 +44,10 @@ def run(args: argparse.Namespace) -> None:
     found = report(batch, out)
     write_report(found, out)
     counts = ", ".join(f"{count} {status}" for status, count in found["counts"].items())
-    print(json.dumps(found, indent=1) if args.json else f"{out}: {counts}; {NAME}.html, .csv, .json")
+    if args.json:
+        print_json(found)
+    else:
+        print(f"{out}: {counts}; {NAME}.html, .csv, .json")
     if batch.failed:
         kind = BioAttError if any(outcome.ours for outcome in batch.failed) else InputError
         raise kind(f"{len(batch.failed)} of {len(batch.outcomes)} scans failed: {NAME}.html says why")
