@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from bioatt.commands.console import print_json
+
 HELP = "denoise what mercure hands over (folders in MERCURE_IN_DIR and MERCURE_OUT_DIR, see Docs/containers.md)"
 _IN, _OUT = "MERCURE_IN_DIR", "MERCURE_OUT_DIR"
 
@@ -13,6 +15,7 @@ _IN, _OUT = "MERCURE_IN_DIR", "MERCURE_OUT_DIR"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt mercure`."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--json", action="store_true", help="print what became of each series as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -27,6 +30,10 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.service.mercure import run_module
 
     tune_cpu()
-    for outcome in run_module(Path(folders[0]), Path(folders[1]), args.device):
+    outcomes = run_module(Path(folders[0]), Path(folders[1]), args.device)
+    if args.json:
+        print_json([{"name": one.name, "status": one.status, "reason": one.reason} for one in outcomes])
+        return
+    for outcome in outcomes:
         print(f"{outcome.name}: {outcome.status}{outcome.reason and ': ' + outcome.reason}")
     print("Research use only: not a medical device.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bioatt.commands.console import print_json
 
 if TYPE_CHECKING:
     from bioatt.service.node.settings import NodeSettings
@@ -45,7 +46,10 @@ def _status(settings: NodeSettings, as_json: bool) -> None:
     from bioatt.service.node.status import node_status, status_lines
 
     status = node_status(settings)
-    print(json.dumps(status, indent=1) if as_json else "\n".join(status_lines(status)))
+    if as_json:
+        print_json(status)
+    else:
+        print("\n".join(status_lines(status)))
     if not status["running"]:
         raise BioAttError("the node does not run: start it with bioatt node run")
 

@@ -21,11 +21,12 @@ def mercure(series_writer, make_model, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("MERCURE_IN_DIR", str(source))
     monkeypatch.setenv("MERCURE_OUT_DIR", str(out))
 
-    def run(settings: object = None, task: object = None) -> tuple[int, str]:
+    def run(settings: object = None, *options: str) -> tuple[int, str]:
         given = {"model": str(tmp_path / "tiny.safetensors")} if settings is None else settings
-        (source / "task.json").write_text(json.dumps({"process": {"settings": given}} if task is None else task))
-        status = main(["mercure", "--device", "cpu"])
-        return status, capfd.readouterr().err
+        (source / "task.json").write_text(json.dumps({"process": {"settings": given}}))
+        status = main(["mercure", "--device", "cpu", *options])
+        said = capfd.readouterr()
+        return status, said.out if options else said.err
 
     return run
 
@@ -50,6 +51,13 @@ def test_the_settings_of_its_pages_are_those_of_a_rule(mercure, tmp_path):
 
     image = dcmread(next((tmp_path / "output").iterdir()))
     assert "25%" in image.SeriesDescription
+
+
+def test_what_became_of_each_series_is_told_as_json(mercure):
+    status, said = mercure(None, "--json")
+
+    assert status == 0
+    assert json.loads(said) == [{"name": "series_3", "status": "done", "reason": ""}]
 
 
 @pytest.mark.parametrize(
