@@ -172,12 +172,14 @@ def load(folder: Path, count: int) -> dict[str, Any]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "received").mkdir()
-    storescp = subprocess.Popen(["storescp", "-aet", "BIOATT", "-od", str(folder / "received"), str(port)])
+    environment = {**os.environ, "TCP_NODELAY": "1"}  # DCMTK's: or each image waits 40 ms for the kernel
+    call = ["storescp", "-aet", "BIOATT", "-od", str(folder / "received"), str(port)]
+    storescp = subprocess.Popen(call, env=environment)
     time.sleep(1)
     for name, to in (("node", node.port), ("storescp", port)) * 2:
         started = time.monotonic()
         call = ["storescu", "-aec", "BIOATT", "127.0.0.1", str(to), "+sd", str(scans)]
-        subprocess.run(call, check=True, env={**os.environ, "TCP_NODELAY": "1"})  # DCMTK's: or each image waits 40 ms
+        subprocess.run(call, check=True, env=environment)
         rates.setdefault(name, []).append(round(count / (time.monotonic() - started), 1))
         for state in (folder / "received", folder / "spool" / "incoming"):
             for file in state.rglob("*"):
