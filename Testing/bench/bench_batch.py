@@ -1,4 +1,4 @@
-"""What bounds a batch of many studies on this machine: CPU seconds a slice by stage, and studies an hour by workers.
+"""What bounds a batch of many studies on this machine: CPU time a slice by stage, and studies an hour by workers.
 
     python Testing/bench/bench_batch.py [--slices 16] [--size 512] [--studies 6] [--workers 1 2]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -42,14 +43,26 @@ def main() -> None:
         write_studies(top / "in", args.studies, args.slices, args.size)
         found: dict[str, object] = {"cpu_ms_per_slice": stages(top, args.slices * args.studies)}
         for workers in args.workers:
-            start = time.monotonic()
+            start, used = time.monotonic(), _cpu_of_children()
             batch = run_batch(top / "in", top / f"out{workers}", device="cpu", workers=workers)
-            hours = (time.monotonic() - start) / 3600
-            found[f"studies_per_hour_{workers}"] = round(len(batch.outcomes) / hours)
-            start = time.monotonic()
-            run_batch(top / "in", top / f"out{workers}", device="cpu", workers=workers)
-            found[f"seconds_when_all_is_done_{workers}"] = round(time.monotonic() - start, 1)
+            studies = len(batch.outcomes)
+            found[f"{workers} workers"] = {
+                "studies_per_hour": round(studies * 3600 / (time.monotonic() - start)),
+                "cpu_s_per_study": round((_cpu_of_children() - used) / studies, 1),
+            }
+        start, used = time.monotonic(), _cpu_of_children()
+        run_batch(top / "in", top / f"out{args.workers[0]}", device="cpu", workers=1)
+        found["all done before"] = {
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu_s_of_worker": round(_cpu_of_children() - used, 1),
+        }
     print(json.dumps({**vars(args), **found}, indent=1))
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def stages(top: Path, slices: int) -> dict[str, float]:

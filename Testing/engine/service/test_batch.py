@@ -7,7 +7,11 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -166,3 +170,29 @@ def test_workers_end_when_nobody_waits_for_them(tree, job, tmp_path):
 def test_one_worker_a_device_unless_asked_for_more():
     assert devices_for("cpu", None) == ["cpu"]
     assert devices_for("cpu", 3) == ["cpu"] * 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_batch_that_is_killed_leaves_no_process_and_goes_on(batch, tree, rules_file, tmp_path):
+    words = ["batch", str(tree), str(tmp_path / "out"), "--rules", str(rules_file), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, "-m", "bioatt.cli", *words], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline().startswith("[1/3] ")
+        threads = Path(f"/proc/{running.pid}/task").iterdir()
+        workers = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        running.kill()
+    assert workers
+    until = time.monotonic() + 60
+    while any(_runs(pid) for pid in workers):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    status, out, _ = batch()
+    assert status == 0
+    assert "done before" in out
+    assert [path for path in (tmp_path / "out" / ".bioatt").iterdir() if path.is_dir()] == []
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
