@@ -77,7 +77,9 @@ class Process:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def idle(self) -> bool:
-        return not any(any((self.folder / "spool" / state).iterdir()) for state in ("incoming", "ready", "outgoing"))
+        return not any(
+            any((self.folder / "spool" / state).iterdir()) for state in ("incoming", "ready", "outgoing", "temporary")
+        )
 
 
 def send(port: int, images: list[Dataset]) -> list[Dataset]:
