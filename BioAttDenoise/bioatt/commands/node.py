@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "status":
         _status(settings, args.json)
         return
+    if os.name == "nt":
+        raise InputError("the node needs Linux or macOS: Windows cannot sync a folder; run it in a container")
     try:
         import pynetdicom  # noqa: F401
     except ModuleNotFoundError:

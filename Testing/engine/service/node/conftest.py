@@ -7,15 +7,13 @@ import importlib.util
 import json
 import shutil
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("pynetdicom", reason="the extra [node] is not installed")
-
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -23,6 +21,9 @@ from pynetdicom import AE, evt
 
 from bioatt.service.node.node import Node
 from bioatt.service.node.settings import Destination, Listen, NodeSettings
+
+collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
+"""The node is for Linux and macOS."""
 
 _SPEC = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
 stand_in = importlib.util.module_from_spec(_SPEC)

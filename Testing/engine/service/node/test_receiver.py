@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import stat
 import struct
@@ -350,7 +349,6 @@ def test_without_a_certificate_nobody_is_let_in(settings, run_node, certificates
     assert echo(given.listen.port, tls_args=(client_tls(certificates), "127.0.0.1"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="file limits of POSIX")
 def test_a_full_disk_is_told_and_nothing_is_left(ct, settings, run_node, send):
     import resource
     import signal

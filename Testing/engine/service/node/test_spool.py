@@ -156,7 +156,6 @@ def test_what_is_not_ours_in_its_folders_stops_nothing(spool):
     spool.close()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_a_folder_of_somebody_else_is_refused_in_one_line(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
