@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     batch = run_batch(
         Path(args.input), out, rules, engine=args.engine, device=args.device, workers=args.workers, told=_tell
     )
-    found = report(batch, out)
+    found = report(batch)
     write_report(found, out)
     counts = ", ".join(f"{count} {status}" for status, count in found["counts"].items())
     if args.json:

@@ -20,9 +20,10 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the scans of a batch. outcomes: by name. left_out: images that are no CT, see `Found`."""
+    """What became of the scans of a batch, by name. out: the folder of their results."""
 
     found: Found
+    out: Path
     outcomes: list[Outcome]
     seconds: float
 
@@ -57,6 +58,7 @@ def run_batch(
     each scan. Raises InputError where the folders, the rules' models or the device cannot be used.
     """
     started = time.monotonic()
+    source, out = source.absolute(), out.absolute()  # Ray's processes may have another current folder
     _check_places(source, out)
     found = find_series(source)
     _check_models(rules)
@@ -76,7 +78,7 @@ def run_batch(
         eta_s = (time.monotonic() - begun) * left / worked if worked else None
         told(Told(outcome, number, len(found.series), eta_s))
     outcomes.sort(key=lambda outcome: outcome.name)
-    return Batch(found, outcomes, time.monotonic() - started)
+    return Batch(found, out, outcomes, time.monotonic() - started)
 
 
 def _check_places(source: Path, out: Path) -> None:

@@ -25,7 +25,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def report(batch: Batch, out: Path) -> dict[str, Any]:
+def report(batch: Batch) -> dict[str, Any]:
     """What report.json holds. Names are those of the input's files and folders, as its owner chose them."""
     return {
         "bioatt": bioatt.__version__,
@@ -33,7 +33,7 @@ def report(batch: Batch, out: Path) -> dict[str, Any]:
         "seconds": round(batch.seconds, 2),
         "counts": dict(Counter(outcome.status for outcome in batch.outcomes)),
         "images_left_out": dict(batch.found.left_out),
-        "scans": [_scan(outcome, out) for outcome in batch.outcomes],
+        "scans": [_scan(outcome, batch.out) for outcome in batch.outcomes],
         "research_use_only": True,
     }
 

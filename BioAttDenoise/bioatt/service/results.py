@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import make_folder, not_written
+from bioatt.io.files import make_folder
 from bioatt.io.locks import locked
 
 MANIFEST = "manifest.json"
@@ -38,7 +38,7 @@ class Results:
     def making(self, key: str) -> Iterator[Path]:
         """An empty folder for results that are being made, removed at the end unless it was published.
 
-        Raises BusyError where another process makes the same ones, InputError where the system refuses.
+        Raises BusyError where another process makes the same ones, OSError where the system refuses.
         """
         folder = self.out / WORK / key[:16]
         make_folder(folder.parent)
@@ -47,8 +47,6 @@ class Results:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 yield folder
-            except OSError as error:
-                raise not_written(folder, error) from None
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

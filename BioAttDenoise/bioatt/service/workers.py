@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bioatt.service.finding import Series
@@ -49,7 +50,7 @@ def devices_for(device: str, workers: int | None) -> list[str]:
 def run_locally(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Iterator[Outcome]:
     """What becomes of each scan, as they end. A process that dies is replaced, and its scan tried once more."""
     waiting = deque((one, 1) for one in series)
-    workers = [_Worker(job, device, len(devices)) for device in devices[: len(series)]]
+    workers = [_Worker(job, device, min(len(devices), len(series))) for device in devices[: len(series)]]
     try:
         while waiting or any(worker.scan for worker in workers):
             for worker in workers:
@@ -75,7 +76,7 @@ class _Worker:
     def __init__(self, job: Job, device: str, of: int) -> None:
         self.given = (job, device, of)
         self.scan: tuple[Series, int] | None = None
-        self._start()
+        self.process: BaseProcess | None = None
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
@@ -85,12 +86,14 @@ class _Worker:
         theirs.close()  # so that the pipe ends with the process
 
     def begin(self, series: Series, attempt: int) -> None:
+        if self.process is None:
+            self._start()
         self.scan = (series, attempt)
         with suppress(OSError):  # it died meanwhile: `outcome` says so
             self.pipe.send(series)
 
     def outcome(self) -> Outcome | None:
-        """Of the scan; None where the process has died. After a fault of ours a new process goes on."""
+        """Of the scan; None where the process has died. After a fault of ours a new process takes the next one."""
         self.scan = None
         try:
             outcome: Outcome | None = self.pipe.recv()
@@ -98,17 +101,19 @@ class _Worker:
             outcome = None
         if outcome is None or outcome.ours:
             self.end()
-            self._start()
         return outcome
 
     def end(self) -> None:
         """End the process; one that is at work removes what it has half made first."""
+        if self.process is None:
+            return
         self.pipe.close()
         if self.scan is not None:
             self.process.terminate()
             self.process.join(_END_S)
         self.process.kill()
         self.process.join()
+        self.process = None
 
 
 def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:

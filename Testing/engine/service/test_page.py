@@ -30,7 +30,7 @@ def seen(tree, denoised, tmp_path):
         pytest.skip("needs a browser: apt install chromium")
     found, out = find_series(tree), tmp_path / "out"
     outcomes = [denoised(found.series[0]), denoised(found.series[1]), Outcome("x" * 200, FAILED, "y" * 300)]
-    write_report(report(Batch(found, outcomes, 1.0), out), out)
+    write_report(report(Batch(found, out, outcomes, 1.0)), out)
     page = (out / "report.html").read_text(encoding="utf-8")
     asking = tmp_path / "asking.html"
     asking.write_text(page.replace("</body>", ASK).replace("loading=lazy ", ""), encoding="utf-8")
