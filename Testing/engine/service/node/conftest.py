@@ -168,7 +168,7 @@ def send():
 
 @pytest.fixture
 def wait_until():
-    def wait(condition, seconds: float = 20.0) -> None:
+    def wait(condition, seconds: float = 60.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, "it did not happen in time"

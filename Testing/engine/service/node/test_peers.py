@@ -38,13 +38,13 @@ def command(tmp_path, make_model, free_port, wait_until):
         call = [sys.executable, "-m", "bioatt.cli", "--verbose", "node", "run", str(file)]
         process = subprocess.Popen(call, stdout=log, stderr=subprocess.STDOUT)
         processes.append((process, log))
-        wait_until(lambda: "takes CT images" in (tmp_path / "log.txt").read_text(), 60)
+        wait_until(lambda: "takes CT images" in (tmp_path / "log.txt").read_text(), 120)
         return port, file
 
     yield start
     for process, log in processes:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         log.close()
         said = (tmp_path / "log.txt").read_text()
         assert "stopped" in said
@@ -82,7 +82,7 @@ def test_dcmtk_sends_and_receives(command, program, series_writer, tmp_path, fre
     try:
         run(echoscu, "-aet", "CT1", "-aec", "BIOATT", "127.0.0.1", node)
         run(storescu, "-aet", "CT1", "-aec", "BIOATT", "127.0.0.1", node, "+sd", source)
-        wait_until(lambda: len(list(received.iterdir())) == 4, 60)
+        wait_until(lambda: len(list(received.iterdir())) == 4, 120)
     finally:
         archive.terminate()
         archive.wait(10)
@@ -105,7 +105,7 @@ def test_dcmtk_sends_compressed_images(command, program, series_writer, tmp_path
     node, _ = command('[[destination]]\nname = "share"\nfolder = "out"')
 
     run(storescu, "-xs", "-aec", "BIOATT", "127.0.0.1", node, "+sd", packed)
-    wait_until(lambda: len(list((tmp_path / "out").glob("2.25.*/*.dcm"))) == 3, 60)
+    wait_until(lambda: len(list((tmp_path / "out").glob("2.25.*/*.dcm"))) == 3, 120)
 
     check_derived(sorted(source.iterdir()), sorted((tmp_path / "out").rglob("*.dcm")))
 
@@ -123,7 +123,7 @@ def test_a_second_node_of_one_spool_is_refused_and_the_first_goes_on(
     )
     assert again.returncode == 2
     assert "by another process, another node" in again.stderr
-    wait_until(lambda: len(list((tmp_path / "out").glob("2.25.*/*.dcm"))) == 3, 60)
+    wait_until(lambda: len(list((tmp_path / "out").glob("2.25.*/*.dcm"))) == 3, 120)
 
 
 class Orthanc:
@@ -174,7 +174,7 @@ def test_orthanc_gets_a_derived_series_and_none_more_when_it_sends_the_study_aga
         studies = orthanc.ask("/studies")
 
         orthanc.ask("/modalities/node/store", studies)
-        wait_until(lambda: len(orthanc.ask("/series")) == 3, 90)
+        wait_until(lambda: len(orthanc.ask("/series")) == 3, 120)
         wait_until(lambda: len(orthanc.ask("/instances")) == 4 + 5 + 4, 60)
         derived = [
             one for one in orthanc.ask("/series?expand") if "BioAtt" in one["MainDicomTags"]["SeriesDescription"]
@@ -185,8 +185,8 @@ def test_orthanc_gets_a_derived_series_and_none_more_when_it_sends_the_study_aga
 
         orthanc.ask("/modalities/node/store", studies)  # with the derived series, as a routing rule would
         audit = tmp_path / "spool" / "audit.jsonl"
-        wait_until(lambda: "own image left out" in audit.read_text(), 60)
-        wait_until(lambda: "denoised before" in audit.read_text(), 60)
+        wait_until(lambda: "own image left out" in audit.read_text(), 120)
+        wait_until(lambda: "denoised before" in audit.read_text(), 120)
         time.sleep(2)
         assert len(orthanc.ask("/series")) == 3
     finally:
