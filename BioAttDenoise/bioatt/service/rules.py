@@ -105,12 +105,13 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"rules {path.name} are not TOML ({error}): correct the file") from None
     try:
-        return _rules(document, path.parent)
+        return rules_of(document, path.parent)
     except InputError as error:
         raise InputError(f"rules {path.name}: {error}") from None
 
 
-def _rules(document: Mapping[str, Any], folder: Path) -> tuple[Rule, ...]:
+def rules_of(document: Mapping[str, Any], folder: Path) -> tuple[Rule, ...]:
+    """The rules of a parsed file, whose relative paths start at `folder`. Raises InputError as `read_rules`."""
     _check_keys(document, ("rule",), "the file")
     tables = document.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):

@@ -22,7 +22,12 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_here_but_those_that_need_a_peer():
+    """`node status --json` and `mercure --json` are tested beside the node and mercure."""
+    assert set(COMMANDS) - set(CALLS) == {"node", "mercure"}
+
+
+@pytest.mark.parametrize("command", CALLS)
 def test_one_document_on_standard_output(command, scan, make_model, tmp_path, capfd):
     make_model()
     model = str(tmp_path / "tiny.safetensors")

@@ -196,3 +196,14 @@ def _runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kills forks of a process that has loaded the engine")
+def test_a_batch_killed_at_random_moments_publishes_whole_results_alone():
+    script = Path(__file__).with_name("batch_kills.py")
+    done = subprocess.run([sys.executable, str(script), "--count", "3"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["kills"] == 3
+    assert found["of them not whole"] == found["left half made"] == 0
+    assert set(found["after the last kill"]) <= {"done", "done before"}
+    assert found["input unchanged"]
