@@ -99,8 +99,8 @@ class Unpaired(Guarded):
 
     low_bank: a bank (`bioatt-train prepare`) of scans that are low dose themselves; "": see `patches.UnpairedPatches`.
     cycle, identity, perceptual, adversarial: weights of the terms. Generators begin as the identity, where cycle and
-    identity are at their best; the 10 and 5 of Cycle-GAN kept them there. replay: earlier fakes kept for each place of
-    a batch. width, discriminator_rate: as of `Alden`.
+    identity are at their best, and leave it slowly: Cycle-GAN's 10 and 5 hold them harder. replay: earlier fakes kept
+    for each place of a batch. width, discriminator_rate: as of `Alden`.
     """
 
     low_bank: str = ""

@@ -107,6 +107,8 @@ def _verdicts(results: Found) -> list[str]:
                 told["better" if bounds[0] * sense > 0 else "worse"].append(heading.split(",")[0])
         said = "; ".join(f"{word}: {', '.join(names)}" for word, names in told.items() if names)
         lines.append(f"- **{_name(results, name)}** ({results['learners'][name]['said']}): {said or 'no difference'}")
+    if left := [_name(results, name) for name in results["learners"] if name not in results["means"]]:
+        lines += ["", f"Not trained yet: {', '.join(left)}; the same command goes on there."]
     return lines
 
 
