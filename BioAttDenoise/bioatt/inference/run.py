@@ -41,6 +41,7 @@ class Run:
     interpolated: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
+    _share: float | None = None
 
     def __call__(
         self,
@@ -59,8 +60,7 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
-                if self.interpolated is not None and self.noise_hu is not None:
-                    self.interpolated.apply(self.network, self.noise_hu)
+                self._interpolate()
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
                     return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)
@@ -70,6 +70,15 @@ class Run:
             if maps is not None:
                 maps.clear()
             self._make_smaller(box)
+
+    def _interpolate(self) -> None:
+        """Set the network's weights to those for the slice's noise, where they are not there already."""
+        if self.interpolated is None or self.noise_hu is None:
+            return
+        share = self.interpolated.share(self.noise_hu)
+        if share != self._share:
+            self.interpolated.apply(self.network, self.noise_hu)
+            self._share = share
 
     def _make_smaller(self, box: tiling.Box) -> None:
         side = max(box.y1 - box.y0, box.x1 - box.x0)

@@ -41,7 +41,14 @@ class EmbeddedNetwork(nn.Module):
         self.register_buffer("span", edges[..., 1] - edges[..., 0], persistent=False)
 
     def forward(self, hu: Tensor) -> Tensor:
-        windowed = ((hu - self.low) / self.span).clamp(0, 1) * 2 - 1
+        return self.logits(self.windowed(hu))
+
+    def windowed(self, hu: Tensor) -> Tensor:
+        """(B, 1, grid, grid) HU → (B, windows, grid, grid) in -1…1."""
+        return ((hu - self.low) / self.span).clamp(0, 1) * 2 - 1
+
+    def logits(self, windowed: Tensor) -> Tensor:
+        """(B, windows, grid, grid) → (B, N)."""
         features = self.features(windowed)
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         return self.head(self.dropout(pooled))
@@ -51,6 +58,15 @@ def share(presence: Tensor) -> Tensor:
     """Presence (B, N) in 0…1 → p (B, N): normalised to sum to 1."""
     raised = presence + EPSILON
     return raised / raised.sum(dim=1, keepdim=True)
+
+
+def fuse(network: EmbeddedNetwork) -> EmbeddedNetwork:
+    """Fold the normalisations of a network in evaluation mode into its convolutions, in place."""
+    for index, layer in enumerate(network.features):
+        if isinstance(layer, nn.BatchNorm2d):
+            network.features[index - 1] = nn.utils.fuse_conv_bn_eval(network.features[index - 1], layer)
+            network.features[index] = nn.Identity()
+    return network
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:
