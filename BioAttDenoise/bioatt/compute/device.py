@@ -26,9 +26,10 @@ class Compute:
     dtype: torch.dtype | None
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """`fp32`, `bf16` or `fp16`, as reports name it."""
-        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        names: dict[torch.dtype | None, Precision] = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+        return names[self.dtype]
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ def body_weight(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weight of the denoised value, (y, x) float32: 1 in the body and 8 px around it, falling to 0 over 16 px.
 
     The body is found on every third pixel, at a ninth of the cost: the weight is 1 on all of `body_mask`, and beside it
-    within 0.15 of what that mask would give.
+    within 0.2 of what that mask would give.
     """
     mask = _body(block_means(hu, SMOOTHING_PX // STEP) < ROOM_AIR_BELOW_HU)
     if not mask.any():

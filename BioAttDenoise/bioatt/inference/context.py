@@ -74,7 +74,7 @@ class Context:
         return stack.hu[(place, *self.box[1:])]
 
     def body_weight(self, k: int) -> NDArray[np.float32]:
-        """`body_weight` of slice k of the box, (y, x): found on the whole axial slice, whatever part of it the box is."""
+        """`body_weight` of slice k of the box, (y, x), found on the whole axial slice: the same in every box."""
         whole = self.canonical.volume.hu[self.box[0].start + k]
         return body_weight(whole)[self.box[1:]]
 

@@ -42,6 +42,8 @@ def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> di
         "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
+        "backend": result.backend,
+        "threads": result.threads,
         "shape_zyx": list(result.volume.shape),
         "noise_before_hu": _numbers(result.noise_before),
         "noise_after_hu": _numbers(result.noise_after),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from bioatt.compute.device import Compute
 from bioatt.core.errors import BioAttError, Cancelled
 from bioatt.inference import tiling
 from bioatt.network import BioAttNetwork, InterpolatedWeights, Stage
+
+if TYPE_CHECKING:
+    from bioatt.compute.backends.openvino import OpenVinoNetwork
 
 SMALLEST_TILE = 64
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory")
@@ -31,6 +35,7 @@ def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
 class Run:
     """Runs `network` on boxes of the slices of one volume.
 
+    backend: computes the network instead of PyTorch, from the parameters of `network`; it records no attention maps.
     interpolated, noise_hu: weights by noise level, and the level of the current slice in HU; both None otherwise.
     After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
     """
@@ -38,6 +43,7 @@ class Run:
     network: BioAttNetwork
     compute: Compute
     tile: int | None
+    backend: OpenVinoNetwork | None = None
     interpolated: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
@@ -63,7 +69,8 @@ class Run:
                 self._interpolate()
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
-                    return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)
+                    forward = None if maps is not None else self.backend
+                    return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps, forward=forward)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -102,18 +109,22 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def cancellable(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
+def cancellable(run: Run, cancelled: Callable[[], bool] | None) -> Iterator[None]:
     """Call `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled")
 
-    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    layers = [layer for layer in run.network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
     hooks = [layer.register_forward_pre_hook(ask) for layer in layers]
+    if run.backend is not None:
+        run.backend.cancelled = cancelled
     try:
         ask()
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        if run.backend is not None:
+            run.backend.cancelled = None

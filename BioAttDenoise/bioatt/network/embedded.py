@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -62,9 +64,9 @@ def share(presence: Tensor) -> Tensor:
 
 def fuse(network: EmbeddedNetwork) -> EmbeddedNetwork:
     """Fold the normalisations of a network in evaluation mode into its convolutions, in place."""
-    for index, layer in enumerate(network.features):
-        if isinstance(layer, nn.BatchNorm2d):
-            network.features[index - 1] = nn.utils.fuse_conv_bn_eval(network.features[index - 1], layer)
+    for index, (convolution, layer) in enumerate(pairwise(network.features), start=1):
+        if isinstance(convolution, nn.Conv2d) and isinstance(layer, nn.BatchNorm2d):
+            network.features[index - 1] = nn.utils.fuse_conv_bn_eval(convolution, layer)
             network.features[index] = nn.Identity()
     return network
 
