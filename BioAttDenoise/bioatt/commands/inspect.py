@@ -126,7 +126,7 @@ def _dose(header: Dataset) -> dict[str, float]:
 
 def _judged(volume: Volume, noise: float) -> dict[str, Any]:
     """Whether and how the volume would be denoised, with what a person should know."""
-    from bioatt.inference.choice import known_choice
+    from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import default_model, load_model
     from bioatt.inference.suitability import training_range_warnings
 

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(_: argparse.Namespace) -> None:
-    from bioatt.inference.choice import known_choice
+    from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import catalogue, default_model, load_model
     from bioatt.priors.biomedclip.files import default_folder
 

@@ -11,22 +11,30 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import bioatt
-from bioatt.compute.backends import BACKENDS, BackendName, versions
-from bioatt.compute.device import Precision
+from bioatt.compute.backends import BACKENDS, BackendName, installed, versions
+from bioatt.compute.device import Precision, cpu_has_bf16
 from bioatt.core.errors import InputError
 from bioatt.core.resources import models_folder
 from bioatt.io.files import atomic_write
 
 FILE = "computes.json"
+BUDGET_S = 3.0
+ROUNDS = 5
+TOLERANCE_HU, SHARE = 0.5, 0.999
+"""A candidate is exact enough where it is within this of the first one on this share of the pixels."""
+WORTH = 0.95
+"""A later candidate must need less than this share of an earlier one's time."""
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names for options, and for people."""
 
@@ -104,3 +112,49 @@ def _read() -> dict[str, Any]:
 
 def _name(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def candidates() -> list[Choice]:
+    """All combinations that this machine can compute, the plainest first."""
+    threads = torch.get_num_threads()
+    counts = [threads, *([threads // 2] if threads >= 4 else [])]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if cpu_has_bf16() else ("fp32",)
+    return [Choice(name, kind, count) for kind in precisions for name in installed() for count in counts]
+
+
+def measure(
+    run: Callable[[Choice], NDArray[np.float32]], among: Sequence[Choice], clock: Callable[[], float]
+) -> tuple[Choice, list[dict[str, Any]]]:
+    """The fastest of the candidates that is exact enough, and the seconds and the error in HU of all that were tried.
+
+    run(choice) computes a slice and returns pixels in HU; the first candidate's are the reference. Candidates take
+    turns, and the least time counts: other programs only ever add to it. Once the budget is spent, nothing more is
+    begun.
+    """
+    start = clock()
+    errors: dict[Choice, float] = {}
+    reference: NDArray[np.float32] | None = None
+    for choice in among:
+        if errors and clock() - start > BUDGET_S:
+            break
+        pixels = run(choice)
+        reference = pixels if reference is None else reference
+        errors[choice] = float(np.quantile(np.abs(pixels - reference), SHARE))
+    exact = [choice for choice, error in errors.items() if error <= TOLERANCE_HU]
+    seconds = dict.fromkeys(exact, np.inf)
+    for number in range(ROUNDS):
+        for choice in exact:
+            if number and clock() - start > BUDGET_S:
+                break
+            before = clock()
+            run(choice)
+            seconds[choice] = min(seconds[choice], clock() - before)
+    best = among[0]
+    for choice in exact:
+        if seconds[choice] < WORTH * seconds[best]:
+            best = choice
+    told = [
+        {"way": str(choice), "seconds": round(seconds[choice], 4) if choice in seconds else None, "error_hu": error}
+        for choice, error in errors.items()
+    ]
+    return best, told

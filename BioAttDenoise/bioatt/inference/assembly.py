@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.compute import device as devices
 from bioatt.compute.device import Precision
-from bioatt.compute.tuning import tuning_wanted
+from bioatt.compute.probe import probe
+from bioatt.compute.tuning import Choice, candidates, machine, measure, remember, remembered, tuning_wanted
+from bioatt.core.body import body_mask
 from bioatt.core.errors import InputError
-from bioatt.inference.choice import choose_by_measuring
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.options import EngineOptions
 from bioatt.inference.run import SMALLEST_TILE
 from bioatt.priors import AnatomicalPrior, build_prior
+
+PROBE_PX = 192
 
 
 def make_denoiser(options: EngineOptions) -> Denoiser:
@@ -51,3 +59,39 @@ def _way(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple
         return "torch", options.precision, threads
     measured = choose_by_measuring(model)
     return measured.backend, measured.precision, measured.threads
+
+
+def known_choice(model: TrainedModel) -> Choice | None:
+    """What was measured for this model on this machine; None before its first run."""
+    return remembered(machine(model.sha256)) if tuning_wanted() else None
+
+
+def choose_by_measuring(model: TrainedModel, clock: Callable[[], float] = time.perf_counter) -> Choice:
+    """What was measured for this model on this machine; else measure it now, in a few seconds, and keep it."""
+    key = machine(model.sha256)
+    found = remembered(key)
+    if found is None:
+        threads = torch.get_num_threads()
+        try:
+            found, measured = measure(_prober(model), candidates(), clock)
+        finally:
+            torch.set_num_threads(threads)
+        remember(key, found, measured)
+    return found
+
+
+def _prober(model: TrainedModel) -> Callable[[Choice], NDArray[np.float32]]:
+    """Denoises the probe in the way that a choice says; returns its body's pixels."""
+    volume = probe(PROBE_PX)
+    body = body_mask(volume.hu[0])
+    made: dict[Choice, Denoiser] = {}
+
+    def run(choice: Choice) -> NDArray[np.float32]:
+        torch.set_num_threads(choice.threads)
+        if choice not in made:
+            made[choice] = Denoiser(
+                model, prior="uniform", device="cpu", precision=choice.precision, backend=choice.backend
+            )
+        return made[choice].denoise(volume, strength=1.0).volume.hu[0][body]
+
+    return run

@@ -115,7 +115,7 @@ class Denoiser:
     prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume; "auto" is the
     source that the model was trained with.
     tile: side of the tiles in pixels in which a slice is run, for small GPUs; None runs whole slices. Same result.
-    backend: "torch", or "openvino" where it is installed, on the CPU (`inference.choice` finds the faster one).
+    backend: "torch", or "openvino" where it is installed, on the CPU (`assembly.make_denoiser` finds the faster one).
     Raises InputError for an unknown model, device, precision or backend.
     """
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from bioatt.compute import tuning
+from bioatt.compute.probe import NOISE_HU, clean_torso, probe
 from bioatt.compute.tuning import Choice
-from bioatt.inference import choice as choosing
-from bioatt.inference.assembly import make_denoiser
+from bioatt.inference import assembly
+from bioatt.inference.assembly import choose_by_measuring, known_choice, make_denoiser
 from bioatt.inference.options import EngineOptions
 
 TORCH, OTHER = Choice("torch", "fp32", 1), Choice("torch", "bf16", 1)
@@ -25,23 +26,15 @@ def tuned(monkeypatch, tmp_path):
     return tmp_path / "models" / tuning.FILE
 
 
-@pytest.fixture
-def pretend(monkeypatch):
-    """Let each candidate need so many seconds, and give an error of so many HU."""
+def pretend(seconds, error_hu=None):
+    """A run of candidates that need so many seconds and give an error of so many HU, and its clock."""
+    now = [0.0]
 
-    def make(seconds, error_hu=None):
-        now = itertools.count()
-        time = [0.0]
+    def run(choice):
+        now[0] += seconds[choice]
+        return np.full(1000, (error_hu or {}).get(choice, 0.0), np.float32)
 
-        def run(denoiser, choice, volume):
-            time[0] += seconds[choice]
-            next(now)
-            return volume.hu[0] + (error_hu or {}).get(choice, 0.0)
-
-        monkeypatch.setattr(choosing, "_run", run)
-        return lambda: time[0]
-
-    return make
+    return run, lambda: now[0]
 
 
 @pytest.mark.parametrize(
@@ -55,38 +48,38 @@ def pretend(monkeypatch):
     ],
     ids=["faster", "faster but inexact", "exact enough", "hardly faster", "no time to try it"],
 )
-def test_the_fastest_that_is_exact_enough(make_model, pretend, seconds, error_hu, expected):
-    clock = pretend(seconds, error_hu)
-    assert choosing.measure(make_model(), [TORCH, OTHER], clock)[0] == expected
+def test_the_fastest_that_is_exact_enough(seconds, error_hu, expected):
+    run, clock = pretend(seconds, error_hu)
+    assert tuning.measure(run, [TORCH, OTHER], clock)[0] == expected
 
 
-def test_measured_once_for_a_machine_and_a_model(make_model, pretend, tuned, monkeypatch):
+def test_measured_once_for_a_machine_and_a_model(make_model, tuned, monkeypatch):
     model, other = make_model(), make_model(filters=5, name="other")
-    monkeypatch.setattr(choosing, "candidates", lambda: [TORCH, OTHER])
-    clock = pretend({TORCH: 0.2, OTHER: 0.1})
-    assert choosing.known_choice(model) is None
-    assert choosing.choose_by_measuring(model, clock) == OTHER
+    monkeypatch.setattr(assembly, "candidates", lambda: [TORCH, OTHER])
+    run, clock = pretend({TORCH: 0.2, OTHER: 0.1})
+    monkeypatch.setattr(assembly, "_prober", lambda model: run)
+    assert known_choice(model) is None
+    assert choose_by_measuring(model, clock) == OTHER
     spent = clock()
-    assert choosing.choose_by_measuring(model, clock) == OTHER == choosing.known_choice(model)
+    assert choose_by_measuring(model, clock) == OTHER == known_choice(model)
     assert clock() == spent
-    assert choosing.known_choice(other) is None
+    assert known_choice(other) is None
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert choosing.known_choice(model) is None
+    assert known_choice(model) is None
     (kept,) = json.loads(tuned.read_text()).values()
     assert kept["for"]["torch"] == torch.__version__
     assert [line["way"] for line in kept["measured"]] == [str(TORCH), str(OTHER)]
 
 
-def test_a_damaged_or_unwritable_memory_is_no_obstacle(make_model, pretend, tuned, monkeypatch):
+def test_a_damaged_or_unwritable_memory_is_no_obstacle(make_model, tuned, monkeypatch):
     model = make_model()
-    monkeypatch.setattr(choosing, "candidates", lambda: [TORCH])
-    clock = pretend({TORCH: 0.1})
+    monkeypatch.setattr(assembly, "candidates", lambda: [TORCH])
     tuned.parent.mkdir()
     tuned.write_text("{")
-    assert choosing.choose_by_measuring(model, clock) == TORCH
+    assert choose_by_measuring(model) == TORCH
     tuned.unlink()
     tuned.mkdir()
-    assert choosing.choose_by_measuring(model, clock) == TORCH
+    assert choose_by_measuring(model) == TORCH
 
 
 def test_options_have_the_last_word(make_model, tuned, monkeypatch, tmp_path):
@@ -109,9 +102,9 @@ def test_options_have_the_last_word(make_model, tuned, monkeypatch, tmp_path):
 
 
 def test_the_probe_is_a_noisy_body():
-    volume = choosing.probe_slice()
-    assert 25 < volume.hu[0][110:125, 88:104].std() < 45
-    assert volume.hu[0][:8, :8].mean() < -950
+    noise = probe(96).hu[0] - clean_torso(96)
+    assert noise.std() == pytest.approx(NOISE_HU, rel=0.01)
+    assert {-1000.0, 45.0} <= set(clean_torso(96).flat)
 
 
 def test_a_choice_is_said_in_words():
