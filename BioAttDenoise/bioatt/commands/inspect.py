@@ -126,6 +126,7 @@ def _dose(header: Dataset) -> dict[str, float]:
 
 def _judged(volume: Volume, noise: float) -> dict[str, Any]:
     """Whether and how the volume would be denoised, with what a person should know."""
+    from bioatt.compute.memory import predicted, shortage
     from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import default_model, load_model
     from bioatt.inference.suitability import training_range_warnings
@@ -137,6 +138,8 @@ def _judged(volume: Volume, noise: float) -> dict[str, Any]:
     outputs += ["DICOM series"] if _first_header(volume) is not None else []
     way = known_choice(model)
     by = {"model": model.name, "way": None if way is None else str(way)}
+    short = shortage(predicted(volume.shape, model.network.filters))
+    told |= {short: None} if short else {}
     return {"denoised": True, **by, "outputs": outputs, "warnings": [*told]}
 
 

@@ -128,7 +128,7 @@ def cpu_has_bf16() -> bool:
 
 
 def tune_cpu() -> None:
-    """Configure the whole process for networks on the CPU; called by the project's programs, not by the library.
+    """Configure the whole process for networks on the CPU: the project's programs do, other programs may.
 
     Denormal numbers, about a hundred times slower than normal ones, occur in weights and gradients near 0 and are
     flushed to 0. On glibc, freed activations stay in the process for the next layer instead of being returned to the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
 from bioatt.anatomy.sources import AnatomySource, organs_of
 from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
+from bioatt.compute import memory
 from bioatt.compute.backends import BackendName, check_backend
 from bioatt.compute.tuning import Choice
 from bioatt.core.errors import InputError
@@ -34,6 +36,8 @@ from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
 from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
+
+log = logging.getLogger(__name__)
 
 IsCancelled = Callable[[], bool]
 
@@ -158,6 +162,11 @@ class Denoiser:
         """The descriptor set that the model was trained with."""
         return load_descriptor_set(self.model.metadata["descriptor_set"])
 
+    def predicted_bytes(self, volume: Volume) -> int:
+        """Main memory that denoising a volume needs beside it; what is more than there is, is told before the work."""
+        cpu = self.compute.device.type == "cpu"
+        return memory.predicted(volume.shape, self._network.filters, cpu=cpu, tile=self.tile)
+
     def denoise(
         self,
         volume: Volume,
@@ -239,6 +248,9 @@ class Denoiser:
         start = time.monotonic()
         slices = range(volume.shape[0]) if slices is None else slices
         part = volume.part(slices)
+        short = memory.shortage(self.predicted_bytes(part))
+        if short:
+            log.warning(short)
         context, run = self._context(volume, slices), self._run()
         hu = context.hu
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
@@ -250,7 +262,7 @@ class Denoiser:
             output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
-        warnings = [*volume.warnings, *run.warnings, *said]
+        warnings = [*volume.warnings, *([short] if short else []), *run.warnings, *said]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
         warnings += unchanged_warnings(part, result, wanted.most(everywhere))
