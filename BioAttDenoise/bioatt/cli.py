@@ -23,7 +23,7 @@ _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, err
 """System errors about names and permissions, which the caller can fix."""
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "can't allocate memory")
 
-COMMANDS = ("denoise", "inspect", "organs", "prior", "attention", "evaluate", "models", "demo")
+COMMANDS = ("denoise", "inspect", "organs", "prior", "attention", "evaluate", "models", "bench", "demo")
 
 
 class _Parser(argparse.ArgumentParser):

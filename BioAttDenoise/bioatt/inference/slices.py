@@ -42,7 +42,7 @@ def denoise_slices(
     A slice is made ready while the network runs on the one before.
     """
     output = context.hu.copy()
-    prepare = _Preparation(context, run.network, guard, noise_hu, strength)
+    prepare = Preparation(context, run.network, guard, noise_hu, strength)
     start, count = time.monotonic(), len(output)
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(prepare, 0)
@@ -71,7 +71,7 @@ class _Ready:
 
 
 @dataclass(frozen=True)
-class _Preparation:
+class Preparation:
     """What the CPU does for slice k before the network; None for a slice without a body."""
 
     context: Context
