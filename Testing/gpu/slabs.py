@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, help="seconds (default what run.sh has left, less a margin)")
     parser.add_argument("--save-every", type=float, default=60.0, help="seconds between savings (default 60)")
     parser.add_argument("--steps", type=int, help="at most (default the recipe's)")
+    parser.add_argument("--batch", type=int, help="patches a step, at least 4 (default the recipe's)")
     args = parser.parse_args()
     begin = time.time()
     left = float(os.environ.get("GPU_DEADLINE", begin + 560)) - begin - MARGIN_S
@@ -49,7 +50,12 @@ def main() -> int:
             shutil.copyfile(previous / RECORD, folder / RECORD)
         pack = read_pack(Path(args.pack))
         print(f"| pack | {len(pack.scan)} slices of {len(pack.phantom)} scans | {time.time() - begin:.1f} s |")
-        recipe = replace(Recipe(), steps=args.steps) if args.steps else Recipe()
+        recipe = Recipe()
+        if args.steps:
+            recipe = replace(recipe, steps=args.steps)
+        if args.batch:
+            phantoms = args.batch * recipe.drawing.phantoms // recipe.drawing.batch // 2 * 2
+            recipe = replace(recipe, drawing=replace(recipe.drawing, batch=args.batch, phantoms=phantoms))
         training = Training(pack, recipe, folder, torch.device(args.device))
         print(f"| ready | {time.time() - begin:.1f} s |")
         seconds = args.limit if args.limit is not None else left - (time.time() - begin)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +17,47 @@ from bioatt_training.data.bank import Slice
 
 SIDE = 120
 NOISE_HU = 40.0
+GPU_SCRIPT = Path(__file__).parents[2] / "Testing" / "gpu" / "run.sh"
+MISSING = ("SimpleITK", "pydicom", "lightning", "safetensors", "numba", "matplotlib")
+"""What a lent machine lacks."""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, str]:
+    """Environment of a bare machine: Python finds none of MISSING; results come into `out`."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {MISSING!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "out").mkdir()
+    return {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(site),
+        "OUT": str(tmp_path / "out"),
+        "GPU_PREVIOUS": str(tmp_path / "previous"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def ended(machine: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
+    """ended("check", …): Testing/gpu/run.sh with these arguments, as a person on such a machine runs it."""
+
+    script = ["sh", str(GPU_SCRIPT)]
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*script, *command], env=machine, capture_output=True, text=True, timeout=300)
+
+    run.command = script
+    return run
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,45 +19,12 @@ from bioatt_training.priors.organ_maps.data import phantom_slices
 from bioatt_training.priors.organ_maps.pack import write_pack
 from bioatt_training.priors.organ_maps.slices import joined
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "Testing" / "gpu" / "run.sh"
-MISSING = ("SimpleITK", "pydicom", "lightning", "safetensors", "numba", "matplotlib")
-
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a shell script")
 
 
-@pytest.fixture
-def machine(tmp_path) -> dict[str, str]:
-    """Environment of a bare machine: Python finds none of MISSING; results come into `out`."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Missing:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] in {MISSING!r}:\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Missing())\n",
-        encoding="utf-8",
-    )
-    (tmp_path / "out").mkdir()
-    return {
-        **os.environ,
-        "PYTHON": sys.executable,
-        "PYTHONPATH": str(site),
-        "OUT": str(tmp_path / "out"),
-        "GPU_PREVIOUS": str(tmp_path / "previous"),
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def ended(machine, *command):
-    return subprocess.run(["sh", str(SCRIPT), *command], env=machine, capture_output=True, text=True, timeout=300)
-
-
-def test_check(machine, tmp_path):
+def test_check(ended, tmp_path):
     toy = ["--device", "cpu", "--size", "96", "--large", "128", "--slices", "2", "--filters", "4"]
-    result = ended(machine, "check", *toy)
+    result = ended("check", *toy)
     found = json.loads((tmp_path / "out" / "check.json").read_text())
     assert not found["shipped"]  # its weights cannot be read without safetensors
     states = {name: step["state"] for name, step in found["steps"].items()}
@@ -71,8 +36,8 @@ def test_check(machine, tmp_path):
     assert "| volume | good |" in result.stdout
 
 
-def test_check_within_no_time_leaves_the_steps_out(machine, tmp_path):
-    result = ended(machine, "check", "--device", "cpu", "--filters", "4", "--limit", "0")
+def test_check_within_no_time_leaves_the_steps_out(ended, tmp_path):
+    result = ended("check", "--device", "cpu", "--filters", "4", "--limit", "0")
     assert result.returncode == 0, result.stderr
     assert {step["state"] for step in json.loads((tmp_path / "out" / "check.json").read_text())["steps"].values()} == {
         "left out"
@@ -80,11 +45,11 @@ def test_check_within_no_time_leaves_the_steps_out(machine, tmp_path):
 
 
 def test_train_ended_by_a_signal_goes_on_from_what_was_carried_to_the_next_machine(
-    machine, pack_file, tiny_file, tmp_path
+    machine, ended, pack_file, tiny_file, tmp_path
 ):
     options = ["--device", "cpu", "--pack", str(pack_file), "--config", str(tiny_file(40)), "--arms", "bioatt"]
     first = subprocess.Popen(
-        ["sh", str(SCRIPT), "train", *options, "--save-every", "0.2"], env=machine, stdout=subprocess.PIPE, text=True
+        [*ended.command, "train", *options, "--save-every", "0.2"], env=machine, stdout=subprocess.PIPE, text=True
     )
     assert first.stdout is not None
     for line in first.stdout:
@@ -96,7 +61,7 @@ def test_train_ended_by_a_signal_goes_on_from_what_was_carried_to_the_next_machi
     (tmp_path / "out").mkdir()
     before = read_record(tmp_path / "previous")["arms"]["bioatt"]["steps"]
     assert 0 < before < 40
-    second = ended(machine, "train", *options)
+    second = ended("train", *options)
     assert second.returncode == 0, second.stderr
     record = read_record(tmp_path / "out")
     assert record["arms"]["bioatt"]["steps"] == 40
@@ -104,11 +69,11 @@ def test_train_ended_by_a_signal_goes_on_from_what_was_carried_to_the_next_machi
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["train.json", "weights-2.pt"]
 
 
-def test_the_time_of_the_whole_call_ends_the_training(machine, pack_file, tiny_file, tmp_path):
+def test_the_time_of_the_whole_call_ends_the_training(machine, ended, pack_file, tiny_file, tmp_path):
     machine["GPU_LIMIT_S"] = "22"
     start = time.monotonic()
     options = ["--device", "cpu", "--pack", str(pack_file), "--config", str(tiny_file(10**7)), "--arms", "bioatt"]
-    result = ended(machine, "train", *options)
+    result = ended("train", *options)
     assert result.returncode == 0, result.stderr
     assert time.monotonic() - start < 40
     assert read_record(tmp_path / "out")["arms"]["bioatt"]["finished"]
@@ -122,21 +87,21 @@ def test_the_time_of_the_whole_call_ends_the_training(machine, pack_file, tiny_f
         (["trian"], "usage"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_status_2(machine, command, said):
-    result = ended(machine, *command)
+def test_a_wrong_call_is_one_line_and_status_2(ended, command, said):
+    result = ended(*command)
     assert result.returncode == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_organs_leaves_the_weights_and_the_history_of_every_variant(machine, tmp_path):
+def test_organs_leaves_the_weights_and_the_history_of_every_variant(ended, tmp_path):
     pack = tmp_path / "organs.npz"
     descriptors = load_descriptor_set("paper17")
     torso = phantom_slices(1, descriptors)
     weak = replace(torso, outlined=np.zeros(len(torso), bool))
     write_pack(pack, joined([torso, weak]), torso, torso)
     options = ["--device", "cpu", "--pack", str(pack), "--variants", "full,real", "--steps", "1"]
-    result = ended(machine, "organs", *options)
+    result = ended("organs", *options)
     assert result.returncode == 0, result.stdout + result.stderr
     record = json.loads((tmp_path / "out" / "organs.json").read_text())
     weights = torch.load(tmp_path / "out" / "organs.pt", weights_only=True)
@@ -145,7 +110,7 @@ def test_organs_leaves_the_weights_and_the_history_of_every_variant(machine, tmp
     assert all(torch.isfinite(tensor).all() for tensor in weights["real"].values())
 
 
-def test_organs_of_an_unknown_variant(machine):
-    result = ended(machine, "organs", "--variants", "nonesuch")
+def test_organs_of_an_unknown_variant(ended):
+    result = ended("organs", "--variants", "nonesuch")
     assert result.returncode == 2
     assert "choose from full" in result.stderr
