@@ -45,7 +45,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="your own descriptor set for the prior; it must contain the model's descriptors",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default auto)")
     parser.add_argument(
         "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: the fastest that is exact enough)"
     )
