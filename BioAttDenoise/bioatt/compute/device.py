@@ -41,7 +41,7 @@ class Compute:
 
 
 def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
-    """Resolve `auto | cpu | cuda | cuda:N | mps | xpu` (never what auto means: untried) and `auto | fp32 | bf16 | fp16`.
+    """Resolve `auto | cpu | cuda | cuda:N | mps | xpu` (untried, never auto) and `auto | fp32 | bf16 | fp16`.
 
     Raises InputError for a device that this machine lacks, an unknown name, or a torch that cannot exchange arrays with
     the NumPy installed.
@@ -95,8 +95,9 @@ def _device(name: str) -> torch.device:
         raise InputError(f"device {name} is not available (CUDA devices found: {torch.cuda.device_count()}): use auto")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device mps is not available on this machine: use auto")
-    if device.type == "xpu" and not (hasattr(torch, "xpu") and torch.xpu.is_available()):
-        raise InputError("device xpu is not available on this machine, or this torch has no Intel GPUs: use auto")
+    found = torch.xpu.device_count() if hasattr(torch, "xpu") else 0
+    if device.type == "xpu" and (device.index or 0) >= found:
+        raise InputError(f"device {name} is not available on this machine and in this torch (found: {found}): use auto")
     return device
 
 
