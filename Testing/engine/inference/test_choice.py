@@ -71,6 +71,16 @@ def test_measured_once_for_a_machine_and_a_model(make_model, tuned, monkeypatch)
     assert [line["way"] for line in kept["measured"]] == [str(TORCH), str(OTHER)]
 
 
+def test_what_was_measured_in_part_is_not_kept(make_model, tuned, monkeypatch):
+    """On a busy machine the budget ends before all were tried; another run finds the answer."""
+    model = make_model()
+    monkeypatch.setattr(assembly, "candidates", lambda: [TORCH, OTHER])
+    run, clock = pretend({TORCH: 9.0, OTHER: 0.1})
+    monkeypatch.setattr(assembly, "_prober", lambda model: run)
+    assert choose_by_measuring(model, clock) == TORCH
+    assert known_choice(model) is None
+
+
 def test_a_damaged_or_unwritable_memory_is_no_obstacle(make_model, tuned, monkeypatch):
     model = make_model()
     monkeypatch.setattr(assembly, "candidates", lambda: [TORCH])
