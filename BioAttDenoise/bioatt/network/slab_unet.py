@@ -3,7 +3,8 @@
 A U-net (Ronneberger 2015, arXiv 1505.04597) that works from half resolution down: its first layer sees 2×2 pixels at
 once and its last gives them back (Shi 2016, arXiv 1609.05158). Neighbouring slices enter as differences from the slice,
 with a plane each that tells how near they are, so that layers can follow anatomy from slice to slice (as in FastDVDnet,
-Tassano 2020, arXiv 1907.01361). A plane with the noise level conditions it on the dose (Zhang 2021, arXiv 2008.13751).
+Tassano 2020, arXiv 1907.01361). The noise level conditions it on the dose: as a plane of the input (Zhang 2021, arXiv
+2008.13751) and by a factor and an offset for each hidden channel (FiLM, Perez 2018, arXiv 1709.07871).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ BLOCKS = (1, 2)
 """Residual blocks at half and quarter resolution; the decoder has the first."""
 PROJECTIONS = 6
 """Learned projections of the features that the attention maps see beside their mean and maximum."""
+EMBEDDING = 16
+"""Functions of the noise level that factors and offsets are made of."""
 _FOLD = 2
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 
@@ -33,16 +36,17 @@ def nearness(distance_mm: Tensor) -> Tensor:
 
 
 class GuidedAttention(OrganAttention):
-    """Attention maps with more to see than mean and maximum, added to what passes: x' = x ⊙ (1 + A').
+    """Attention maps with more to see than mean and maximum, added to what passes: x' = x ⊙ (1 + γ A').
 
     A = σ(conv([mean, max, projections])) and A' = Σₙ pₙ Aₙ are equations 3 to 5; where no descriptor has any weight,
-    features pass as they are.
+    features pass as they are. γ, a number a channel that begins at 0, keeps a wrong prior from rescaling all features.
     """
 
     def __init__(self, channels: int, maps: int) -> None:
         super().__init__(maps)
         self.project = nn.Conv2d(channels, PROJECTIONS, 1)
         self.conv = nn.Conv2d(2 + PROJECTIONS, maps, 7, padding=3)
+        self.gain = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def maps(self, x: Tensor) -> Tensor:
         at_least_float = torch.promote_types(x.dtype, torch.float32)
@@ -54,7 +58,37 @@ class GuidedAttention(OrganAttention):
         maps = self.maps(x)
         if record is not None:
             record.append(maps)
-        return x + x * (maps * p).sum(dim=1, keepdim=True)
+        return x + x * (self.gain * (maps * p).sum(dim=1, keepdim=True))
+
+
+class NoiseEmbedding(nn.Module):
+    """EMBEDDING functions of the noise level (B, 1), piecewise linear in its logarithm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, EMBEDDING)
+        self.linear.weight.data.fill_(1)
+        self.linear.bias.data = -torch.linspace(-4, 1, EMBEDDING)  # knots from 1 HU to 140 HU
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return torch.relu(self.linear(torch.log(noise + 0.01)))
+
+
+class ConditionedBlock(ResidualBlock):
+    """x + conv(relu((1 + a) ⊙ conv(x) + b)), 3×3, with a and b of each channel from the noise level.
+
+    What is noise at one dose is anatomy at another: hidden units need other thresholds. Initialised as the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.film = nn.Linear(EMBEDDING, 2 * channels)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:  # type: ignore[override]
+        factor, offset = self.film(noise)[:, :, None, None].chunk(2, dim=1)
+        return x + self.conv2(torch.relu(self.conv1(x) * (1 + factor) + offset))
 
 
 class SlabUNet(BioAttNetwork):
@@ -75,6 +109,7 @@ class SlabUNet(BioAttNetwork):
         super().__init__(arm, filters, descriptors, weighting)
         half, quarter = widths = (2 * filters, 4 * filters)
         self.stem = nn.Conv2d((1 + NEIGHBOURS) * _FOLD**2 + 1 + NEIGHBOURS, half, 3, padding=1)
+        self.noise = NoiseEmbedding()
         self.encoder = nn.ModuleList(_level(width, n) for width, n in zip(widths, BLOCKS, strict=True))
         self.down = nn.Conv2d(half, quarter, 2, stride=2)
         self.up = nn.ConvTranspose2d(quarter, half, 2, stride=2)
@@ -112,10 +147,10 @@ class SlabUNet(BioAttNetwork):
         return coarse if stage == "last" else functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
 
     def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
-        half = self._stem(x)
-        half = self._attend("middle", self.encoder[0](half), weights, record)
-        y = self._attend("last", self.encoder[1](self.down(half)), weights, record)
-        y = self.decoder(self.up(y) + half)
+        noise = self.noise(x[:, 1 + NEIGHBOURS, 0, :1])
+        half = self._attend("middle", _passed(self.encoder[0], self._stem(x), noise), weights, record)
+        y = self._attend("last", _passed(self.encoder[1], self.down(half), noise), weights, record)
+        y = _passed(self.decoder, self.up(y) + half, noise)
         output: Tensor = functional.pixel_shuffle(self.tail(y), _FOLD)
         return output
 
@@ -131,5 +166,12 @@ class SlabUNet(BioAttNetwork):
         return seen
 
 
-def _level(channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+def _level(channels: int, blocks: int) -> nn.ModuleList:
+    return nn.ModuleList(ConditionedBlock(channels) for _ in range(blocks))
+
+
+def _passed(blocks: nn.Module, x: Tensor, noise: Tensor) -> Tensor:
+    assert isinstance(blocks, nn.ModuleList)
+    for block in blocks:
+        x = block(x, noise)
+    return x

@@ -38,14 +38,19 @@ def reference(equations, network, x, p):
     def conv(name, y, padding):
         return equations.convolve(y, state[f"{name}.weight"], state[f"{name}.bias"], padding)
 
+    level = np.log(x[:, 1 + NEIGHBOURS, 0, :1] + 0.01)
+    level = equations.relu(level @ state["noise.linear.weight"].T + state["noise.linear.bias"])
+
     def block(name, y):
-        return y + conv(f"{name}.conv2", equations.relu(conv(f"{name}.conv1", y, 1)), 1)
+        film = (level @ state[f"{name}.film.weight"].T + state[f"{name}.film.bias"])[:, :, None, None]
+        factor, offset = np.split(film, 2, axis=1)
+        return y + conv(f"{name}.conv2", equations.relu(conv(f"{name}.conv1", y, 1) * (1 + factor) + offset), 1)
 
     def attend(stage, y, weights):
         projected = equations.relu(conv(f"attention.{stage}.project", y, 0))
         pooled = np.concatenate([y.mean(axis=1, keepdims=True), y.max(axis=1, keepdims=True), projected], axis=1)
         maps = equations.sigmoid(conv(f"attention.{stage}.conv", pooled, 3))
-        return y * (1 + (maps * weights).sum(axis=1, keepdims=True))
+        return y * (1 + state[f"attention.{stage}.gain"] * (maps * weights).sum(axis=1, keepdims=True))
 
     slices = x[:, 1 : 1 + NEIGHBOURS] - x[:, :1]
     slices[(x[:, NEAR] == 0)] = 0

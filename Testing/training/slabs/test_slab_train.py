@@ -17,7 +17,7 @@ from bioatt_training.slabs.batches import Drawing
 from bioatt_training.slabs.export import export
 from bioatt_training.slabs.pack import Pack
 from bioatt_training.slabs.stacks import Plan, Stack
-from bioatt_training.slabs.train import Recipe, Stop, Training
+from bioatt_training.slabs.train import Recipe, Stop, Training, dead_units
 
 RECIPE = Recipe(
     filters={"bioatt": 4, "bioatt-fast": 2},
@@ -67,6 +67,16 @@ def test_networks_learn(pack: Pack, tmp_path: Path) -> None:
     assert training.validate()["bioatt alone"] == pytest.approx(1)
     training.run(math.inf, 600, Stop(), lambda line: None)
     assert training.validate()["bioatt alone"] < 0.996
+
+
+def test_dead_units_are_counted(pack: Pack, tmp_path: Path) -> None:
+    training = Training(pack, RECIPE, tmp_path, CPU)
+    network, batch = training.networks["bioatt"], training.validation[0]
+    alive = dead_units(network, batch)
+    block = network.encoder[0][0]
+    total = sum(one.conv1.out_channels for one in network.modules() if isinstance(one, type(block)))
+    torch.nn.init.constant_(block.conv1.bias, -1e6)
+    assert dead_units(network, batch) - alive == pytest.approx(block.conv1.out_channels / total, abs=0.05)
 
 
 def test_a_folder_without_a_training_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from bioatt.compute.device import cpu_has_bf16
 from bioatt.core.hu import SCALE_HU
 from bioatt.io.files import atomic_write
 from bioatt.network.slab_unet import NEIGHBOURS, SlabUNet
+from bioatt.network.unet import ResidualBlock
 from bioatt_training.data.noise_texture import LEVEL_STEP
 from bioatt_training.fit.objectives import interior
 from bioatt_training.slabs.batches import Batch, Batches, Drawing
@@ -231,9 +232,10 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Error of the averages on validation slices over their input's, with and without neighbours, and by AUC."""
+        """Error of the averages on validation slices over their input's, with and without neighbours; dead units."""
         found: dict[str, float] = {}
         for name, network in self.averages.items():
+            found[f"{name} dead"] = dead_units(network, self.validation[0])
             for label, hidden in (("with", False), ("alone", True)):
                 squared, before, count = 0.0, 0.0, 0
                 for batch in self.validation:
@@ -301,6 +303,26 @@ class Training:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+@torch.no_grad()
+def dead_units(network: SlabUNet, batch: Batch) -> float:
+    """Share of the residual blocks' hidden units that are 0 everywhere in the batch. A learning rate that is too high
+    kills them, and they do not come back: the network then has fewer layers than it seems to have."""
+    alive: list[Tensor] = []
+    hooks = [
+        block.conv1.register_forward_hook(
+            lambda _layer, _input, output: alive.append((output > 0).any(0).any(-1).any(-1))
+        )
+        for block in network.modules()
+        if isinstance(block, ResidualBlock)
+    ]
+    try:
+        network(batch.x, functional.interpolate(batch.p, scale_factor=float(LEVEL_STEP), mode="nearest"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 1 - float(torch.cat(alive).float().mean())
 
 
 def _attention_loss(record: Mapping[Any, list[Tensor]], maps: Tensor) -> Tensor:
