@@ -138,7 +138,7 @@ class Denoiser:
         self.compute = devices.choose(device, precision)
         if model == "auto":
             model = default_model(self.compute.device.type)
-        self.model = model if isinstance(model, TrainedModel) else load_model(model)
+        self.model = load_model(model)
         self.tile = tile
         self._prior = self.model.prior_source(prior) if isinstance(prior, str) else prior
         self._own_prior: AnatomicalPrior | None = None
