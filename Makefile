@@ -6,7 +6,7 @@ INSTALLED_DOCS := .venv/.installed-docs
 # one thread a process: the tests run side by side, at most four of them, for each holds torch and VTK
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-fast test-cpus lint docs wheel bench bench-gpu install clean
+.PHONY: demo test test-fast test-cpus lint docs wheel sbom bench bench-gpu install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
 	$(BIN)/bioatt demo demo --overwrite
@@ -35,6 +35,11 @@ docs: $(INSTALLED_DOCS)  ## the documentation site in build/site/; a broken link
 
 wheel: $(INSTALLED)  ## the wheel in dist/
 	$(BIN)/hatchling build -t wheel
+
+sbom: $(INSTALLED)  ## the software bill of materials, CycloneDX from constraints.txt, in build/sbom.json
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sbom]'
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml --output-reproducible -o build/sbom.json
 
 bench: $(INSTALLED)  ## what denoising costs on this machine, by part, backend and precision: build/bench/
 	mkdir -p build && $(BIN)/bioatt bench --out build/bench $(BENCH)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bioatt.inference.denoiser import Result
@@ -28,6 +29,11 @@ def print_warnings(warnings: Iterable[str]) -> None:
     """One line each on stderr."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document, a line of standard output."""
+    print(json.dumps(data))
 
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bioatt.commands.console import print_json
+
 HELP = "list and describe the models; download, import, export or remove BiomedCLIP"
 BIOMEDCLIP = "biomedclip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt models`."""
+    parser.add_argument("--json", action="store_true", help="the list as JSON")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="the models of this installation (default action)")
     info = actions.add_parser("info", help="describe a model: network, training, metrics, hash")
@@ -31,11 +34,25 @@ def run(args: argparse.Namespace) -> None:
     {None: _list, "list": _list, "info": _info}.get(args.action, _biomedclip)(args)
 
 
-def _list(_: argparse.Namespace) -> None:
+def _list(args: argparse.Namespace) -> None:
     from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import catalogue, default_model, load_model
     from bioatt.priors.biomedclip.files import default_folder
 
+    if args.json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "installed": entry.path is not None,
+                    "default": entry.name == default_model("cpu"),
+                    "sha256": entry.sha256,
+                    "summary": entry.summary,
+                }
+                for entry in catalogue()
+            ]
+        )
+        return
     for entry in catalogue():
         state = "installed" if entry.path else "missing"
         default = ", the default on a CPU" if entry.name == default_model("cpu") else ""
