@@ -24,7 +24,8 @@ _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, err
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "can't allocate memory")
 
 COMMANDS = (
-    "denoise", "batch", "node", "mercure", "inspect", "organs", "prior", "attention", "evaluate", "models", "demo",
+    "denoise", "batch", "node", "mercure", "inspect", "organs", "prior", "attention", "evaluate", "models",
+    "bench", "demo",
 )  # fmt: skip
 
 

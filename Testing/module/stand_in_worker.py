@@ -33,13 +33,16 @@ from bioatt.io import images as volume_io
 from bioatt.priors import FixedPrior
 from bioatt.worker.server import Worker, main
 
+WAY = "PyTorch, float32, 1 thread"
 DESCRIPTORS = ("lungs", "heart", "liver")
 
 
 class StandInDenoiser:
     """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
 
-    def __init__(self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None):
+    def __init__(
+        self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
+    ):
         if model == "unknown":
             raise InputError("unknown model 'unknown': use steady")
         if descriptors is not None:
@@ -53,7 +56,7 @@ class StandInDenoiser:
             self.p = FixedPrior.from_file(Path(prior)).prior.p[0]
         else:
             self.p = np.array([0.5, 0.3, 0.2], np.float32)
-        self.compute = SimpleNamespace(device="cpu", precision="fp32")
+        self.compute, self.way = SimpleNamespace(device="cpu", precision="fp32"), WAY
 
     def denoise(
         self,
@@ -98,6 +101,7 @@ class StandInDenoiser:
             model=self.model,
             device="cpu",
             precision="fp32",
+            way=WAY,
             strength=strength,
             strength_asked=asked,
             organ_strength=organ_strength or {},

@@ -47,7 +47,7 @@ def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     strength = strength_note(result.strength, result.organ_strength, result.strength_asked)
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
-        f"({result.precision}), model {result.model.name}, "
+        f"({result.way}), model {result.model.name}, "
         f"prior {result.prior.source if result.prior else 'none'}, {strength}"
     )
     if before > 0 and after >= 0:

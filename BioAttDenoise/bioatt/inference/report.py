@@ -44,6 +44,8 @@ def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
         "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
+        "backend": result.backend,
+        "threads": result.threads,
         "shape_zyx": list(result.volume.shape),
         "noise_hu": {"before": _number(before), "after": _number(after)},
         "seconds": result.seconds,
