@@ -6,7 +6,7 @@ INSTALLED_DOCS := .venv/.installed-docs
 # one thread a process: the tests run side by side, at most four of them, for each holds torch and VTK
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-fast test-cpus lint docs wheel bench install clean
+.PHONY: demo test test-fast test-cpus lint docs wheel sbom bench bench-gpu install clean
 
 demo: $(INSTALLED)  ## phantom → low dose → denoised → metrics and comparison.png in demo/
 	$(BIN)/bioatt demo demo --overwrite
@@ -36,8 +36,16 @@ docs: $(INSTALLED_DOCS)  ## the documentation site in build/site/; a broken link
 wheel: $(INSTALLED)  ## the wheel in dist/
 	$(BIN)/hatchling build -t wheel
 
-bench: $(INSTALLED)  ## what halo, precision and a whole volume cost on this machine
-	$(BIN)/python Testing/bench/bench_denoiser.py
+sbom: $(INSTALLED)  ## the software bill of materials, CycloneDX from constraints.txt, in build/sbom.json
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sbom]'
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+
+bench: $(INSTALLED)  ## what denoising costs on this machine, by part, backend and precision: build/bench/
+	mkdir -p build && $(BIN)/bioatt bench --out build/bench $(BENCH)
+
+bench-gpu:  ## on a graphics card: exactness, its convolution ceiling, 300 slices end to end (at most 2 minutes)
+	GPU_LIMIT_S=$${GPU_LIMIT_S:-150} PYTHON=$${PYTHON:-$(PYTHON)} bash Testing/gpu/run.sh check
 
 install: $(INSTALLED)  ## .venv/ with the engine, its training and its tests, under one constraints file
 

@@ -207,9 +207,10 @@ def main() -> None:
     save("compare_structure_check.png", views(("BioAttInput", "BioAttOutput", "BioAttDifference")))
     compare.onMode(None)
 
-    for section in sections.values():
-        button = next(child for child in section.widget.children() if child.className() == "ctkCollapsibleButton")
-        button.collapsed = type(section).__name__ == "AdvancedSection"
+    ui = panel.ui
+    for button in (ui.compareCollapsibleButton, ui.anatomyCollapsibleButton, ui.evaluationCollapsibleButton):
+        button.collapsed = False
+    ui.anatomyTabs.setCurrentWidget(ui.attentionPage)
     for _ in range(3):
         slicer.app.processEvents()
     pictures = []

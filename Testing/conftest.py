@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import locale
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("BIOATT_TUNING", "off")  # what is fastest differs from run to run
 
 SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
 """Names of the test functions that `make test-fast` leaves out, for the CPU time of all their cases."""

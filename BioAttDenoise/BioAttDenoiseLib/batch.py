@@ -15,7 +15,7 @@ from .engine import requests
 from .engine.errors import EngineError, as_engine_error
 from .engine.job import Kind
 from .engine.options import EngineOptions
-from .scene import volumes
+from .scene import sequences, slice_views, volumes
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
@@ -113,7 +113,8 @@ class Batch:
         **options: Any,
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
-        became of each. onDone(outcome) after each. A volume whose output with the same settings is in the scene is
+        became of each. onDone(outcome) after each. organStrength: strengths, 0 … 1, of organs that the organ maps
+        find. A volume whose output with the same settings is in the scene is
         skipped. Raises EngineError where it was cancelled.
         """
         return self._wait_for(
@@ -121,19 +122,83 @@ class Batch:
         )
 
     def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more: Any) -> BatchRun:
-        """As `denoiseAll`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions."""
-        callbacks, chosen = _sorted(more)
+        """As `denoiseAll`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions.
+        """
+        callbacks, organs, chosen = _sorted(more)
         nodes = volumes.ct_volumes() if volumeNodes is None else volumeNodes
 
         def start(node: Any) -> Start:
             def begin(onDone: Callable[[Any, Any], None], **rest: Any) -> None:
-                self.denoiseAsync(node, onDone=lambda result: onDone(result.volume, result.warnings), **rest, **chosen)
+                rest["onDone"] = lambda result: onDone(result.volume, result.warnings)
+                self.denoiseAsync(node, **rest, **organs, **chosen)
 
             return begin
 
-        made = {node: volumes.output_made(node, EngineOptions(**chosen).settings) for node in nodes}
+        settings = EngineOptions(**chosen).settings(organs["organStrength"])
+        made = {node: volumes.output_made(node, settings) for node in nodes}
         skipped = [Outcome(node.GetName(), made[node], skipped=True) for node in nodes if made[node] is not None]
         return self._begin([(node.GetName(), start(node)) for node in nodes if made[node] is None], callbacks, skipped)
+
+    def denoiseSequence(
+        self, sequence: Any, onDone: Callable[[Outcome], None] = lambda outcome: None, **options: Any
+    ) -> list[Outcome]:
+        """Denoise every volume of a sequence into a new sequence and wait; returns what became of each, whose result is
+        the new sequence. See `denoiseSequenceAsync`. Raises EngineError where it was cancelled.
+        """
+        return self._wait_for(
+            lambda **callbacks: self.denoiseSequenceAsync(sequence, onEach=onDone, **callbacks, **options)
+        )
+
+    def denoiseSequenceAsync(self, sequence: Any, **more: Any) -> BatchRun:
+        """As `denoiseSequence`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions. A level of strength means for all volumes what it means for the first one, so that the noise does
+        not change from phase to phase. Raises EngineError for a sequence that holds no volumes.
+        """
+        callbacks, organs, chosen = _sorted(more)
+        problem = sequences.problem(sequence)
+        if problem:
+            raise EngineError("input", problem)
+        made: list[Any] = []
+
+        def keep(result: Any, index: str) -> Any:
+            first = not made
+            if first:
+                made.append(sequences.make_like(sequence))
+            sequences.take(made[0], result.volume, index)
+            if first:
+                sequences.play_with(made[0], sequence)
+            chosen["strength"] = result.strength
+            return made[0]
+
+        def start(number: int) -> Start:
+            def begin(onDone: Callable[[Any, Any], None], onError: Any, onCancelled: Any, onProgress: Any) -> None:
+                node = sequences.item(sequence, number)
+
+                def ended(callback: Callable[..., None]) -> Callable[..., None]:
+                    return lambda *what: (slice_views.remove(node), callback(*what))[1]
+
+                def done(result: Any) -> None:
+                    onDone(keep(result, sequence.GetNthIndexValue(number)), result.warnings)
+
+                try:
+                    self.denoiseAsync(
+                        node,
+                        onDone=ended(done),
+                        onError=ended(onError),
+                        onCancelled=ended(onCancelled),
+                        onProgress=onProgress,
+                        **organs,
+                        **chosen,
+                    )
+                except Exception:
+                    slice_views.remove(node)
+                    raise
+
+            return begin
+
+        numbers = range(sequence.GetNumberOfDataNodes())
+        return self._begin([(sequences.item_name(sequence, n), start(n)) for n in numbers], callbacks)
 
     def denoiseFolder(
         self,
@@ -156,10 +221,11 @@ class Batch:
         )
 
     def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more: Any) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun` and the members of EngineOptions. Raises
-        EngineError for folders that cannot be used and for inputs whose outputs would have one name.
+        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions. Raises EngineError for folders that cannot be used and for inputs whose outputs would have one
+        name.
         """
-        callbacks, chosen = _sorted(more)
+        callbacks, organs, chosen = _sorted(more)
         source, target = Path(inputFolder), Path(outputFolder)
         outputs = _outputs(source, target)
         try:
@@ -172,7 +238,7 @@ class Batch:
             def begin(onDone: Any, onError: Any, onCancelled: Any, onProgress: Any) -> None:
                 self.submit(
                     Kind.FILES,
-                    requests.denoise_file(path, output, options),
+                    requests.denoise_file(path, output, options, organs["organStrength"]),
                     on_result=lambda reply: onDone(output, reply["warnings"]),
                     on_error=onError,
                     on_cancelled=onCancelled,
@@ -245,7 +311,8 @@ def _output_name(path: Path) -> str:
     return path.stem + ONE_FILE[suffix] if suffix in ONE_FILE and not path.is_dir() else path.name
 
 
-def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The callbacks, and the options for denoising."""
+def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The callbacks, strength by organ, and the members of EngineOptions."""
     callbacks = {name: value for name, value in more.items() if name.startswith("on")}
-    return callbacks, {name: value for name, value in more.items() if name not in callbacks}
+    organs = {"organStrength": more.get("organStrength") or {}}
+    return callbacks, organs, {name: value for name, value in more.items() if name not in callbacks | organs}

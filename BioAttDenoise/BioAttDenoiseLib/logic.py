@@ -40,7 +40,7 @@ POLL_INTERVAL_MS = 25
 @dataclass(frozen=True)
 class DenoiseResult:
     """What came out. volume: the output node. prior: source, descriptors and probabilities by slice, or None. Noise in
-    HU, None where unmeasurable.
+    HU, None where unmeasurable. strength: 0 … 1; strength_asked: the level that it comes from, or empty.
     """
 
     volume: Any
@@ -51,6 +51,8 @@ class DenoiseResult:
     model: dict[str, str]
     prior: dict[str, Any] | None
     device: str
+    strength: float
+    strength_asked: str
     warnings: tuple[str, ...]
     region: regions.Region
     attention: tuple[dict[str, Any], ...] = ()
@@ -259,7 +261,7 @@ class DenoiseLogic(Batch):
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
         slicer.util.updateVolumeFromArray(node, voxels)
         prior = reply["prior"]
-        by_organ = json.dumps(organs, sort_keys=True) if organs else ""
+        strength, asked = reply["strength"], reply["strength_asked"] or ""
         volumes.describe_output(
             node,
             source,
@@ -269,15 +271,16 @@ class DenoiseLogic(Batch):
                 "ModelSHA256": reply["model"]["sha256"],
                 "Prior": prior["source"] if prior else "none",
                 **_provenance(reply["provenance"]),
-                "Strength": f"{options.strength:g}",
+                "Strength": f"{strength:g}",
+                "StrengthLevel": asked or None,
                 "Region": part,
-                "OrganStrength": by_organ or None,
-                "Settings": f"{options.settings} {by_organ}".strip(),
+                "OrganStrength": json.dumps(organs, sort_keys=True) if organs else None,
+                "Settings": options.settings(organs),
                 "Device": reply["device"],
                 "Note": f"{DENOISED}. Research use only.",
             },
         )
-        volumes.describe_series(node, source, reply["model"]["name"], options.strength, part == volumes.WHOLE)
+        volumes.describe_series(node, source, reply["model"]["name"], strength, part == volumes.WHOLE, asked)
         if region.box is not None:
             reply |= {"noise_before": None, "noise_after": None}  # of whole slices, which the output does not hold
         return DenoiseResult(
@@ -289,6 +292,8 @@ class DenoiseLogic(Batch):
             model=reply["model"],
             prior=prior,
             device=reply["device"],
+            strength=strength,
+            strength_asked=asked,
             warnings=(*reply["warnings"], *([DENOISED_BEFORE] if volumes.denoised(source) else [])),
             region=region,
             attention=tuple(reply["attention"]),

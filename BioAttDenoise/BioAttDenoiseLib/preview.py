@@ -1,12 +1,12 @@
 """The current slice, denoised and laid over its slice view: over the output's where there is one, else the input's.
 
-The network runs once a slice; strength is blended here, at once.
+The network runs once a slice, twice where organs have strengths of their own; strength is blended here, at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,14 @@ from .scene.windows import SameWindow
 
 @dataclass
 class Shown:
-    """A preview on screen: the input, its slice's voxels before and after (float32), and the node that shows them."""
+    """A preview on screen: the input, its slice's voxels at strength 0 and 1 (float32), and the node that shows them.
+    With strengths by organ, strength is that of everything else.
+    """
 
     source: Any
     index: int
-    before: np.ndarray
-    after: np.ndarray
+    none: np.ndarray
+    all: np.ndarray
     node: Any
     layers: list[tuple[Any, str | None, float]]
     window: SameWindow
@@ -47,13 +49,15 @@ class Preview:
         self,
         node: Any,
         options: EngineOptions,
+        organs: dict[str, Any],
         onDone: Callable[[dict[str, Any]], None],
         onError: Callable[[Exception], None],
         onCancelled: Callable[[], None],
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Denoise the slice of `node` that is on screen; onDone gets the engine's reply when it is shown. Where it is
-        not `wanted` any more when it arrives, it is dropped and onCancelled called.
+        not `wanted` any more when it arrives, it is dropped and onCancelled called. organs: {organStrength, anatomy} as
+        `DenoiseLogic.denoiseAsync` has them, empty for none.
 
         Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
         """
@@ -63,7 +67,18 @@ class Preview:
         array, index = slicer.util.arrayFromVolume(node), slice_views.current_slice(node)
         axis = regions.axial_axis(volumes.ijk_to_ras(node))
         region = regions.Region(axis, index, index + 1, array.shape[axis])
-        before = np.array(array[region.part(index, index + 1)], np.float32)
+        by_organ = {"organ_strength": organs["organStrength"], "anatomy": organs["anatomy"]} if organs else {}
+        known = [] if organs else [np.array(array[region.part(index, index + 1)], np.float32)]
+        seconds = 0.0
+
+        def ask(strength: float) -> None:
+            self.logic.submit(
+                Kind.PREVIEW,
+                requests.preview(node, region, replace(options, strength=strength), self.p, **by_organ),
+                on_result=finish,
+                on_error=onError,
+                on_cancelled=onCancelled,
+            )
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
@@ -72,16 +87,18 @@ class Preview:
             if not wanted():
                 onCancelled()
                 return
-            self._show(node, region, before, np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
-            onDone(reply)
+            nonlocal seconds
+            seconds += reply["seconds"]
+            known.append(np.moveaxis(np.asarray(reply["array"], np.float32), 0, axis))
+            if len(known) == 2:
+                self._show(node, region, *known)
+                onDone({**reply, "seconds": seconds})
+            elif self.logic.jobs.waiting is not None:  # another slice, by now
+                onCancelled()
+            else:
+                ask(1.0)
 
-        self.logic.submit(
-            Kind.PREVIEW,
-            requests.preview(node, region, options, self.p),
-            on_result=finish,
-            on_error=onError,
-            on_cancelled=onCancelled,
-        )
+        ask(0.0 if organs else 1.0)
 
     def set_strength(self, strength: float) -> None:
         """Blend anew, 0 … 1; takes no computation."""
@@ -101,7 +118,7 @@ class Preview:
                 composite.SetForegroundOpacity(opacity)
         slice_views.remove(shown.node)
 
-    def _show(self, source: Any, region: regions.Region, before: np.ndarray, after: np.ndarray) -> None:
+    def _show(self, source: Any, region: regions.Region, none: np.ndarray, all_: np.ndarray) -> None:
         self.clear()
         node = slice_views.hidden_volume(_("{name} preview").format(name=source.GetName()), source)
         matrix = regions.from_slice(region.start, region.axis, volumes.ijk_to_ras(source))
@@ -111,7 +128,7 @@ class Preview:
         outputs = slice_views.outputs_of(source)
         views = slice_views.showing(*outputs) or slice_views.showing(source)
         covered = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID()) for _view, composite in views]
-        self.shown = Shown(source, region.start, before, after, node, [], SameWindow(node, source, *covered))
+        self.shown = Shown(source, region.start, none, all_, node, [], SameWindow(node, source, *covered))
         self._blend()
         for _view, composite in views:
             self.shown.layers.append((composite, composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()))
@@ -121,6 +138,6 @@ class Preview:
     def _blend(self) -> None:
         shown = self.shown
         assert shown is not None
-        values = shown.before + np.float32(self.strength) * (shown.after - shown.before)
+        values = shown.none + np.float32(self.strength) * (shown.all - shown.none)
         dtype = slicer.util.arrayFromVolume(shown.source).dtype
         slicer.util.updateVolumeFromArray(shown.node, regions.cast(values, dtype))

@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bioatt.compute.device import tune_cpu as tune_cpu
     from bioatt.core.errors import BioAttError as BioAttError
     from bioatt.core.errors import Cancelled as Cancelled
     from bioatt.core.errors import InputError as InputError
@@ -42,6 +43,7 @@ _HOMES = {
     "build_network": "network",
     "load_model": "inference.models",
     "build_prior": "priors",
+    "tune_cpu": "compute.device",
 }
 __all__ = [*_HOMES]
 

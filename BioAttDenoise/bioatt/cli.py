@@ -23,7 +23,10 @@ _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, err
 """System errors about names and permissions, which the caller can fix."""
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "can't allocate memory")
 
-COMMANDS = ("denoise", "inspect", "organs", "prior", "attention", "evaluate", "physics", "models", "demo")
+COMMANDS = (
+    "denoise", "batch", "node", "mercure", "inspect", "organs", "prior", "attention", "evaluate", "physics",
+    "models", "bench", "demo",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,10 @@ class Driver:
         self.widget, self.until = widget, until
         self.python = widget.self()
         self.panel, self.ui, self.logic = self.python.panel, self.python.ui, self.python.logic
-        self.advanced = self.panel.sections[-1].ui
+        self.sections = {type(section).__name__: section for section in self.panel.sections}
+        pages = (self.sections[f"{name}Section"].ui for name in ("Computing", "Models", "Installation"))
+        self.advanced = SimpleNamespace(**{name: widget for ui in pages for name, widget in vars(ui).items()})
+        self.clicks = 0
 
     @property
     def parameters(self) -> Any:
@@ -133,15 +137,46 @@ class Driver:
         return self.ui.statusLabel.text if self.ui.statusLabel.visible else ""
 
     def click(self, button: Any) -> None:
-        """Press the left mouse button on a widget that can be seen and used."""
+        """Press the left mouse button on a widget that can be seen and used, after turning to its page where it lies
+        on another one of its section. `clicks` counts all of that.
+        """
         from PySide6.QtCore import QPoint, Qt
         from PySide6.QtTest import QTest
 
+        self.turn_to(button)
         self.settle()
+        self.clicks += 1
         assert button.visible, f"{button.name} is not on screen"
         assert button.enabled, f"{button.name} is disabled"
         place = QPoint(8, button.height // 2)  # a check box reacts on its square and label only
         QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=place)
+
+    def turn_to(self, widget: Any) -> None:
+        """Click on the tab of the page that a widget lies on, where another one is in front."""
+        from PySide6.QtCore import Qt
+        from PySide6.QtTest import QTest
+        from PySide6.QtWidgets import QTabWidget
+
+        page = widget
+        while page is not None and not (page.name or "").endswith("Page"):
+            page = page.parent()
+        tabs = page
+        while tabs is not None and not isinstance(tabs, QTabWidget):
+            tabs = tabs.parent()
+        if tabs is None or tabs.currentWidget() is page:
+            return
+        self.settle()
+        bar = tabs.tabBar()
+        QTest.mouseClick(bar, Qt.MouseButton.LeftButton, pos=bar.tabRect(tabs.indexOf(page)).center())
+        self.clicks += 1
+        assert tabs.currentWidget() is page
+
+    def unfold(self, *buttons: Any) -> None:
+        """Open the sections with these headers (default: all)."""
+        ui = self.ui
+        for button in buttons or (ui.compareCollapsibleButton, ui.anatomyCollapsibleButton,
+                                  ui.evaluationCollapsibleButton, ui.advancedCollapsibleButton):  # fmt: skip
+            button.collapsed = False
 
     def settle(self) -> None:
         """Let layouts take effect."""
@@ -269,10 +304,6 @@ def story(slicer, make_ct, make_driver, views):
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     driver = make_driver()
     driver.behave("steady")
-    driver.sections = {type(section).__name__: section for section in driver.panel.sections}
-    for section in driver.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
+    driver.unfold()
     driver.denoise()
     return driver

@@ -7,6 +7,8 @@ killed    the process is killed in the middle (SIGKILL)    memory     memory run
 full      the disk is full                                 chatty     prints on stdout, from Python and from C
 lost      a file is gone: an OSError                    half      hangs when the output file is half written
 missing   a library is missing                             refused    the input is refused
+airy      the noise cannot be measured                     refused at once    nor can anything be
+by noise  a level's strength is slices / 100, not its share
 """
 
 import errno
@@ -26,17 +28,21 @@ from stand_in_organs import organs
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import BioAttError, Cancelled, InputError
+from bioatt.inference.strength import strength_for
 from bioatt.io import images as volume_io
 from bioatt.priors import FixedPrior
 from bioatt.worker.server import Worker, main
 
+WAY = "PyTorch, float32, 1 thread"
 DESCRIPTORS = ("lungs", "heart", "liver")
 
 
 class StandInDenoiser:
     """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
 
-    def __init__(self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None):
+    def __init__(
+        self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
+    ):
         if model == "unknown":
             raise InputError("unknown model 'unknown': use steady")
         if descriptors is not None:
@@ -50,7 +56,7 @@ class StandInDenoiser:
             self.p = FixedPrior.from_file(Path(prior)).prior.p[0]
         else:
             self.p = np.array([0.5, 0.3, 0.2], np.float32)
-        self.compute = SimpleNamespace(device="cpu", precision="fp32")
+        self.compute, self.way = SimpleNamespace(device="cpu", precision="fp32"), WAY
 
     def denoise(
         self,
@@ -65,6 +71,8 @@ class StandInDenoiser:
         cancelled=None,
         p=None,
     ):
+        asked = strength if isinstance(strength, str) else ""
+        strength, said = strength_for(strength, self.noise_removal(volume) if asked else None)
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -88,24 +96,49 @@ class StandInDenoiser:
             keys = [(stage, name) for stage in attention.stages for name in names]
             maps = {key: SimpleNamespace(hu=np.full(part.shape, 128 + n, np.uint8)) for n, key in enumerate(keys)}
         return SimpleNamespace(
-            volume=part.with_hu(part.hu - 20.0 * strength),
+            volume=part.with_hu(part.hu - np.float32(20) * self.shares(part, strength, organ_strength or {})),
             prior=SimpleNamespace(as_table=lambda: table),
             model=self.model,
             device="cpu",
             precision="fp32",
+            way=WAY,
             strength=strength,
-            strength_asked="",
+            strength_asked=asked,
             organ_strength=organ_strength or {},
             anatomy=None,
             noise_before=np.full(count, 20.0),
             noise_after=np.full(count, 8.0),
-            warnings=part.warnings,
+            warnings=(*part.warnings, *said),
             attention=maps,
         )
 
-    def preview(self, volume, slice_index, *, strength=1.0, p=None):
+    def preview(self, volume, slice_index, *, strength=1.0, p=None, **organs):
         part = range(slice_index, slice_index + 1)
-        return self.denoise(volume, strength, slices=part, progress=lambda *_: None, cancelled=lambda: False, p=p)
+        return self.denoise(
+            volume, strength, slices=part, progress=lambda *_: None, cancelled=lambda: False, p=p, **organs
+        )
+
+    def noise_removal(self, volume, cancelled=None):
+        """A level's strength is its share of the noise; "slow" takes its time."""
+        if self.behaviour == "slow":
+            time.sleep(0.2)
+        if self.behaviour == "airy":
+            return None
+        if self.behaviour == "refused at once":
+            raise InputError("this is refused")
+        noise = float(len(volume.hu))
+        if self.behaviour == "by noise":
+            return SimpleNamespace(noise_hu=noise, strength=lambda share: noise / 100, removed=lambda strength: 1.0)
+        return SimpleNamespace(noise_hu=noise, strength=lambda share: share, removed=lambda strength: strength)
+
+    @staticmethod
+    def shares(part, strength, by_organ):
+        """(1, 1, x) strength of the left half, which is liver, and of the right one, lungs, half blended."""
+        half = part.shape[2] // 2
+        shares = np.full((1, 1, part.shape[2]), strength, np.float32)
+        for name, place in (("liver", slice(None, half)), ("lungs", slice(half, None))):
+            shares[..., place] = (strength + by_organ.get(name, strength)) / 2
+        return shares
 
     def _misbehave(self):
         if self.behaviour == "crash":

@@ -18,7 +18,7 @@ def batch(make_driver, slicer):
         driver = make_driver()
         section = next(s for s in driver.panel.sections if type(s).__name__ == "BatchSection")
         driver.section, driver.batch = section, section.ui
-        driver.batch.batchCollapsibleButton.collapsed = False
+        driver.ui.advancedCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.behave("steady")
         return driver
@@ -82,10 +82,7 @@ def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
     make_ct(name="a")
     driver = batch()
     sections = {type(section).__name__: section for section in driver.panel.sections}
-    for section in driver.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
+    driver.unfold()
     driver.denoise()
     sections["NumbersSection"].onNoiseMaps()
     driver.choose(sections["AttentionSection"].ui.mapSlicesComboBox, "Whole volume")
@@ -152,11 +149,11 @@ def test_memory_that_runs_out_at_a_start_is_told(batch, make_ct, slicer, monkeyp
     driver = batch()
     fields, calls = regions.Region.fields, []
 
-    def once_too_large(self, *args):
+    def once_too_large(self, *args, **more):
         calls.append(self)
         if len(calls) == 1:
             raise MemoryError
-        return fields(self, *args)
+        return fields(self, *args, **more)
 
     monkeypatch.setattr(regions.Region, "fields", once_too_large)
     driver.click(driver.batch.allVolumesButton)

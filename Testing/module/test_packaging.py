@@ -20,7 +20,16 @@ APT_LINE = "apt-get install -y --no-install-recommends cmake make"
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def slicer_program(tmp_path_factory):
+    """A program in the place of Slicer, for ctest: writes its arguments beside itself, one a line."""
+    program = tmp_path_factory.mktemp("slicer") / "Slicer"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$0.log"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, slicer_program):
     """The extension configured and installed against a stub of Slicer's CMake package: (build, qt-scripted-modules)."""
     if shutil.which("cmake") is None or shutil.which("make") is None:
         if os.environ.get("CI") == "true":
@@ -35,6 +44,7 @@ def installed(tmp_path_factory):
         "-G",
         "Unix Makefiles",
         f"-DSlicer_DIR={STUB}",
+        f"-DSlicer_LAUNCHER_EXECUTABLE={slicer_program}",
         f"-DCMAKE_INSTALL_PREFIX={prefix}",
         *no_compiler,
     ]
@@ -102,6 +112,16 @@ def test_tests_are_registered(installed):
         assert name in listed
 
 
+def test_ctest_runs_them_in_slicer_on_what_was_installed(installed, slicer_program):
+    build, tree = installed
+    run = subprocess.run(["ctest"], cwd=build, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    arguments = slicer_program.with_suffix(".log").read_text().splitlines()
+    assert arguments.count(str(tree)) == 2
+    assert f"slicer.testing.runUnitTest(['{tree}'], 'BioAttDenoise')" in arguments
+    assert str(ROOT / "Testing" / "in_slicer" / "BioAttDenoiseOpenPanel.py") in arguments
+
+
 def test_the_installed_engine_finds_its_models(installed):
     _, tree = installed
     code = "from bioatt.core.resources import resources_folder; print(resources_folder())"
@@ -128,7 +148,8 @@ def test_the_module_runs_from_the_installed_tree(installed, slicer):
         module = slicer_runtime.load_module({str(tree / "BioAttDenoise.py")!r})
         widget = module.widgetRepresentation().self()
         assert {str(tree)!r} in sys.modules["BioAttDenoiseLib"].__file__
-        assert widget.ui.modelComboBox.count > 1, "the packaged models are offered"
+        from BioAttDenoiseLib.panel.sections.computing import ComputingSection
+        assert widget.panel.section(ComputingSection).ui.modelComboBox.count > 1, "the packaged models are offered"
         hu = np.full((2, 64, 64), -1000, np.int16)
         hu[:, 16:48, 16:48] = np.random.default_rng(0).normal(40, 25, (2, 32, 32))
         node = slicer.util.addVolumeFromArray(hu, name="CT")

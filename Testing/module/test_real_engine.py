@@ -82,16 +82,57 @@ def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_
     node = torso(slicer, 12, 96)
     whole = slicer.util.arrayFromVolume(real.denoise(node, model=str(tiny_model)))
     preview, outcome = Preview(real), []
-    preview.request(node, EngineOptions(model=str(tiny_model)), outcome.append, outcome.append, lambda: None)
+    preview.request(node, EngineOptions(model=str(tiny_model)), {}, outcome.append, outcome.append, lambda: None)
     real.wait()
     assert outcome[0]["type"] == "result"
     assert preview.shown.index == 6
-    before, after = preview.shown.before[0], preview.shown.after[0]
+    before, after = preview.shown.none[0], preview.shown.all[0]
     strength = np.float32(EngineOptions().strength)
     blended = before + strength * (after - before)
     assert np.abs(blended - whole[6]).max() <= 0.5 * (1 + strength), "both in whole HU, nothing else"
     preview.clear()
     part = slicer.util.arrayFromVolume(real.denoise(node, slices=(7, 7), model=str(tiny_model)))
+    np.testing.assert_array_equal(part[6], whole[6])
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.9])
+def test_a_preview_honours_strength_by_organ_at_any_strength(slicer, real, scene, tiny_model, strength):
+    """Blended from two passes, as the run that has all strengths at once."""
+    from BioAttDenoiseLib.engine.options import EngineOptions
+    from BioAttDenoiseLib.preview import Preview
+
+    node = torso(slicer, 8, 96)
+    slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node).astype(np.float32))
+    organs = {"organStrength": {"mediastinum": 0.0, "heart": 0.1, "liver": 1.0, "lungs": 0.6}, "anatomy": "maps"}
+    options = EngineOptions(model=str(tiny_model), strength=strength)
+    whole = slicer.util.arrayFromVolume(real.denoise(node, **vars(options), **organs))
+    plain = slicer.util.arrayFromVolume(real.denoise(node, **vars(options)))
+    assert np.abs(whole[4] - plain[4]).max() > 0.1, "the organs' strengths matter here"
+    preview, outcome = Preview(real), []
+    preview.set_strength(strength)
+    preview.request(node, options, organs, outcome.append, outcome.append, lambda: None)
+    real.wait()
+    assert outcome[0]["type"] == "result", outcome
+    shown = slicer.util.arrayFromVolume(preview.shown.node)[0]
+    np.testing.assert_allclose(shown, whole[4], atol=1e-3)
+    preview.clear()
+
+
+def test_a_level_means_one_strength_for_preview_range_and_whole(slicer, real, scene, tiny_model):
+    from BioAttDenoiseLib.engine import requests
+    from BioAttDenoiseLib.engine.job import Kind
+    from BioAttDenoiseLib.engine.options import EngineOptions
+
+    node, replies, results = torso(slicer, 12, 96), [], []
+    options = EngineOptions(model=str(tiny_model), strength="medium")
+    real.submit(Kind.STRENGTH, requests.strength(node, options), on_result=replies.append, on_error=replies.append)
+    real.wait()
+    for slices in (None, (7, 7)):
+        real.denoiseAsync(node, slices=slices, **vars(options), onDone=results.append, onError=results.append)
+        real.wait()
+    assert [result.strength for result in results] == [replies[0]["levels"]["medium"]] * 2
+    assert [result.strength_asked for result in results] == ["medium"] * 2
+    whole, part = (slicer.util.arrayFromVolume(result.volume) for result in results)
     np.testing.assert_array_equal(part[6], whole[6])
 
 
@@ -112,14 +153,14 @@ def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, sce
             preview, outcome = Preview(real), []
             preview.p = by_hand
             preview.request(
-                node, EngineOptions(model="bioatt-fast", device="cpu"), outcome.append, outcome.append, lambda: None
+                node, EngineOptions(model="bioatt-fast", device="cpu"), {}, outcome.append, outcome.append, lambda: None
             )
             real.wait()
             assert not isinstance(outcome[0], Exception), outcome
             assert preview.shown.index == 5
             shown = slicer.util.arrayFromVolume(preview.shown.node).shape
             assert shown == tuple(1 if n == 10 else n for n in slicer.util.arrayFromVolume(node).shape)
-            found[node is axial, by_hand is None] = preview.shown.after
+            found[node is axial, by_hand is None] = preview.shown.all
             preview.clear()
     assert not np.array_equal(found[True, True], found[True, False])
     for source in (True, False):

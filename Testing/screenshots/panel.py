@@ -1,4 +1,4 @@
-"""Screenshots of the panel beside the slice views, on the simulated torso of `bioatt demo`.
+"""The panel beside the slice views, on the simulated torso of `bioatt demo`.
 
 bioatt demo CASE --slices 14 && python Testing/screenshots/panel.py CASE [OUT]
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import slicer
+from PIL import Image
 from window import BAR, HEIGHT, SCREENSHOTS, VIEW_WIDTH, open_module, save, wait, window_picture
 
 WINDOW, LEVEL = 350, 50
@@ -33,23 +34,16 @@ def main(case: Path, folder: Path) -> None:
     python = panel.self()
     ui = python.ui
 
-    ui.previewButton.click()
-    wait(lambda: python.panel.live.preview.shown and not python.panel.live.computing)
-    yellow.mrmlSliceCompositeNode().SetForegroundOpacity(0)
-    save(window_picture(panel, [(red, "Preview"), (yellow, "Input")]), "preview.png", folder)
-
+    ui.mediumButton.click()
+    wait(lambda: not python.logic.jobs.busy)
     ui.denoiseButton.click()
-    wait(lambda: ui.progressBar.value > 40 or python.panel.lastResult)
-    save(panel.grab().toImage(), "running.png", folder)
     wait(lambda: python.panel.lastResult)
+    wait(lambda: not python.logic.jobs.busy)
     yellow.mrmlSliceCompositeNode().SetBackgroundVolumeID(python.panel.lastResult.volume.GetID())
     red.mrmlSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
     save(window_picture(panel, [(red, "25 % dose"), (yellow, "25 % dose, denoised")]), "panel.png", folder)
-
-    python.panel.sections[-1].ui.advancedCollapsibleButton.collapsed = False
-    panel.resize(300, 1290)
-    wait(lambda: True)
-    save(panel.grab().toImage(), "advanced.png", folder)
+    path = folder / "panel.png"
+    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     python.cleanup()
 
 

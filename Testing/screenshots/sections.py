@@ -1,4 +1,4 @@
-"""Pictures of the panel with every section open, 340 and 500 px wide, light and dark: to be looked at.
+"""Pictures of the panel with every section open, page by page, 340 and 500 px wide, light and dark: to be looked at.
 
 python Testing/screenshots/sections.py FOLDER        # on a small synthetic volume, with the tests' stand-in engine
 """
@@ -49,11 +49,13 @@ def main(folder: Path) -> None:
     python.logic.script = STAND_IN
     python.logic.shutdown()
     python.panel.parameters.model = "steady"
-    for section in python.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
-    python.ui.denoiseButton.click()
+    ui = python.ui
+    headers = ui.compareCollapsibleButton, ui.anatomyCollapsibleButton, ui.evaluationCollapsibleButton
+    for header in (*headers, ui.advancedCollapsibleButton):
+        header.collapsed = False
+    ui.mediumButton.click()
+    wait(lambda: not python.logic.jobs.busy)
+    ui.denoiseButton.click()
     wait(lambda: python.panel.lastResult)
     for section in python.panel.sections:
         if hasattr(section, "onMeasure"):
@@ -62,13 +64,16 @@ def main(folder: Path) -> None:
     for dark in (False, True):
         qt.QApplication.setPalette(palette(dark))
         for width in WIDTHS:
-            panel.resize(width, 900)
-            wait(lambda: True)
-            height = max(panel.layout().totalHeightForWidth(width), panel.layout().totalMinimumSize().height())
-            panel.resize(width, height)
-            wait(lambda: True)
-            print(width, "dark" if dark else "light", height, "px high")
-            save(panel.grab().toImage(), f"sections_{width}_{'dark' if dark else 'light'}.png", folder)
+            for page in range(ui.advancedTabs.count):
+                for tabs in (ui.anatomyTabs, ui.evaluationTabs, ui.advancedTabs):
+                    tabs.currentIndex = min(page, tabs.count - 1)
+                panel.resize(width, 900)
+                wait(lambda: True)
+                height = max(panel.layout().totalHeightForWidth(width), panel.layout().totalMinimumSize().height())
+                panel.resize(width, height)
+                wait(lambda: True)
+                print(width, "dark" if dark else "light", height, "px high")
+                save(panel.grab().toImage(), f"page{page}_{width}_{'dark' if dark else 'light'}.png", folder)
     python.cleanup()
 
 

@@ -16,6 +16,9 @@ import slicer
 import vtk
 from PySide6.QtCore import Signal
 
+LOGICS = ["Color", "Volumes", "Markups", "Tables", "Plots", "SubjectHierarchy", "Segmentations", "Units", "Sequences"]
+"""Modules whose logic the application has."""
+
 
 class Environment:
     """What `startupEnvironment()` returns: QProcessEnvironment as far as slicer.util asks it."""
@@ -108,7 +111,17 @@ class qSlicerApplication(qt.QApplication):
         for setter, value in (("SetHomeDirectory", home), ("SetShareDirectory", "share"), ("SetTemporaryPath", home)):
             getattr(self._logic, setter)(value)
         self._logics = {"Application": self._logic}
-        for name in ("Color", "Volumes", "Markups", "Tables", "Plots", "SubjectHierarchy", "Segmentations", "Units"):
+        for name in (
+            "Color",
+            "Volumes",
+            "Markups",
+            "Tables",
+            "Plots",
+            "SubjectHierarchy",
+            "Segmentations",
+            "Units",
+            "Sequences",
+        ):
             for spelling in (f"vtkSlicer{name}Logic", f"vtkSlicer{name}ModuleLogic", f"vtkMRML{name}Logic"):
                 if hasattr(slicer, spelling):
                     logic = getattr(slicer, spelling)()

@@ -26,7 +26,7 @@ class ctkCollapsibleButton(qt.QWidget):
         super().__init__(parent)
         self._text, self._collapsed, self._hidden = "", False, []
         self.setContentsMargins(0, HEADER, 0, 0)
-        self.setSizePolicy(qt.QSizePolicy.Preferred, qt.QSizePolicy.Maximum)
+        self.setSizePolicy(qt.QSizePolicy.Minimum, qt.QSizePolicy.Preferred)
 
     def _set_text(self, text: str) -> None:
         self._text = text

@@ -19,6 +19,8 @@ COMMANDS = (
     "network",
     "benchmark",
     "physics",
+    "learning",
+    "adapt",
 )
 
 

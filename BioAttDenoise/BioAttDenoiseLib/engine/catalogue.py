@@ -79,6 +79,11 @@ def prior_choices() -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def descriptor_choices() -> list[tuple[str, str, str, bool]]:
+    """What the panel lists as descriptor sets, likewise."""
+    return [("", _("The model's own"), _("The words that the model was trained with."), True)]
+
+
 def biomedclip_present() -> bool:
     """Whether BiomedCLIP's files are in the models folder."""
     return (models_folder() / BIOMEDCLIP).is_dir()

@@ -75,10 +75,29 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
     except EngineError:
         raise
     except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
-        raise EngineError(
-            "install", _("The installation failed: {error}").format(error=error) + "\n\n" + offline(wanted, python)
-        ) from None
+        raise EngineError("install", _failed(error, wanted, python)) from None
     return torch is not None and _restart()
+
+
+def upgrade(requirements: list[str], python: str) -> bool:
+    """Install the newest versions of these requirements, after asking; returns whether the user has agreed. torch
+    stays, whose build fits the graphics card. Raises EngineError in testing mode and when the installation fails.
+    """
+    if slicer.app.testingEnabled():
+        raise EngineError("install", _("In testing mode nothing is installed."))
+    wanted = [line for line in requirements if not line.startswith("torch")]
+    text = _(
+        "The newest versions of these packages are fetched from the internet: {names}.\n\ntorch stays as it is, since "
+        "its build fits this computer: the module PyTorch Utils changes it.\n\nUpgrade now?"
+    ).format(names=", ".join(wanted))
+    if not slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: upgrade packages")):
+        return False
+    try:
+        for requirement in wanted:
+            _install_with_dependencies(requirement, "--upgrade")
+    except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
+        raise EngineError("install", _failed(error, [{"requirement": r, "name": r} for r in wanted], python)) from None
+    return True
 
 
 def install_folder(folder: Path) -> list[str]:
@@ -108,6 +127,10 @@ def offline(packages: list[dict[str, Any]], python: str) -> str:
         "2. Bring the folder packages here, close Slicer, and run in a terminal (Windows: Command Prompt):\n"
         '   "{python}" -m pip install --no-index --find-links packages {wanted}'
     ).format(version=version, wanted=wanted, python=python)
+
+
+def _failed(error: Exception, packages: list[dict[str, Any]], python: str) -> str:
+    return _("The installation failed: {error}").format(error=error) + "\n\n" + offline(packages, python)
 
 
 def _agreed(packages: list[dict[str, Any]]) -> bool:

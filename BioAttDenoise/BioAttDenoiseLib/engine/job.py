@@ -37,6 +37,8 @@ class Kind(Enum):
     BACKGROUND = "background"
     """Finds out what this computer has, or loads a model before it is needed."""
     PREVIEW = "preview"
+    STRENGTH = "strength"
+    """The noise of a scan is measured, for what low, medium and high mean."""
     MAPS = "maps"
     ORGANS = "organs"
     """Organs are found and measured."""
@@ -47,7 +49,12 @@ class Kind(Enum):
     @property
     def rank(self) -> int:
         """A job takes the place of one that waits with the same rank or a lower one."""
-        return {"background": 0, "preview": 1, "maps": 1, "organs": 1}.get(self.value, 2)
+        return {"background": 0, "denoise": 2, "files": 2}.get(self.value, 1)
+
+    @property
+    def yields(self) -> bool:
+        """Whether it waits for what runs, and makes way for whatever else begins."""
+        return self in (Kind.PREVIEW, Kind.STRENGTH)
 
 
 class Phase(Enum):

@@ -39,8 +39,8 @@ class JobQueue:
     """One job runs, one waits. What may wait, and for what:
 
     - a job waits while background work runs;
-    - a preview waits for whatever runs, the newest only;
-    - anything else cancels a preview that runs, and is refused while maps, organs, a denoising or file work runs;
+    - a preview, or the measuring of noise for a strength, waits for whatever runs, the newest only;
+    - anything else cancels one of those that runs, and is refused while maps, organs, a denoising or file work runs;
     - a job takes the place of one that waits, unless that one is more important.
 
     make_process() starts a process; it raises EngineGoneError where it cannot, OSError where there is no place for its
@@ -106,7 +106,7 @@ class JobQueue:
             self._run(job)
         else:
             self.waiting = job
-            if self.running is not None and self.running.kind is Kind.PREVIEW and kind is not Kind.PREVIEW:
+            if self.running is not None and self.running.kind.yields and not kind.yields:
                 self._cancel_running()
             self._advance()
         self.on_change()
@@ -325,7 +325,7 @@ def _blocks(job: Job, waits: bool, kind: Kind) -> bool:
     """Whether a job stands in the way of one of another kind."""
     if waits:
         return job.kind.rank > kind.rank
-    return job.kind not in (Kind.BACKGROUND, Kind.PREVIEW) and kind is not Kind.PREVIEW
+    return not (job.kind is Kind.BACKGROUND or job.kind.yields or kind.yields)
 
 
 def _was_killed(exit_code: int | None, log: list[str]) -> bool:

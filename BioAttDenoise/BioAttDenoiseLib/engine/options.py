@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bioatt.core.strength import DEFAULT_STRENGTH
@@ -12,14 +14,14 @@ from bioatt.core.strength import DEFAULT_STRENGTH
 class EngineOptions:
     """model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
     embedded, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
-    prior (.json), empty for the model's. strength: 0 (nothing) to 1. device: auto, gpu, cpu. precision: auto, fp32,
-    bf16, fp16. tile: pixels, 0 for whole slices.
+    prior (.json), empty for the model's. strength: 0 (nothing) to 1, or "low", "medium", "high". device: auto, gpu,
+    cpu. precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
     """
 
     model: str = "auto"
     prior: str = "embedded"
     descriptors: str = ""
-    strength: float = DEFAULT_STRENGTH
+    strength: float | str = DEFAULT_STRENGTH
     device: str = "auto"
     precision: str = "auto"
     tile: int = 0
@@ -29,18 +31,24 @@ class EngineOptions:
         """The fields of a worker's request."""
         return {key: value for key, value in asdict(self).items() if value or key not in ("descriptors", "tile")}
 
-    @property
-    def settings(self) -> str:
-        """What decides about the voxels of an output, in one line: device, precision and tiles do not."""
-        chosen = {"model": self.model, "prior": self.prior, "descriptors": self.descriptors}
-        return " ".join(
-            f"{key}={value}" for key, value in {**chosen, "strength": f"{self.strength:g}"}.items() if value
-        )
+    def settings(self, organs: Mapping[str, float]) -> str:
+        """What decides about the voxels of an output, in one line: device, precision and tiles do not. organs:
+        strengths by organ.
+        """
+        strength = self.strength if isinstance(self.strength, str) else f"{self.strength:g}"
+        chosen = {"model": self.model, "prior": self.prior, "descriptors": self.descriptors, "strength": strength}
+        by_organ = [json.dumps(dict(organs), sort_keys=True)] if organs else []
+        return " ".join([*(f"{key}={value}" for key, value in chosen.items() if value), *by_organ])
 
 
 def takes_descriptors(prior: str) -> bool:
     """Whether a source of anatomy looks for whatever a descriptor set names."""
     return prior.startswith("biomedclip")
+
+
+def unblended(options: EngineOptions) -> EngineOptions:
+    """The same with all of the network's change, of which any strength can be blended."""
+    return replace(options, strength=1.0)
 
 
 def options_of(parameters: Any) -> EngineOptions:
@@ -49,7 +57,7 @@ def options_of(parameters: Any) -> EngineOptions:
         model=parameters.model,
         prior=parameters.prior,
         descriptors=parameters.descriptors if takes_descriptors(parameters.prior) else "",
-        strength=parameters.strength / 100,
+        strength=parameters.strengthLevel or parameters.strength / 100,
         device=parameters.device.value,
         precision=parameters.precision.value,
         tile=parameters.tileSize,

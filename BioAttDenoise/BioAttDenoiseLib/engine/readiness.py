@@ -24,6 +24,8 @@ class Readiness:
         self.logic, self.jobs, self.resources, self.onInstall = logic, logic.jobs, resources, onInstall
         self.devices: list[dict[str, str]] = []
         self.packages: list[dict[str, Any]] = []
+        self.version = ""
+        """The engine's; empty before it was asked."""
         self.installing = False
         """Whether packages are being installed. Slicer's installer handles events meanwhile and cannot be stopped."""
         self._checked: set[bool] = set()
@@ -95,7 +97,7 @@ class Readiness:
 
     def _greet(self) -> None:
         def greeted(reply: dict[str, Any]) -> None:
-            self.devices = reply["devices"]
+            self.devices, self.version = reply["devices"], reply["version"]
 
         self.jobs.ask(Request("hello"), greeted)
 

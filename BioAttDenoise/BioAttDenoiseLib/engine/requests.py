@@ -13,7 +13,7 @@ import slicer
 from ..scene import regions, volumes
 from ..scene.segmentations import Labels
 from .job import Request
-from .options import EngineOptions
+from .options import EngineOptions, unblended
 
 Anatomy = str | Labels
 """Where organs lie: "maps", "segmentation:FILE", or the labels of a segmentation in the scene."""
@@ -30,22 +30,35 @@ def denoise(
     """Denoise a region of a volume node. attention: {stages, descriptors (None: all), unified}, or None for no maps.
     organ_strength: strengths, 0 … 1, of organs that `anatomy` finds.
     """
-    sent, fields = region.fields(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
+    level = isinstance(options.strength, str)
+    sent, fields = region.fields(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node), everything=level)
     if attention is not None:
         fields["attention"] = attention
-    if organ_strength:
-        fields |= {"organ_strength": organ_strength, "anatomy": _anatomy(anatomy)}
+    fields |= _by_organ(organ_strength, anatomy)
     return _of_volume("denoise", node, options, sent, fields)
 
 
 def attention_maps(node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any]) -> Request:
     """The attention maps of a region, whatever the strength."""
-    return denoise(node, region, replace(options, strength=1.0), attention)
+    return denoise(node, region, unblended(options), attention)
 
 
-def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[str, float] | None = None) -> Request:
-    """Denoise one slice (a region of one) at full strength, to be blended here. p: probabilities by descriptor in place
-    of the source's.
+def strength(node: Any, options: EngineOptions) -> Request:
+    """What low, medium and high mean for a volume node."""
+    fields: dict[str, Any] = {"volume": regions.geometry(volumes.ijk_to_ras(node))}
+    return _of_volume("strength", node, unblended(options), np.array(slicer.util.arrayFromVolume(node)), fields)
+
+
+def preview(
+    node: Any,
+    region: regions.Region,
+    options: EngineOptions,
+    p: dict[str, float] | None = None,
+    organ_strength: dict[str, float] | None = None,
+    anatomy: Anatomy = "maps",
+) -> Request:
+    """Denoise one slice (a region of one). p: probabilities by descriptor in place of the source's. organ_strength,
+    anatomy: as in `denoise`.
     """
     axial, matrix = region.axial_first(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
     # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
@@ -55,7 +68,8 @@ def preview(node: Any, region: regions.Region, options: EngineOptions, p: dict[s
     fields["slice"] = stack.start - stack.context[0]
     if p is not None:
         fields["p"] = {"descriptors": list(p), "probabilities": list(p.values())}
-    return _of_volume("preview", node, replace(options, strength=1.0), sent, fields)
+    fields |= _by_organ(organ_strength, anatomy)
+    return _of_volume("preview", node, options, sent, fields)
 
 
 def organs(
@@ -76,15 +90,15 @@ def organs(
     return Request("organs", fields)
 
 
-def denoise_file(path: Path, output: Path, options: EngineOptions) -> Request:
+def denoise_file(path: Path, output: Path, options: EngineOptions, organ_strength: dict[str, float]) -> Request:
     """Denoise a file, or a folder as a DICOM series, into another, or each of several volumes in it (`out-1.nrrd`)."""
-    place = {"path": str(output), "series": path.is_dir()}
-    return Request("denoise", {**options.fields, "volume": {"path": str(path), "phase": "all"}, "output": place})
+    fields = {**options.fields, **_by_organ(organ_strength, "maps"), "volume": {"path": str(path), "phase": "all"}}
+    return Request("denoise", {**fields, "output": {"path": str(output), "series": path.is_dir()}})
 
 
 def export(node: Any, source: Path, series: str, output: Path) -> Request:
     """Write an output node as a DICOM series derived from one in a folder. series: its UID, empty for the longest."""
-    names = ("Model", "ModelVersion", "Strength", "OrganStrength")
+    names = ("Model", "ModelVersion", "Strength", "StrengthLevel", "OrganStrength")
     made = {name: node.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in names}
     fields = {
         "volume": _volume(node),
@@ -92,6 +106,7 @@ def export(node: Any, source: Path, series: str, output: Path) -> Request:
         "output": {"path": str(output)},
         "model": {"name": made["Model"], "version": made["ModelVersion"]},
         "strength": float(made["Strength"] or 0),
+        "strength_asked": made["StrengthLevel"],
         "organ_strength": json.loads(made["OrganStrength"] or "{}"),
     }
     return Request("export", fields)
@@ -115,6 +130,10 @@ def models(action: str, name: str, **fields: Any) -> Request:
 def _volume(node: Any) -> dict[str, Any]:
     """A whole volume node: a copy of its voxels, and its geometry."""
     return {**regions.geometry(volumes.ijk_to_ras(node)), "array": np.array(slicer.util.arrayFromVolume(node))}
+
+
+def _by_organ(organ_strength: dict[str, float] | None, anatomy: Anatomy) -> dict[str, Any]:
+    return {"organ_strength": organ_strength, "anatomy": _anatomy(anatomy)} if organ_strength else {}
 
 
 def _anatomy(anatomy: Anatomy) -> Any:

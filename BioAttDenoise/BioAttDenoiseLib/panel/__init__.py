@@ -1,1 +1,1 @@
-"""The module panel and its sections."""
+"""The module's panel; its sections are in a folder of their own."""

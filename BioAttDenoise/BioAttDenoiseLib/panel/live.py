@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import qt
@@ -13,10 +12,11 @@ from slicer.util import VTKObservationMixin
 
 from ..engine.errors import EngineError
 from ..engine.job import Kind
-from ..engine.options import options_of
+from ..engine.options import options_of, unblended
 from ..preview import Preview
 from ..scene import slice_views
 from ..signals import connect
+from .sections.organs import OrgansSection
 
 SETTLE_MS = 150
 """How long scrolling or typing must rest before the next live preview starts."""
@@ -57,7 +57,7 @@ class LivePreview(VTKObservationMixin):
         """The strength is blended at once; any other setting makes the preview old."""
         if self.panel.parameters is None:
             return
-        self.preview.set_strength(self.panel.parameters.strength / 100)
+        self.preview.set_strength(self.panel.strength.number)
         if self.preview.shown is None or self._key() == self._shownFor:
             return
         if self.panel.parameters.livePreview:
@@ -91,12 +91,15 @@ class LivePreview(VTKObservationMixin):
         self.ui.livePreviewCheckBox.enabled = possible
         self.ui.previewButton.checked = self.preview.shown is not None or self.computing
 
+    def _organs(self) -> OrgansSection:
+        return self.panel.section(OrgansSection)
+
     def _key(self) -> Any:
         parameters = self.panel.parameters
         if parameters is None:
             return None
-        chosen = replace(options_of(parameters), strength=1.0)  # which is blended in without a computation
-        return (parameters.inputVolume, chosen, self.preview.p)
+        chosen = unblended(options_of(parameters))  # strength is blended in without a computation
+        return (parameters.inputVolume, chosen, self.preview.p, self._organs().strengthKey())
 
     def _compute(self) -> None:
         parameters = self.panel.parameters
@@ -115,11 +118,12 @@ class LivePreview(VTKObservationMixin):
             if self.panel.parameters is not None and self.panel.parameters.livePreview and self._key() != key:
                 self._settle.start()
 
-        self.preview.set_strength(parameters.strength / 100)
+        self.preview.set_strength(self.panel.strength.number)
         try:
             self.preview.request(
                 parameters.inputVolume,
                 options_of(parameters),
+                self._organs().denoiseOptions(),
                 done,
                 self._failed,
                 cancelled,

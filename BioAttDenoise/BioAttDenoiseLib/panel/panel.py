@@ -15,27 +15,30 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..batch import Outcome, finished
-from ..engine import catalogue, requests
+from ..engine import requests
 from ..engine.errors import EngineError, as_engine_error, hint
 from ..engine.job import Kind, Phase
-from ..engine.options import options_of, takes_descriptors
+from ..engine.options import options_of
 from ..engine.readiness import Readiness
 from ..scene import sample_data, slice_views, volumes
 from ..scene.parameters import Region, release
 from ..signals import connect
 from . import results
-from .advanced_section import AdvancedSection
-from .batch_section import BatchSection
-from .choices import choices_of, name_in_tool_tip
-from .compare_section import CompareSection
+from .choices import name_in_tool_tip
 from .export import DicomExport
 from .live import LivePreview
-from .numbers_section import NumbersSection
-from .organs_section import OrgansSection
-from .overlay_section import AttentionSection
 from .progress import Progress
 from .recovery import Recovery
-from .study_section import StudySection
+from .sections.attention import AttentionSection
+from .sections.batch import BatchSection
+from .sections.compare import CompareSection
+from .sections.computing import ComputingSection
+from .sections.installation import InstallationSection
+from .sections.models import ModelsSection
+from .sections.numbers import NumbersSection
+from .sections.organs import OrgansSection
+from .sections.study import StudySection
+from .strength import StrengthControl
 
 SECTIONS = (
     CompareSection,
@@ -43,10 +46,12 @@ SECTIONS = (
     AttentionSection,
     NumbersSection,
     StudySection,
+    ComputingSection,
     BatchSection,
-    AdvancedSection,
+    ModelsSection,
+    InstallationSection,
 )
-"""Collapsible parts below the result, in this order (see `section.Section`)."""
+"""Parts of the panel that are folded away (see `section.Section`); BioAttDenoise.ui has their places."""
 
 
 class Panel(VTKObservationMixin):
@@ -68,15 +73,12 @@ class Panel(VTKObservationMixin):
         layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.choices = choices_of(self.ui, self.showStatus)
         self.progress = Progress(self.ui.progressBar, self.showStatus)
-        self.recovery = Recovery(self, lambda: self.sections[-1].showLog())
+        self.recovery = Recovery(self, lambda: self.section(InstallationSection).showLog())
+        self.strength = StrengthControl(self)
         self.live = LivePreview(self)
         self.export = DicomExport(self)
         self.sections = [section(self) for section in SECTIONS]
-        for section in self.sections:
-            self.ui.sectionsWidget.layout().addWidget(section.widget)
-        self.refreshChoices()
         connect(self.ui.denoiseButton, "clicked(bool)", lambda checked: self.onDenoiseButton())
         connect(self.ui.sampleButton, "clicked(bool)", lambda checked: sample_data.load())
         connect(self.ui.roiSelector, "nodeAddedByUser(vtkMRMLNode*)", self.onRoiAdded)
@@ -160,12 +162,11 @@ class Panel(VTKObservationMixin):
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self.parameters = parameters
+        self.strength.setParameters(parameters)
         self._input = parameters.inputVolume if parameters is not None else None
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
-        for choice in self.choices:
-            choice.setParameters(parameters)
         for section in self.sections:
             section.connectParameters(parameters)
         self.update()
@@ -181,6 +182,7 @@ class Panel(VTKObservationMixin):
     def onParametersModified(self, caller: Any, event: Any) -> None:
         if self.parameters.inputVolume is not self._input:
             self._inputChanged()
+        self.strength.parametersChanged()
         self.live.parametersChanged()
         self.update()
 
@@ -204,11 +206,14 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None and self.parameters.inputVolume is not None:
             volumes.place_in_the_middle(roi, self.parameters.inputVolume)
 
-    def refreshChoices(self) -> None:
+    def section(self, kind: type) -> Any:
+        """The section of a class."""
+        return next(section for section in self.sections if isinstance(section, kind))
+
+    def refreshModels(self) -> None:
         """Offer the models and sources of anatomy that there are now."""
-        self.choices[0].setEntries(catalogue.model_choices())
-        self.choices[1].setEntries(catalogue.prior_choices())
-        self.choices[2].setEntries([("", _("The model's own"), _("The words that the model was trained with."), True)])
+        for kind in (ComputingSection, ModelsSection):
+            self.section(kind).refresh()
 
     @property
     def idle(self) -> bool:
@@ -232,8 +237,6 @@ class Panel(VTKObservationMixin):
         self.ui.sampleButton.visible = self.parameters is not None and node is None
         self.ui.sliceRangeWidget.visible = self.parameters is not None and self.parameters.region is Region.SLICES
         self.ui.roiWidget.visible = self.parameters is not None and self.parameters.region is Region.ROI
-        own = self.parameters is not None and takes_descriptors(self.parameters.prior)
-        self.ui.descriptorsLabel.visible = self.ui.descriptorsComboBox.visible = own
         self.ui.denoiseButton.enabled = not (installing or self.state is Phase.CANCELLING or (idle and problem))
         texts = {Phase.IDLE: _("&Denoise"), Phase.CANCELLING: _("Cancelling…")}
         self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
@@ -242,27 +245,15 @@ class Panel(VTKObservationMixin):
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
         self.ui.progressBar.visible = self.state is not Phase.IDLE
         self.progress.follow(self.logic.jobs.running if self.state is Phase.RUNNING else None)
-        for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingCollapsibleButton):
+        for widget in (self.ui.inputsCollapsibleButton, self.ui.denoisingWidget):
             for child in widget.children():
                 if hasattr(child, "enabled"):
                     child.enabled = idle
-        self.ui.deviceFoundLabel.text = self.readiness.devices_text
-        self.ui.deviceFoundLabel.visible = bool(self.readiness.devices)
-        for choice in self.choices:
-            choice.update()
+        self.strength.update()
         self.live.update()
         self.export.update()
         for section in self.sections:
             section.update()
-
-    def _nameVolumes(self) -> None:
-        """A long name does not fit into its field: the tool tip has all of it."""
-        for selector, label in (
-            (self.ui.inputSelector, self.ui.inputLabel),
-            (self.ui.outputSelector, self.ui.outputLabel),
-        ):
-            node = selector.currentNode()
-            selector.toolTip = f"{node.GetName()}\n\n{label.toolTip}" if node is not None else label.toolTip
 
     def showStatus(self, text: str) -> None:
         """A sentence below the buttons; empty takes it away. Buttons for an earlier failure go."""
@@ -344,6 +335,7 @@ class Panel(VTKObservationMixin):
                     onDone=lambda outcomes: self.showStatus(done(outcomes)),
                     onCancelled=cancelled,
                     onProgress=self.progress.show,
+                    organStrength=self.section(OrgansSection).table.strengths(),
                     **vars(options_of(self.parameters)),
                 )
             except Exception as error:
@@ -373,6 +365,7 @@ class Panel(VTKObservationMixin):
         volumes.show_instead(result.volume.GetNodeReference(volumes.INPUT_ROLE), result.volume)
         if self.parameters is not None:
             self.parameters.outputVolume = result.volume
+        self.strength.resultArrived(result)
         self.ui.resultLabel.text = results.summary(result)
         self.ui.resultCollapsibleButton.visible = True
         for section in self.sections:

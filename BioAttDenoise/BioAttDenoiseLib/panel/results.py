@@ -25,7 +25,9 @@ def summary(result: Any) -> str:
     rows.append((_("Model"), html.escape(f"{result.model['name']} ({result.model['sha256'][:8]})")))
     prior = source(result.prior["source"]) if result.prior else _("none")
     rows.append((_("Anatomy"), html.escape(prior)))
-    rows.append((_("Strength"), f"{100 * result.options.strength:.0f} %"))
+    number = f"{100 * result.strength:.0f} %"
+    asked = level(result.strength_asked)
+    rows.append((_("Strength"), f"{asked} ({number})" if asked else number))
     lines = "".join(f'<tr><td style="padding-right:8px">{name}</td><td>{value}</td></tr>' for name, value in rows)
     warnings = "".join(f"<p>⚠ {html.escape(text[:1].upper() + text[1:])}.</p>" for text in result.warnings)
     return f"<table>{lines}</table>{warnings}"
@@ -55,6 +57,11 @@ def device(name: str) -> str:
     if name.startswith("cuda"):
         return _("the graphics card")
     return {"cpu": _("the processor"), "mps": _("the Apple GPU")}.get(name, name)
+
+
+def level(name: str) -> str:
+    """The engine's name of a level of strength, for people; empty for none."""
+    return {"low": _("low"), "medium": _("medium"), "high": _("high")}.get(name, "")
 
 
 def source(name: str) -> str:

@@ -103,7 +103,7 @@ class MapView(Enum):
 
 
 class OrganSource(Enum):
-    """Where the organs of the section "Organs" come from."""
+    """Where the organs of the page "Organs" come from."""
 
     MAPS = "maps"
     FILE = "file"
@@ -139,7 +139,8 @@ class BioAttDenoiseParameterNode:
     """The module's parameters.
 
     outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not,
-    but people do; lastSlice 0 means the last one. strength is in percent. tileSize 0 means whole slices. prior is a
+    but people do; lastSlice 0 means the last one. strength is in percent; strengthLevel is "low", "medium", "high", or
+    empty where the strength was set by hand. tileSize 0 means whole slices. prior is a
     source or a .json file; descriptors a .json file, empty for the model's own set. The rest is what the sections show:
     positions and opacities in percent, the difference's range in HU; organFile is a label file, organStrengths JSON,
     {organ: percent}.
@@ -155,6 +156,7 @@ class BioAttDenoiseParameterNode:
     prior: str = "embedded"
     descriptors: str = ""
     strength: Annotated[float, WithinRange(0, 100)] = 100 * DEFAULT_STRENGTH
+    strengthLevel: str = ""
     livePreview: bool = False
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO

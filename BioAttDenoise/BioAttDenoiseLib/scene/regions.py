@@ -54,9 +54,13 @@ class Region:
         index[self.axis] = slice(first, last)
         return tuple(index)
 
-    def fields(self, array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-        """The voxels to send (a copy), and the geometry and slices of the request that go with them."""
-        first, last = self.context
+    def fields(
+        self, array: np.ndarray, ijk_to_ras: np.ndarray, everything: bool = False
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The voxels to send (a copy), and the geometry and slices of the request that go with them. everything: the
+        whole array is sent, whose noise says what a level of strength means.
+        """
+        first, last = (0, self.count) if everything else self.context
         axis = self.axis
         if self.turned:
             axis, (array, ijk_to_ras) = 0, self.axial_first(array, ijk_to_ras)

@@ -225,10 +225,10 @@ def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -
     node.SetNodeReferenceID(INPUT_ROLE, source.GetID())
 
 
-def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool) -> None:
+def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool, asked: str) -> None:
     """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom.write` does its
-    own; without that it would look like a scan as the scanner made it. strength: 0 … 1.
-    whole: whether all of it was denoised.
+    own; without that it would look like a scan as the scanner made it. strength: 0 … 1; asked: the level that it comes
+    from, or empty. whole: whether all of it was denoised.
 
     The export takes these attributes of the subject hierarchy's item as tags; an item without a study just keeps them.
     """
@@ -243,7 +243,7 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
         number = 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
     for keyword, value in (
-        ("SeriesDescription", series_description(name, model, strength, "" if whole else "partly")),
+        ("SeriesDescription", series_description(name, model, strength, "" if whole else "partly", asked)),
         ("Modality", "CT"),
         ("SeriesNumber", str(SERIES_NUMBER_OFFSET + number)),
     ):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.console import print_warnings, with_progress
+from bioatt.commands.console import print_json, print_warnings, with_progress
 from bioatt.commands.options import add_engine_arguments, add_input_arguments, engine_options, parse_slices
 from bioatt.core.attention_views import VIEWS
 
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 as IN stores them")
     parser.add_argument("--overwrite", action="store_true", help="replace existing maps in DIR")
+    parser.add_argument("--json", action="store_true", help="print the run's manifest and the maps' names as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.compute.device import tune_cpu
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest, viewed
+    from bioatt.inference.report import run_manifest
     from bioatt.io.images import read_volume
     from bioatt.network import STAGES
 
@@ -63,7 +65,11 @@ def run(args: argparse.Namespace) -> None:
         maps = viewed(maps, args.view, result.prior)
     write_maps(maps, Path(args.folder), overwrite=args.overwrite)
     stored = "stored as uint8; attention = value / 255" if args.view == "raw" else f"{args.view}, stored as float32"
-    print(f"{args.folder}: {len(maps)} maps, {stored}")
+    if args.json:
+        names = [map_name(stage, name) for stage, name in maps]
+        print_json({**run_manifest(result, volume.sources), "output": args.folder, "maps": names, "stored": stored})
+    else:
+        print(f"{args.folder}: {len(maps)} maps, {stored}")
 
 
 def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, *, overwrite: bool) -> None:
@@ -94,4 +100,9 @@ def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path, *, overwr
 
     folder.mkdir(exist_ok=True)
     for (stage, name), volume in maps.items():
-        write_volume(volume, folder / f"{stage}_{name.replace(' ', '_')}.nrrd", overwrite=overwrite)
+        write_volume(volume, folder / map_name(stage, name), overwrite=overwrite)
+
+
+def map_name(stage: Stage, name: str) -> str:
+    """Name of the file of a map."""
+    return f"{stage}_{name.replace(' ', '_')}.nrrd"

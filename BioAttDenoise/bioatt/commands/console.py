@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bioatt.inference.denoiser import Result
@@ -30,6 +31,11 @@ def print_warnings(warnings: Iterable[str]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
+def print_json(data: Any) -> None:
+    """One JSON document, a line of standard output."""
+    print(json.dumps(data))
+
+
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """Print the summary of a denoising; warnings go to stderr."""
     from bioatt.core.noise import median_noise
@@ -41,7 +47,7 @@ def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     strength = strength_note(result.strength, result.organ_strength, result.strength_asked)
     print(
         f"{output}: {slices} slice{'s' * (slices != 1)} in {result.seconds:.1f} s on {result.device} "
-        f"({result.precision}), model {result.model.name}, "
+        f"({result.way}), model {result.model.name}, "
         f"prior {result.prior.source if result.prior else 'none'}, {strength}"
     )
     if before > 0 and after >= 0:

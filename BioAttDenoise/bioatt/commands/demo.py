@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_strength_arguments(parser)
     add_engine_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier demo in DIR")
+    parser.add_argument("--json", action="store_true", help="print metrics.json instead of the table")
 
 
 def run(args: argparse.Namespace) -> None:
     """Simulate, denoise, compare; the comparison uses the files as written."""
-    from bioatt.commands.console import with_progress
+    from bioatt.commands.console import print_json, with_progress
     from bioatt.commands.evaluate import evaluate, table, write_json
     from bioatt.core.errors import InputError
     from bioatt.inference.assembly import make_denoiser
@@ -95,6 +96,9 @@ def run(args: argparse.Namespace) -> None:
     write_json(metrics, folder / "metrics.json")
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if args.json:
+        print_json(metrics)
+        return
     print(table({"low dose": metrics["input"], "denoised": metrics["output"]}))
     if "liver" in metrics["input"]:
         before, after = metrics["input"]["liver"], metrics["output"]["liver"]

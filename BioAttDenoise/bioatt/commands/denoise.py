@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.console import print_summary, with_progress
+from bioatt.commands.console import print_json, print_summary, print_warnings, with_progress
 from bioatt.commands.options import (
     add_anatomy_arguments,
     add_engine_arguments,
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
+    parser.add_argument("--json", action="store_true", help="print the run's manifest as JSON, a line a volume")
     parser.add_argument("--overwrite", action="store_true", help="replace existing output, report and maps")
 
 
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     for number, (name, volume) in enumerate(each_volume(args.input, series=args.series), start=1):
         given = {key: getattr(args, key) for key in ("output", "report", "attention")}
         if name:
-            print(f"phase {number}: {name}")
+            print(f"phase {number}: {name}", file=sys.stderr if args.json else sys.stdout)
             given = {key: place and str(numbered(Path(place), number)) for key, place in given.items()}
         _run(argparse.Namespace(**{**vars(args), **given}), volume)
 
@@ -73,7 +75,7 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.core.upright import upright
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
-    from bioatt.inference.report import provenance, write_report
+    from bioatt.inference.report import provenance, run_manifest, write_report
     from bioatt.io.files import files_named
     from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
 
@@ -126,4 +128,9 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
                 f"{output.name} is written whole, its attention maps are not: {error}; "
                 f"make them alone with bioatt attention IN {args.attention} --overwrite"
             ) from None
-    print_summary(result, args.output, [*result.warnings, *warnings])
+    told = [*result.warnings, *warnings]
+    if args.json:
+        print_warnings(told)
+        print_json({**run_manifest(result, volume.sources), "output": args.output, "warnings": told})
+    else:
+        print_summary(result, args.output, told)

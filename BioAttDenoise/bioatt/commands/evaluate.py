@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioatt.commands.console import print_warnings
+from bioatt.commands.console import print_json, print_warnings
 from bioatt.core.provenance import DENOISED_BEFORE
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"{option}series", metavar="N", dest=f"{role}_series", help=which)
         which = f"which of several volumes in one series or file of {role.upper()}: its number, or what tells it apart"
         parser.add_argument(f"{option}phase", metavar="N", dest=f"{role}_phase", help=which)
-    parser.add_argument("--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}')
+    parser.add_argument(
+        "--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}; - for stdout'
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --json file")
 
 
@@ -44,12 +46,15 @@ def run(args: argparse.Namespace) -> None:
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
     phase = {"reference": args.reference_phase, "output": args.test_phase, "input": args.low_phase}
     volumes = {role: _read(path, role, series[role], phase[role]) for role, path in paths.items() if path}
-    if args.json:
+    if args.json not in (None, "-"):
         read = (source for volume in volumes.values() for source in volume.sources)
         check_file_place(Path(args.json), *read, overwrite=args.overwrite)
     metrics = evaluate(**volumes)
     for role, volume in volumes.items():
         print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings if warning != DENOISED_BEFORE)
+    if args.json == "-":
+        print_json(metrics)
+        return
     print(f"reference {Path(args.reference).name}")
     print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
     if args.json:

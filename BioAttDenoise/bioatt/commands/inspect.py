@@ -126,6 +126,8 @@ def _dose(header: Dataset) -> dict[str, float]:
 
 def _judged(volume: Volume, noise: float) -> dict[str, Any]:
     """Whether and how the volume would be denoised, with what a person should know."""
+    from bioatt.compute.memory import predicted, shortage
+    from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import default_model, load_model
     from bioatt.inference.suitability import training_range_warnings
 
@@ -134,7 +136,11 @@ def _judged(volume: Volume, noise: float) -> dict[str, Any]:
     outputs = [".nrrd", ".mha"] if volume.even else []
     outputs += [".nii.gz"] if volume.even and volume.right_angled else []
     outputs += ["DICOM series"] if _first_header(volume) is not None else []
-    return {"denoised": True, "model": model.name, "outputs": outputs, "warnings": [*told]}
+    way = known_choice(model)
+    by = {"model": model.name, "way": None if way is None else str(way)}
+    short = shortage(predicted(volume.shape, model.network.filters))
+    told |= {short: None} if short else {}
+    return {"denoised": True, **by, "outputs": outputs, "warnings": [*told]}
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -161,7 +167,8 @@ def as_text(found: dict[str, Any]) -> str:
         ]
         lines.append(f"  scan: {', '.join(known) or 'its header tells nothing'}")
     if found["denoised"]:
-        lines.append(f"  would be denoised by {found['model']}, output as {', '.join(found['outputs'])}")
+        way = f" ({found['way']})" if found["way"] else ""
+        lines.append(f"  would be denoised by {found['model']}{way}, output as {', '.join(found['outputs'])}")
         lines += [f"  warning: {line}" for line in found["warnings"]]
     else:
         lines.append(f"  would be refused: {found['reason']}")

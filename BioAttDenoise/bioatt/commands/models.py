@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bioatt.commands.console import print_json
+
 HELP = "list and describe the models; download, import, export or remove BiomedCLIP"
 BIOMEDCLIP = "biomedclip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt models`."""
+    parser.add_argument("--json", action="store_true", help="the list as JSON")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="the models of this installation (default action)")
     info = actions.add_parser("info", help="describe a model: network, training, metrics, hash")
@@ -31,14 +34,32 @@ def run(args: argparse.Namespace) -> None:
     {None: _list, "list": _list, "info": _info}.get(args.action, _biomedclip)(args)
 
 
-def _list(_: argparse.Namespace) -> None:
-    from bioatt.inference.models import catalogue, default_model
+def _list(args: argparse.Namespace) -> None:
+    from bioatt.inference.assembly import known_choice
+    from bioatt.inference.models import catalogue, default_model, load_model
     from bioatt.priors.biomedclip.files import default_folder
 
+    if args.json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "installed": entry.path is not None,
+                    "default": entry.name == default_model("cpu"),
+                    "sha256": entry.sha256,
+                    "summary": entry.summary,
+                }
+                for entry in catalogue()
+            ]
+        )
+        return
     for entry in catalogue():
         state = "installed" if entry.path else "missing"
         default = ", the default on a CPU" if entry.name == default_model("cpu") else ""
         print(f"{entry.name:14} {state:14} {entry.summary}{default}")
+        if entry.path:
+            way = known_choice(load_model(entry.name))
+            print(f"{'':14} {'':14} on this CPU by {way or 'what the first run will find fastest'}")
     state = "installed" if default_folder().is_dir() else "not installed"
     print(f"{BIOMEDCLIP:14} {state:14} the paper's source of anatomical priors (bioatt models download biomedclip)")
 
@@ -50,14 +71,16 @@ def versions() -> str:
     import torch
 
     import bioatt
+    from bioatt.compute.backends import versions as backend_versions
     from bioatt.compute.device import available
     from bioatt.inference.models import catalogue
 
-    backends = [name for name in ("mkldnn", "mkl", "openmp") if getattr(torch.backends, name).is_available()]
+    libraries = [name for name in ("mkldnn", "mkl", "openmp") if getattr(torch.backends, name).is_available()]
     devices = ", ".join(device["name"] for device in available())
     lines = [
         f"bioatt {bioatt.__version__} (Python {platform.python_version()})",
-        f"torch {torch.__version__}, devices: {devices}, backends: {', '.join(backends)}",
+        f"torch {torch.__version__}, devices: {devices}, libraries: {', '.join(libraries)}",
+        "backends: " + ", ".join(f"{name} {version}" for name, version in backend_versions().items()),
     ]
     for entry in catalogue():
         lines.append(f"model {entry.name} {entry.sha256[:12]}{'' if entry.path else ' (missing)'}")

@@ -45,9 +45,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="your own descriptor set for the prior; it must contain the model's descriptors",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default auto)")
     parser.add_argument(
-        "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: fp32, on AMX and GPUs half)"
+        "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: the fastest that is exact enough)"
+    )
+    parser.add_argument(
+        "--backend", default="auto", help="auto, torch or openvino (default auto: what is fastest on this machine)"
     )
     parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
 

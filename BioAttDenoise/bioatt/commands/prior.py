@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bioatt.commands.console import print_warnings
+from bioatt.commands.console import print_json, print_warnings
 from bioatt.commands.options import PRIOR_SOURCES, add_input_arguments
 from bioatt.io.files import files_named
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="auto | cpu | cuda | cuda:N | mps")
     parser.add_argument("--no-smoothing", action="store_true", help="no smoothing along z")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again; - for stdout"
+    )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
@@ -48,7 +50,8 @@ def run(args: argparse.Namespace) -> None:
     scan = read_volume(args.input, series=args.series, phase=args.phase)
     print_warnings(scan.warnings)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
-    if args.json is not None:
+    printed = args.json == Path("-")
+    if args.json is not None and not printed:
         check_file_place(args.json, *read, overwrite=args.overwrite)
     if args.plot is not None:
         check_file_place(args.plot, *read, *filter(None, [args.json]), overwrite=args.overwrite)
@@ -63,7 +66,9 @@ def run(args: argparse.Namespace) -> None:
         print_warnings(["slices are counted from the feet here, by --slices as the file stores them: from the head"])
     prior = source.probabilities(volume)
     table = prior.as_table()
-    if args.json is not None:
+    if printed:
+        print_json(table)
+    elif args.json is not None:
         with atomic_write(args.json) as partial:
             partial.write_text(json.dumps(table), encoding="utf-8")
     if args.plot is not None:

@@ -26,9 +26,10 @@ class Compute:
     dtype: torch.dtype | None
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """`fp32`, `bf16` or `fp16`, as reports name it."""
-        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        names: dict[torch.dtype | None, Precision] = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+        return names[self.dtype]
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -40,7 +41,7 @@ class Compute:
 
 
 def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
-    """Resolve `auto | cpu | cuda | cuda:N | mps` and `auto | fp32 | bf16 | fp16`.
+    """Resolve `auto | cpu | cuda | cuda:N | mps | xpu` (untried, never auto) and `auto | fp32 | bf16 | fp16`.
 
     Raises InputError for a device that this machine lacks, an unknown name, or a torch that cannot exchange arrays with
     the NumPy installed.
@@ -88,12 +89,15 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
+    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
+        raise InputError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N, mps or xpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name} is not available (CUDA devices found: {torch.cuda.device_count()}): use auto")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device mps is not available on this machine: use auto")
+    found = torch.xpu.device_count() if hasattr(torch, "xpu") else 0
+    if device.type == "xpu" and (device.index or 0) >= found:
+        raise InputError(f"device {name} is not available on this machine and in this torch (found: {found}): use auto")
     return device
 
 
@@ -127,7 +131,7 @@ def cpu_has_bf16() -> bool:
 
 
 def tune_cpu() -> None:
-    """Configure the whole process for networks on the CPU; called by the project's programs, not by the library.
+    """Configure the whole process for networks on the CPU: the project's programs do, other programs may.
 
     Denormal numbers, about a hundred times slower than normal ones, occur in weights and gradients near 0 and are
     flushed to 0. On glibc, freed activations stay in the process for the next layer instead of being returned to the

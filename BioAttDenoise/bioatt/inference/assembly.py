@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.compute import device as devices
+from bioatt.compute.device import Precision
+from bioatt.compute.probe import probe
+from bioatt.compute.tuning import Choice, candidates, machine, measure, remember, remembered, tuning_wanted
+from bioatt.core.body import body_mask
 from bioatt.core.errors import InputError
 from bioatt.inference.denoiser import Denoiser
-from bioatt.inference.models import default_model, load_model
+from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.options import EngineOptions
 from bioatt.inference.run import SMALLEST_TILE
-from bioatt.priors import build_prior
+from bioatt.priors import AnatomicalPrior, build_prior
+
+PROBE_PX = 192
 
 
 def make_denoiser(options: EngineOptions) -> Denoiser:
-    """The Denoiser that the options describe.
+    """The Denoiser that the options describe; on a CPU, where they leave it open, with what is fastest on this machine.
 
     A descriptor set of the user's own has its own prompts, windows and structures and must contain the model's
     descriptors by name; its other columns are dropped from p, and the rest scaled to sum to 1.
@@ -24,18 +37,63 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
         raise InputError(
             f"tile size {options.tile} px: give {SMALLEST_TILE} or more, smaller ones take minutes a slice"
         )
-    if options.descriptors is None:
-        return Denoiser(
-            options.model,
-            prior=options.prior,
-            device=options.device,
-            precision=options.precision,
-            tile=options.tile,
-        )
-    own = load_descriptor_set(options.descriptors)
-    device = devices.choose(options.device, options.precision).device
-    model = load_model(default_model(device.type) if options.model == "auto" else options.model)
-    own.check_covers(model.descriptors)
-    complete = not model.network.none_passes
-    prior = build_prior(model.prior_source(options.prior), descriptors=own, device=str(device), complete=complete)
-    return Denoiser(model, prior=prior, device=options.device, precision=options.precision, tile=options.tile)
+    compute = devices.choose(options.device, options.precision)
+    model = load_model(default_model(compute.device.type) if options.model == "auto" else options.model)
+    prior: str | AnatomicalPrior = options.prior
+    if options.descriptors is not None:
+        own = load_descriptor_set(options.descriptors)
+        own.check_covers(model.descriptors)
+        complete, source = not model.network.none_passes, model.prior_source(options.prior)
+        prior = build_prior(source, descriptors=own, device=str(compute.device), complete=complete)
+    backend, precision, threads = _way(options, model, compute.device.type)
+    torch.set_num_threads(threads)
+    return Denoiser(model, prior=prior, device=options.device, precision=precision, tile=options.tile, backend=backend)
+
+
+def _way(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
+    """Backend, precision and threads: what the options say, and what was measured where they leave it all open."""
+    threads = torch.get_num_threads()
+    if options.backend != "auto":
+        return options.backend, options.precision, threads
+    if device_type != "cpu" or options.precision != "auto" or not tuning_wanted():
+        return "torch", options.precision, threads
+    measured = choose_by_measuring(model)
+    return measured.backend, measured.precision, measured.threads
+
+
+def known_choice(model: TrainedModel) -> Choice | None:
+    """What was measured for this model on this machine; None before its first run."""
+    return remembered(machine(model.sha256)) if tuning_wanted() else None
+
+
+def choose_by_measuring(model: TrainedModel, clock: Callable[[], float] = time.perf_counter) -> Choice:
+    """What was measured for this model on this machine; else measure it now, in a few seconds, and keep it
+    where there was time to try all candidates."""
+    key = machine(model.sha256)
+    found = remembered(key)
+    if found is None:
+        threads, ways = torch.get_num_threads(), candidates()
+        try:
+            found, measured = measure(_prober(model), ways, clock)
+        finally:
+            torch.set_num_threads(threads)
+        if len(measured) == len(ways):  # on a busy machine there was no time for all
+            remember(key, found, measured)
+    return found
+
+
+def _prober(model: TrainedModel) -> Callable[[Choice], NDArray[np.float32]]:
+    """Denoises the probe in the way that a choice says; returns its body's pixels."""
+    volume = probe(PROBE_PX)
+    body = body_mask(volume.hu[0])
+    made: dict[Choice, Denoiser] = {}
+
+    def run(choice: Choice) -> NDArray[np.float32]:
+        torch.set_num_threads(choice.threads)
+        if choice not in made:
+            made[choice] = Denoiser(
+                model, prior="uniform", device="cpu", precision=choice.precision, backend=choice.backend
+            )
+        return made[choice].denoise(volume, strength=1.0).volume.hu[0][body]
+
+    return run

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bioatt.core.body import body_weight
 from bioatt.core.canonical import Canonical, canonical
 from bioatt.core.noise import CONTEXT_SLICES, noise_levels
 from bioatt.core.volume import Volume
@@ -71,6 +72,11 @@ class Context:
         if not (self.original.even and 0 <= place < stack.shape[0]):
             return None
         return stack.hu[(place, *self.box[1:])]
+
+    def body_weight(self, k: int) -> NDArray[np.float32]:
+        """`body_weight` of slice k of the box, (y, x), found on the whole axial slice: the same in every box."""
+        whole = self.canonical.volume.hu[self.box[0].start + k]
+        return body_weight(whole)[self.box[1:]]
 
     def noise_levels(self) -> NDArray[np.float32]:
         """`noise_levels` of the box's axial slices, (z,)."""

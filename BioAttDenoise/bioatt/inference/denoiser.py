@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet, load_descriptor_set
 from bioatt.anatomy.sources import AnatomySource, organs_of
 from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
+from bioatt.compute import memory
+from bioatt.compute.backends import BackendName, check_backend
+from bioatt.compute.tuning import Choice
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
 from bioatt.core.noise_removal import NoiseRemoval, measure
@@ -32,6 +37,8 @@ from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
 from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
 
+log = logging.getLogger(__name__)
+
 IsCancelled = Callable[[], bool]
 
 
@@ -39,7 +46,8 @@ IsCancelled = Callable[[], bool]
 class Result:
     """A denoised volume and how it was made.
 
-    volume: geometry and dtype of the input. noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
+    volume: geometry and dtype of the input. device, precision, backend, threads: what computed it, the last of the CPU.
+    noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
     the file, NaN where a slice has none. strength: the number that was applied; strength_asked: the level or target
     that it comes from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
     the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
@@ -53,7 +61,9 @@ class Result:
     seconds: float
     model: TrainedModel
     device: str
-    precision: str
+    precision: devices.Precision
+    backend: BackendName
+    threads: int
     strength: float
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
@@ -63,6 +73,12 @@ class Result:
     organ_strength: Mapping[str, float] = field(default_factory=dict)
     anatomy: str | None = None
     attention: Mapping[tuple[Stage, str], Volume] = field(default_factory=dict)
+
+    @property
+    def way(self) -> str:
+        """What computed it, for people: "OpenVINO, float32, 2 threads"."""
+        choice = Choice(self.backend, self.precision, self.threads)
+        return str(choice) if self.device == "cpu" else str(choice).rsplit(", ", 1)[0]
 
 
 class _Strength:
@@ -103,7 +119,8 @@ class Denoiser:
     prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume; "auto" is the
     source that the model was trained with.
     tile: side of the tiles in pixels in which a slice is run, for small GPUs; None runs whole slices. Same result.
-    Raises InputError for an unknown model, device or precision.
+    backend: "torch", or "openvino" where it is installed, on the CPU (`assembly.make_denoiser` finds the faster one).
+    Raises InputError for an unknown model, device, precision or backend.
     """
 
     def __init__(
@@ -114,23 +131,41 @@ class Denoiser:
         device: str = "auto",
         precision: devices.Precision = "auto",
         tile: int | None = None,
+        backend: str = "torch",
     ) -> None:
         if tile is not None and tile < 1:
             raise InputError(f"tile size must be positive, not {tile}")
         self.compute = devices.choose(device, precision)
         if model == "auto":
             model = default_model(self.compute.device.type)
-        self.model = model if isinstance(model, TrainedModel) else load_model(model)
+        self.model = load_model(model)
         self.tile = tile
         self._prior = self.model.prior_source(prior) if isinstance(prior, str) else prior
         self._own_prior: AnatomicalPrior | None = None
         self._removal: tuple[object, NoiseRemoval | None] | None = None
         self._network = placed(self.model.network, self.compute.device)
+        self._backend = None
+        if check_backend(backend, self.compute) == "openvino":
+            from bioatt.compute.backends.openvino import OpenVinoNetwork
+
+            if self.model.network.weighting == "random":
+                raise InputError("a network whose weights are drawn at every call needs PyTorch: use --backend torch")
+            self._backend = OpenVinoNetwork(self._network, self.compute, torch.get_num_threads())
+
+    @property
+    def way(self) -> Choice:
+        """Backend, precision and threads."""
+        return Choice("torch" if self._backend is None else "openvino", self.compute.precision, torch.get_num_threads())
 
     @property
     def descriptors(self) -> DescriptorSet:
         """The descriptor set that the model was trained with."""
         return load_descriptor_set(self.model.metadata["descriptor_set"])
+
+    def predicted_bytes(self, volume: Volume) -> int:
+        """Main memory that denoising a volume needs beside it; what is more than there is, is told before the work."""
+        cpu = self.compute.device.type == "cpu"
+        return memory.predicted(volume.shape, self._network.filters, cpu=cpu, tile=self.tile)
 
     def denoise(
         self,
@@ -196,7 +231,7 @@ class Denoiser:
         """HU of an axial slice before and after all of the network's change."""
         context, run = self._context(stack, range(k, k + 1)), self._run()
         guard = self._conditions(context, run, None, cancelled)[1]
-        with cancellable(run.network, cancelled):
+        with cancellable(run, cancelled):
             output = denoise_slices(run, context, guard, self._noise_levels(context), 1.0, None, None)
         return context.hu[0], output[0]
 
@@ -213,6 +248,9 @@ class Denoiser:
         start = time.monotonic()
         slices = range(volume.shape[0]) if slices is None else slices
         part = volume.part(slices)
+        short = memory.shortage(self.predicted_bytes(part))
+        if short:
+            log.warning(short)
         context, run = self._context(volume, slices), self._run()
         hu = context.hu
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
@@ -220,11 +258,11 @@ class Denoiser:
         everywhere, said = strength_for(wanted.asked, removal)
         prior, guard = self._conditions(context, run, fixed, cancelled)
         shares, anatomy = wanted.on(context, everywhere, cancelled)
-        with cancellable(run.network, cancelled):
+        with cancellable(run, cancelled):
             output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
-        warnings = [*volume.warnings, *run.warnings, *said]
+        warnings = [*volume.warnings, *([short] if short else []), *run.warnings, *said]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
         warnings += unchanged_warnings(part, result, wanted.most(everywhere))
@@ -237,6 +275,8 @@ class Denoiser:
             model=self.model,
             device=str(run.compute.device),
             precision=run.compute.precision,
+            backend=self.way.backend,
+            threads=self.way.threads,
             strength=everywhere,
             strength_asked=str(wanted.asked) if wanted.measured else "",
             noise_before=before,
@@ -252,7 +292,7 @@ class Denoiser:
         return Context.of(volume, slices, self._network.halo, self._network.block)
 
     def _run(self) -> Run:
-        return Run(self._network, self.compute, self.tile, self.model.interpolated)
+        return Run(self._network, self.compute, self.tile, self._backend, self.model.interpolated)
 
     def _noise_levels(self, context: Context) -> NDArray[np.float32] | None:
         needed = self.model.interpolated is not None or self._network.neighbours

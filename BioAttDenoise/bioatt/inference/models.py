@@ -101,12 +101,14 @@ def _catalogue_file() -> dict[str, Any]:
     return json.loads((resources_folder() / "Models" / "models.json").read_text(encoding="utf-8"))
 
 
-def load_model(model: str | Path) -> TrainedModel:
-    """Load a model by its catalogue name or from a .safetensors file.
+def load_model(model: str | Path | TrainedModel) -> TrainedModel:
+    """Load a model by its catalogue name or from a .safetensors file; a loaded one is returned as it is.
 
     Raises InputError for an unknown name, a missing file, a file that is no BioAtt model, and where the SHA-256 of a
     catalogue model differs from the catalogue's.
     """
+    if isinstance(model, TrainedModel):
+        return model
     path = Path(model)
     if path.suffix == ".safetensors":
         if not path.is_file():

@@ -6,13 +6,16 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bioatt
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
+from bioatt.core.noise import median_noise
 from bioatt.io.files import atomic_write, files_named
+from bioatt.io.integrity import content_sha256, data_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,30 +24,30 @@ if TYPE_CHECKING:
     from bioatt.inference.options import EngineOptions
 
 
-def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Versions, model hash, prior by slice, noise before and after by slice (HU, null where unmeasurable), timings.
+def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
+    """Versions, model hash, hash of the inputs' content, settings, noise (median over slices, HU), timings.
 
-    strength_asked: the level or target that the strength comes from, null where a number was given.
-    The key prior_blended holds, by slice, the share of the model's own prior in what the network was given.
-    prior_provenance: see `provenance`.
+    inputs: the files of the scan. strength_asked: the level or target that the strength comes from, null where a number
+    was given. Raises OSError where an input is gone.
     """
+    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
+    files = list(dict.fromkeys(file for path in inputs for file in (path, *data_files(path))))
     return {
         "bioatt": bioatt.__version__,
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
+        "inputs": {"files": len(files), "sha256": content_sha256(files)},
         "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
-        "prior": None if result.prior is None else result.prior.as_table(),
-        "prior_provenance": prior_provenance,
-        "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
         "strength": result.strength,
         "strength_asked": result.strength_asked or None,
         "organ_strength": dict(result.organ_strength),
         "anatomy": result.anatomy,
         "device": result.device,
         "precision": result.precision,
+        "backend": result.backend,
+        "threads": result.threads,
         "shape_zyx": list(result.volume.shape),
-        "noise_before_hu": _numbers(result.noise_before),
-        "noise_after_hu": _numbers(result.noise_after),
+        "noise_hu": {"before": _number(before), "after": _number(after)},
         "seconds": result.seconds,
         "seconds_per_slice": result.seconds / result.volume.shape[0],
         "warnings": list(result.warnings),
@@ -52,8 +55,28 @@ def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> di
     }
 
 
+def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`run_manifest` with prior by slice, and noise before and after by slice (HU, null where unmeasurable).
+
+    The key prior_blended holds, by slice, the share of the model's own prior in what the network was given.
+    prior_provenance: see `provenance`.
+    """
+    return {
+        **run_manifest(result, result.volume.sources),
+        "prior": None if result.prior is None else result.prior.as_table(),
+        "prior_provenance": prior_provenance,
+        "prior_blended": None if result.prior_blended is None else _numbers(result.prior_blended),
+        "noise_before_hu": _numbers(result.noise_before),
+        "noise_after_hu": _numbers(result.noise_after),
+    }
+
+
 def _numbers(values: NDArray[Any]) -> list[float | None]:
-    return [float(value) if value == value else None for value in values]
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if value == value else None
 
 
 def write_report(

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from bioatt.compute.device import Compute
 from bioatt.core.errors import BioAttError, Cancelled
 from bioatt.inference import tiling
 from bioatt.network import BioAttNetwork, InterpolatedWeights, Stage
+
+if TYPE_CHECKING:
+    from bioatt.compute.backends.openvino import OpenVinoNetwork
 
 SMALLEST_TILE = 64
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "could not create a memory")
@@ -31,6 +35,7 @@ def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
 class Run:
     """Runs `network` on boxes of the slices of one volume.
 
+    backend: computes the network instead of PyTorch, from the parameters of `network`; it records no attention maps.
     interpolated, noise_hu: weights by noise level, and the level of the current slice in HU; both None otherwise.
     After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
     """
@@ -38,9 +43,11 @@ class Run:
     network: BioAttNetwork
     compute: Compute
     tile: int | None
+    backend: OpenVinoNetwork | None = None
     interpolated: InterpolatedWeights | None = None
     noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
+    _share: float | None = None
 
     def __call__(
         self,
@@ -59,17 +66,26 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
-                if self.interpolated is not None and self.noise_hu is not None:
-                    self.interpolated.apply(self.network, self.noise_hu)
+                self._interpolate()
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
-                    return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps)
+                    forward = None if maps is not None else self.backend
+                    return tiling.run(self.network, x, weights, box, tile=self.tile, record=maps, forward=forward)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
             if maps is not None:
                 maps.clear()
             self._make_smaller(box)
+
+    def _interpolate(self) -> None:
+        """Set the network's weights to those for the slice's noise, where they are not there already."""
+        if self.interpolated is None or self.noise_hu is None:
+            return
+        share = self.interpolated.share(self.noise_hu)
+        if share != self._share:
+            self.interpolated.apply(self.network, self.noise_hu)
+            self._share = share
 
     def _make_smaller(self, box: tiling.Box) -> None:
         side = max(box.y1 - box.y0, box.x1 - box.x0)
@@ -93,18 +109,22 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def cancellable(network: BioAttNetwork, cancelled: Callable[[], bool] | None) -> Iterator[None]:
+def cancellable(run: Run, cancelled: Callable[[], bool] | None) -> Iterator[None]:
     """Call `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled")
 
-    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    layers = [layer for layer in run.network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
     hooks = [layer.register_forward_pre_hook(ask) for layer in layers]
+    if run.backend is not None:
+        run.backend.cancelled = cancelled
     try:
         ask()
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        if run.backend is not None:
+            run.backend.cancelled = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,14 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bioatt.anatomy.strength import StrengthMap
-from bioatt.core.body import body_weight
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.inference import tiling
 from bioatt.inference.attention import AttentionRecorder
 from bioatt.inference.context import Context
-from bioatt.inference.planes import clipped, planes
+from bioatt.inference.planes import Planes, clipped
 from bioatt.inference.run import Run
-from bioatt.network import Stage
+from bioatt.network import BioAttNetwork, Stage
 from bioatt.priors.guard import PriorGuard
 
 Progress = Callable[[float, int, int, float | None], None]
@@ -35,44 +37,81 @@ def denoise_slices(
     progress: Progress | None,
 ) -> NDArray[np.float32]:
     """Denoise the axial slices of a context's box; guard gives each slice's p, noise_hu (z,) its noise level, strength
-    the share of the network's change that is applied, one for all or by slice and pixel."""
+    the share of the network's change that is applied, one for all or by slice and pixel.
+
+    A slice is made ready while the network runs on the one before.
+    """
     output = context.hu.copy()
-    start = time.monotonic()
-    for k in range(len(output)):
-        run.noise_hu = None if noise_hu is None else float(noise_hu[k])
-        here = strength(k) if isinstance(strength, StrengthMap) else np.float32(strength)
-        share = np.broadcast_to(here, output.shape[1:])
-        _denoise_slice(run, context, k, None if guard is None else guard(k), share, recorder, output[k])
-        if progress is not None:
-            done = k + 1
-            progress(done / len(output), done, len(output), (time.monotonic() - start) / done * (len(output) - done))
+    prepare = Preparation(context, run.network, guard, noise_hu, strength)
+    start, count = time.monotonic(), len(output)
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(prepare, 0)
+        for k in range(count):
+            ready = coming.result()
+            if k + 1 < count:
+                coming = beside.submit(prepare, k + 1)
+            run.noise_hu = None if noise_hu is None else float(noise_hu[k])
+            if ready is not None:
+                _denoise_slice(run, ready, k, context.hu[k], recorder, output[k])
+            if progress is not None:
+                done = k + 1
+                progress(done / count, done, count, (time.monotonic() - start) / done * (count - done))
     return output
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A slice for the network: weight (y, x) and box of its body, planes (C, H, W) after `tiling.pad`, p, strength."""
+
+    weight: NDArray[np.float32]
+    box: tiling.Box
+    planes: NDArray[np.float32]
+    p: NDArray[np.float32] | None
+    strength: np.float32 | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the CPU does for slice k before the network; None for a slice without a body."""
+
+    context: Context
+    network: BioAttNetwork
+    guard: PriorGuard | None
+    noise_hu: NDArray[np.float32] | None
+    strength: float | StrengthMap
+
+    def __call__(self, k: int) -> _Ready | None:
+        weight = self.context.body_weight(k)
+        box = tiling.bounding_box(weight)
+        if box is None:
+            return None
+        if not self.network.tileable:
+            box = tiling.Box(0, weight.shape[0], 0, weight.shape[1])
+        seen = self._planes(k, np.nan if self.noise_hu is None else float(self.noise_hu[k]))
+        share = self.strength(k)[box.slices] if isinstance(self.strength, StrengthMap) else np.float32(self.strength)
+        return _Ready(weight, box, seen, None if self.guard is None else self.guard(k), share)
+
+    @cached_property
+    def _planes(self) -> Planes:
+        return Planes(self.context, self.network)
 
 
 def _denoise_slice(
     run: Run,
-    context: Context,
+    ready: _Ready,
     k: int,
-    p: NDArray[np.float32] | None,
-    strength: NDArray[np.float32],
+    image: NDArray[np.float32],
     recorder: AttentionRecorder | None,
     output: NDArray[np.float32],
 ) -> None:
-    """Add the network's change within the body, times strength (y, x), to `output` (y, x), a copy of slice k."""
-    image = context.hu[k]
-    weight = body_weight(image)
-    box = tiling.bounding_box(weight)
-    if box is None:
-        return
-    if not run.network.tileable:
-        box = tiling.Box(0, image.shape[0], 0, image.shape[1])
-    seen = planes(context, k, run.network.neighbours, run.noise_hu if run.noise_hu is not None else np.nan)
+    """Add the network's change within the body, times strength, to `output` (y, x), a copy of slice k, `image`."""
+    box, p, weight = ready.box, ready.p, ready.weight[ready.box.slices]
     maps: dict[Stage, Tensor] | None = None if recorder is None else {}
-    denoised = run(tiling.pad(seen, run.network), p, box, maps)
-    change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - clipped(image[box.slices])
-    change *= weight[box.slices] * (image[box.slices] <= CLIP_HU[1])
-    output[box.slices] += strength[box.slices] * change
+    denoised = run(ready.planes, p, box, maps)
+    inside = image[box.slices]
+    change = denoised.cpu().numpy() * SCALE_HU + OFFSET_HU - clipped(inside)
+    change *= weight * (inside <= CLIP_HU[1])
+    output[box.slices] += ready.strength * change
     if recorder is not None and maps is not None and p is not None:
-        inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
-        p_inside = torch.from_numpy(np.ascontiguousarray(inside)).to(denoised.device)
-        recorder.add(k, box, maps, p_inside, weight[box.slices] == 1)
+        p_inside = p if p.ndim == 1 else p[(slice(None), *box.slices)]
+        recorder.add(k, box, maps, torch.from_numpy(np.ascontiguousarray(p_inside)).to(denoised.device), weight == 1)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bioatt.compute.backends import Forward
 from bioatt.network import BioAttNetwork, Stage
 
 
@@ -86,12 +87,14 @@ def run(
     *,
     tile: int | None = None,
     record: dict[Stage, Tensor] | None = None,
+    forward: Forward | None = None,
 ) -> Tensor:
     """Network output on `box`, of shape (box height, box width).
 
     padded: the slice's planes (C, H, W) after `pad`, as forward takes them. p: (N,), or (N, H, W) after `pad`.
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
-    record: filled with the stage's attention maps on the box, (N, box height, box width).
+    record: filled with the stage's attention maps on the box, (N, box height, box width). forward: a backend that
+    computes `network.residual` instead of PyTorch; it records no maps.
     Raises ValueError where a spatial p differs from the slice in size.
     """
     if p is not None and p.ndim == 3 and p.shape[-2:] != padded.shape[-2:]:
@@ -107,7 +110,9 @@ def run(
         rows, columns = shown.slices
         p_part = None if p is None else p[None] if p.ndim == 1 else p[None, :, rows, columns]
         maps: dict[Stage, list[Tensor]] | None = None if record is None else {}
-        result = network(padded[None, :, rows, columns], p_part, maps)[0, 0]
+        seen = padded[None, :, rows, columns]
+        residual = network.residual(seen, p_part, maps) if forward is None else forward(seen, p_part)
+        result = network.restored(seen, residual)[0, 0]
         target, inner = part.within(whole), part.moved(network.border).within(shown)
         output[target] = result[inner].to(output.dtype)
         for stage, (stage_maps,) in (maps or {}).items():

@@ -54,6 +54,49 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise.
+
+    A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
+    partial one is in it, and what it holds moves out of it at the end.
+    Raises OccupiedError where another run has filled the folder meanwhile; the partial one, complete, then stays.
+    """
+    folder = folder.absolute()
+    there = folder.is_dir()
+    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder if there else folder.parent))
+    try:
+        yield partial
+        if there:
+            _move_all(partial, folder)
+        else:
+            partial.chmod(0o777 & ~umask())
+            partial.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise OccupiedError(folder, partial) from None
+        shutil.rmtree(partial, ignore_errors=True)
+        raise not_written(folder, error) from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if there:
+        partial.rmdir()
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move the files of a folder into another, all or none."""
+    moved = []
+    try:
+        for file in sorted(source.iterdir()):
+            move_new(file, target / file.name)
+            moved.append(target / file.name)
+    except OSError:
+        for file in moved:
+            file.rename(source / file.name)
+        raise
+
+
 def move_new(source: Path, target: Path) -> None:
     """Rename a file, but never onto another one. Raises FileExistsError where something is there."""
     try:

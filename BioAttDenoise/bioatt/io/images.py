@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from bioatt.io.quiet import quiet_stderr
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
+_LONGEST_HEADER = 1 << 16
 _COMPRESSION = 2  # 9 is four times slower and 3 % smaller
 # The acquisition is one header line, "kernel=B30f; thickness_mm=3; kvp=120; modality=CT": NIfTI has room for no more.
 _LINE, _NOTE, _NIFTI_LINE, _NIFTI_LENGTH = "Acquisition", "Note", "ITK_FileNotes", 79
@@ -39,9 +42,13 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)  # one line on stderr, and it 
 
 
 def read_volume(
-    path: str | os.PathLike[str], *, series: str | int | None = None, phase: str | int | None = None, hu: bool = True
+    path: str | os.PathLike[str] | Sequence[Path],
+    *,
+    series: str | int | None = None,
+    phase: str | int | None = None,
+    hu: bool = True,
 ) -> Volume:
-    """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, or a folder with a DICOM series.
+    """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, a folder with a DICOM series, or the files of one.
 
     series: SeriesNumber or SeriesInstanceUID where a folder holds several.
     phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
@@ -49,24 +56,14 @@ def read_volume(
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
     Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
     """
-    if not os.fspath(path):
+    files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [*path]
+    if not path:
         raise InputError("an empty name: name a file or a folder")
-    path = Path(path)
-    name = path.absolute().name
-    check_name(path)
+    place = files[0] if len(files) == 1 else files[0].parent
+    name = place.absolute().name
+    check_name(place)
     try:
-        if not path.exists():
-            raise InputError("no such file or folder: check the path")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError("the file is empty: copy it again from its source")
-        if path.is_file() and suffix_of(path) in READABLE:
-            if series is not None:
-                raise InputError("a file holds no series to choose from: leave the series out")
-            volume = _told(_read_file(path, _number_of(phase)))
-        else:
-            from bioatt.io.dicom.read import read_series
-
-            volume = read_series(path, series, phase)
+        volume = _read_place(place, series, phase) if len(files) == 1 else _read_dicom(files, series, phase)
         if not hu:
             return volume
         _check_modality(volume.acquisition)
@@ -79,6 +76,42 @@ def read_volume(
         raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
     except InputError as error:  # of one file alone the reader may name it already
         raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
+
+
+def read_acquisition(path: Path) -> Acquisition:
+    """What the header of a volume file (READABLE) tells of the scan; nothing where it cannot be read.
+
+    Read as text, since ITK ends the program over some headers, and checking them first means reading the voxels.
+    """
+    suffix = suffix_of(path)
+    try:
+        with gzip.open(path) if suffix == ".nii.gz" else path.open("rb") as stream:
+            start = stream.read(_LONGEST_HEADER)
+    except (OSError, EOFError, zlib.error):
+        return Acquisition()
+    if suffix.startswith(".nii"):  # descrip of NIfTI-1 and NIfTI-2
+        return _acquisition_in((start[148:228] + b";" + start[240:320]).decode("ascii", "replace").replace("\0", ";"))
+    header = start.partition(b"\n\n" if suffix in (".nrrd", ".nhdr") else b"ElementDataFile")[0]
+    fields = dict(re.findall(r"^([^=:\n]+?) ?:?= ?(.*?)\r?$", header.decode("utf-8", "replace"), re.MULTILINE))
+    return _acquisition(fields.get)
+
+
+def _read_place(path: Path, series: str | int | None, phase: str | int | None) -> Volume:
+    if not path.exists():
+        raise InputError("no such file or folder: check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError("the file is empty: copy it again from its source")
+    if not path.is_file() or suffix_of(path) not in READABLE:
+        return _read_dicom(path, series, phase)
+    if series is not None:
+        raise InputError("a file holds no series to choose from: leave the series out")
+    return _told(_read_file(path, _number_of(phase)))
+
+
+def _read_dicom(path: Path | Sequence[Path], series: str | int | None, phase: str | int | None) -> Volume:
+    from bioatt.io.dicom.read import read_series
+
+    return read_series(path, series, phase)
 
 
 def write_volume(
@@ -162,7 +195,7 @@ def _read_file(path: Path, number: int | None) -> Volume:
         spacing=image.GetSpacing(),
         origin=image.GetOrigin(),
         direction=np.reshape(image.GetDirection(), (3, 3)),
-        acquisition=_acquisition(image),
+        acquisition=_acquisition(lambda key: _value(image, key)),
         sources=(path,),
         warnings=(DENOISED_BEFORE,) if any(DENOISED in _value(image, key) for key in _NOTES) else (),
     )
@@ -235,11 +268,12 @@ def _value(image: sitk.Image, key: str) -> str:
     return image.GetMetaData(key).strip() if image.HasMetaDataKey(key) else ""
 
 
-def _acquisition(image: sitk.Image) -> Acquisition:
-    copied = {name: _value(image, key) for name, key in _DICOM_KEYS.items()}
-    metaio = _value(image, "Modality").removeprefix("MET_MOD_")
+def _acquisition(field: Callable[[str], str | None]) -> Acquisition:
+    """From a header's fields by name."""
+    copied = {name: field(key) or "" for name, key in _DICOM_KEYS.items()}
+    metaio = (field("Modality") or "").removeprefix("MET_MOD_")
     copied["modality"] = copied["modality"] or ("" if metaio in ("UNKNOWN", "OTHER") else metaio)
-    return _acquisition_in(_value(image, _LINE) or _value(image, _NIFTI_LINE), copied)
+    return _acquisition_in(field(_LINE) or field(_NIFTI_LINE) or "", copied)
 
 
 def _acquisition_in(line: str, copied: Mapping[str, str] | None = None) -> Acquisition:

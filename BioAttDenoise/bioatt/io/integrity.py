@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from bioatt.io.metaimage import check_voxels
@@ -56,3 +58,12 @@ def data_files(path: Path) -> list[Path]:
     series = path.parent / (first[: number.start()] + "\0" + first[number.end() :].split(" ")[0])
     shape = re.escape(series.name).replace("\0", r"\d+")
     return [file for file in series.parent.glob("*") if re.fullmatch(shape, file.name)]
+
+
+def content_sha256(files: Iterable[Path]) -> str:
+    """SHA-256 of the content of files, whatever their names and order. Raises OSError for one that cannot be read."""
+    digests = []
+    for path in files:
+        with path.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

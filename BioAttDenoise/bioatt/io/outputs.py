@@ -8,7 +8,6 @@ from pathlib import Path
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED, strength_note
 from bioatt.core.volume import Volume
-from bioatt.io.dicom.write import check_series_output, write_derived_series
 from bioatt.io.files import check_folder, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files
@@ -34,6 +33,8 @@ def check_result_output(
     if _among(output, read):
         raise InputError(f"{output.name} is a file that this command reads, and stays untouched: name another output")
     if is_series(output) if series is None else series:
+        from bioatt.io.dicom.write import check_series_output  # pydicom takes a while to load
+
         check_series_output(volume, output)
     else:
         check_output(volume, output)
@@ -68,6 +69,8 @@ def write_result(
     `check_result_output`: the result is then kept under the name in the message.
     """
     if is_series(output) if series is None else series:
+        from bioatt.io.dicom.write import write_derived_series
+
         return write_derived_series(
             volume,
             output,

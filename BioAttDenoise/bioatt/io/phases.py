@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bioatt.core.errors import SeveralVolumesError
@@ -13,7 +13,9 @@ from bioatt.io.integrity import suffix_of
 from bioatt.io.outputs import is_series
 
 
-def each_volume(path: str | os.PathLike[str], *, series: str | int | None = None) -> Iterator[tuple[str, Volume]]:
+def each_volume(
+    path: str | os.PathLike[str] | Sequence[Path], *, series: str | int | None = None
+) -> Iterator[tuple[str, Volume]]:
     """Each volume that `phase` of `read_volume` counts, with what tells it apart; "" where there is one only.
 
     Raises InputError as `read_volume`.

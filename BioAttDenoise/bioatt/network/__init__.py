@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
+from bioatt.network.gated_unet import GatedUNet
 from bioatt.network.interpolation import InterpolatedWeights
 from bioatt.network.red_cnn import RedCnn
 from bioatt.network.slab_unet import SlabUNet
@@ -22,10 +23,11 @@ __all__ = [
     "build_network",
 ]
 
-LAYOUTS: dict[Layout, type[RedCnn] | type[UNet] | type[SlabUNet]] = {
+LAYOUTS: dict[Layout, type[RedCnn] | type[UNet] | type[SlabUNet] | type[GatedUNet]] = {
     "red_cnn": RedCnn,
     "unet": UNet,
     "slab_unet": SlabUNet,
+    "gated_unet": GatedUNet,
 }
 
 
@@ -40,8 +42,8 @@ def build_network(
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's RED-CNN, a U-net, or the one that sees neighbouring slices. low_pass_px: σ of low-frequency
-    preservation, 0: none.
+    layout: the paper's RED-CNN, a U-net, the one that sees neighbouring slices, or the one with gated skips.
+    low_pass_px: σ of low-frequency preservation, 0: none.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:

@@ -14,7 +14,7 @@ from bioatt.network.low_frequency import GaussianLowPass
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
 Stage = Literal["middle", "last"]
-Layout = Literal["red_cnn", "unet", "slab_unet"]
+Layout = Literal["red_cnn", "unet", "slab_unet", "gated_unet"]
 ARMS: tuple[Arm, ...] = ("base", "channel", "spatial", "bioatt")
 WEIGHTINGS: tuple[Weighting, ...] = ("anatomical", "uniform", "random")
 STAGES: tuple[Stage, ...] = ("middle", "last")
@@ -109,9 +109,16 @@ class BioAttNetwork(nn.Module, ABC):
 
         Raises ValueError where x or p has a shape that the class does not document.
         """
+        return self.restored(x, self.residual(x, p, record))
+
+    def residual(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
+        """What the layers predict, (B, 1, H, W), before low-frequency preservation. As `forward`."""
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
-        residual = self._residual(x, self._weights(x, p), record)
+        return self._residual(x, self._weights(x, p), record)
+
+    def restored(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The denoised slice: the residual, without the low frequencies that are preserved, added to the input."""
         if self.low_pass is not None and self.low_pass.share:
             residual = residual - self.low_pass.share * self.low_pass(residual)
         return residual + x[:, :1]

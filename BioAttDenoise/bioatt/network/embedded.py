@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,14 @@ class EmbeddedNetwork(nn.Module):
         self.register_buffer("span", edges[..., 1] - edges[..., 0], persistent=False)
 
     def forward(self, hu: Tensor) -> Tensor:
-        windowed = ((hu - self.low) / self.span).clamp(0, 1) * 2 - 1
+        return self.logits(self.windowed(hu))
+
+    def windowed(self, hu: Tensor) -> Tensor:
+        """(B, 1, grid, grid) HU → (B, windows, grid, grid) in -1…1."""
+        return ((hu - self.low) / self.span).clamp(0, 1) * 2 - 1
+
+    def logits(self, windowed: Tensor) -> Tensor:
+        """(B, windows, grid, grid) → (B, N)."""
         features = self.features(windowed)
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         return self.head(self.dropout(pooled))
@@ -51,6 +60,15 @@ def share(presence: Tensor) -> Tensor:
     """Presence (B, N) in 0…1 → p (B, N): normalised to sum to 1."""
     raised = presence + EPSILON
     return raised / raised.sum(dim=1, keepdim=True)
+
+
+def fuse(network: EmbeddedNetwork) -> EmbeddedNetwork:
+    """Fold the normalisations of a network in evaluation mode into its convolutions, in place."""
+    for index, (convolution, layer) in enumerate(pairwise(network.features), start=1):
+        if isinstance(convolution, nn.Conv2d) and isinstance(layer, nn.BatchNorm2d):
+            network.features[index - 1] = nn.utils.fuse_conv_bn_eval(convolution, layer)
+            network.features[index] = nn.Identity()
+    return network
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from bioatt.network.base import BioAttNetwork
 
@@ -39,12 +41,16 @@ class InterpolatedWeights:
         low, high = self.noise_hu
         return 0.0 if math.isnan(noise_hu) else min(max((noise_hu - low) / (high - low), 0.0), 1.0)
 
+    @cached_property
+    def _ends(self) -> list[tuple[Tensor, Tensor]]:
+        """Parameters of either end: to look them up takes longer than to interpolate them."""
+        return list(zip(self.quiet.parameters(), self.noisy.parameters(), strict=True))
+
     @torch.no_grad()
     def apply(self, network: BioAttNetwork, noise_hu: float) -> None:
         """Set the parameters of a network of the same kind, on any device, to those for this noise level."""
         share = self.share(noise_hu)
-        ends = zip(self.quiet.parameters(), self.noisy.parameters(), strict=True)
-        for weights, (quiet, noisy) in zip(network.parameters(), ends, strict=True):
+        for weights, (quiet, noisy) in zip(network.parameters(), self._ends, strict=True):
             weights.copy_(torch.lerp(quiet, noisy, share))
         low = self.quiet.low_pass
         if network.low_pass is not None and low is not None:

@@ -71,7 +71,7 @@ class NoiseEmbedding(nn.Module):
         self.linear.bias.data = -torch.linspace(-4, 1, EMBEDDING)  # knots from 1 HU to 140 HU
 
     def forward(self, noise: Tensor) -> Tensor:
-        return torch.relu(self.linear(torch.log(noise + 0.01)))
+        return torch.relu(self.linear(torch.log(noise.clamp_min(0) + 0.01)))
 
 
 class ConditionedBlock(ResidualBlock):

@@ -7,12 +7,13 @@ sixteenth of the cost. Two stages of the encoder have the paper's attention (equ
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
+from bioatt.network.base import Arm, BioAttNetwork, Layout, Record, Stage, Weighting
 
 BLOCKS = (1, 1, 2)
 """Residual blocks at full, half and quarter resolution; the decoder has the first two."""
@@ -40,17 +41,18 @@ class UNet(BioAttNetwork):
     Initialised as the identity.
     """
 
-    layout = "unet"
+    layout: ClassVar[Layout] = "unet"
     block = 4
+    blocks: ClassVar[tuple[int, int, int]] = BLOCKS
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__(arm, filters, descriptors, weighting)
         widths = (filters, 2 * filters, 4 * filters)
         self.head = nn.Conv2d(1, filters, 5, padding=2)
-        self.encoder = nn.ModuleList(_level(width, n) for width, n in zip(widths, BLOCKS, strict=True))
+        self.encoder = nn.ModuleList(_level(width, n) for width, n in zip(widths, self.blocks, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
-        self.decoder = nn.ModuleList(_level(width, n) for width, n in zip(widths[:2], BLOCKS[:2], strict=True))
+        self.decoder = nn.ModuleList(_level(width, n) for width, n in zip(widths[:2], self.blocks[:2], strict=True))
         self.tail = nn.Conv2d(filters, 1, 3, padding=1)
         _zero_init(self.tail)
         self.attention = self._attention_blocks({"middle": widths[1], "last": widths[2]})
@@ -58,9 +60,9 @@ class UNet(BioAttNetwork):
     @property
     def halo(self) -> int:
         """Sum of the convolutions' radii times their scale, the low-pass radius, and the offset within a block."""
-        full = 2 + 1 + 2 * 2 * BLOCKS[0]  # head, tail, both sides' blocks of two convolutions
-        half = 2 * 2 * BLOCKS[1] + 3  # both sides' blocks, and the attention's 7×7
-        quarter = 2 * BLOCKS[2] + 3
+        full = 2 + 1 + 2 * 2 * self.blocks[0]  # head, tail, both sides' blocks of two convolutions
+        half = 2 * 2 * self.blocks[1] + 3  # both sides' blocks, and the attention's 7×7
+        quarter = 2 * self.blocks[2] + 3
         low_pass = self.low_pass.radius if self.low_pass is not None else 0
         radius = full + 2 * half + 4 * quarter + low_pass + self.block - 1
         return radius + -radius % self.block
@@ -80,10 +82,14 @@ class UNet(BioAttNetwork):
         full = self.encoder[0](self.head(x))
         half = self._attend("middle", self.encoder[1](self.down[0](full)), weights, record)
         y = self._attend("last", self.encoder[2](self.down[1](half)), weights, record)
-        y = self.decoder[1](self.up[1](y) + half)
-        y = self.decoder[0](self.up[0](y) + full)
+        y = self.decoder[1](self._joined(1, self.up[1](y), half))
+        y = self.decoder[0](self._joined(0, self.up[0](y), full))
         output: Tensor = self.tail(y)
         return output
+
+    def _joined(self, level: int, y: Tensor, skip: Tensor) -> Tensor:
+        """What the decoder of a level (0: full resolution) sees of the coarser one and of the encoder."""
+        return y + skip
 
 
 def _level(channels: int, blocks: int) -> nn.Sequential:

@@ -21,7 +21,7 @@ from bioatt.compute import device as devices
 from bioatt.core.errors import Cancelled, InputError
 from bioatt.core.resources import resources_folder
 from bioatt.core.volume import Volume
-from bioatt.network.embedded import EmbeddedNetwork, share
+from bioatt.network.embedded import EmbeddedNetwork, fuse, share
 from bioatt.priors.base import Prior
 from bioatt.priors.slice_image import slice_image
 
@@ -39,7 +39,8 @@ class EmbeddedPrior:
         network, metadata = load_embedded(path or resources_folder() / "Models" / FILE)
         self.compute = devices.choose(device, "fp32")
         self.device = self.compute.device
-        self.network = copy.deepcopy(network).to(self.device)  # what is loaded is shared, and `to` moves it
+        own = fuse(copy.deepcopy(network))  # what is loaded is shared
+        self.network = own.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         taught: list[str] = metadata["descriptors"]
         missing = [name for name in descriptors.descriptors if name not in taught]
         if missing:
@@ -70,13 +71,13 @@ class EmbeddedPrior:
         """(1, trained descriptors). One slice at a time: bitwise the same alone as in its volume."""
         image = torch.from_numpy(slice_image(np.asarray(hu, np.float32), spacing)).to(self.device)
         with torch.inference_mode(), self.compute.arithmetic():
-            views = turned(image[None, None]).split(2)  # pairs: larger activations do not fit the CPU's cache
-            logits = torch.cat([self.network(pair) for pair in views]).mean(dim=0, keepdim=True)
+            views = turned(self.network.windowed(image[None, None])).contiguous(memory_format=torch.channels_last)
+            logits = self.network.logits(views).mean(dim=0, keepdim=True)
             return torch.sigmoid(logits * self.slope + self.offset)
 
 
 def turned(image: Tensor) -> Tensor:
-    """(1, 1, g, g) → (8, 1, g, g): the image and its mirror image, each turned by 0, 90, 180 and 270 degrees."""
+    """(1, C, g, g) → (8, C, g, g): the image and its mirror image, each turned by 0, 90, 180 and 270 degrees."""
     both = torch.cat([image, image.flip(3)])
     return torch.cat([torch.rot90(both, quarter, (2, 3)) for quarter in range(4)])
 

@@ -27,6 +27,7 @@ def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume
         model_name=request["model"]["name"],
         model_version=request["model"]["version"],
         strength=float(request["strength"]),
+        strength_asked=request.get("strength_asked") or "",
         organ_strength=request.get("organ_strength"),
     )
     return {"slices": len(source.sources), "warnings": list(warnings)}

@@ -145,7 +145,7 @@ REQUESTS = {
             "model": Fields({"name": TEXT, "version": TEXT}, {}),
             "strength": NUMBER,
         },
-        {"organ_strength": STRENGTHS},
+        {"organ_strength": STRENGTHS, "strength_asked": TEXT},
     ),
     "models": Fields({"action": ACTION}, {"name": TEXT, "folder": TEXT}),
 }

@@ -129,7 +129,11 @@ class Worker:
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
         """Load a model before it is needed."""
         denoiser = self._denoiser(request)
-        return {"model": messages.model_reply(denoiser), "device": str(denoiser.compute.device)}
+        return {
+            "model": messages.model_reply(denoiser),
+            "device": str(denoiser.compute.device),
+            "way": str(denoiser.way),
+        }
 
     def prior(self, request: dict[str, Any]) -> dict[str, Any]:
         """The prior's probabilities of a volume's slices."""

@@ -60,7 +60,10 @@ def test_precision_is_honoured():
     assert devices.choose("cpu", "bf16").precision == "bf16"
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "tpu", "meta"])
+@pytest.mark.parametrize(
+    "name",
+    ["gpu", "cuda:99", "xpu:99", "tpu", "meta"],
+)
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(InputError, match="auto"):
         devices.choose(name)

@@ -172,11 +172,11 @@ class Hungry:
     def __init__(self, monkeypatch, limit):
         real = tiling.run
 
-        def run(network, padded, p, box, *, tile=None, record=None):
+        def run(network, padded, p, box, *, tile=None, record=None, forward=None):
             side = tile or max(box.y1 - box.y0, box.x1 - box.x0)
             if side > limit:
                 torch.empty(2**60, dtype=torch.uint8)  # what this machine's allocator really says
-            return real(network, padded, p, box, tile=tile, record=record)
+            return real(network, padded, p, box, tile=tile, record=record, forward=forward)
 
         monkeypatch.setattr(tiling, "run", run)
 

@@ -10,16 +10,18 @@ import pytest
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import Cancelled
 from bioatt.core.volume import Volume
+from bioatt.inference import tiling
 from bioatt.inference.attention import UNIFIED, AttentionRequest
 from bioatt.inference.context import Context
 from bioatt.inference.denoiser import Denoiser
-from bioatt.inference.planes import planes
+from bioatt.inference.planes import Planes
+from bioatt.network import build_network
 from bioatt.priors import FixedPrior, Prior, UniformPrior
 from bioatt.priors.segmentation import Segmentation, SegmentationPrior
 from bioatt.priors.spatial import SpatialRows
 
 NAMES = load_descriptor_set("paper17").descriptors
-SIX = 6
+NETWORK = build_network(filters=4, layout="slab_unet")
 NEIGHBOURS, NOISE, NEAR = slice(1, 7), 7, slice(8, 14)
 
 
@@ -38,7 +40,7 @@ def numbered(count, step_mm, sign=1, **more):
 
 def shown(volume, index, noise_hu=20.0):
     """Planes of one slice of the file: HU or NaN of its neighbours, and how near they are."""
-    seen = planes(Context.of(volume, range(index, index + 1), 4, 4), 0, SIX, noise_hu)
+    seen = Planes(Context.of(volume, range(index, index + 1), 4, 4), NETWORK)(0, noise_hu)
     assert np.ptp(seen, axis=(1, 2)).max() == 0, "constant slices, constant planes"
     values = seen[:, 0, 0]
     hu = [
@@ -82,7 +84,7 @@ def test_metal_and_padding_are_shown_as_the_slice_itself_is():
 
 @pytest.mark.parametrize(("noise_hu", "plane"), [(25.0, 0.5), (np.nan, 0.0)])
 def test_the_noise_level_is_a_plane_zero_where_it_is_unknown(noise_hu, plane):
-    seen = planes(Context.of(numbered(3, 1.0), range(1, 2), 4, 4), 0, SIX, noise_hu)
+    seen = Planes(Context.of(numbered(3, 1.0), range(1, 2), 4, 4), NETWORK)(0, noise_hu)
     assert (seen[NOISE] == plane).all()
 
 
@@ -93,8 +95,9 @@ def test_a_stack_that_is_not_axial_has_axial_neighbours_too(axes):
         axial.hu.transpose(axes).copy(), spacing=(1.0, 1.0, 1.0), direction=np.eye(3)[:, [2 - a for a in axes[::-1]]]
     )
     context = Context.of(stack, range(1), 2, 2)
-    seen = planes(context, 4, SIX, 20.0)
-    assert seen.shape[1:] == context.hu.shape[1:] != axial.shape[1:]
+    seen = Planes(context, NETWORK)(4, 20.0)
+    assert seen.shape[1:] == tiling.pad(context.hu[4], NETWORK).shape
+    assert context.hu.shape[1:] != axial.shape[1:]
     assert [round(500 * one - 500) for one in seen[NEIGHBOURS, 0, 0]] == [10, 20, 30, 50, 60, 70]
 
 

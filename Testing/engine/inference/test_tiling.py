@@ -25,9 +25,11 @@ HU = 500.0
 
 
 def planes(network, height, width, dtype=np.float32):
-    """What a network sees of a slice, random values."""
-    count = 2 + 2 * network.neighbours if network.neighbours else 1
-    return np.random.default_rng(height * width).normal(size=(count, height, width)).astype(dtype)
+    """What a network sees of a slice: random images and, where it sees neighbours, constant planes from 0 to 1."""
+    rng = np.random.default_rng(height * width)
+    images = rng.normal(size=(1 + network.neighbours, height, width))
+    numbers = rng.random((1 + network.neighbours if network.neighbours else 0, 1, 1))
+    return np.concatenate([images, np.broadcast_to(numbers, (len(numbers), height, width))]).astype(dtype)
 
 
 def whole(network, seen, p):

@@ -7,6 +7,7 @@ import itertools
 import struct
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED
 from bioatt.core.volume import Acquisition, Volume
-from bioatt.io.images import check_output, read_volume, write_volume
+from bioatt.io.images import check_output, read_acquisition, read_volume, write_volume
 
 FORMATS = [".nrrd", ".nii", ".nii.gz", ".mha"]
 ORIENTATIONS = [
@@ -246,3 +247,27 @@ def test_a_kernel_that_removes_noise_is_told_from_a_file_too(tmp_path, kernel, t
     assert any("(SAFIRE)" in line for line in read_volume(tmp_path / f"scan{suffix}").warnings) is told
     write_volume(volume, tmp_path / f"again{suffix}", note=DENOISED)
     assert not any("(SAFIRE)" in line for line in read_volume(tmp_path / f"again{suffix}").warnings)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz", ".mha"])
+def test_a_header_alone_tells_of_the_scan_what_the_whole_file_tells(tmp_path, suffix):
+    scan = Volume(np.zeros((2, 3, 4), np.int16) - 1000, acquisition=Acquisition("B30f", 3.0, 120.0, "CT"))
+    write_volume(scan, tmp_path / f"scan{suffix}", note="a note")
+    assert read_acquisition(tmp_path / f"scan{suffix}") == scan.acquisition
+    write_volume(replace(scan, acquisition=Acquisition()), tmp_path / f"bare{suffix}")
+    assert read_acquisition(tmp_path / f"bare{suffix}") == Acquisition()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.mha", b"NDims = -1\n0018|1210 = B30f\nModality = MET_MOD_MR\nElementDataFile = LOCAL\n", ("B30f", "MR")),
+        ("a.nrrd", b"NRRD0004\ndimension: 99\n0018|1210:=B30f\n0008|0060:=CT\n\n0018|1210:=B70f\n", ("B30f", "CT")),
+        ("a.nii.gz", b"\x1f\x8bno gzip", (None, None)),
+        ("a.nii", b"", (None, None)),
+    ],
+)
+def test_headers_that_itk_ends_the_program_over_are_read_alone(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    found = read_acquisition(tmp_path / name)
+    assert (found.kernel, found.modality) == told

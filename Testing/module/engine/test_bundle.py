@@ -71,7 +71,7 @@ def test_install_from_folder(slicer, scene, make_driver, pip, models, tmp_path, 
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda parent, title: chosen.pop(0))
     try:
         driver = make_driver()
-        driver.advanced.advancedCollapsibleButton.collapsed = False
+        driver.ui.advancedCollapsibleButton.collapsed = False
         driver.click(driver.advanced.folderInstallButton)
         assert 'no folder "packages"' in driver.status
         assert installed == []
@@ -105,5 +105,6 @@ def test_versions_are_shown(make_driver):
     driver = make_driver()
     text = driver.advanced.versionsLabel.text
     assert f"BioAttDenoise {bioatt.__version__}" in text
+    assert f"engine {bioatt.__version__}" in text
     assert "bioatt 0." in text
     assert "torch" in text, "as the engine's process found it"

@@ -18,10 +18,7 @@ def open_panel(make_driver, slicer):
         sections = {type(section).__name__: section for section in driver.panel.sections}
         driver.attention, driver.maps = sections["AttentionSection"], sections["AttentionSection"].ui
         driver.batch = sections["BatchSection"].ui
-        for section in driver.panel.sections:
-            for child in section.widget.children():
-                if child.className() == "ctkCollapsibleButton":
-                    child.collapsed = False
+        driver.unfold()
         slicer.app.processEvents()
         driver.behave("steady")
         driver.widget.enter()
@@ -91,7 +88,7 @@ def test_maps_that_wait_can_be_cancelled(checking):
     assert checking.status == "Cancelled."
     checking.until(lambda: not checking.logic.jobs.checking)
     assert checking.maps.computeMapsButton.enabled
-    assert checking.ui.deviceFoundLabel.text == "Found: CPU, 4 threads.", "what was found is kept"
+    assert checking.advanced.deviceFoundLabel.text == "Found: CPU, 4 threads.", "what was found is kept"
     finish(checking)
 
 

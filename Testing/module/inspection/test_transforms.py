@@ -61,7 +61,7 @@ def test_there_and_back(slicer, moved):
 
 def test_noise_maps_and_kept_attention_maps_lie_on_the_scan(slicer, moved, maps):
     from BioAttDenoiseLib.inspection.overlay import Overlay
-    from BioAttDenoiseLib.panel.numbers_section import _map_volume
+    from BioAttDenoiseLib.panel.sections.numbers import _map_volume
     from BioAttDenoiseLib.scene import colour
 
     voxels = slicer.util.arrayFromVolume(moved[0]).astype(np.float32)

@@ -38,7 +38,7 @@ def test_models_offered(models, make_driver):
 
     shipped = json.loads((catalogue.shipped_models_folder() / "models.json").read_text())["models"]
     driver = make_driver()
-    offered = entries(driver.ui.modelComboBox)
+    offered = entries(driver.advanced.modelComboBox)
     assert offered[0] == "Automatic"
     assert offered[1 : 1 + len(shipped)] == [
         line["name"] if (catalogue.shipped_models_folder() / line["file"]).is_file() else f"{line['name']} (missing)"
@@ -55,7 +55,7 @@ def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
     ]
     monkeypatch.setattr(catalogue, "models", lambda: listed)
     driver = make_driver()
-    box = driver.ui.modelComboBox
+    box = driver.advanced.modelComboBox
     assert entries(box)[1:3] == ["gone (missing)", "here"]
     flags = [bool(box.model().index(row, 0).flags().value & 32) for row in (1, 2)]  # Qt.ItemIsEnabled
     assert flags == [False, True]
@@ -64,13 +64,13 @@ def test_a_missing_model_cannot_be_chosen(models, make_driver, monkeypatch):
 def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slicer, monkeypatch):
     make_ct()
     driver = make_driver()
-    section = driver.panel.sections[-1]
+    section = driver.sections["ModelsSection"]
     source = write_model(tmp_path / "mine.safetensors", {"bioatt": "{}"})
     section.importModel(source)
     assert (models / "mine.safetensors").read_bytes() == source.read_bytes()
-    assert driver.ui.modelComboBox.currentText == "mine"
+    assert driver.advanced.modelComboBox.currentText == "mine"
     assert driver.parameters.model == str(models / "mine.safetensors")
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     driver.choose(driver.advanced.manageComboBox, "mine")
     slicer.app.processEvents()
     asked = []
@@ -79,7 +79,7 @@ def test_import_and_remove_a_model(models, make_driver, make_ct, tmp_path, slice
     assert len(asked) == 1
     assert not list(models.glob("*"))
     assert driver.parameters.model == "auto"
-    assert "mine" not in entries(driver.ui.modelComboBox)
+    assert "mine" not in entries(driver.advanced.modelComboBox)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", struct.pack("<Q", 1 << 60) + b"{", None])
@@ -90,7 +90,7 @@ def test_what_is_no_model_is_not_imported(models, make_driver, tmp_path, content
     else:
         path.write_bytes(content)
     driver = make_driver()
-    driver.panel.sections[-1].importModel(path)
+    driver.sections["ModelsSection"].importModel(path)
     assert "is not a BioAtt model" in driver.status
     assert not list(models.glob("*"))
 
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
     (models / ".mine.safetensors.partial").symlink_to("/dev/full")
     driver = make_driver()
     source = write_model(tmp_path / "mine.safetensors", {"bioatt": "x" * 4096})
-    driver.panel.sections[-1].importModel(source)
+    driver.sections["ModelsSection"].importModel(source)
     assert "No space left" in driver.status
     assert not (models / "mine.safetensors").exists()
 
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
 def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, make_driver, slicer, monkeypatch):
     """The engine's process is asked; nothing is fetched in this test."""
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     requests = []
     submit = driver.logic.jobs.submit
@@ -145,7 +145,7 @@ def downloading(models, make_driver, make_ct, slicer, monkeypatch):
         monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
         driver = make_driver()
         driver.behave("steady")
-        driver.advanced.advancedCollapsibleButton.collapsed = False
+        driver.ui.advancedCollapsibleButton.collapsed = False
         slicer.app.processEvents()
         driver.click(driver.advanced.downloadButton)
         driver.until(lambda: driver.panel.state.value == "running")
@@ -204,7 +204,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
     carried = writer.build_small.__wrapped__()(tmp_path / "carried")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     assert driver.advanced.manageStateLabel.text == "Not on this computer."
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *a, **k: True)
@@ -214,14 +214,14 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
     assert driver.status == "Done."
     assert (models / "biomedclip" / "open_clip_model.safetensors").is_file()
     assert driver.advanced.manageStateLabel.text == "On this computer."
-    assert "BiomedCLIP" in entries(driver.ui.priorComboBox), "no hint any more that it must be downloaded"
+    assert "BiomedCLIP" in entries(driver.advanced.priorComboBox), "no hint any more that it must be downloaded"
 
 
 def test_a_refused_request_about_models_is_told(models, make_driver, slicer, monkeypatch, tmp_path):
     """A folder that holds no BioMedCLIP is refused by the engine in one line."""
     (tmp_path / "empty").mkdir()
     driver = make_driver()
-    section = driver.panel.sections[-1]
+    section = driver.sections["ModelsSection"]
     section._manage("import", "Importing…", folder=str(tmp_path / "empty"))
     driver.until(lambda: not driver.logic.jobs.busy, 60)
     assert driver.status.startswith("⚠")
@@ -230,7 +230,7 @@ def test_a_refused_request_about_models_is_told(models, make_driver, slicer, mon
 
 def test_check_installation_writes_what_was_found(make_driver, slicer):
     driver = make_driver()
-    driver.advanced.advancedCollapsibleButton.collapsed = False
+    driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     driver.click(driver.advanced.checkButton)
     driver.wait_idle()
@@ -241,6 +241,51 @@ def test_check_installation_writes_what_was_found(make_driver, slicer):
     assert "Slicer 5.12" in log
     driver.click(driver.advanced.copyLogButton)
     assert slicer.app.clipboard().text() == log
+
+
+@pytest.fixture
+def upgrading(make_driver, slicer, monkeypatch):
+    """A driver; driver.answer is the user's to a question, driver.asked those, driver.installed what pip got."""
+    driver = make_driver()
+    driver.answer, driver.asked, driver.installed = True, [], []
+    monkeypatch.setattr(
+        slicer.util, "confirmOkCancelDisplay", lambda text, title: (driver.asked.append(text), driver.answer)[1]
+    )
+    monkeypatch.setattr(slicer.util, "pip_install", driver.installed.append)
+    driver.unfold()
+    return driver
+
+
+def test_upgrade_packages(upgrading):
+    process = upgrading.logic.jobs.process
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert not process.running, "a library that is loaded cannot be replaced on Windows"
+    upgrading.wait_idle()
+    assert "safetensors" in upgrading.asked[0]
+    assert upgrading.installed == [["--no-deps", "--upgrade", "safetensors>=0.4.3"]], "torch stays"
+    assert "Everything that is needed is installed" in upgrading.status
+    assert "safetensors 0." in upgrading.advanced.versionsLabel.text
+
+
+def test_an_upgrade_that_is_declined_installs_nothing(upgrading):
+    upgrading.answer = False
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert upgrading.installed == []
+    assert upgrading.status == ""
+
+
+def test_an_upgrade_that_fails_says_what_helps_and_can_be_tried_again(upgrading, slicer, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    upgrading.click(upgrading.advanced.upgradeButton)
+    assert "no route to host" in upgrading.status
+    assert "pip download" in upgrading.status, "the way without internet"
+    monkeypatch.setattr(slicer.util, "pip_install", upgrading.installed.append)
+    upgrading.click(upgrading.ui.tryAgainButton)
+    upgrading.wait_idle()
+    assert len(upgrading.installed) == 1
 
 
 def test_the_log_shows_what_the_engine_said(make_driver, make_ct, slicer):

@@ -56,18 +56,18 @@ def driver(make_ct, make_driver, monkeypatch):
 def test_a_prior_from_a_file(slicer, driver, pick, tmp_path, monkeypatch):
     path = write(tmp_path / "prior.json", {"descriptors": list(NAMES), "probabilities": [0.2, 0.3, 0.5]})
     pick(path)
-    driver.choose(driver.ui.priorComboBox, "From a file…")
+    driver.choose(driver.advanced.priorComboBox, "From a file…")
     assert driver.parameters.prior == str(path)
-    assert driver.ui.priorComboBox.currentText == "prior.json"
+    assert driver.advanced.priorComboBox.currentText == "prior.json"
     requests = sent(driver, monkeypatch)
     driver.denoise()
     assert "Done" in driver.status
     assert [fields["prior"] for kind, fields in requests if kind == "denoise"] == [str(path)]
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
-    assert driver.ui.priorComboBox.currentText == "Built-in"
+    assert driver.advanced.priorComboBox.currentText == "Built-in"
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    assert driver.ui.priorComboBox.currentText == "prior.json"
+    assert driver.advanced.priorComboBox.currentText == "prior.json"
     path.unlink()
     driver.parameters.tileSize = 128  # so that the engine makes a new denoiser
     driver.denoise()
@@ -89,28 +89,29 @@ def test_a_bad_prior_file_is_refused_with_the_reason_and_nothing_changes(driver,
     if content is not None:
         write(path, content)
     pick(path)
-    driver.choose(driver.ui.priorComboBox, "From a file…")
+    driver.choose(driver.advanced.priorComboBox, "From a file…")
     assert driver.status.startswith("⚠ ")
     assert reason in driver.status
     assert "\n" not in driver.status
     assert driver.parameters.prior == "embedded"
-    assert driver.ui.priorComboBox.currentText == "Built-in"
+    assert driver.advanced.priorComboBox.currentText == "Built-in"
     pick("")
-    driver.choose(driver.ui.priorComboBox, "From a file…")
+    driver.choose(driver.advanced.priorComboBox, "From a file…")
     assert driver.parameters.prior == "embedded", "the dialog was cancelled"
-    assert driver.ui.priorComboBox.currentText == "Built-in"
+    assert driver.advanced.priorComboBox.currentText == "Built-in"
 
 
 def test_a_descriptor_set_of_the_users_own(slicer, driver, pick, tmp_path, monkeypatch):
+    driver.unfold()
     driver.settle()
-    assert not driver.ui.descriptorsComboBox.visible, "the built-in source knows its own words only"
+    assert not driver.advanced.descriptorsComboBox.visible, "the built-in source knows its own words only"
     driver.parameters.prior = "biomedclip"
-    assert driver.ui.descriptorsComboBox.visible
-    assert driver.ui.descriptorsComboBox.currentText == "The model's own"
+    assert driver.advanced.descriptorsComboBox.visible
+    assert driver.advanced.descriptorsComboBox.currentText == "The model's own"
     path = descriptor_set(tmp_path / "mine.json", [*NAMES, "tumour"])
     pick(path)
-    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
-    assert driver.ui.descriptorsComboBox.currentText == "mine.json"
+    driver.choose(driver.advanced.descriptorsComboBox, "From a file…")
+    assert driver.advanced.descriptorsComboBox.currentText == "mine.json"
     requests = sent(driver, monkeypatch)
     driver.denoise()
     driver.click(driver.ui.previewButton)
@@ -122,7 +123,7 @@ def test_a_descriptor_set_of_the_users_own(slicer, driver, pick, tmp_path, monke
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    assert driver.ui.descriptorsComboBox.currentText == "mine.json"
+    assert driver.advanced.descriptorsComboBox.currentText == "mine.json"
     driver.parameters.prior = "uniform"
     driver.denoise()
     assert "descriptors" not in requests[-1][1], "this source takes none"
@@ -131,7 +132,7 @@ def test_a_descriptor_set_of_the_users_own(slicer, driver, pick, tmp_path, monke
 def test_a_set_that_does_not_cover_the_model_is_refused_with_the_list(driver, pick, tmp_path):
     driver.parameters.prior = "biomedclip"
     pick(descriptor_set(tmp_path / "mine.json", ["lungs", "tumour"]))
-    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
+    driver.choose(driver.advanced.descriptorsComboBox, "From a file…")
     driver.denoise()
     assert driver.status == "⚠ Descriptor set mine lacks heart, liver: add them under these names."
     assert driver.errors == []
@@ -148,7 +149,7 @@ def test_a_set_that_does_not_cover_the_model_is_refused_with_the_list(driver, pi
 def test_a_bad_descriptor_set_is_refused_with_the_reason(driver, pick, tmp_path, content, reason):
     driver.parameters.prior = "biomedclip"
     pick(write(tmp_path / "own.json", content))
-    driver.choose(driver.ui.descriptorsComboBox, "From a file…")
+    driver.choose(driver.advanced.descriptorsComboBox, "From a file…")
     assert reason in driver.status
     assert driver.parameters.descriptors == ""
-    assert driver.ui.descriptorsComboBox.currentText == "The model's own"
+    assert driver.advanced.descriptorsComboBox.currentText == "The model's own"

@@ -1,4 +1,6 @@
-"""The section "Organs", by clicks on the stand-in engine: the body's left half is liver, its right half lungs."""
+"""The page "Organs", by clicks on the stand-in engine: the body's left half is liver, its right half lungs. All of the
+change are 20 HU; a half is blended half with its organ's strength.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def organs(slicer, make_ct, make_driver, views):
 @pytest.fixture
 def measured(organs):
     """The same, with the section open and the organs measured before and after."""
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
     return organs
@@ -34,6 +36,19 @@ def measured(organs):
 def cells(driver, column):
     table = driver.organs.organsTable
     return [table.item(row, column).text() for row in range(table.rowCount)]
+
+
+def requests_of(driver):
+    """The requests that are sent from now on."""
+    sent, submit = [], driver.logic.submit
+
+    def listen(kind, request, **more):
+        if request is not None:
+            sent.append(request)
+        return submit(kind, request, **more)
+
+    driver.logic.submit = listen
+    return sent
 
 
 def select(driver, name):
@@ -49,10 +64,11 @@ def test_two_clicks_to_the_noise_of_the_liver(organs, slicer):
     from PySide6.QtCore import QPoint, Qt
     from PySide6.QtTest import QTest
 
-    header = organs.organs.organsCollapsibleButton
+    header = organs.ui.anatomyCollapsibleButton
     QTest.mouseClick(header, Qt.MouseButton.LeftButton, pos=QPoint(60, 10))
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
+    assert organs.clicks == 1, "besides the one on the header"
     assert cells(organs, 0) == ["lungs", "liver"]
     assert cells(organs, 1) == ["≤ 20.0 → 8.0", "20.0 → 8.0"]
     assert cells(organs, 5)[0].startswith("⚠ −"), "the mean moved by more than it may"
@@ -62,7 +78,7 @@ def test_two_clicks_to_the_noise_of_the_liver(organs, slicer):
 
 
 def test_without_an_output_the_input_is_measured_alone(organs):
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.measureOrgansButton)
     organs.wait_idle()
     assert cells(organs, 1) == ["≤ 20.0", "20.0"]
@@ -200,7 +216,7 @@ def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
     )
     made.keep(node)
     organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's hears that it is hidden no more
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     assert not organs.organs.segmentationSelector.visible
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")
     organs.settle()
@@ -236,24 +252,37 @@ def test_names_of_segments(slicer, name, identity, known):
 
 def test_a_segmentation_without_organs_is_refused(organs, slicer):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "tumour")
-    organs.organs.organsCollapsibleButton.collapsed = False
+    organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")
     organs.organs.segmentationSelector.setCurrentNode(node)
     organs.click(organs.organs.measureOrgansButton)
     assert 'No segment of "tumour" is named after an organ' in organs.status
 
 
-def requests_of(driver):
-    """The requests that are sent from now on."""
-    sent, submit = [], driver.logic.submit
+def test_contrast_against_another_organ_measures_again(measured):
+    sent = requests_of(measured)
+    box = measured.organs.cnrComboBox
+    box.currentIndex = box.findText("spleen")
+    box.activated.emit(box.currentIndex)
+    measured.wait_idle()
+    assert sent[-1].fields["reference"] == "spleen"
 
-    def listen(kind, request, **more):
-        if request is not None:
-            sent.append(request)
-        return submit(kind, request, **more)
 
-    driver.logic.submit = listen
-    return sent
+def test_measuring_can_be_cancelled(organs):
+    organs.ui.anatomyCollapsibleButton.collapsed = False
+    organs.click(organs.organs.measureOrgansButton)
+    assert organs.organs.measureOrgansButton.text == "Cancel"
+    organs.click(organs.organs.measureOrgansButton)
+    organs.wait_idle()
+    assert organs.status == "Cancelled."
+    assert organs.organs.organsTable.rowCount == 0
+
+
+def test_a_closed_scene_leaves_no_organs(measured, slicer):
+    slicer.mrmlScene.Clear(0)
+    measured.settle()
+    assert measured.organs.organsTable.rowCount == 0
+    assert measured.section.organs.node is None
 
 
 def test_strength_by_organ_reaches_the_engine_and_the_output(measured):
@@ -285,27 +314,87 @@ def test_strengths_are_kept_with_the_scene(measured):
     assert table.cellWidget(1, 2).value == 80
 
 
-def test_contrast_against_another_organ_measures_again(measured):
-    sent = requests_of(measured)
-    box = measured.organs.cnrComboBox
-    box.currentIndex = box.findText("spleen")
-    box.activated.emit(box.currentIndex)
+def set_strength(driver, organ, percent):
+    driver.organs.organsTable.cellWidget(cells(driver, 0).index(organ), 2).value = percent
+
+
+def change(slicer, before, after):
+    """HU that were taken from the left and the right half."""
+    taken = slicer.util.arrayFromVolume(before).astype(int) - slicer.util.arrayFromVolume(after)
+    (left,), (right,) = np.unique(taken[..., :24]), np.unique(taken[..., 24:])
+    return int(left), int(right)
+
+
+def previewed(driver, slicer):
+    """HU that the preview takes from the left and the right half."""
+    shown = driver.panel.live.preview.shown
+    before = slicer.util.arrayFromVolume(driver.parameters.inputVolume)[shown.index]
+    taken = before.astype(int) - slicer.util.arrayFromVolume(shown.node)[0]
+    return int(taken[0, 0]), int(taken[0, -1])
+
+
+def test_a_preview_shows_it_as_the_run_does(measured, slicer):
+    measured.ui.strengthSlider.value = 80
+    set_strength(measured, "lungs", 20)
+    measured.click(measured.ui.previewButton)
     measured.wait_idle()
-    assert sent[-1].fields["reference"] == "spleen"
+    assert previewed(measured, slicer) == (16, 10), "20 HU · 0.8, and · (0.2 + 0.8) / 2"
+    measured.ui.strengthSlider.value = 40
+    assert not measured.logic.jobs.busy
+    assert previewed(measured, slicer) == (8, 6), "at once"
+    measured.denoise()
+    assert change(slicer, measured.parameters.inputVolume, measured.parameters.outputVolume) == (8, 6)
 
 
-def test_measuring_can_be_cancelled(organs):
-    organs.organs.organsCollapsibleButton.collapsed = False
-    organs.click(organs.organs.measureOrgansButton)
-    assert organs.organs.measureOrgansButton.text == "Cancel"
-    organs.click(organs.organs.measureOrgansButton)
-    organs.wait_idle()
-    assert organs.status == "Cancelled."
-    assert organs.organs.organsTable.rowCount == 0
+def test_a_live_preview_follows_an_organ_and_another_goes(measured, slicer):
+    measured.ui.strengthSlider.value = 80
+    measured.click(measured.ui.previewButton)
+    measured.wait_idle()
+    set_strength(measured, "lungs", 20)
+    assert measured.panel.live.preview.shown is None, "it would be wrong now"
+    measured.click(measured.ui.livePreviewCheckBox)
+    measured.wait_idle()
+    assert previewed(measured, slicer) == (16, 10)
+    set_strength(measured, "liver", 40)
+    measured.until(lambda: measured.panel.live.preview.shown and previewed(measured, slicer) == (12, 10))
 
 
-def test_a_closed_scene_leaves_no_organs(measured, slicer):
-    slicer.mrmlScene.Clear(0)
-    measured.settle()
-    assert measured.organs.organsTable.rowCount == 0
-    assert measured.section.organs.node is None
+def test_a_batch_of_the_scene_honours_it(measured, slicer, make_ct):
+    other = make_ct(slices=5, size=48, name="other")
+    measured.unfold()
+    measured.ui.strengthSlider.value = 80
+    set_strength(measured, "lungs", 20)
+    sent = requests_of(measured)
+    measured.click(measured.sections["BatchSection"].ui.allVolumesButton)
+    measured.wait_idle()
+    assert [request.fields["organ_strength"] for request in sent] == [{"lungs": 0.2}] * 2
+    assert [request.fields["anatomy"] for request in sent] == ["maps"] * 2, "each scan's own organs"
+    output = slicer.util.getNode("other denoised")
+    assert change(slicer, other, output) == (16, 10)
+    assert output.GetAttribute("BioAttDenoise.OrganStrength") == '{"lungs": 0.2}'
+    measured.click(measured.sections["BatchSection"].ui.allVolumesButton)
+    measured.wait_idle()
+    assert "Skipped, since the output is there already: 2" in measured.status
+    set_strength(measured, "lungs", 60)
+    measured.click(measured.sections["BatchSection"].ui.allVolumesButton)
+    measured.wait_idle()
+    assert measured.status.startswith("Done, 2 volumes"), "others than those that are there"
+
+
+def test_a_batch_of_files_honours_it(measured, tmp_path):
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import read_volume, write_volume
+
+    (tmp_path / "in").mkdir()
+    hu = np.random.default_rng(0).integers(-900, 900, (3, 16, 16)).astype(np.int16)
+    write_volume(Volume(hu), tmp_path / "in" / "a.nrrd")
+    measured.unfold()
+    measured.ui.strengthSlider.value = 80
+    set_strength(measured, "lungs", 20)
+    batch = measured.sections["BatchSection"].ui
+    batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
+    batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
+    measured.click(batch.folderButton)
+    measured.wait_idle()
+    taken = hu.astype(int) - read_volume(tmp_path / "out" / "a.nrrd").hu
+    assert (taken[0, 0, 0], taken[0, 0, -1]) == (16, 10)

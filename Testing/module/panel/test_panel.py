@@ -64,8 +64,8 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path, c
     driver.choose(ui.regionComboBox, "Slice range")
     ui.firstSliceSpinBox.value = 3
     ui.lastSliceSpinBox.value = 9
-    driver.choose(ui.deviceComboBox, "Processor (CPU)")
-    driver.choose(ui.priorComboBox, "None (uniform)")
+    driver.choose(driver.advanced.deviceComboBox, "Processor (CPU)")
+    driver.choose(driver.advanced.priorComboBox, "None (uniform)")
     driver.advanced.tileSpinBox.value = 256
     driver.choose(driver.advanced.precisionComboBox, "float32")
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
@@ -85,7 +85,15 @@ def test_the_whole_story(slicer, make_ct, make_driver, views, until, tmp_path, c
         driver.advanced.tileSpinBox.value,
     ]
     assert state == [50, 3, 9, 256]
-    texts = [box.currentText for box in (ui.regionComboBox, ui.deviceComboBox, ui.priorComboBox, ui.modelComboBox)]
+    texts = [
+        box.currentText
+        for box in (
+            ui.regionComboBox,
+            driver.advanced.deviceComboBox,
+            driver.advanced.priorComboBox,
+            driver.advanced.modelComboBox,
+        )
+    ]
     assert texts == ["Slice range", "Processor (CPU)", "None (uniform)", "slow"]
     assert driver.advanced.precisionComboBox.currentText == "float32"
     assert len(volumes(slicer)) == 2, "no preview was saved"
@@ -211,20 +219,69 @@ def test_denoise_stops_a_preview_that_is_computed(make_driver, make_ct, slicer, 
 
 def test_what_was_found_is_said(make_driver):
     driver = make_driver()
-    assert driver.ui.deviceFoundLabel.text == "Found: CPU, 4 threads."
+    assert driver.advanced.deviceFoundLabel.text == "Found: CPU, 4 threads."
 
 
 def test_every_widget_has_a_tooltip(make_driver):
     import qt
 
     driver = make_driver()
-    skipped = {"BioAttDenoise", "BioAttDenoiseAdvanced", "sectionsWidget"}
+    skipped = {"BioAttDenoise"}
     bare = [
         widget.name
         for widget in driver.widget.findChildren(qt.QWidget)
-        if widget.name and not widget.name.startswith("qt_") and widget.name not in skipped and not widget.toolTip
+        if widget.name
+        and not widget.name.startswith(("qt_", "Scroll"))  # Qt's own, within others
+        and widget.name not in skipped
+        and not widget.toolTip
     ]
     assert bare == []
+
+
+def pages(driver):
+    """Every page of every section, one after another in front."""
+    for tabs in (driver.ui.anatomyTabs, driver.ui.evaluationTabs, driver.ui.advancedTabs):
+        for page in range(tabs.count):
+            tabs.setCurrentIndex(page)
+            driver.settle()
+            yield tabs
+
+
+def test_all_of_the_panel_is_at_most_2000_pixels_high(make_driver, make_ct, slicer):
+    """With every section open, an output and its result, 420 pixels wide."""
+    slicer.util.setSliceViewerLayers(background=make_ct(), fit=True)
+    driver = make_driver()
+    driver.behave("steady")
+    driver.click(driver.ui.mediumButton)
+    driver.wait_idle()
+    driver.denoise()
+    driver.unfold()
+    driver.widget.resize(420, 900)
+    heights = []
+    for _tabs in pages(driver):
+        driver.settle()
+        layout = driver.widget.layout()
+        heights.append(max(layout.totalHeightForWidth(420), layout.totalMinimumSize().height()))
+    assert max(heights) <= 2000, heights
+
+
+def test_everyday_things_are_in_view_and_the_rest_in_four_folded_sections(make_driver, make_ct, slicer):
+    import ctk
+
+    make_ct()
+    driver = make_driver()
+    ui = driver.ui
+    everyday = (
+        ui.inputSelector,
+        ui.outputSelector,
+        ui.mediumButton,
+        ui.strengthSlider,
+        ui.previewButton,
+        ui.denoiseButton,
+    )
+    assert all(widget.visible for widget in everyday)
+    folded = [box for box in driver.widget.findChildren(ctk.ctkCollapsibleButton) if box.collapsed]
+    assert [box.text for box in folded] == ["Compare", "Organs and attention", "Evaluation", "Advanced"]
 
 
 @pytest.mark.parametrize("width", [300])
@@ -233,21 +290,26 @@ def test_the_panel_is_usable_at_300_pixels(make_driver, make_ct, slicer, width):
 
     make_ct(name="A volume with a name that is much longer than the panel is wide, as names from PACS are")
     driver = make_driver()
-    driver.behave("steady")
+    driver.behave("airy")
+    driver.click(driver.ui.lowButton)
     driver.denoise()
+    assert len(driver.ui.resultLabel.text) > 300, "a long warning"
     driver.choose(driver.ui.regionComboBox, "Slice range")
-    driver.advanced.advancedCollapsibleButton.collapsed = False
-    driver.widget.resize(width, 1000)
-    slicer.app.processEvents()
+    driver.unfold()
+    driver.widget.resize(width, 2000)
     assert driver.widget.minimumSizeHint().width() <= width
-    for widget in driver.widget.findChildren(qt.QWidget):
-        if widget.visible and widget.name and not widget.name.startswith("qt_"):
-            corner = widget.mapTo(driver.widget, qt.QPoint(0, 0))
-            assert corner.x() >= 0, widget.name
-            assert corner.x() + widget.width <= width, widget.name
-            if isinstance(widget, (qt.QPushButton, qt.QCheckBox)) and widget.text:
-                needed = widget.fontMetrics().horizontalAdvance(widget.text.replace("&", ""))
-                assert needed <= widget.width, f"the text of {widget.name} is cut"
+    for _tabs in pages(driver):
+        for widget in driver.widget.findChildren(qt.QWidget):
+            if widget.visible and widget.name and not widget.name.startswith(("qt_", "Scroll")):
+                corner = widget.mapTo(driver.widget, qt.QPoint(0, 0))
+                assert corner.x() >= 0, widget.name
+                assert corner.x() + widget.width <= width, widget.name
+                if isinstance(widget, (qt.QAbstractButton, qt.QLabel)) and widget.text:
+                    wraps = isinstance(widget, qt.QLabel) and widget.wordWrap
+                    text = "" if wraps else widget.text.replace("&", "")
+                    mark = 20 if isinstance(widget, qt.QCheckBox) else 0
+                    needed = widget.fontMetrics().horizontalAdvance(text) + mark
+                    assert needed <= widget.width, f"the text of {widget.name} is cut"
 
 
 def test_a_screen_reader_can_name_every_field(make_driver):

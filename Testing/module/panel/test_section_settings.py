@@ -7,10 +7,7 @@ import pytest
 
 def sections(driver):
     driver.sections = {type(section).__name__: section for section in driver.panel.sections}
-    for section in driver.panel.sections:
-        for child in section.widget.children():
-            if child.className() == "ctkCollapsibleButton":
-                child.collapsed = False
+    driver.unfold()
     return [driver.sections[name].ui for name in ("CompareSection", "AttentionSection", "NumbersSection")]
 
 

@@ -3,6 +3,18 @@ if(BUILD_TESTING)
   enable_testing()
 endif()
 
+# A test runs in the Slicer that Slicer_LAUNCHER_EXECUTABLE names, on the installed tree; without one it does nothing.
+function(_slicer_test name)
+  set(_lib "${CMAKE_INSTALL_PREFIX}/${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}")
+  if(Slicer_LAUNCHER_EXECUTABLE)
+    add_test(NAME ${name} COMMAND ${Slicer_LAUNCHER_EXECUTABLE} --no-splash --ignore-slicerrc
+      --additional-module-paths "${_lib}" "${CMAKE_INSTALL_PREFIX}/${Slicer_INSTALL_CLIMODULES_LIB_DIR}" ${ARGN})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  else()
+    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E true)
+  endif()
+endfunction()
+
 macro(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(MODULE "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
   if(MODULE_UNPARSED_ARGUMENTS)
@@ -34,7 +46,9 @@ endmacro()
 macro(slicer_add_python_unittest)
   cmake_parse_arguments(UNITTEST "" "TESTNAME_PREFIX;SCRIPT" "SLICER_ARGS" ${ARGN})
   get_filename_component(_name ${UNITTEST_SCRIPT} NAME_WE)
-  add_test(NAME py_${UNITTEST_TESTNAME_PREFIX}${_name} COMMAND ${CMAKE_COMMAND} -E true)
+  set(_folder "${CMAKE_INSTALL_PREFIX}/${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}")
+  _slicer_test(py_${UNITTEST_TESTNAME_PREFIX}${_name} ${UNITTEST_SLICER_ARGS}
+    --python-code "import slicer.testing\nslicer.testing.runUnitTest(['${_folder}'], '${_name}')")
 endmacro()
 
 macro(slicer_add_python_test)
@@ -43,5 +57,6 @@ macro(slicer_add_python_test)
     message(FATAL_ERROR "slicer_add_python_test given nonexistent file '${SCRIPTTEST_SCRIPT}'")
   endif()
   get_filename_component(_name ${SCRIPTTEST_SCRIPT} NAME_WE)
-  add_test(NAME py_${SCRIPTTEST_TESTNAME_PREFIX}${_name} COMMAND ${CMAKE_COMMAND} -E true)
+  _slicer_test(py_${SCRIPTTEST_TESTNAME_PREFIX}${_name} ${SCRIPTTEST_SLICER_ARGS}
+    --python-script "${CMAKE_CURRENT_SOURCE_DIR}/${SCRIPTTEST_SCRIPT}" ${SCRIPTTEST_SCRIPT_ARGS})
 endmacro()

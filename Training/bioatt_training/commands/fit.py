@@ -27,13 +27,14 @@ def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from bioatt.core.errors import InputError
+    from bioatt_training.adversarial.methods import METHODS
     from bioatt_training.fit.config import Config
     from bioatt_training.fit.lightning_import import rank_zero_only
     from bioatt_training.fit.run import fit_stages
 
     if args.devices < 1 or args.nodes < 1:
         raise InputError("--devices and --nodes are 1 or more")
-    configs = [Config.read(Path(path)) for path in args.config]
+    configs = [Config.read(Path(path), METHODS) for path in args.config]
     if args.arm:
         configs = [config.of_arm(args.arm) for config in configs]
     if args.seed is not None:

@@ -31,7 +31,7 @@ def find_scans(root: Path) -> Listing:
         listing = _mayo(root)
     elif any(_TCIA.search(path.name) for path in root.rglob("*") if path.is_dir()):
         listing = _tcia(root)
-    elif _side(root, "low") and _side(root, "full"):
+    elif side_folder(root, "low") and side_folder(root, "full"):
         listing = _pair_folders(root)
     else:
         listing = _single_scans(root)
@@ -101,7 +101,7 @@ def _pair_folders(root: Path) -> Listing:
     pieces: Pieces = defaultdict(dict)
     owners: dict[tuple[str, ...], str] = {}
     for side in ("low", "full"):
-        folder = _side(root, side)
+        folder = side_folder(root, side)
         assert folder is not None
         for path in volume_files(folder):
             _add(pieces[(_common(path.name),)], side, Source(path), listing)
@@ -136,7 +136,8 @@ def _single_scans(root: Path) -> Listing:
     return listing
 
 
-def _side(root: Path, side: str) -> Path | None:
+def side_folder(root: Path, side: str) -> Path | None:
+    """The sub-folder whose name says that it holds the side "low" or "full" of the doses."""
     words = _LOW_WORDS if side == "low" else _FULL_WORDS
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if set(re.split(r"[^a-z]+", folder.name.lower())) & set(words):

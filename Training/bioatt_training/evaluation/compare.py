@@ -13,7 +13,7 @@ from bioatt.core.metrics import WINDOWS
 from bioatt.inference.models import TrainedModel
 from bioatt.io.files import atomic_write
 from bioatt_training.data.bank import Bank
-from bioatt_training.evaluation.judge import Judgement, Row, columns, evaluate
+from bioatt_training.evaluation.judge import Further, Judgement, Row, columns, evaluate
 from bioatt_training.evaluation.protocol import METRICS
 from bioatt_training.evaluation.statistics import paired
 
@@ -35,8 +35,10 @@ def evaluate_all(
     path: Path | None = None,
     *,
     progress: Callable[[], None] = lambda: None,
+    further: Further | None = None,
 ) -> list[Result]:
     """Results of all models (see `judge.evaluate`), in their order; progress is called after each patient.
+    further: see there.
 
     With a path all is written there as JSON {"results", "differences"} after every patient, and rows that are there
     from an interrupted call on the same weights, bank and judgement are taken over. Raises InputError where the path is
@@ -52,7 +54,9 @@ def evaluate_all(
             so_far = {"model": model.name, "sha256": model.sha256, **said, "patients": rows}
             _write(path, {"results": [*results, so_far]})
 
-        result = evaluate(model, bank, judgement, known=rows_of.get(model.sha256, ()), progress=written)
+        result = evaluate(
+            model, bank, judgement, known=rows_of.get(model.sha256, ()), progress=written, further=further
+        )
         results.append({**result, **said})
     _write(path, {"results": results, "differences": differences(results)})
     return results

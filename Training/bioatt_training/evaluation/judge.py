@@ -27,6 +27,8 @@ from bioatt_training.evaluation.statistics import interval, pooled
 from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, spectrum_values
 
 Values = dict[str, float | None]
+Further = Callable[[Volume, NDArray, NDArray], dict[str, float]]
+"""Low dose (one slice), target and output (y, x) in HU → further figures by name, NaN where they cannot be measured."""
 Row = dict[str, Any]
 """{"patient", "slices", "values": {name: number or None}, "protocol": {metric: {"patches", "mean", "sd"}}}."""
 
@@ -65,16 +67,18 @@ def evaluate(
     *,
     known: Sequence[Row] = (),
     progress: Callable[[list[Row]], None] = lambda _: None,
+    further: Further | None = None,
 ) -> dict[str, Any]:
     """Figures of a model by patient, and their means with bootstrap 95 % intervals over patients.
 
     known: rows of an earlier call that need not be computed again. progress receives the rows so far after each
-    patient. Returns {"model", "sha256", "judgement", "patients": [Row], "mean": {name: [mean, low, high]}, "sd": {name:
-    SD over patients}, "protocol": {metric: {"patches", "mean", "sd"} over all patches}}; names as `slice_values`, and
-    "protocol/rmse", "protocol/rmse_low" … for means over a patient's patches. Raises InputError for an empty part.
+    patient. further: of whole slices, beside those of `slice_values`. Returns {"model", "sha256", "judgement",
+    "patients": [Row], "mean": {name: [mean, low, high]}, "sd": {name: SD over patients}, "protocol": {metric:
+    {"patches", "mean", "sd"} over all patches}}; names as `slice_values`, and "protocol/rmse", "protocol/rmse_low" …
+    for means over a patient's patches. Raises InputError for an empty part.
     """
     chosen = slices_by_patient(bank, judgement)
-    judge = Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement)
+    judge = Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement, further)
     rows = [row for row in known if row["patient"] in chosen]
     done = {row["patient"] for row in rows}
     for patient, indices in chosen.items():
@@ -131,8 +135,8 @@ def _spread(values: NDArray[np.float64]) -> float | None:
 class Judge:
     """A model with its prior source, ready to evaluate slices."""
 
-    def __init__(self, model: TrainedModel, bank: Bank, judgement: Judgement) -> None:
-        self.model, self.bank, self.judgement = model, bank, judgement
+    def __init__(self, model: TrainedModel, bank: Bank, judgement: Judgement, further: Further | None = None) -> None:
+        self.model, self.bank, self.judgement, self.further = model, bank, judgement, further
         self.denoiser = Denoiser(model)
         self.network = placed(model.network, self.denoiser.compute.device)
         self._source = cache(lambda: build_prior(judgement.prior, descriptors=self.denoiser.descriptors))
@@ -152,7 +156,8 @@ class Judge:
                 if self.judgement.whole:
                     result = self.denoiser.preview(volume, 0, strength=1.0, p=p)
                     output = self._blended(result.volume.hu[0].astype(np.float32), low)
-                    slices.append(slice_values(target, low, output))
+                    more = self.further(volume, target, output) if self.further else {}
+                    slices.append(slice_values(target, low, output) | more)
                     noise.setdefault(volume.pixel_mm, []).append(noise_patches(target, low, output))
         joined = {name: np.concatenate(parts) for name, parts in patches.items()}
         groups = {name: _group(found) for name, found in joined.items() if np.isfinite(found).any()}

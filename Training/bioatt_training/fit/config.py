@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from bioatt.core.errors import InputError
 from bioatt.inference.models import LARGEST_MEANS_PX
 from bioatt.network import LAYOUTS, Layout
 from bioatt_training.fit.arms import ARMS, ArmName
+
+if TYPE_CHECKING:
+    from bioatt_training.fit.experiment import Experiment
+    from bioatt_training.fit.loaders import RunData
 
 GRID_PATCH = 55
 """Side of the paper's patches in pixels (§3.1)."""
@@ -113,7 +118,8 @@ class OptimiserConfig:
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
     early_stop: epochs without an improvement of `monitor` by more than `min_delta` that end the run; 0: never.
-    monitor: column of metrics.csv whose lowest value is the best checkpoint.
+    monitor: column of metrics.csv whose lowest value is the best checkpoint; val_guarded is of the methods of
+    `bioatt_training.adversarial`, and infinite, which ends the run, once HU or structures have drifted.
     gradient_clip: largest norm of the gradient; 0: no limit.
     """
 
@@ -127,7 +133,7 @@ class OptimiserConfig:
     plateau_patience: int = 5
     early_stop: int = 0
     min_delta: float = 0.0
-    monitor: Literal["val_relative", "val_loss"] = "val_relative"
+    monitor: Literal["val_relative", "val_loss", "val_guarded"] = "val_relative"
     gradient_clip: float = 1.0
     loss: LossName = "mse"
     floor_hu: float = 20.0
@@ -179,17 +185,40 @@ class DataConfig:
     prior_alignment: Literal["slice", "position"] = "slice"
 
 
+class Method(Protocol):
+    """Another way to learn than from pairs with a loss: a frozen dataclass, the fifth table of a TOML file.
+
+    columns: of metrics.csv, beside those of every run.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+
+    def check(self, config: Config) -> None:
+        """Raise InputError where it does not go with the other tables."""
+
+    def data(self, config: Config) -> RunData:
+        """The batches that it trains and validates on."""
+
+    def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
+        """What it trains."""
+
+
 @dataclass(frozen=True)
 class Config:
-    """A training configuration: the tables of a TOML file."""
+    """A training configuration: the tables of a TOML file. method: None for pairs and a loss."""
 
     run: RunConfig
     network: NetworkConfig
     optimiser: OptimiserConfig
     data: DataConfig
+    method: Method | None = None
 
     def __post_init__(self) -> None:
         optimiser, data = self.optimiser, self.data
+        if self.method is not None:
+            self.method.check(self)
+        elif optimiser.monitor == "val_guarded":
+            raise InputError('[optimiser] monitor "val_guarded" needs a method, for example [alden]')
         if optimiser.steps and optimiser.epochs:
             raise InputError("[optimiser] has both steps and epochs: name one of them")
         self._check_sizes()
@@ -236,10 +265,11 @@ class Config:
                 raise InputError(f"[optimiser] {key} must be above 0")
 
     @classmethod
-    def read(cls, path: Path) -> Config:
-        """Read a TOML file with these four tables. Raises InputError for unknown tables, keys and values.
+    def read(cls, path: Path, methods: Mapping[str, Any] | None = None) -> Config:
+        """Read a TOML file with these tables; methods: `Method` classes by the name of their table.
 
-        The arm "whole" sets its sampling and a batch of 1.
+        The arm "whole" sets its sampling and a batch of 1. Raises InputError for unknown tables, keys and values, and
+        for two methods.
         """
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -250,12 +280,17 @@ class Config:
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"configuration {path.name} is not TOML ({error}): correct it") from None
         kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
-        if unknown := sorted(tables.keys() - kinds.keys()):
-            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {', '.join(kinds)}")
+        methods = methods or {}
+        if unknown := sorted(tables.keys() - kinds.keys() - methods.keys()):
+            known = ", ".join((*kinds, *methods))
+            raise InputError(f"configuration {path.name} has an unknown table [{unknown[0]}]: use {known}")
+        named = [name for name in methods if name in tables]
+        if named[1:]:
+            raise InputError(f"configuration {path.name} has both [{named[0]}] and [{named[1]}]: keep one of them")
         parts: dict[str, Any] = {name: _table(kind, name, tables.get(name, {})) for name, kind in kinds.items()}
         if ARMS[parts["network"].arm].whole:
             parts["data"] = _whole(parts["data"])
-        return cls(**parts)
+        return cls(**parts, method=_table(methods[named[0]], named[0], tables[named[0]]) if named else None)
 
     def of_arm(self, arm: str) -> Config:
         """The same training of another arm. Raises InputError for an unknown arm."""

@@ -51,11 +51,13 @@ class Experiment(lightning.LightningModule):
     def validation_step(self, batch: Batch, number: int) -> None:
         """Metrics of one batch, weighted by its number of patches."""
         self._draw_by_number(1, number)
-        images = self._interiors(batch)
-        output, target, low = images
+        self._measure(*self._interiors(batch))
+
+    def _measure(self, output: Tensor, target: Tensor, low: Tensor) -> None:
+        """Add one batch's metrics."""
         values = {
-            "loss": self.loss(*images),
-            "relative": relative_mse(*images),
+            "loss": self.loss(output, target, low),
+            "relative": relative_mse(output, target, low),
             "mse_hu2": torch.mean((output - target) ** 2) * SCALE_HU**2,
             "input_mse_hu2": torch.mean((low - target) ** 2) * SCALE_HU**2,
         }
@@ -76,6 +78,7 @@ class Experiment(lightning.LightningModule):
         self._sums = {}
         for name in ("val", "val_input"):
             means[f"{name}_rmse_hu"] = means.pop(f"{name}_mse_hu2").sqrt()
+        self._conclude(means)
         self.log_dict(means, sync_dist=True)
         if self.config.optimiser.schedule == "plateau":
             plateau = self.lr_schedulers()
@@ -84,12 +87,16 @@ class Experiment(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The configuration's optimiser and schedule."""
-        optimiser = build_optimiser(self.config.optimiser, self.parameters())
+        optimiser = build_optimiser(self.config.optimiser, self._trained())
         schedule = build_schedule(self.config.optimiser, optimiser, self.steps, self.epoch_steps)
         # The trainer's epoch is the whole run, so that a plateau's step is this module's, before the checkpoint.
         plateau = self.config.optimiser.schedule == "plateau"
         course = {"scheduler": schedule, "interval": "epoch" if plateau else "step", "monitor": "val_loss"}
         return {"optimizer": optimiser, "lr_scheduler": course}
+
+    def _trained(self) -> Any:
+        """The optimiser's parameters, or groups of them."""
+        return self.parameters()
 
     def _interiors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Output, target and low dose without the margin."""
@@ -103,6 +110,9 @@ class Experiment(lightning.LightningModule):
         if self.network.weighting == "random":
             words = [self.config.run.seed, phase, number, self.global_rank]
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+    def _conclude(self, means: dict[str, Tensor]) -> None:
+        """Add what follows from the means over the validation; a subclass's."""
 
     def _add(self, values: dict[str, Tensor], size: int) -> None:
         for name, value in values.items():

@@ -30,11 +30,11 @@ COLUMNS = (
 class History(callbacks.Callback):
     """Keeps the lines in the checkpoint and rewrites the file after each validation.
 
-    train_loss is the mean since the line before; the validation's columns are `Experiment`'s.
+    train_loss is the mean since the line before; the validation's columns are `Experiment`'s, `more` another's.
     """
 
-    def __init__(self, folder: Path, epoch_steps: int) -> None:
-        self.folder, self.epoch_steps = folder, epoch_steps
+    def __init__(self, folder: Path, epoch_steps: int, more: tuple[str, ...] = ()) -> None:
+        self.folder, self.epoch_steps, self.columns = folder, epoch_steps, (*COLUMNS, *more)
         self.rows: list[list[float]] = []
         self.loss = torch.zeros(())
         self.batches = 0
@@ -56,11 +56,11 @@ class History(callbacks.Callback):
             "train_loss": float(train_loss),
         }
         metrics = trainer.callback_metrics
-        self.rows.append([known[name] if name in known else float(metrics[name]) for name in COLUMNS])
+        self.rows.append([known[name] if name in known else float(metrics[name]) for name in self.columns])
         self.loss, self.batches = torch.zeros_like(self.loss), 0
         if trainer.is_global_zero:
             with atomic_write(self.folder / FILE) as partial, partial.open("w", newline="") as stream:
-                csv.writer(stream).writerows([COLUMNS, *self.rows])
+                csv.writer(stream).writerows([self.columns, *self.rows])
 
     def state_dict(self) -> dict[str, Any]:
         """Lines so far, and the loss since the last."""

@@ -35,7 +35,7 @@ class RunData(lightning.LightningDataModule):
         super().__init__()
         self.config, self.bank = config.data, Bank(Path(config.data.bank))
         self.seed = config.run.seed
-        self.train = _dataset(self.bank, config.data, "train", self.seed)
+        self.train = self._training(config.data)
         self.validation = _evenly(_dataset(self.bank, config.data, "validation", 0), config.data)
         if config.data.sampling == "random":
             self.epoch_steps = config.run.validate_every
@@ -53,6 +53,15 @@ class RunData(lightning.LightningDataModule):
                 f"[optimiser] steps {self.steps} is no multiple of {what} {self.epoch_steps}: "
                 f"the last {self.steps % self.epoch_steps} would not be validated"
             )
+
+    def _training(self, config: DataConfig) -> Any:
+        """The numbered patches to train on."""
+        return _dataset(self.bank, config, "train", self.seed)
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the data."""
+        return self.bank.identity
 
     @property
     def descriptors(self) -> tuple[str, ...]:

@@ -30,8 +30,7 @@ class PatchDataset(Dataset):
     def __init__(self, bank: Bank, config: DataConfig, part: str, count: int, seed: int) -> None:
         self.bank, self.config, self.count, self.seed = bank, config, count, seed
         self.training = part == "train"
-        known = bank.own_kernel_indices(part) if config.own_noise == "removed" else bank.indices(part)
-        fitting = [i for i in known if min(bank.slices[i].shape) >= config.patch]
+        fitting = [i for i in self._candidates(part) if min(bank.slices[i].shape) >= config.patch]
         if config.own_noise == "removed" and bank.header.get("target", "scan") != "scan":
             raise InputError("[data] own_noise cannot be removed from softened targets: keep it, or use another bank")
         if not fitting:
@@ -39,6 +38,10 @@ class PatchDataset(Dataset):
         self.indices = np.array(fitting)
         self.weights = self._weights()
         self.corners = {index: self._corners(index) for index in fitting}
+
+    def _candidates(self, part: str) -> list[int]:
+        """Slices of the bank that patches may come from."""
+        return self.bank.own_kernel_indices(part) if self.config.own_noise == "removed" else self.bank.indices(part)
 
     def _weights(self) -> NDArray[np.float64]:
         """Probability of each slice: per patient the root of its number of slices, phantoms in all `phantom_share`."""
@@ -68,11 +71,7 @@ class PatchDataset(Dataset):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         index, rng, sign = self._drawn(number)
         scan, noise = self.bank.pair(index)
-        corners = self.corners[index]
-        size = self.config.patch
-        corner = corners[rng.integers(len(corners))] + rng.integers(GRID, size=2)
-        y, x = np.minimum(corner, np.array(scan.shape) - size)
-        window = (slice(y, y + size), slice(x, x + size))
+        window = self._window(index, rng)
         images = (scan, noise, self.bank.target(index))
         full, extra, target = (image[window].astype(np.float32) for image in images)
         p, dose = self.bank.prior[index], DOSE
@@ -85,6 +84,13 @@ class PatchDataset(Dataset):
         if self.config.own_noise == "removed" and not self.bank.slices[index].is_phantom:
             target = target - extra * np.float32(dose / (1 - dose))
         return standardised(low), standardised(target), torch.from_numpy(p)
+
+    def _window(self, index: int, rng: np.random.Generator) -> tuple[slice, slice]:
+        """Rows and columns of a patch whose centre lies in the body."""
+        corners, size = self.corners[index], self.config.patch
+        corner = corners[rng.integers(len(corners))] + rng.integers(GRID, size=2)
+        y, x = np.minimum(corner, np.array(self.bank.slices[index].shape) - size).tolist()
+        return slice(y, y + size), slice(x, x + size)
 
     def _drawn(self, number: int) -> tuple[int, np.random.Generator, int]:
         """Slice, random generator and sign of the noise of a patch.
@@ -103,7 +109,7 @@ class PatchDataset(Dataset):
     ) -> tuple[Patch, Patch, Patch]:
         """The three images in the same orientation, some patches with inserts or another kernel, as configured."""
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        full, extra, target = (_turned(image, turns, flip) for image in (full, extra, target))
+        full, extra, target = (turned(image, turns, flip) for image in (full, extra, target))
         if self.config.insert_share and rng.random() < self.config.insert_share:
             added = variation.inserts(full, about.pixel_mm, about.kernel, rng)
             full, target = full + added, target + added
@@ -113,9 +119,10 @@ class PatchDataset(Dataset):
         return full, extra, target
 
 
-def _turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:
-    turned = np.rot90(image, turns)
-    return turned[::-1] if flip else turned
+def turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:
+    """Quarter turns, then up-down."""
+    image = np.rot90(image, turns)
+    return image[::-1] if flip else image
 
 
 def standardised(hu: NDArray[np.float32]) -> Tensor:

@@ -39,12 +39,12 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    data = RunData(config)
+    data = config.method.data(config) if config.method else RunData(config)
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = _experiment(config, data)
     # last: a folder noted for a configuration that cannot be trained would refuse the corrected one
     guard_run(folder / "config.json", _noted(config), "another configuration")
-    guard_run(folder / "bank.txt", data.bank.identity, "other data")
+    guard_run(folder / "bank.txt", data.identity, "other data")
     trainer = lightning.Trainer(
         default_root_dir=folder,
         devices=devices,
@@ -72,7 +72,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         raise KeyboardInterrupt from None  # which Lightning turned into an exit of status 1
     if trainer.is_global_zero:
         if not (folder / BEST).is_file():
-            raise InputError("no validation of the run gave a number: lower the learning rate")
+            raise InputError("no validation of the run gave a usable number: lower the learning rate")
         for epoch in config.run.keep_epochs:
             if (folder / epoch_checkpoint(epoch)).is_file():
                 export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
@@ -114,7 +114,8 @@ def _check_stages(configs: Sequence[Config], stages: list[str]) -> None:
 
 def _experiment(config: Config, data: RunData) -> Experiment:
     """What is trained, with the weights it starts from. Raises InputError where given models do not fit it."""
-    experiment = Experiment(config, len(data.descriptors), data.steps, data.epoch_steps)
+    build = config.method.experiment if config.method else Experiment
+    experiment = build(config, len(data.descriptors), data.steps, data.epoch_steps)
     network, names = experiment.network, data.descriptors
     if config.run.initial:
         network.load_state_dict(_alike(config.run.initial, "initial", network, names).state_dict())
@@ -164,7 +165,12 @@ def epoch_model(config: Config, folder: Path, epoch: int) -> Path:
 
 
 def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
-    chosen: list[Any] = [History(folder, epoch_steps), callbacks.LearningRateMonitor("step"), Progress(epoch_steps)]
+    columns = config.method.columns if config.method else ()
+    chosen: list[Any] = [
+        History(folder, epoch_steps, columns),
+        callbacks.LearningRateMonitor("step"),
+        Progress(epoch_steps),
+    ]
     if config.run.ema_decay:
         chosen.append(callbacks.EMAWeightAveraging(decay=config.run.ema_decay))
     if config.optimiser.early_stop:
@@ -188,6 +194,8 @@ def precision(config: Config) -> Any:
 def _noted(config: Config) -> str:
     """The configuration as JSON; model files appear as the SHA-256 of their weights, wherever they are."""
     said = asdict(config)
+    if config.method is None:
+        del said["method"]
     for key in ("initial", "noisy"):
         if said["run"][key]:
             said["run"][key] = load_model(said["run"][key]).sha256
@@ -198,8 +206,8 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
     """Write a checkpoint's weights as a trained-model file, and its description beside it."""
     held: Mapping[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network = arm_network(config.network, len(data.descriptors))
-    weights = held["state_dict"].items()
-    network.load_state_dict({name.removeprefix("network."): value for name, value in weights})
+    weights = {name: value for name, value in held["state_dict"].items() if name.startswith("network.")}
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
     metadata = {
         "version": config.run.version,
         "descriptor_set": data.bank.header["descriptor_set"],

@@ -18,7 +18,7 @@ WEIGHT_DECAY = 1e-4
 
 
 def build_optimiser(
-    config: OptimiserConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None = None
+    config: OptimiserConfig, parameters: Iterable[nn.Parameter] | list[dict[str, Any]], *, fused: bool | None = None
 ) -> Optimizer:
     """AdamW with the momentum of one-cycle schedules, or the paper's Adam with its defaults. fused: as torch's."""
     if config.algorithm == "adam":
@@ -29,7 +29,8 @@ def build_optimiser(
 def build_schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int, epoch_steps: int) -> Any:
     """Schedule over `steps`, stepped each step; for plateau a ReduceLROnPlateau, stepped each epoch."""
     if config.schedule == "one_cycle":
-        return OneCycleLR(optimiser, max_lr=config.learning_rate, total_steps=steps, pct_start=WARM_UP)
+        highest = [group["lr"] for group in optimiser.param_groups]
+        return OneCycleLR(optimiser, max_lr=highest, total_steps=steps, pct_start=WARM_UP)
     if config.schedule == "cosine":
         return CosineAnnealingLR(optimiser, T_max=steps, eta_min=config.minimum_learning_rate)
     if config.schedule == "plateau":

@@ -13,7 +13,7 @@ from bioatt.io.dicom.slices import CTSlice, kernel_of
 
 TURNED_DEGREES = 0.12
 """Orientations that differ by less are one: 2e-3 in the cosines, half a pixel at the rim of a matrix of 512."""
-_OF_A_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+OF_A_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
 _OF_A_PHASE = (
     ("TemporalPositionIdentifier", "temporal position"),
     ("NominalPercentageOfCardiacPhase", "cardiac phase in %"),
@@ -41,7 +41,7 @@ class Group:
 
     @property
     def series(self) -> tuple[str, ...]:
-        return tuple(self.slices[0].text(keyword) for keyword in _OF_A_SERIES)
+        return tuple(self.slices[0].text(keyword) for keyword in OF_A_SERIES)
 
 
 class Chosen(NamedTuple):
@@ -155,7 +155,7 @@ def _fits(one: CTSlice, other: CTSlice) -> bool:
     """
     a, b = one.header, other.header
     return (
-        all(one.text(keyword) == other.text(keyword) for keyword in _OF_A_SERIES)
+        all(one.text(keyword) == other.text(keyword) for keyword in OF_A_SERIES)
         and (kernel_of(a) or kernel_of(b)) == (kernel_of(b) or kernel_of(a))
         and (a.Rows, a.Columns) == (b.Rows, b.Columns)
         and np.allclose(a.get("PixelSpacing") or 0, b.get("PixelSpacing") or 0, rtol=1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -39,8 +39,8 @@ _WHOLE = 0.1
 """How near a gap must be to a whole multiple of the usual one to be told as missing slices."""
 
 
-def read_series(path: Path, series: str | int | None = None, phase: str | int | None = None) -> Volume:
-    """The CT series with the most slices in a folder (searched through), or one DICOM file alone.
+def read_series(path: Path | Sequence[Path], series: str | int | None = None, phase: str | int | None = None) -> Volume:
+    """The CT series with the most slices in a folder (searched through) or among files, or one DICOM file alone.
 
     series: SeriesNumber or SeriesInstanceUID, to choose another than the longest. phase: which of several volumes in
     that series, by its number from 1 or by what tells it apart.
@@ -90,20 +90,20 @@ def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def ct_images(path: Path, scratch: ExitStack) -> list[CTSlice]:
-    """The CT slices of a file or folder; frames of enhanced CT lie in files until scratch is closed.
+def ct_images(path: Path | Sequence[Path], scratch: ExitStack) -> list[CTSlice]:
+    """The CT slices of a file, folder or several files; frames of enhanced CT lie in files until scratch is closed.
 
     Raises InputError where there are none, and says what there is.
     """
     images = images_in(path)
-    if not images and path.is_file() and is_directory(path):
+    if not images and isinstance(path, Path) and path.is_file() and is_directory(path):
         raise InputError("the index of a DICOM medium, without images: give the folder that it lies in")
     if not images:
         raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
     return ct_slices(images, scratch)
 
 
-def _read_series(path: Path, series: str | int | None, phase: str | int | None) -> Volume:
+def _read_series(path: Path | Sequence[Path], series: str | int | None, phase: str | int | None) -> Volume:
     with ExitStack() as scratch:
         stack, notes = choose(ct_images(path, scratch), series, phase)
         stack = _ordered(stack, notes)

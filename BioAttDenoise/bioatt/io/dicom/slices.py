@@ -7,7 +7,7 @@ import stat
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ _TAGS = [
     "SeriesDescription", "StudyInstanceUID", "PatientID", "AcquisitionNumber", "AcquisitionDateTime",
     "AcquisitionTime", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime",
     "ContrastBolusAgent", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
-    "ReconstructionAlgorithm", "DerivationDescription", "ModalityLUTSequence",
+    "ReconstructionAlgorithm", "DerivationDescription", "ModalityLUTSequence", "CTDIvol",
 ]  # fmt: skip
 
 
@@ -106,14 +106,17 @@ def lenient() -> Iterator[None]:
         yield
 
 
-def images_in(path: Path) -> list[tuple[Path, Dataset]]:
-    """Files with an image and their headers, without pixels: of a folder (searched through, links too), or one file.
+def images_in(path: Path | Sequence[Path]) -> list[tuple[Path, Dataset]]:
+    """Files with an image and their headers, without pixels: of a folder (searched through, links too), a file, or
+    several files.
 
     Raises InputError where a file is cut short, so that its slice would be missing, or a link leads nowhere; OSError
     for what cannot be read.
     """
-    files = [path] if path.is_file() else list(_files(path))
-    images = [image for file in files if (image := _image(file)) is not None]
+    if isinstance(path, Path):
+        path = [path] if path.is_file() else [*_files(path)]
+    files = path
+    images = [image for file in files if (image := image_header(file)) is not None]
     suffixes = {file.suffix for file, _ in images}
     for file in files:
         if file.suffix in suffixes and file.name[0] != "." and not file.stat().st_size:
@@ -121,21 +124,30 @@ def images_in(path: Path) -> list[tuple[Path, Dataset]]:
     return images
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The regular files of a folder and of all below it, each folder once, however many links lead there."""
-    count, known = 0, set()
-    for root, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+def folders_below(
+    folder: Path, unreadable: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all below it with the names of their files, sorted; each once, however many links lead there."""
+    known = set()
+    for root, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
         found = os.stat(root)
         if (found.st_dev, found.st_ino) in known:
             folders.clear()
             continue
         known.add((found.st_dev, found.st_ino))
         folders.sort()
-        for name in sorted(names):
+        yield Path(root), sorted(names)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The regular files of a folder and of all below it."""
+    count = 0
+    for root, names in folders_below(folder, _refuse):
+        for name in names:
             count += 1
             if count > _MOST_FILES:
                 raise InputError(f"more than {_MOST_FILES} files: name the folder of one series")
-            file = Path(root, name)
+            file = root / name
             try:
                 regular = stat.S_ISREG(file.stat().st_mode)
             except FileNotFoundError:
@@ -148,7 +160,7 @@ def _refuse(error: OSError) -> NoReturn:
     raise error
 
 
-def _image(path: Path) -> tuple[Path, Dataset] | None:
+def image_header(path: Path) -> tuple[Path, Dataset] | None:
     """The header of a DICOM image; None for any other file. Raises InputError for a header that ends too early."""
     with path.open("rb") as stream:
         start = stream.read(132)
@@ -167,7 +179,7 @@ def _image(path: Path) -> tuple[Path, Dataset] | None:
         pass
     if kind == _DIRECTORY:
         return None
-    if start[128:] == b"DICM" and kind in ("", CT_IMAGE, *ENHANCED):
+    if start[128:] == b"DICM" and any(uid.startswith(kind) for uid in (CT_IMAGE, *ENHANCED)):  # it may be cut there
         raise InputError(f"{path.name} {_CUT_SHORT}")
     return None
 

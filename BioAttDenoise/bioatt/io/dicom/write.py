@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import errno
 import os
 import re
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -32,7 +29,7 @@ from bioatt.io.dicom.frames import Frame, source_header
 from bioatt.io.dicom.kinds import CT_IMAGE, sop_class
 from bioatt.io.dicom.read import read_series
 from bioatt.io.dicom.slices import SourceFile, identity_of, lenient
-from bioatt.io.files import OccupiedError, check_folder, check_name, move_new, not_written, partial_prefix, umask
+from bioatt.io.files import atomic_folder, check_folder, check_name
 
 _ST_LENGTH = 1024
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
@@ -80,7 +77,7 @@ def write_derived_series(
     written_at = datetime.now().astimezone()
     applied = _Applied(strength, strength_asked, organ_strength or {})
     ranges, places = [], []
-    with _appearing_whole(folder) as partial, lenient():
+    with atomic_folder(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
             original = _read_source(source, volume.shape[1:])
             with _rewriting(source):
@@ -329,46 +326,3 @@ def _verify(volume: Volume, ranges: list[_Range], places: list[list[Any]], folde
 
 def _place(header: Dataset) -> list[Any]:
     return [header.get(name) for name in _PLACE]
-
-
-@contextmanager
-def _appearing_whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise.
-
-    A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
-    partial one is in it, and what it holds moves out of it at the end.
-    Raises OccupiedError where another run has filled the folder meanwhile; the partial one, complete, then stays.
-    """
-    folder = folder.absolute()
-    there = folder.is_dir()
-    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(os.getpid()), dir=folder if there else folder.parent))
-    try:
-        yield partial
-        if there:
-            _move_all(partial, folder)
-        else:
-            partial.chmod(0o777 & ~umask())
-            partial.rename(folder)
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise OccupiedError(folder, partial) from None
-        shutil.rmtree(partial, ignore_errors=True)
-        raise not_written(folder, error) from None
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if there:
-        partial.rmdir()
-
-
-def _move_all(source: Path, target: Path) -> None:
-    """Move the files of a folder into another, all or none."""
-    moved = []
-    try:
-        for file in sorted(source.iterdir()):
-            move_new(file, target / file.name)
-            moved.append(target / file.name)
-    except OSError:
-        for file in moved:
-            file.rename(source / file.name)
-        raise

@@ -75,3 +75,14 @@ def test_images_of_two_scans_are_kept_apart_where_the_series_uid_does_not_tell(s
 def test_a_slice_without_a_kernel_belongs_to_the_others(series):
     hu = series(ConvolutionKernel=lambda k: "B30f" if k != 2 else "")
     np.testing.assert_array_equal(read_volume(series.folder).hu, hu)
+
+
+def test_a_slice_that_is_cut_within_its_first_elements_is_not_left_out(series):
+    """Also where the SOP class is cut in two, and reads as another one."""
+    series()
+    file = sorted(series.folder.iterdir())[2]
+    whole = file.read_bytes()
+    for length in range(300, 480, 4):
+        file.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="cut short"):
+            read_volume(series.folder)

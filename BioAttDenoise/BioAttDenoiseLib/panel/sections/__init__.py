@@ -1,0 +1,1 @@
+"""The parts of the panel that are folded away, one file each."""

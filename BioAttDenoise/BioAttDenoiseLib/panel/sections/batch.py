@@ -1,0 +1,95 @@
+"""The page "Batch": every CT volume of the scene, a sequence, or a folder into another; the panel shows how far it
+is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ctk
+from slicer.i18n import tr as _
+
+from ...batch import Outcome, finished, report
+from ...engine.job import Kind
+from ...scene import volumes
+from ...signals import connect
+from .section import Section
+
+
+class BatchSection(Section):
+    """See the module's docstring. Model, source of anatomy, strength and device are the panel's; the volumes are
+    denoised whole.
+    """
+
+    uiFile = "BioAttDenoiseBatch.ui"
+    place = "batchPage"
+
+    def setup(self) -> None:
+        ui = self.ui
+        for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
+            line.filters = ctk.ctkPathLineEdit.Dirs
+            connect(line, "currentPathChanged(QString)", lambda path: self.update())
+            connect(line, "validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
+        connect(ui.allVolumesButton, "clicked(bool)", lambda checked: self.onAllVolumes())
+        connect(ui.sequenceButton, "clicked(bool)", lambda checked: self.onSequence())
+        connect(ui.sequenceSelector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        connect(ui.folderButton, "clicked(bool)", lambda checked: self.onFolder())
+        self.update()
+
+    def update(self) -> None:
+        idle = self.panel.parameters is not None and self.panel.idle
+        ui = self.ui
+        ui.allVolumesButton.enabled = idle
+        ui.sequenceButton.enabled = idle and ui.sequenceSelector.currentNode() is not None
+        ui.sequenceSelector.enabled = idle
+        lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
+        ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
+        for line in lines:
+            line.enabled = idle
+
+    def onAllVolumes(self) -> None:
+        if not volumes.ct_volumes():
+            self.panel.showStatus(_("There is no CT volume to denoise."))
+            return
+        self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone, Kind.DENOISE)
+
+    def onSequence(self) -> None:
+        sequence, logic = self.ui.sequenceSelector.currentNode(), self.panel.logic
+        self.panel.runBatch(
+            lambda **more: logic.denoiseSequenceAsync(sequence, **more), self._sequenceDone, Kind.DENOISE
+        )
+
+    def onFolder(self) -> None:
+        ui, logic = self.ui, self.panel.logic
+        folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
+        if not all(folders):  # of an empty path Python makes the current folder
+            self.panel.showStatus(_("Choose both folders."))
+            return
+        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, Kind.FILES)
+
+    def _volumesDone(self, outcomes: list[Outcome]) -> str:
+        done = finished(outcomes)
+        self._select([outcome.result for outcome in outcomes if outcome.error is None])
+        names = ", ".join(outcome.result.GetName() for outcome in done)
+        text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(count=len(done), names=names))
+
+    def _sequenceDone(self, outcomes: list[Outcome]) -> str:
+        done = finished(outcomes)
+        text = _("Done, {count} volumes: {name}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(count=len(done), name=done[0].result.GetName() if done else ""))
+
+    def _select(self, outputs: list[Any]) -> None:
+        """Choose an output, that of the chosen input where it is among them, and show it in its input's place."""
+        made_from = {output.GetNodeReference(volumes.INPUT_ROLE): output for output in reversed(outputs)}
+        parameters = self.panel.parameters
+        if parameters is None or not made_from:
+            return
+        source = parameters.inputVolume if parameters.inputVolume in made_from else next(reversed(made_from))
+        parameters.inputVolume = source
+        parameters.outputVolume = made_from[source]
+        volumes.show_instead(source, made_from[source])
+
+    def _filesDone(self, outcomes: list[Outcome]) -> str:
+        text = _("Done: {count} files or series written.").format(count=len(finished(outcomes)))
+        return report(outcomes, text)

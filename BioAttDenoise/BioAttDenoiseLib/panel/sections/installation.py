@@ -1,0 +1,141 @@
+"""The page "Installation": versions, Python packages and the engine's log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+import bioatt
+
+from ...engine import catalogue, install
+from ...engine.errors import EngineError
+from ...engine.job import Kind
+from ...signals import connect
+from .section import Section
+
+
+class InstallationSection(Section):
+    """See BioAttDenoiseInstallation.ui."""
+
+    uiFile = "BioAttDenoiseInstallation.ui"
+    place = "installationPage"
+
+    def setup(self) -> None:
+        self._log = ""
+        self._notes: list[str] = []
+        connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
+        connect(self.ui.upgradeButton, "clicked(bool)", lambda checked: self.onUpgrade())
+        connect(self.ui.folderInstallButton, "clicked(bool)", lambda checked: self.onInstallFolder())
+        connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
+
+    def update(self) -> None:
+        idle = self.panel.idle and not self.panel.logic.jobs.busy
+        self.ui.upgradeButton.enabled = self.ui.folderInstallButton.enabled = idle
+        self.ui.versionsLabel.text = self._versions()
+        self._showLog()
+
+    def onCheck(self) -> None:
+        """Look again at what is installed and say it in the log."""
+        if self.panel.logic.jobs.busy or not self.panel.idle:
+            self.panel.showStatus(_("Wait until what runs now has ended."))
+            return
+        self.panel.readiness.forget()
+        self.panel.logic.shutdown()
+        self.panel.showStatus(_("Checking the installation…"))
+        self.panel.logic.ensure(Kind.BACKGROUND, self._prior(), self._checked, self._checkFailed, install=False)
+
+    def onUpgrade(self) -> None:
+        """Install newer versions of the packages, then look at what is there."""
+        panel = self.panel
+
+        def upgrade() -> None:
+            wanted = install.requirements(panel.readiness.resources, self._prior())
+            panel.showStatus("")
+            if install.upgrade(wanted, panel.logic.python):
+                self.onCheck()
+
+        self._install(upgrade, self.onUpgrade)
+
+    def onInstallFolder(self) -> None:
+        """Take packages and models from a folder that was brought here."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder made by bundle.py"))
+        if not folder:
+            return
+
+        def bring() -> None:
+            models = install.install_folder(Path(str(folder)))
+            self.panel.refreshModels()
+            text = _("Installed. Models that are new: {names}.").format(names=", ".join(models) or "0")
+            self.panel.showStatus(text)
+
+        self._install(bring, self.onInstallFolder)
+
+    def onCopyLog(self) -> None:
+        slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
+
+    def showLog(self) -> None:
+        """Bring the log into view."""
+        self.panel.ui.advancedCollapsibleButton.collapsed = False
+        self.panel.ui.advancedTabs.setCurrentWidget(self.panel.ui.installationPage)
+        self._showLog()
+        qt.QTimer.singleShot(0, self._scrollToLog)  # the widgets below the fold get their places first
+
+    def _install(self, work: Callable[[], None], again: Callable[[], None]) -> None:
+        """Run pip by work() while the engine's process is ended: a library that is loaded cannot be replaced on
+        Windows.
+        """
+        self.panel.logic.shutdown()
+        self.panel.readiness.forget()
+        self.panel.showStatus(_("Installing packages… This cannot be cancelled."))
+        try:
+            work()
+        except EngineError as error:
+            self.panel.fail(error, again)
+
+    def _prior(self) -> str:
+        return self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
+
+    def _versions(self) -> str:
+        """Extension, engine, models, and the packages that the engine's process found."""
+        readiness = self.panel.readiness
+        parts = [("BioAttDenoise", bioatt.__version__), (_("engine"), readiness.version), *catalogue.versions()]
+        parts += [(package["name"], package["version"]) for package in readiness.packages]
+        return " · ".join(f"{name} {version or '-'}" for name, version in parts)
+
+    def _checked(self) -> None:
+        self._note()
+        self.panel.showStatus(_("Everything that is needed is installed."))
+        self.panel.update()
+
+    def _checkFailed(self, error: Exception) -> None:
+        self._note()
+        self.panel.showStatus(f"⚠ {error}")
+        self.panel.update()
+
+    def _note(self) -> None:
+        """Put what was found into the log."""
+        packages = [f"{p['name']} {p['version'] or '-'}: {p['state']}" for p in self.panel.readiness.packages]
+        devices = [f"{d['name']}: {d['label']}" for d in self.panel.readiness.devices]
+        version = getattr(slicer.app, "applicationVersion", "")
+        self._notes.append("\n".join([f"Slicer {version}, {self.panel.logic.python}", *packages, *devices]))
+        self._showLog()
+
+    def _scrollToLog(self) -> None:
+        parent = self.widget.parent()
+        while parent is not None and not hasattr(parent, "ensureWidgetVisible"):
+            parent = parent.parent()
+        if parent is not None:
+            parent.ensureWidgetVisible(self.ui.logTextEdit)
+        self.ui.logTextEdit.setFocus()
+
+    def _showLog(self) -> None:
+        log = "\n".join([*self._notes[-3:], self.panel.logic.jobs.log]).strip()
+        if log != self._log:
+            self._log = log
+            self.ui.logTextEdit.setPlainText(log)
+            bar = self.ui.logTextEdit.verticalScrollBar()
+            bar.setValue(bar.maximum)

@@ -1,0 +1,68 @@
+"""The benchmark's numbers as Markdown and as a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Tables: by part, by way, other filters."""
+    machine, scan, most = found["machine"], found["scan"], found["ceilings"]
+    z, y, x = scan["shape_zyx"]
+    limit = machine.get("ONEDNN_MAX_CPU_ISA")
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "openvino") if name in machine)
+    reached = ", ".join(f"{key.partition('_')[0]} {value:.0f} GFLOP/s" for key, value in most.items() if "flops" in key)
+    lines = [
+        f"{machine['cpu']}, {machine['threads']} thread(s), {machine['instructions']}"
+        + (f" limited to {limit}" if limit else "")
+        + f"; {versions}. A convolution alone: {reached}; copying {most['copy_gb_s']:.0f} GB/s. "
+        + f"{z} {'drawn slices' if scan['drawn'] else 'slices'} of {x} x {y}, median of {scan['rounds']} rounds, "
+        + "CPU seconds a slice.",
+    ]
+    names = [*found["models"]]
+    lines += ["", "| file to file | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    entries = [found["models"][name] for name in names]
+    rows = {"whole": [f"{one['whole']['cpu']:.3f}" for one in entries]}
+    for part in entries[0]["parts"] if entries else ():
+        rows[part] = [f"{one['parts'][part]['cpu']:.4f}" for one in entries]
+    rows["all but the network"] = [f"{100 * one['around_network']:.1f} %" for one in entries]
+    rows["prior and noise level"] = [f"{100 * one['prior_and_noise_level']:.1f} %" for one in entries]
+    rows["computed by"] = [one["way"] for one in entries]
+    rows["network, counted"] = [f"{one['gflop_a_slice']:.1f} GFLOP, {one['gb_a_slice']:.2f} GB" for one in entries]
+    lines += [f"| {row} | " + " | ".join(cells) + " |" for row, cells in rows.items()]
+    lines += [
+        "",
+        "| network alone | model | CPU s | wall s | of the float32 ceiling |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, one in found["models"].items():
+        for way, times in one["network_by_way"].items():
+            share = one["of_fp32_ceiling"].get(way)
+            of = "" if share is None else f"{100 * share:.0f} %"
+            lines.append(f"| {way} | {name} | {times['cpu']:.3f} | {times['wall']:.3f} | {of} |")
+    if found.get("others"):
+        lines += ["", "| other filters, one slice | CPU s | times " + names[0] + " |", "| --- | --- | --- |"]
+        base = entries[0]["whole"]["cpu"]
+        lines += [f"| {n} | {t['cpu']:.3f} | {t['cpu'] / base:.1f} |" for n, t in found["others"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    """Bars of CPU seconds a slice: models stacked by part, other filters below them, on a logarithmic axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    bars = {name: one["whole"]["cpu"] for name, one in found["models"].items()}
+    bars |= {name: times["cpu"] for name, times in found.get("others", {}).items()}
+    figure = Figure(figsize=(7, 0.35 * len(bars) + 1), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    colours = ["tab:blue"] * len(found["models"]) + ["0.6"] * (len(bars) - len(found["models"]))
+    drawn = axes.barh([*bars], [*bars.values()], color=colours)
+    axes.bar_label(drawn, fmt="%.3g", padding=3, fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU seconds a slice")
+    figure.savefig(path, dpi=90)

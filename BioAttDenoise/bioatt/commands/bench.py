@@ -1,0 +1,63 @@
+"""`bioatt bench`: what denoising costs on this machine, by part and by way to compute it, beside other filters."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "time denoising on this machine: by part, backend and precision, beside other filters"
+MODELS = "bioatt,bioatt-fast"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt bench`."""
+    parser.add_argument("input", metavar="IN", nargs="?", help="a scan (default: a drawn torso)")
+    parser.add_argument("--models", default=MODELS, metavar="NAME,...", help=f"models to time (default {MODELS})")
+    parser.add_argument("--slices", type=int, default=8, metavar="N", help="slices from the middle (default 8)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="all works take turns N times (default 3)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the CPU (default: PyTorch's)")
+    parser.add_argument("--no-others", action="store_true", help="leave out the other filters")
+    parser.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.png there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write where asked."""
+    import json
+    import sys
+
+    import torch
+
+    from bioatt.benchmark.measure import benchmark
+    from bioatt.benchmark.report import markdown, plot
+    from bioatt.compute.device import tune_cpu
+    from bioatt.core.errors import InputError
+    from bioatt.io.files import atomic_write
+    from bioatt.io.images import read_volume
+
+    if min(args.slices, args.rounds, 1 if args.threads is None else args.threads) < 1:
+        raise InputError("--slices, --rounds and --threads are numbers from 1: give one")
+    folder = None if args.out is None else Path(args.out)
+    if folder is not None and not folder.parent.is_dir():
+        raise InputError(f"{folder.parent.name}: no such folder: make it, or give another --out")
+    tune_cpu()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    volume = None if args.input is None else read_volume(args.input)
+    found = benchmark(
+        volume,
+        models=args.models.split(","),
+        slices=args.slices,
+        rounds=args.rounds,
+        others=not args.no_others,
+        say=lambda what: print(f"timing {what}", file=sys.stderr),
+    )
+    text = json.dumps(found, indent=1)
+    print(text if args.json else markdown(found))
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        for name, content in (("bench.json", text), ("bench.md", markdown(found))):
+            with atomic_write(folder / name) as partial:
+                partial.write_text(content, encoding="utf-8")
+        with atomic_write(folder / "bench.png") as partial:
+            plot(found, partial)

@@ -1,0 +1,39 @@
+"""`bioatt mercure`: the processing module that mercure starts as a container."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from bioatt.commands.console import print_json
+
+HELP = "denoise what mercure hands over (folders in MERCURE_IN_DIR and MERCURE_OUT_DIR, see Docs/containers.md)"
+_IN, _OUT = "MERCURE_IN_DIR", "MERCURE_OUT_DIR"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bioatt mercure`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--json", action="store_true", help="print what became of each series as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Denoise what is there, and say what became of each series."""
+    from bioatt.core.errors import InputError
+
+    folders = [os.environ.get(name, "") for name in (_IN, _OUT)]
+    if not all(folders):
+        raise InputError(f"{_IN} and {_OUT} are not set: mercure sets them; see bioatt --help for other commands")
+
+    from bioatt.compute.device import tune_cpu
+    from bioatt.service.mercure import run_module
+
+    tune_cpu()
+    outcomes = run_module(Path(folders[0]), Path(folders[1]), args.device)
+    if args.json:
+        print_json([{"name": one.name, "status": one.status, "reason": one.reason} for one in outcomes])
+        return
+    for outcome in outcomes:
+        print(f"{outcome.name}: {outcome.status}{outcome.reason and ': ' + outcome.reason}")
+    print("Research use only: not a medical device.")

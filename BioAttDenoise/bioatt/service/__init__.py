@@ -1,0 +1,1 @@
+"""Many studies: rules, one study to its results, batches."""

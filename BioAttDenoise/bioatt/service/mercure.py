@@ -1,0 +1,67 @@
+"""A processing module of mercure: a folder of DICOM files in, a folder of derived ones out.
+
+mercure names the folders in MERCURE_IN_DIR and MERCURE_OUT_DIR. In the first lie .dcm files, SERIES#IMAGE.dcm, and
+task.json, whose "process": {"settings": {...}} are what its pages say for the module and the rule. Here these are the
+keys of one rule of `service.rules`, as {"strength": "medium"}; which series come is mercure's to choose.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bioatt.core.errors import InputError
+from bioatt.io.files import move_new, read_json
+from bioatt.service.finding import find_series
+from bioatt.service.results import Results
+from bioatt.service.rules import rules_of
+from bioatt.service.studies import DICOM, DONE, FAILED, Engine, Outcome, denoise_series
+
+TASK = "task.json"
+
+
+def run_module(source: Path, out: Path, device: str = "auto") -> list[Outcome]:
+    """Denoise what mercure put into `source`; the derived images appear in `out`, those of a series together.
+
+    Raises InputError where a folder is missing, the settings cannot be used, or a series could not be denoised; what
+    could be is there all the same.
+    """
+    for folder in (source, out):
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder.name}: mercure makes it, and docker's --volume names it")
+    rules = rules_of({"rule": [_settings(source)]}, source)
+    if set(rules[0].formats) - {DICOM}:
+        raise InputError(f"{TASK}: settings: formats: mercure takes DICOM alone: leave formats out")
+    engine = Engine(device)
+    with tempfile.TemporaryDirectory(prefix=".bioatt-", dir=out) as work:
+        outcomes = [denoise_series(one, rules, Results(Path(work)), engine) for one in find_series(source).series]
+        for outcome in outcomes:
+            if outcome.status == DONE and outcome.folder is not None:
+                _hand_over(outcome.folder, out)
+    failed = [outcome for outcome in outcomes if outcome.status == FAILED]
+    if failed:
+        raise InputError("; ".join(f"{outcome.name}: {outcome.reason}" for outcome in failed))
+    return outcomes
+
+
+def _settings(source: Path) -> Mapping[str, Any]:
+    """The module's settings in task.json; none where mercure's file, or that part of it, is missing."""
+    if not (source / TASK).exists():
+        return {}
+    task = read_json(source / TASK, "mercure's task")
+    process = task.get("process") if isinstance(task, dict) else None
+    settings = process.get("settings") if isinstance(process, dict) else None
+    if settings is not None and not isinstance(settings, dict):
+        raise InputError(f"{TASK}: the settings are no JSON object: give one, as {{}}")
+    return settings or {}
+
+
+def _hand_over(results: Path, out: Path) -> None:
+    """Move derived images into the folder that mercure reads, named as it names its own: SERIES#IMAGE.dcm."""
+    from pydicom import dcmread
+
+    for image in sorted(results.rglob("*.dcm")):
+        header = dcmread(image, specific_tags=["SeriesInstanceUID", "SOPInstanceUID"])
+        move_new(image, out / f"{header.SeriesInstanceUID}#{header.SOPInstanceUID}.dcm")

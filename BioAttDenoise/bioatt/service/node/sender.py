@@ -1,0 +1,142 @@
+"""Derived series on their way out: by C-STORE to an application entity, or into a folder, until they are there."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+
+from bioatt.io.dicom.kinds import CT_IMAGE
+from bioatt.service.node.audit import Audit
+from bioatt.service.node.settings import Destination, client_tls
+from bioatt.service.node.spool import Spool, is_sent, move, sync_tree
+
+_STORED = (0x0000, 0xB000, 0xB006, 0xB007)
+"""Success, and warnings with which an image is stored all the same (PS3.4 B.2.3)."""
+LONGEST_PAUSE_S = 300.0
+
+
+class SendError(Exception):
+    """A destination did not take a series. reachable: whether it answered, so that other series may fare better."""
+
+    def __init__(self, message: str, *, reachable: bool) -> None:
+        super().__init__(message)
+        self.reachable = reachable
+
+
+class Sender:
+    """Sends what is outgoing to one destination in a thread of its own: others do not wait for one that is down.
+
+    After a failure it waits, twice as long each time, up to LONGEST_PAUSE_S, and never gives up. pause_s: the first
+    wait. error: what went wrong last; None when all is well.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        every: list[str],
+        ae_title: str,
+        audit: Audit,
+        pause_s: float = 1.0,
+    ) -> None:
+        self.destination, self.error = destination, None
+        self._spool, self._every, self._ae_title, self._audit = spool, every, ae_title, audit
+        self._first_pause_s, self._stopped = pause_s, threading.Event()
+        self._tls = client_tls(destination.tls) if destination.tls else None
+        self._thread = threading.Thread(target=self._run, name=f"sender {destination.name}", daemon=True)
+
+    destination: Destination
+    error: str | None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the series that is being sent."""
+        self._stopped.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        pause = self._first_pause_s
+        while not self._stopped.is_set():
+            try:
+                self._send_all()
+            except SendError as error:
+                self.error = str(error)
+                self._audit("not sent", destination=self.destination.name, reason=self.error, again_s=round(pause))
+                self._stopped.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self.error, pause = None, self._first_pause_s
+                self._stopped.wait(0.5)
+
+    def _send_all(self) -> None:
+        """Send all that is waiting. Raises SendError where some of it was not taken, when the rest has been tried."""
+        failure: SendError | None = None
+        for job in self._spool.jobs("outgoing"):
+            if self._stopped.is_set() or is_sent(job, self.destination.name):
+                continue
+            try:
+                for series in sorted({file.parent for file in (job / "out").rglob("*.dcm")}):
+                    self._send(series)
+                gone = self._spool.sent(job, self.destination.name, self._every)
+            except (OSError, SendError) as error:
+                failure = error if isinstance(error, SendError) else SendError(_said(error), reachable=True)
+                if not failure.reachable:
+                    break
+            else:
+                self._audit("sent", job=job.name, destination=self.destination.name, gone=gone)
+        if failure:
+            raise failure
+
+    def _send(self, series: Path) -> None:
+        if self.destination.folder is not None:
+            _copy(series, self.destination.folder)
+        else:
+            self._store(series)
+
+    def _store(self, series: Path) -> None:
+        entity = AE(self._ae_title)
+        entity.acse_timeout = entity.connection_timeout = 30
+        entity.dimse_timeout = entity.network_timeout = 120
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            entity.add_requested_context(CT_IMAGE, syntax)
+        to = self.destination
+        tls: Any = (self._tls, to.host) if self._tls else None
+        association = entity.associate(to.host, to.port, ae_title=to.ae_title, tls_args=tls)
+        if not association.is_established:
+            raise SendError("no association" if association.is_rejected else "no connection", reachable=False)
+        try:
+            for file in sorted(series.glob("*.dcm")):
+                status = association.send_c_store(dcmread(file)).get("Status")
+                if status is None:
+                    raise SendError("the association broke off", reachable=False)
+                if status not in _STORED:
+                    raise SendError(f"an image was refused with status 0x{status:04X}", reachable=True)
+        except (RuntimeError, ValueError) as error:  # no longer established, or CT images are not accepted
+            raise SendError(f"images are not accepted ({type(error).__name__})", reachable=True) from None
+        finally:
+            association.release() if association.is_established else association.abort()
+
+
+def _copy(series: Path, folder: Path) -> None:
+    """A series as a folder named by its UID, which is ours; one that is there was copied before."""
+    target = folder / dcmread(next(series.glob("*.dcm")), specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID
+    if target.exists():
+        return
+    partial = folder / f".{target.name}.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(series, partial)
+    sync_tree(partial)
+    move(partial, target)
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or type(error).__name__

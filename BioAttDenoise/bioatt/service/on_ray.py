@@ -1,0 +1,72 @@
+"""Scans as Ray tasks, on this machine or on a cluster whose machines share the input and output folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from bioatt.core.errors import InputError
+from bioatt.service.finding import Series
+from bioatt.service.results import Results
+from bioatt.service.studies import FAILED, Engine, Outcome, denoise_series
+from bioatt.service.workers import ATTEMPTS, Job, engine_of
+
+ADDRESS = "RAY_ADDRESS"
+"""Ray's own variable for the cluster to join; without it one is started on this machine, and ended again."""
+
+
+def run_on_ray(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Iterator[Outcome]:
+    """What becomes of each scan, as they end; at most one a device at a time where no cluster is joined.
+
+    A task whose process or machine is lost is tried once more by Ray: what it had published is recognised and not done
+    again. Raises InputError where Ray is not installed or the cluster cannot be reached.
+    """
+    ray = _ray()
+    gpu = devices[0].startswith("cuda")
+    _join(ray, len(devices), gpu)
+    try:
+        options = {"max_retries": ATTEMPTS - 1, "num_cpus": 1, "num_gpus": int(gpu)}
+        task = ray.remote(**options)(_denoise)
+        shared = ray.put(job)
+        names = {task.remote(one, shared, "cuda" if gpu else devices[0]): one.name for one in series}
+        while names:
+            (ready,), _ = ray.wait([*names], num_returns=1)
+            name = names.pop(ready)
+            try:
+                yield ray.get(ready)
+            except ray.exceptions.RayError as error:
+                yield Outcome(name, FAILED, f"lost its process or machine {ATTEMPTS} times ({type(error).__name__})")
+    finally:
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise InputError("--engine ray needs Ray: pip install 'bioatt[ray]'") from error
+    return ray
+
+
+def _join(ray: Any, workers: int, gpu: bool) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    local = {} if os.environ.get(ADDRESS) else {"num_cpus": workers, "num_gpus": workers * gpu}
+    try:
+        ray.init(include_dashboard=False if local else None, log_to_driver=False, logging_level="ERROR", **local)
+    except Exception as error:  # Ray raises Exception itself where its processes do not start in time
+        what = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"Ray did not start or cannot be reached ({what}): check {ADDRESS}, or --engine local"
+        ) from None
+
+
+def _denoise(series: Series, job: Job, device: str) -> Outcome:
+    return denoise_series(series, job.rules, Results(job.out, job.index), _engine(device))
+
+
+@lru_cache(maxsize=1)
+def _engine(device: str) -> Engine:
+    """Kept by the process for its next task; Ray gives each of them its share of CPUs and GPUs."""
+    return engine_of(device, 1)

@@ -1,0 +1,148 @@
+"""Processes that denoise scans side by side, one a device; a scan that ends its process does not end the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from bioatt.service.finding import Series
+from bioatt.service.results import Results
+from bioatt.service.rules import Rule
+from bioatt.service.studies import FAILED, Engine, Outcome, denoise_series
+
+ATTEMPTS = 2
+"""How often a scan is begun that ends its process."""
+_END_S = 10.0
+"""How long a worker may take to remove what it has half made."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all scans of a batch. index: see `Results`."""
+
+    rules: tuple[Rule, ...]
+    out: Path
+    index: Mapping[str, Path] = field(default_factory=dict)
+
+
+def devices_for(device: str, workers: int | None) -> list[str]:
+    """The device of each worker: every CUDA device once where none is named, else one worker; or as many as asked for.
+
+    Raises InputError for a device that this machine lacks.
+    """
+    from bioatt.compute.device import available, choose
+
+    chosen = choose(device).device
+    named = [one["name"] for one in available() if one["name"].startswith("cuda:")]
+    devices = named if chosen.type == "cuda" and chosen.index is None and named else [str(chosen)]
+    return [devices[k % len(devices)] for k in range(workers or len(devices))]
+
+
+def run_locally(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Iterator[Outcome]:
+    """What becomes of each scan, as they end. A process that dies is replaced, and its scan tried once more."""
+    waiting = deque((one, 1) for one in series)
+    workers = [_Worker(job, device, min(len(devices), len(series))) for device in devices[: len(series)]]
+    try:
+        while waiting or any(worker.scan for worker in workers):
+            for worker in workers:
+                if worker.scan is None and waiting:
+                    worker.begin(*waiting.popleft())
+            ready = wait([worker.pipe for worker in workers if worker.scan])
+            for worker in [one for one in workers if one.pipe in ready]:
+                assert worker.scan is not None
+                scan, attempt = worker.scan
+                outcome = worker.outcome()
+                if outcome is None and attempt < ATTEMPTS:
+                    waiting.append((scan, attempt + 1))
+                    continue
+                yield outcome or Outcome(scan.name, FAILED, f"ended its process {ATTEMPTS} times (out of memory?)")
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A process; scan: what it works on, and the how-manieth attempt that is."""
+
+    def __init__(self, job: Job, device: str, of: int) -> None:
+        self.given = (job, device, of)
+        self.scan: tuple[Series, int] | None = None
+        self.process: BaseProcess | None = None
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, *self.given), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    def begin(self, series: Series, attempt: int) -> None:
+        if self.process is None:
+            self._start()
+        self.scan = (series, attempt)
+        with suppress(OSError):  # it died meanwhile: `outcome` says so
+            self.pipe.send(series)
+
+    def outcome(self) -> Outcome | None:
+        """Of the scan; None where the process has died. After a fault of ours a new process takes the next one."""
+        self.scan = None
+        try:
+            outcome: Outcome | None = self.pipe.recv()
+        except (EOFError, OSError):
+            outcome = None
+        if outcome is None or outcome.ours:
+            self.end()
+        return outcome
+
+    def end(self) -> None:
+        """End the process; one that is at work removes what it has half made first."""
+        if self.process is None:
+            return
+        self.pipe.close()
+        if self.scan is not None:
+            self.process.terminate()
+            self.process.join(_END_S)
+        self.process.kill()
+        self.process.join()
+        self.process = None
+
+
+def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:
+    """Denoise what comes through the pipe until it ends; of: workers that share the CPU."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    engine, results = engine_of(device, of), Results(job.out, job.index)
+    while True:
+        try:
+            series = pipe.recv()
+        except (EOFError, OSError):
+            return
+        pipe.send(denoise_series(series, job.rules, results, engine))
+
+
+def engine_of(device: str, of: int) -> Engine:
+    """An engine for a process of its own, one of so many that share the CPU."""
+    import torch
+
+    from bioatt.compute.device import tune_cpu
+
+    tune_cpu()
+    torch.set_num_threads(max(1, torch.get_num_threads() // of))
+    return Engine(device)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

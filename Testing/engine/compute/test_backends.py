@@ -1,0 +1,98 @@
+"""OpenVINO beside PyTorch: the same result, no telemetry, cancelled as soon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from bioatt.compute import backends
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.inference.attention import AttentionRequest
+from bioatt.inference.denoiser import Denoiser
+
+needs_openvino = pytest.mark.skipif("openvino" not in backends.installed(), reason="OpenVINO is not installed")
+ADAPTIVE = {"means_px": 2.0, "quiet": True, "mixture_noise_hu": [10.0, 30.0]}
+PROMISED_HU = 0.01
+
+
+def pair(model, **options):
+    """Denoisers of a model, by PyTorch and by OpenVINO."""
+    given = {"prior": "uniform", "device": "cpu", "precision": "fp32", **options}
+    return Denoiser(model, **given), Denoiser(model, backend="openvino", **given)
+
+
+@needs_openvino
+@pytest.mark.parametrize("layout", ["unet", "red_cnn", "slab_unet"])
+@pytest.mark.parametrize("more", [{}, ADAPTIVE], ids=["fixed weights", "weights by noise"])
+def test_every_layout_comes_out_the_same(make_model, make_volume, layout, more):
+    """Slices of different noise: weights that follow it change under the compiled graph."""
+    volume = make_volume(slices=3, dtype=np.float32)
+    quiet = make_volume(slices=3, noise=8.0, dtype=np.float32)
+    volume.hu[2] = quiet.hu[2]
+    torch_, openvino = pair(make_model(layout=layout, **more))
+    expected, found = torch_.denoise(volume, strength=1.0), openvino.denoise(volume, strength=1.0)
+    assert np.abs(expected.volume.hu - volume.hu).max() > 5
+    assert np.abs(expected.volume.hu - found.volume.hu).max() <= PROMISED_HU
+    assert (expected.backend, found.backend) == ("torch", "openvino")
+
+
+@needs_openvino
+def test_a_spatial_prior_tiles_and_other_sizes(make_model, make_volume):
+    model = make_model(layout="unet")
+    for options in ({"prior": "maps:spatial"}, {"tile": 64}):
+        torch_, openvino = pair(model, **options)
+        for size in ((72, 80), (90, 66)):
+            volume = make_volume(1, *size, dtype=np.float32)
+            difference = torch_.denoise(volume).volume.hu - openvino.denoise(volume).volume.hu
+            assert np.abs(difference).max() <= PROMISED_HU
+
+
+@needs_openvino
+def test_attention_maps_are_recorded_all_the_same(make_model, make_volume):
+    torch_, openvino = pair(make_model())
+    request = AttentionRequest(descriptors=("lungs",))
+    expected, found = (one.denoise(make_volume(1), attention=request).attention for one in (torch_, openvino))
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(found["last", "lungs"].hu, expected["last", "lungs"].hu)
+
+
+@needs_openvino
+def test_cancelling_ends_within_a_slice(make_model, make_volume):
+    """It is asked while OpenVINO computes, not only between slices."""
+    denoiser = pair(make_model("bioatt", filters=48))[1]
+    denoiser.denoise(make_volume(1))
+    volume = make_volume(1, 512, 512)
+    start = time.monotonic()
+    denoiser.denoise(volume)
+    whole = time.monotonic() - start
+    start = time.monotonic()
+    with pytest.raises(Cancelled):
+        denoiser.denoise(volume, cancelled=lambda: time.monotonic() - start > 0.3 * whole)
+    assert time.monotonic() - start < 0.9 * whole
+    assert denoiser.denoise(make_volume(1)).volume.shape[0] == 1
+
+
+@needs_openvino
+def test_telemetry_is_never_loaded():
+    """The package that reports over the network is not imported, even where it is installed."""
+    program = (
+        "import sys; from bioatt.compute.backends.openvino import import_openvino; ov = import_openvino();"
+        "ov.convert_model; print([m for m in sys.modules if m.startswith('openvino_telemetry') and sys.modules[m]])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_openvino_is_refused_where_it_cannot_compute(make_model, monkeypatch):
+    model = make_model()
+    with pytest.raises(InputError, match="fp32 or bf16" if "openvino" in backends.installed() else "pip install"):
+        Denoiser(model, device="cpu", precision="fp16", backend="openvino")
+    monkeypatch.setattr(backends, "installed", lambda: ("torch",))
+    with pytest.raises(InputError, match="pip install"):
+        Denoiser(model, device="cpu", backend="openvino")
+    with pytest.raises(InputError, match="unknown backend"):
+        Denoiser(model, device="cpu", backend="onnx")

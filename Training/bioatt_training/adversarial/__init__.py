@@ -1,0 +1,1 @@
+"""Training against discriminators, with pretrained features, and without pairs of low and full dose."""

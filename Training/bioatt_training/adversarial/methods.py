@@ -1,0 +1,190 @@
+"""Tables of a training configuration that choose another way to learn: [alden], [unpaired], [low_dose]."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bioatt.core.errors import InputError
+from bioatt_training.adversarial.alden import AldenExperiment
+from bioatt_training.adversarial.discriminator import Adversary
+from bioatt_training.adversarial.features import BACKBONES, Backbone, load_features
+from bioatt_training.adversarial.guard import COLUMNS, GuardedExperiment
+from bioatt_training.adversarial.patches import NeighbourPatches, NoisierPatches, UnpairedPatches
+from bioatt_training.adversarial.perceptual import DistanceName
+from bioatt_training.adversarial.unpaired import UnpairedExperiment
+from bioatt_training.data.bank import Bank
+from bioatt_training.fit.config import Config, DataConfig
+from bioatt_training.fit.experiment import Experiment
+from bioatt_training.fit.lightning_import import rank_zero_only
+from bioatt_training.fit.loaders import RunData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """What the methods share: limits beyond which `val_guarded` is infinite, see `guard.GuardedExperiment`."""
+
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
+    most_drift_hu: float = 10.0
+    most_structure: float = 1.1
+
+    def check(self, config: Config) -> None:
+        """See `Method`."""
+        if config.data.sampling != "random" or config.data.opposite_noise:
+            raise InputError(f'[{self.table}] needs [data] sampling = "random" without opposite_noise')
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and not value >= 0:
+                raise InputError(f"[{self.table}] {name} must be 0 or more")
+
+    @property
+    def table(self) -> str:
+        """Name of its table."""
+        return next(name for name, kind in METHODS.items() if kind is type(self))
+
+    def data(self, config: Config) -> RunData:
+        """See `Method`."""
+        return RunData(config)
+
+    def _check_side(self, config: Config, features: Backbone) -> None:
+        side, block = config.data.patch - 2 * config.optimiser.margin, BACKBONES[features].block
+        if side % block:
+            raise InputError(
+                f"[{self.table}] features {features} need a multiple of {block} px within a patch's margins, "
+                f"not {side}: change [data] patch or [optimiser] margin"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alden(Guarded):
+    """[alden]: pairs, an anatomy-aware discriminator and a contrast of features; see `alden.AldenExperiment`.
+
+    pixel, perceptual, contrast, adversarial: weights of the terms, 0 leaves one out. distance: of the perceptual term.
+    places, temperature: of the contrast. semantics: whether the discriminator sees the reference's features; width: its
+    channels; discriminator_rate: its learning rate over the generator's.
+    """
+
+    features: Backbone = "efficientnet_lite0"
+    pixel: float = 1.0
+    perceptual: float = 0.1
+    distance: DistanceName = "statistics"
+    contrast: float = 0.1
+    places: int = 64
+    temperature: float = 0.1
+    adversarial: float = 0.01
+    adversary: Adversary = "hinge"
+    semantics: bool = True
+    width: int = 64
+    discriminator_rate: float = 1.0
+
+    def check(self, config: Config) -> None:
+        """See `Method`."""
+        super().check(config)
+        self._check_side(config, self.features)
+        if not (self.places and self.temperature and self.width):
+            raise InputError("[alden] places, temperature and width must be above 0")
+
+    def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
+        """See `Method`."""
+        _say(self.features)
+        return AldenExperiment(config, descriptors, steps, epoch_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpaired(Guarded):
+    """[unpaired]: low and full dose of different patients; see `unpaired.UnpairedExperiment`.
+
+    low_bank: a bank (`bioatt-train prepare`) of scans that are low dose themselves; "": see `patches.UnpairedPatches`.
+    cycle, identity, perceptual, adversarial: weights of the terms. Generators begin as the identity, where cycle and
+    identity are at their best, and leave it slowly: Cycle-GAN's 10 and 5 hold them harder. replay: earlier fakes kept
+    for each place of a batch. width, discriminator_rate: as of `Alden`.
+    """
+
+    low_bank: str = ""
+    features: Backbone = "efficientnet_lite0"
+    cycle: float = 1.0
+    identity: float = 0.5
+    perceptual: float = 0.1
+    adversarial: float = 1.0
+    adversary: Adversary = "least_squares"
+    replay: int = 8
+    width: int = 64
+    discriminator_rate: float = 1.0
+
+    def check(self, config: Config) -> None:
+        """See `Method`."""
+        super().check(config)
+        self._check_side(config, self.features)
+        if not self.width:
+            raise InputError("[unpaired] width must be above 0")
+        if config.data.own_noise == "removed":
+            raise InputError('[unpaired] has no pairs to remove noise by: set [data] own_noise = "kept"')
+
+    def data(self, config: Config) -> RunData:
+        """See `Method`."""
+        return UnpairedData(config, Bank(Path(self.low_bank)) if self.low_bank else None)
+
+    def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
+        """See `Method`."""
+        _say(self.features)
+        return UnpairedExperiment(config, descriptors, steps, epoch_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowDose(Guarded):
+    """[low_dose]: low dose only. learn: noisier2noise or neighbours (Noise2Noise), see `patches`.
+
+    scanned_low: the bank's scans are low dose themselves; else they are taken with the bank's quarter-dose noise.
+    """
+
+    learn: Literal["noisier2noise", "neighbours"] = "noisier2noise"
+    scanned_low: bool = False
+
+    def data(self, config: Config) -> RunData:
+        """See `Method`."""
+        return LowDoseData(config, self)
+
+    def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
+        """See `Method`."""
+        experiment = GuardedExperiment(config, descriptors, steps, epoch_steps)
+        experiment.method = self
+        return experiment
+
+
+METHODS: Mapping[str, type[Guarded]] = {"alden": Alden, "unpaired": Unpaired, "low_dose": LowDose}
+
+
+class UnpairedData(RunData):
+    """Training on `patches.UnpairedPatches`, validation on pairs."""
+
+    def __init__(self, config: Config, low_bank: Bank | None) -> None:
+        self.low_bank = low_bank
+        super().__init__(config)
+
+    @property
+    def identity(self) -> str:
+        return self.bank.identity + (self.low_bank.identity if self.low_bank else "")
+
+    def _training(self, config: DataConfig) -> Any:
+        return UnpairedPatches(self.bank, config, self.seed, self.low_bank)
+
+
+class LowDoseData(RunData):
+    """Training on one of `patches.LowDosePatches`, validation on pairs."""
+
+    def __init__(self, config: Config, method: LowDose) -> None:
+        self.method = method
+        super().__init__(config)
+
+    def _training(self, config: DataConfig) -> Any:
+        kind = NoisierPatches if self.method.learn == "noisier2noise" else NeighbourPatches
+        return kind(self.bank, config, self.seed, scanned_low=self.method.scanned_low)
+
+
+@cache
+def _say(features: Backbone) -> None:
+    """Tell licence and hash of the weights once."""
+    rank_zero_only(print)(load_features(features).said, file=sys.stderr)

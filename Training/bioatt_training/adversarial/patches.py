@@ -1,0 +1,142 @@
+"""Training patches where no scan is known at both doses."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bioatt.core.errors import InputError
+from bioatt.core.hu import CLIP_HU
+from bioatt_training.data.bank import DOSE, Bank, noise_scale
+from bioatt_training.data.prior_augmentation import perturb
+from bioatt_training.fit.config import DataConfig
+from bioatt_training.fit.patches import PatchDataset, standardised, turned
+
+Image = NDArray[np.float32]
+SAME_ANATOMY = 0.97
+"""Least correlation, at an eighth of the resolution, of neighbouring slices that are taken for one."""
+LEAST_PATIENTS = 2
+
+
+class PatientPatches(PatchDataset):
+    """Patches of some patients of a bank's training part."""
+
+    def __init__(self, bank: Bank, config: DataConfig, patients: Sequence[str], count: int, seed: int) -> None:
+        self.patients = frozenset(patients)
+        super().__init__(bank, config, "train", count, seed)
+
+    def _candidates(self, part: str) -> list[int]:
+        return [index for index in super()._candidates(part) if self.bank.slices[index].patient in self.patients]
+
+
+class UnpairedPatches(Dataset):
+    """Patch number n: low and full dose (1, H, W) of different patients, standardised HU, and p (N,) of each.
+
+    low_bank: scans that are low dose themselves. Without it every second patient of the bank is known at low dose only,
+    with its simulated noise, and the others at full dose only.
+    """
+
+    def __init__(self, bank: Bank, config: DataConfig, seed: int, low_bank: Bank | None = None) -> None:
+        self.scanned_low = low_bank is not None
+        patients = _patients(bank)
+        if low_bank is None and len(patients) < LEAST_PATIENTS:
+            raise InputError("unpaired training needs two patients or more, or a bank of low-dose scans: [unpaired]")
+        low_patients, full_patients = patients[::2], patients[1::2]
+        if low_bank is not None:
+            low_patients, full_patients = _patients(low_bank), patients
+        self.low = PatientPatches(low_bank or bank, config, low_patients, 1, seed)
+        self.full = PatientPatches(bank, config, full_patients, 1, seed + 1)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        noisy, scan, low_p = self.low[number]
+        _, full, full_p = self.full[number]
+        return scan if self.scanned_low else noisy, full, low_p, full_p
+
+
+class LowDosePatches(PatchDataset):
+    """Patches of training slices of which the low dose alone is known: input and target are made from it.
+
+    scanned_low: the bank's scans are low dose themselves, else with their quarter-dose noise.
+    """
+
+    def __init__(self, bank: Bank, config: DataConfig, seed: int, *, scanned_low: bool) -> None:
+        self.scanned_low = scanned_low
+        super().__init__(bank, config, "train", 1, seed)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        index, rng, _ = self._drawn(number)
+        window = self._window(index, rng)
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        images = (turned(image, turns, flip) for image in self._images(index, window, rng))
+        given, wanted = (standardised(image) for image in images)
+        p = perturb(self.bank.prior[index], self.config.prior_perturbation, rng)
+        return given, wanted, torch.from_numpy(p)
+
+    @abstractmethod
+    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
+        """Input and target (y, x) in HU."""
+
+    def _low(self, index: int) -> Image:
+        scan, noise = (image.astype(np.float32) for image in self.bank.pair(index))
+        return scan if self.scanned_low else np.clip(scan + noise, *CLIP_HU)
+
+
+class NoisierPatches(LowDosePatches):
+    """Noisier2Noise (Moran 2020, arXiv 1910.11908): the low dose with more noise, as if of a fraction a of its dose.
+
+    The target, low dose − a / (1 − a) · added noise, has the noise-free slice as its mean given the input. a is drawn
+    from the configuration's doses. The noise added to a simulated low dose is the slice's, mirrored left-right: of
+    about the same strength and texture, and independent but at the midline.
+    """
+
+    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
+        dose = float(np.exp(rng.uniform(*np.log(self.config.doses))))
+        noise = self.bank.pair(index)[1].astype(np.float32)
+        if self.scanned_low:
+            added = noise[window] * noise_scale(dose)
+        else:  # as strong as all noise of the low dose, its scan's own included
+            added = noise[:, ::-1][window] * np.float32(np.sqrt((1 / dose - 1) / (1 - DOSE)))
+        low = self._low(index)[window]
+        return np.clip(low + added, *CLIP_HU), low - added * np.float32(dose / (1 - dose))
+
+
+class NeighbourPatches(LowDosePatches):
+    """Noise2Noise (Lehtinen 2018, arXiv 1803.04189) with the next slice of the scan as the other noisy image.
+
+    Neighbours differ in more than noise (slices without one that resembles them are left out): what moves between
+    slices is blurred.
+    """
+
+    def _candidates(self, part: str) -> list[int]:
+        self.next = {}
+        slices = self.bank.slices
+        for index in super()._candidates(part):
+            after = index + 1
+            if after < len(slices) and (slices[after].source, slices[after].shape) == (
+                slices[index].source,
+                slices[index].shape,
+            ):
+                small = [zoom(self._low(k), 1 / 8, order=1).ravel() for k in (index, after)]
+                if np.corrcoef(*small)[0, 1] >= SAME_ANATOMY:
+                    self.next[index] = after
+        if not self.next:
+            raise InputError("no slices of the bank have a neighbour that shows nearly the same: use noisier2noise")
+        return list(self.next)
+
+    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
+        pair = [index, self.next[index]]
+        if rng.random() < 0.5:
+            pair.reverse()
+        given, wanted = (self._low(k)[window] for k in pair)
+        return given, wanted
+
+
+def _patients(bank: Bank) -> list[str]:
+    return sorted({bank.slices[index].patient for index in bank.indices("train")})

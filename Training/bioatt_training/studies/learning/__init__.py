@@ -1,0 +1,1 @@
+"""Ways to learn, compared: the same network, data and steps, judged on left-out patients."""
