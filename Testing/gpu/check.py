@@ -269,15 +269,19 @@ def _memory(device: torch.device, model: TrainedModel, side: int) -> Iterator[No
             torch.cuda.set_per_process_memory_fraction(1.0, index)
         return
 
-    def refuse(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if inputs[0].shape[-1] > side:
-            raise RuntimeError("out of memory (pretended)")
+    network = model.network
+    whole = network.residual
 
-    hook = model.network.register_forward_pre_hook(refuse)
+    def refuse(x: Tensor, *rest: Any) -> Tensor:
+        if x.shape[-1] > side:
+            raise RuntimeError("out of memory (pretended)")
+        return whole(x, *rest)
+
+    network.residual = refuse  # type: ignore[method-assign]
     try:
         yield
     finally:
-        hook.remove()
+        del network.residual
 
 
 def _paper_network(filters: int) -> TrainedModel:

@@ -23,8 +23,8 @@ CALLS = {
 
 
 def test_every_command_is_here_but_those_that_need_a_peer():
-    """`node status --json` and `mercure --json` are tested beside the node and mercure."""
-    assert set(COMMANDS) - set(CALLS) == {"node", "mercure"}
+    """`node status --json`, `mercure --json`, `bench` and `physics` are tested beside what they do."""
+    assert set(COMMANDS) - set(CALLS) == {"node", "mercure", "bench", "physics"}
 
 
 @pytest.mark.parametrize("command", CALLS)

@@ -150,7 +150,7 @@ def test_masks_are_blended_where_they_are_and_in_stacks_that_are_not_axial(model
     result = Denoiser(model, prior=prior, device="cpu", precision="fp32").denoise(low)
     assert (result.prior_blended > 0.8).all()
     assert sum("segmentation" in line for line in result.warnings) == 1
-    coronal = Volume(low.hu[:, :8], (5.0, 3.0, 5.0), direction=np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]))
+    coronal = Volume(low.hu[:, 28:36], (5.0, 3.0, 5.0), direction=np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]))
     result = Denoiser(model, prior=FixedPrior(ONE_HOT[0], NAMES), device="cpu", precision="fp32").denoise(coronal)
     assert result.prior_blended.shape == (len(result.prior.slice_ids),)
     assert (result.prior_blended > 0.8).all()

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from bioatt.core.errors import InputError
+from bioatt_training.adversarial.methods import METHODS
 from bioatt_training.fit.arms import ARMS, arm_network
 from bioatt_training.fit.config import Config, LossName
 from bioatt_training.fit.objectives import LOSSES
@@ -30,7 +31,7 @@ def read(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.toml")))
 def test_every_configuration_of_the_project_is_one(name):
-    config = Config.read(CONFIGS / name)
+    config = Config.read(CONFIGS / name, METHODS)
     assert config.run.name
     if config.data.sampling == "random":
         assert config.optimiser.steps % config.run.validate_every == 0
