@@ -28,11 +28,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bioatt.anatomy.strength import checked_organ_strength
 from bioatt.core.errors import InputError
 from bioatt.core.strength import DEFAULT_STRENGTH, Strength, TargetNoise, parse_strength
+
+Parsed = TypeVar("Parsed")
 
 FORMATS = ("dicom", "nrrd", "nii.gz", "mha")
 PATTERNS = ("series_description", "kernel", "modality")
@@ -98,16 +100,21 @@ def first_met(rules: tuple[Rule, ...], facts: Facts) -> Rule | None:
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
     """The rules of a TOML file, in their order. Raises InputError that names the key which cannot be used, and why."""
+    return read_toml(path, "rules", lambda document: rules_of(document, path.parent))
+
+
+def read_toml(path: Path, what: str, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    """What parse makes of a TOML file. Raises InputError that names the file and what it holds, with parse's reason."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"rules {path.name} cannot be opened ({error.strerror}): check the path") from None
+        raise InputError(f"{what} {path.name} cannot be opened ({error.strerror}): check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"rules {path.name} are not TOML ({error}): correct the file") from None
+        raise InputError(f"{what} {path.name} are not TOML ({error}): correct the file") from None
     try:
-        return rules_of(document, path.parent)
+        return parse(document)
     except InputError as error:
-        raise InputError(f"rules {path.name}: {error}") from None
+        raise InputError(f"{what} {path.name}: {error}") from None
 
 
 def rules_of(document: Mapping[str, Any], folder: Path) -> tuple[Rule, ...]:

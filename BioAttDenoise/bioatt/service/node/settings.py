@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bioatt.core.errors import InputError
+from bioatt.service.rules import read_toml
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -77,16 +77,7 @@ def read_settings(path: Path) -> NodeSettings:
 
     Raises InputError that names the key which cannot be used, and why.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"settings {path.name} cannot be opened ({error.strerror}): check the path") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"settings {path.name} are not TOML ({error}): correct the file") from None
-    try:
-        return _settings(document, path.absolute().parent)
-    except InputError as error:
-        raise InputError(f"settings {path.name}: {error}") from None
+    return read_toml(path, "settings", lambda document: _settings(document, path.absolute().parent))
 
 
 def server_tls(tls: Tls) -> ssl.SSLContext:
