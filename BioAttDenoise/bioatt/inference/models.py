@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,10 +239,8 @@ def save_model(
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
-    partial.chmod(0o644)  # safetensors creates it readable by its owner alone, which breaks a shared installation
-    os.replace(partial, path)
+    with atomic_write(path) as partial:
+        safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
