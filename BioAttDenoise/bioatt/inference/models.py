@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,8 +240,10 @@ def save_model(
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with atomic_write(path) as partial:
-        safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    partial = path.with_name(f".{path.name}.partial")
+    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
+    partial.chmod(0o644)  # safetensors creates it readable by its owner alone, which breaks a shared installation
+    os.replace(partial, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
