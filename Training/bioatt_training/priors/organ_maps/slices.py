@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bioatt.core.errors import InputError
 from bioatt.io.files import atomic_write, make_folder
+from bioatt_training.priors.rows import Rows, joined
 
 FINE = 2
 """Training cells along a cell of the network: augmentation turns and stretches them before they are averaged."""
@@ -25,7 +25,7 @@ _PARTS = ("train", "validation", "phantom")
 
 
 @dataclass(frozen=True)
-class OrganSlices:
+class OrganSlices(Rows):
     """n slices, one row each; C = descriptors + 1 classes, 0 for none.
 
     images: float16 HU (n, GRID, GRID). labels: uint8 (n, GRID, GRID), class of each cell. possible: bool (n, C), what a
@@ -43,21 +43,6 @@ class OrganSlices:
     files: NDArray[np.str_]
     z: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.z)
-
-    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> OrganSlices:
-        """Only these rows."""
-        return OrganSlices(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
-
-
-def joined(parts: Iterable[OrganSlices]) -> OrganSlices:
-    """The rows of all parts."""
-    listed = list(parts)
-    return OrganSlices(
-        **{one.name: np.concatenate([getattr(part, one.name) for part in listed]) for one in fields(OrganSlices)}
-    )
-
 
 def cells_of(image: NDArray[np.float16]) -> NDArray[np.float32]:
     """Training cells (GRID, GRID) → the network's cells."""
@@ -68,7 +53,7 @@ def cells_of(image: NDArray[np.float16]) -> NDArray[np.float32]:
 def write_pack(path: Path, train: OrganSlices, validation: OrganSlices, phantom: OrganSlices) -> None:
     """Write what a training on the card needs: all training rows, the outlined validation rows and the torsos'."""
     parts = dict(zip(_PARTS, (train, validation.where(validation.outlined), phantom), strict=True))
-    columns = {one.name: getattr(joined(parts.values()), one.name) for one in fields(OrganSlices)}
+    columns = joined(parts.values()).columns()
     stored = quantised(columns.pop("images"))
     # neighbours differ little: their differences compress to less
     stored[:, :, 1:] -= stored[:, :, :-1].copy()

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
     if not path.is_file():
         made = make()
         with atomic_write(path) as partial:
-            np.savez(partial, allow_pickle=False, **{one.name: getattr(made, one.name) for one in fields(made)})
+            np.savez(partial, allow_pickle=False, **made.columns())
     with np.load(path) as held:
         return OrganSlices(**{name: held[name] for name in held.files})
 
