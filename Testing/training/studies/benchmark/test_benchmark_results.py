@@ -86,7 +86,7 @@ def stored(value) -> Iterator[tuple[float, float, float]]:
     if isinstance(value, list) and len(value) == 3 and all(isinstance(number, float | int) for number in value):
         yield tuple(value)
     if isinstance(value, dict):
-        if value.get("low") is not None:
+        if {"mean", "low", "high"} <= value.keys() and value["low"] is not None:
             yield value["mean"], value["low"], value["high"]
         for one in value.values():
             yield from stored(one)
