@@ -13,7 +13,7 @@ import pytest
 
 from bioatt.core.errors import InputError
 from bioatt.service.finding import find_series
-from bioatt.service.on_ray import run_on_ray
+from bioatt.service.on_ray import ADDRESS, run_on_ray
 from bioatt.service.workers import Job
 
 
@@ -41,21 +41,48 @@ def ray(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"), prepend=os.pathsep)
 
 
-@pytest.mark.usefixtures("ray")
-def test_a_killed_worker_costs_no_scan_and_no_scan_is_done_twice(tree, job, series_writer):
-    """A local cluster of two workers; one is killed after the first scan, in the middle of another."""
+@pytest.fixture
+def scans(tree, series_writer):
     for number in range(2):
         series_writer.write_series(tree / f"more{number}", series_writer.ct_like(3, 32, 32, seed=9 + number))
-    found, ended = find_series(tree).series, []
-    for outcome in run_on_ray(found, job, ["cpu", "cpu"]):
+    return find_series(tree).series
+
+
+def check_each_done_once(scans, ended, job):
+    assert sorted(outcome.name for outcome in ended) == [series.name for series in scans]
+    assert {outcome.status for outcome in ended} <= {"done", "done before"}
+    keys = {outcome.folder: outcome.manifest["key"] for outcome in ended}
+    assert len(keys) == len(set(keys.values())) == len(scans)
+    assert not [path for path in (job.out / ".bioatt").iterdir() if path.is_dir()]
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_killed_worker_costs_no_scan_and_no_scan_is_done_twice(scans, job):
+    """A local cluster of two workers; one is killed after the first scan, in the middle of another."""
+    ended = []
+    for outcome in run_on_ray(scans, job, ["cpu", "cpu"]):
         ended.append(outcome)
         if len(ended) == 1:
             os.kill(_busy_worker(), getattr(signal, "SIGKILL", signal.SIGTERM))
-    assert sorted(outcome.name for outcome in ended) == [series.name for series in found]
-    assert {outcome.status for outcome in ended} <= {"done", "done before"}
-    manifests = {outcome.folder: outcome.manifest["key"] for outcome in ended}
-    assert len(manifests) == len(set(manifests.values())) == len(found)
-    assert not [path for path in (job.out / ".bioatt").iterdir() if path.is_dir()]
+    check_each_done_once(scans, ended, job)
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_lost_machine_costs_no_scan_and_no_scan_is_done_twice(scans, job, monkeypatch):
+    """A cluster of two machines, here of two groups of processes; one is gone after the first scan."""
+    from ray.cluster_utils import Cluster
+
+    cluster, ended = Cluster(initialize_head=True, head_node_args={"num_cpus": 1}), []
+    try:
+        machine = cluster.add_node(num_cpus=1)
+        monkeypatch.setenv(ADDRESS, cluster.address)
+        for outcome in run_on_ray(scans, job, ["cpu"]):
+            ended.append(outcome)
+            if len(ended) == 1:
+                cluster.remove_node(machine, allow_graceful=False)
+    finally:
+        cluster.shutdown()
+    check_each_done_once(scans, ended, job)
 
 
 def _busy_worker() -> int:
