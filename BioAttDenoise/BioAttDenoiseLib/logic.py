@@ -183,9 +183,9 @@ class DenoiseLogic(Batch):
         onProgress gets {fraction, done, scans, eta_s}. Raises EngineError where a denoising is running.
         """
         request = requests.batch(
-            Path(inputFolder),
-            Path(outputFolder),
-            Path(rules) if rules else None,
+            Path(inputFolder).absolute(),  # the engine's process has another current folder
+            Path(outputFolder).absolute(),
+            Path(rules).absolute() if rules else None,
             model=model,
             strength=strength,
             device=device,
