@@ -1,4 +1,4 @@
-"""Other filters at their default settings on one slice, as far as they are installed."""
+"""Other filters at their default settings for Gaussian noise on one slice, as far as they are installed."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def _skimage(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
 def _ants(image: NDArray[np.float32], _: float) -> dict[str, Filter]:
     import ants
 
-    source = ants.from_numpy(image.astype(np.float32))
-    return {"ANTs DenoiseImage": lambda: ants.denoise_image(source).numpy()}
+    source = ants.from_numpy(image.astype(np.float32))  # the default noise model, Rician, is one of magnitudes in MR
+    return {"ANTs DenoiseImage": lambda: ants.denoise_image(source, noise_model="Gaussian").numpy()}
