@@ -49,7 +49,7 @@ class Steps:
         self.guard = denoiser._conditions(self.context, self.run, None, None)[1]
         self.noise = self.context.noise_levels()
         self.ready = [one for one in map(self._preparation(), range(self.volume.shape[0])) if one is not None]
-        self.result = denoiser.denoise(self.volume).volume
+        self.result = denoiser.denoise(self.volume, strength=1.0).volume
         self._in_wholes: list[Times] = []
 
     def works(self) -> dict[str, Work]:

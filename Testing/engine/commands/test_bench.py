@@ -91,10 +91,10 @@ def test_the_share_of_the_network_is_that_within_the_whole(small, make_volume, m
             pass
         return run(self, *given)
 
-    def noticed(self, *given):
+    def noticed(self, *given, **options):
         within.append(self)
         try:
-            return denoise(self, *given)
+            return denoise(self, *given, **options)
         finally:
             within.pop()
 
