@@ -14,7 +14,9 @@ from bioatt_training.slabs.batches import Batch, Batches, Drawing
 from bioatt_training.slabs.pack import Pack
 from bioatt_training.slabs.priors import CHANCES, KINDS, draw_priors
 
-PLAIN = Drawing(patch=64, batch=32, phantoms=8, inserts=0.0, kernels=0.0, alone=0.0, one_sided=0.0, seed=3)
+PLAIN = Drawing(
+    patch=64, batch=32, phantoms=8, opposite=True, inserts=0.0, kernels=0.0, alone=0.0, one_sided=0.0, seed=3
+)
 CPU = torch.device("cpu")
 
 
@@ -37,6 +39,24 @@ def test_pairs_of_torsos_differ_by_the_sign_of_their_noise(pack: Pack) -> None:
     mean = (low[0::2] + low[1::2]) / 2
     torch.testing.assert_close(mean, target[0::2], atol=1e-4, rtol=0)
     assert (low - target).std() * SCALE_HU > 10
+
+
+def test_torsos_come_one_by_one_unless_pairs_are_asked_for(pack: Pack) -> None:
+    batch = drawn(pack, replace(PLAIN, opposite=False))
+    assert not any(torch.equal(a, b) for a, b in zip(batch.target[0:8:2], batch.target[1:8:2], strict=True))
+
+
+def test_the_packs_own_noise_comes_at_its_level_correlated_from_slice_to_slice(pack: Pack) -> None:
+    """A checkerboard stands for it: made noise could not be that."""
+    checks = (16 * (2 * (np.indices(pack.hu.shape).sum(axis=0) % 2) - 1)).astype(np.int8)
+    known = replace(pack, noise=checks)
+    batch = drawn(known, replace(PLAIN, inserted=1.0, phantoms=0, doses=(0.25, 0.25)))
+    added = 0.75 * SCALE_HU * (batch.x[:, :1] - batch.target)
+    torch.testing.assert_close(added.abs(), torch.full_like(added, 20.0), atol=1.0, rtol=0)
+    assert len({float(sign) for sign in added[:, 0, 0, 0].sign()}) == 2
+    none = drawn(known, replace(PLAIN, inserted=0.0, phantoms=0, doses=(0.25, 0.25)))
+    assert (SCALE_HU * (none.x[:, :1] - none.target)).std(dim=(1, 2, 3)).min() > 5
+    assert (SCALE_HU * (none.x[:, :1] - none.target)).abs().std(dim=(1, 2, 3)).min() > 5
 
 
 def test_what_a_scan_is_asked_for_lies_on_the_other_side_of_its_noise(pack: Pack) -> None:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
     parser.add_argument("--organ-maps", metavar="FILE", help="weights of the organ maps (default the installed ones)")
     parser.add_argument("--phantoms", type=int, default=26, help="simulated torsos that are added (default 26)")
-    parser.add_argument("--pack", metavar="FILE", help="only write the data for `Testing/gpu/run.sh slabs` there")
+    parser.add_argument("--pack", metavar="FILE", help="only write the data of `Testing/gpu/run.sh slabs` there")
     parser.add_argument("--adopt", metavar="FOLDER", help="export what `Testing/gpu/run.sh slabs` brought back")
     parser.add_argument("--steps", type=int, help="optimiser steps in all (default the recipe's)")
     parser.add_argument("--device", default="cpu", help="where to train: cpu (default) or cuda")
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         pack = Path(args.pack) if args.pack else folder / "slabs.npz"
         if not pack.is_file():
             organ_maps = Path(args.organ_maps) if args.organ_maps else organ_maps_file()
-            size = make_pack(files, pack, descriptors, organ_maps)
+            size = make_pack(files, pack, descriptors, organ_maps, noise=not args.pack)
             print(f"{pack.name}: {size / 2**20:.1f} MiB")
         if args.pack:
             return

@@ -3,10 +3,11 @@
 Nothing is copied from the host after the start, so that a card never waits. A batch depends on seed and number alone,
 on one kind of device.
 
-Noise is white noise with the scan's spectrum, its directions weighted as around the patch, times the local level at a
-quarter dose. For dose fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less
-a / (1 − a) of it, whose mean is the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's
-target is its noise-free scan; its patches come in pairs that differ by the sign of the noise alone.
+Noise is the scan's inserted noise of a quarter dose where the pack has it, in a share of the patches; else white noise
+with the scan's spectrum, its directions weighted as around the patch, times the local level at a quarter dose. For dose
+fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less a / (1 − a) of it, whose mean is
+the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's target is its noise-free scan; with
+`Drawing.opposite` its patches come in pairs that differ by the sign of the noise alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
 from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, nearness
 from bioatt_training.data.noise_texture import DIRECTIONS, LEVEL_STEP, SPECTRUM_SIDE, WINDOW_STEP, direction_of
 from bioatt_training.gpu.batches import amplitudes
-from bioatt_training.slabs.pack import LARGEST_RESPONSE, Pack
+from bioatt_training.slabs.pack import LARGEST_RESPONSE, NOISE_STEP, Pack
 from bioatt_training.slabs.priors import CHANCES, draw_priors
 
 BODY_HU = -600
@@ -36,14 +37,17 @@ OFFSETS = (-3, -2, -1, 1, 2, 3)
 
 @dataclass(frozen=True)
 class Drawing:
-    """How batches are drawn. phantoms: patches of torsos in a batch, even. slabs: share of slices with neighbours among
-    the scans' patches. doses: dose fractions, drawn evenly on a log scale."""
+    """How batches are drawn. phantoms: patches of torsos in a batch; opposite: in pairs, and then even in number.
+    slabs: share of slices with neighbours among the scans' patches. doses: dose fractions, drawn evenly on a log
+    scale. inserted: share of patches with the pack's own noise, if it has it."""
 
     patch: int = 128
-    batch: int = 64
-    phantoms: int = 24
-    slabs: float = 0.3
+    batch: int = 10
+    phantoms: int = 4
+    slabs: float = 0.35
     doses: tuple[float, float] = (0.05, 0.85)
+    opposite: bool = False
+    inserted: float = 0.5
     inserts: float = 0.5
     kernels: float = 0.5
     alone: float = 0.3
@@ -70,9 +74,8 @@ class Batches:
         put = lambda array: torch.from_numpy(np.array(array)).to(device)  # noqa: E731
         self.hu, self.maps, self.pooled = put(pack.hu), put(pack.maps), put(pack.pooled)
         self.neighbours, self.scan = put(pack.neighbours), put(pack.scan)
-        self.levels = functional.interpolate(
-            put(pack.levels.astype(np.float32))[:, None], scale_factor=LEVEL_STEP, mode="bilinear"
-        )[:, 0].half()
+        self.levels = fine_levels(put(pack.levels)).half()
+        self.inserted = None if pack.noise is None else put(pack.noise)
         self.own, self.quarter = (put(np.nan_to_num(level)) for level in (pack.own_level, pack.quarter_level))
         self.step_mm, self.pixel_mm = put(pack.step_mm), put(pack.pixel_mm)
         self.correlation = put(pack.correlation)
@@ -100,7 +103,7 @@ class Batches:
     def draw(self) -> Batch:
         """The next batch. Reads nothing from the host and waits for nothing, so that a card can replay it."""
         d = self.drawing
-        self.pair = _pairs(d.batch, self.phantoms, self.device)
+        self.pair = _pairs(d.batch, self.phantoms if d.opposite else 0, self.device)
         index, y, x = self._places()
         place = torch.arange(d.batch, device=self.device)
         scan, phantom = self.scan[index], place < self.phantoms
@@ -115,7 +118,7 @@ class Batches:
         dose = torch.exp(self._uniform(math.log(d.doses[0]), math.log(d.doses[1])))
         scale = torch.where(phantom, (4 * dose) ** -0.5, ((1 / dose - 1) / 3).sqrt())
         sign = 1 - 2 * (phantom & (place % 2 == 1)).float()
-        noise = self._noise(index, scan, y, x, rows, columns, phantom, mirrored) * level
+        noise = self._noise(index, scan, y, x, rows, columns, flat, phantom) * level
         noise = noise * (scale * sign)[:, None, None, None]
         kept = (~phantom * dose / (1 - dose))[:, None, None]
         target = full[:, 0] - noise[:, 0] * kept
@@ -185,8 +188,8 @@ class Batches:
         x: Tensor,
         rows: Tensor,
         columns: Tensor,
+        flat: Tensor,
         phantom: Tensor,
-        mirrored: Tensor,
     ) -> Tensor:
         """Noise (B, 7, H, W) of unit variance, turned with its patch, correlated from slice to slice."""
         white = self._randn(1 + NEIGHBOURS, self.field, self.field)
@@ -199,7 +202,12 @@ class Batches:
         field = torch.fft.irfft2(torch.fft.rfft2(along) * factor[:, None], s=along.shape[2:])
         batch = torch.arange(len(index), device=self.device)[:, None, None, None]
         slices = torch.arange(1 + NEIGHBOURS, device=self.device)[None, :, None, None]
-        return field[batch, slices, rows[:, None], columns[:, None]]
+        made = field[batch, slices, rows[:, None], columns[:, None]]
+        if self.inserted is None:
+            return made
+        sign = 1 - 2 * self._chance(0.5).float()
+        inserted = _correlated(self.inserted.view(-1)[flat] * (NOISE_STEP * sign[:, None, None, None]), rho)
+        return torch.where(self._chance(self.drawing.inserted)[:, None, None, None], inserted, made)
 
     def _direction_factors(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """(B, F, F // 2 + 1) factors of the amplitudes by direction around the patch."""
@@ -291,6 +299,11 @@ class Batches:
     def _strangers(self, maps: Tensor) -> Tensor:
         """Organ maps of other slices, for wrong priors: the batch's, shifted by two pairs."""
         return maps.roll(4, dims=0)
+
+
+def fine_levels(levels: Tensor) -> Tensor:
+    """Noise levels of cells (S, rows, columns) → of pixels, float32."""
+    return functional.interpolate(levels.float()[:, None], scale_factor=LEVEL_STEP, mode="bilinear")[:, 0]
 
 
 def turned(size: int, swap: Tensor, up: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:

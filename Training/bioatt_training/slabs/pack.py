@@ -34,9 +34,10 @@ class Pack:
     (S, 6) indices below (nearest last) and above (nearest first), -1 where there is none. levels: float16 (S, side/8,
     side/8), SD of the quarter-dose noise. directions: float16 (S, windows, windows, 12), the noise's local power by
     direction as a share of the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32
-    (S, N). own_level, quarter_level: float32 (S,), noise levels in HU. spectra: float32 (K, 64, 33). response: float32
-    (K, steps) of the kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation: bool (K,).
-    descriptors: names.
+    (S, N). own_level, quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise
+    of a quarter dose in NOISE_STEP of `levels`; None in a pack that must be small. spectra: float32 (K, 64, 33).
+    response: float32 (K, steps) of the kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation:
+    bool (K,). descriptors: names.
     """
 
     hu: NDArray[np.int16]
@@ -58,17 +59,21 @@ class Pack:
     validation: NDArray[np.bool_]
     patients: tuple[str, ...]
     descriptors: tuple[str, ...]
+    noise: NDArray[np.int8] | None = None
 
 
 _PACKED = ("hu", "maps", "levels", "directions")
 _NAMES = ("patients", "descriptors")
+NOISE_STEP = 1 / 16
 
 
 def write_pack(path: Path, pack: Pack) -> int:
     """Write a pack, whole or not at all; returns its size in bytes."""
     arrays: dict[str, Any] = {
-        one.name: getattr(pack, one.name) for one in fields(Pack) if one.name not in (*_PACKED, *_NAMES)
+        one.name: getattr(pack, one.name) for one in fields(Pack) if one.name not in (*_PACKED, *_NAMES, "noise")
     }
+    if pack.noise is not None:
+        arrays["noise"] = pack.noise
     header = {"format": FORMAT, "side": pack.hu.shape[1], **{name: getattr(pack, name) for name in _NAMES}}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     step = quantum(pack)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft
 
@@ -21,29 +22,37 @@ from bioatt_training.data.noise_texture import (
     local_level,
     periodograms,
 )
-from bioatt_training.slabs.pack import Pack, neighbour_table, write_pack
+from bioatt_training.slabs.batches import fine_levels
+from bioatt_training.slabs.pack import NOISE_STEP, Pack, neighbour_table, write_pack
 from bioatt_training.slabs.stacks import FARTHEST_MM, MOST_SIDE, Stack, kept
 
 
-def make_pack(stacks: Sequence[Path], path: Path, descriptors: DescriptorSet, organ_maps: Path) -> int:
-    """Write the pack of these stacks; returns its size in bytes. organ_maps: weights of the organ-map network."""
-    return write_pack(path, _pack([kept(one) for one in stacks], descriptors, organ_maps))
+def make_pack(
+    stacks: Sequence[Path], path: Path, descriptors: DescriptorSet, organ_maps: Path, *, noise: bool = True
+) -> int:
+    """Write the pack of these stacks; returns its size in bytes. organ_maps: weights of the organ-map network. noise:
+    with the noise itself, which is four fifths of the size."""
+    return write_pack(path, _pack([kept(one) for one in stacks], descriptors, organ_maps, noise))
 
 
-def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path) -> Pack:
+def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path, with_noise: bool) -> Pack:
     prior = OrganMapPrior(descriptors, path=organ_maps)
     side = max(max(stack.hu.shape[1:]) for stack in stacks)
     side += -side % SPECTRUM_SIDE
     scan = np.concatenate([np.full(len(stack.z), k) for k, stack in enumerate(stacks)])
     z = np.concatenate([stack.z for stack in stacks])
     levels, directions, spectra, maps, pooled = [], [], [], [], []
+    inserted: list[NDArray[np.int8]] = []
     for stack in stacks:
         level = [local_level(noise) for noise in stack.noise]
         power = [periodograms(noise.astype(np.float32) / one) for noise, one in zip(stack.noise, level, strict=True)]
         total = np.sum([part.sum(axis=(0, 1)) for part in power], axis=0)
         spectra.append(np.sqrt(total / fft.irfft2(total)[0, 0]).astype(np.float32))
         directions += [_square(direction_shares(part, total), side // WINDOW_STEP - 1, "edge") for part in power]
-        levels += [_square(coarse_level(one), side // LEVEL_STEP, "edge") for one in level]
+        coarse = [_square(coarse_level(one), side // LEVEL_STEP, "edge") for one in level]
+        levels += coarse
+        if with_noise:
+            inserted += [_in_levels(noise, one, side) for noise, one in zip(stack.noise, coarse, strict=True)]
         seen, shares = organ_cells(stack, prior)
         maps += [_square(np.moveaxis(one, 0, -1), side // LEVEL_STEP, "constant") for one in seen]
         pooled.append(shares)
@@ -69,7 +78,15 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path)
         validation=np.array([stack.part == "validation" for stack in stacks]),
         patients=tuple(stack.patient for stack in stacks),
         descriptors=descriptors.descriptors,
+        noise=np.stack(inserted) if inserted else None,
     )
+
+
+def _in_levels(noise: NDArray[np.int16], level: NDArray, side: int) -> NDArray[np.int8]:
+    """Noise (y, x) in NOISE_STEP of its level on cells, as `Batches` interpolates it."""
+    fine = fine_levels(torch.from_numpy(level.astype(np.float16))[None])[0].numpy()
+    steps = _square(noise, side, "constant") / (NOISE_STEP * fine)
+    return np.clip(np.rint(steps), -127, 127).astype(np.int8)
 
 
 def organ_cells(stack: Stack, prior: OrganMapPrior) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -44,25 +44,26 @@ class Recipe:
     """Everything that is chosen. filters: of each network by name, the teacher first.
 
     floor_hu: added in quadrature to the input's error, by which errors are divided, at first and from `floor_until`
-    of the course on. means_weight: of means over 20 px. bias_weight: of what two opposite noises have in common, with
-    bias_noise_hu the noise at which it fades. attention_weight: of the maps' cross-entropy with organ maps.
+    of the course on. means_weight: of means over 20 px. bias_weight: of what two opposite noises have in common, where
+    `drawing.opposite`, with bias_noise_hu the noise at which it fades. attention_weight: of the maps' cross-entropy
+    with organ maps.
     """
 
     filters: Mapping[str, int] = field(default_factory=lambda: {"bioatt": 32, "bioatt-fast": 16})
     drawing: Drawing = field(default_factory=Drawing)
     steps: int = 40_000
-    learning_rate: float = 7e-4
-    least_rate: float = 1e-6
+    learning_rate: float = 1e-3
+    least_rate: float = 2e-6
     warm_up: int = 300
     weight_decay: float = 1e-4
     clip: float = 1.0
-    averaging: float = 0.999
-    floor_hu: tuple[float, float] = (20.0, 3.0)
-    floor_until: float = 0.25
-    means_weight: float = 25.0
-    bias_weight: float = 30.0
+    averaging: float = 0.998
+    floor_hu: tuple[float, float] = (20.0, 8.0)
+    floor_until: float = 1.0
+    means_weight: float = 5.0
+    bias_weight: float = 0.0
     bias_noise_hu: float = 16.0
-    attention_weight: float = 0.03
+    attention_weight: float = 0.01
     distil_from: float = 0.2
     seed: int = 1
 
@@ -223,7 +224,7 @@ class Training:
             functional.avg_pool2d(difference, MEANS_PX) ** 2, dim=(1, 2, 3)
         )
         parts = {"error": torch.mean(error / (before + floor**2)), "bias": output.sum() * 0}
-        if phantoms:
+        if phantoms and recipe.drawing.opposite:
             common = torch.mean(difference[:phantoms].unflatten(0, (-1, 2)).mean(dim=1) ** 2, dim=(1, 2, 3))
             noise = before[:phantoms].unflatten(0, (-1, 2)).mean(dim=1)
             fading = (1 + noise / (recipe.bias_noise_hu / SCALE_HU) ** 2) ** -2
