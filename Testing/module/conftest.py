@@ -298,12 +298,22 @@ def maps(slicer, pair):
 
 
 @pytest.fixture
-def story(slicer, make_ct, make_driver, views):
+def driver_on(slicer, make_ct, make_driver, views):
+    """driver_on(slices, size) opens a panel of the steady engine with such a scan in the slice views."""
+
+    def make(slices: int, size: int) -> Driver:
+        slicer.util.setSliceViewerLayers(background=make_ct(slices, size), fit=True)
+        driver = make_driver()
+        driver.behave("steady")
+        return driver
+
+    return make
+
+
+@pytest.fixture
+def story(driver_on):
     """A driver whose volume has been denoised, with the sections open."""
-    node = make_ct(slices=9, size=48)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    driver = make_driver()
-    driver.behave("steady")
+    driver = driver_on(9, 48)
     driver.unfold()
     driver.denoise()
     return driver

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bioatt.core.errors import InputError
-from bioatt.io.files import make_folder, not_written
+from bioatt.io.files import atomic_write, make_folder, not_written
 
 
 def guard_run(note: Path, said: str, other: str) -> None:
@@ -21,8 +20,7 @@ def guard_run(note: Path, said: str, other: str) -> None:
             if note.read_text(encoding="utf-8", errors="replace") != said:
                 raise InputError(f"{folder.name} was made with {other}: choose another folder, or remove it")
             return
-        partial = note.with_name(f"{note.stem}.{os.getpid()}.partial")  # several processes may begin at once
-        partial.write_text(said, encoding="utf-8")
-        partial.replace(note)
+        with atomic_write(note) as partial:  # several processes may begin at once
+            partial.write_text(said, encoding="utf-8")
     except OSError as error:
         raise not_written(note, error) from None

@@ -80,12 +80,6 @@ class Comparison:
                 if view.GetOrientation() == "Axial":
                     view.JumpSliceByOffsetting(*offset)
 
-    def setWindow(self, window: float, level: float) -> None:
-        """Window and level in HU, of input and output alike."""
-        for node in (self.before, self.after):
-            if node is not None and node.GetDisplayNode() is not None:
-                set_window(node.GetDisplayNode(), window, level)
-
     def setRange(self, hu: float) -> None:
         """The difference's colors reach from −hu to +hu."""
         self.range = hu

@@ -1,10 +1,11 @@
-"""Terminal output of the commands: progress, warnings, summary."""
+"""What the commands put out: progress, warnings, summary, and texts that go to the terminal or to a file."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +35,29 @@ def print_warnings(warnings: Iterable[str]) -> None:
 def print_json(data: Any) -> None:
     """One JSON document, a line of standard output."""
     print(json.dumps(data))
+
+
+def check_text_places(places: Iterable[str | Path | None], *read: Path, overwrite: bool) -> None:
+    """Raise InputError, before the work, where no file could be written at one of the places, or it would replace a
+    file of `read` or one that another of them names. "-" is standard output, None nothing."""
+    from bioatt.io.outputs import check_file_place
+
+    others = [*read]
+    for place in places:
+        if place is not None and place != "-":
+            check_file_place(Path(place), *others, overwrite=overwrite)
+            others.append(Path(place))
+
+
+def write_text(place: str | None, text: str) -> None:
+    """A text to a file, whole or not at all; to standard output where the place is "-", nowhere where it is None."""
+    from bioatt.io.files import atomic_write
+
+    if place == "-":
+        print(text, end="")
+    elif place is not None:
+        with atomic_write(Path(place)) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:

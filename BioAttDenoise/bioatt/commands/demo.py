@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Simulate, denoise, compare; the comparison uses the files as written."""
-    from bioatt.commands.console import print_json, with_progress
-    from bioatt.commands.evaluate import evaluate, table, write_json
+    from bioatt.commands.console import print_json, with_progress, write_text
+    from bioatt.commands.evaluate import as_json, evaluate, table
     from bioatt.core.errors import InputError
     from bioatt.inference.assembly import make_denoiser
     from bioatt.io.files import make_folder
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - start, 2),
     }
     pictures(folder / "comparison.png", low.hu, denoised.hu, reference.hu, labels, args.dose)
-    write_json(metrics, folder / "metrics.json")
+    write_text(str(folder / "metrics.json"), as_json(metrics))
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if args.json:

@@ -71,8 +71,8 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.anatomy.strength import parse_organ_strength
     from bioatt.commands.attention import check_maps_folder, write_maps
     from bioatt.compute.device import tune_cpu
+    from bioatt.core.canonical import upright
     from bioatt.core.errors import InputError
-    from bioatt.core.upright import upright
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, run_manifest, write_report

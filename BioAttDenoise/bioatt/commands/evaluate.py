@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioatt.commands.console import print_json, print_warnings
+from bioatt.commands.console import check_text_places, print_json, print_warnings, write_text
 from bioatt.core.provenance import DENOISED_BEFORE
 
 if TYPE_CHECKING:
@@ -40,15 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, compare, print."""
-    from bioatt.io.outputs import check_file_place
-
     paths = {"reference": args.reference, "output": args.test, "input": args.low}
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
     phase = {"reference": args.reference_phase, "output": args.test_phase, "input": args.low_phase}
     volumes = {role: _read(path, role, series[role], phase[role]) for role, path in paths.items() if path}
-    if args.json not in (None, "-"):
-        read = (source for volume in volumes.values() for source in volume.sources)
-        check_file_place(Path(args.json), *read, overwrite=args.overwrite)
+    read = (source for volume in volumes.values() for source in volume.sources)
+    check_text_places((args.json,), *read, overwrite=args.overwrite)
     metrics = evaluate(**volumes)
     for role, volume in volumes.items():
         print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings if warning != DENOISED_BEFORE)
@@ -57,8 +54,7 @@ def run(args: argparse.Namespace) -> None:
         return
     print(f"reference {Path(args.reference).name}")
     print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
-    if args.json:
-        write_json(metrics, Path(args.json))
+    write_text(args.json, as_json(metrics))
 
 
 def _read(path: str, role: str, series: str | None, phase: str | None) -> Volume:
@@ -126,9 +122,6 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write JSON, whole or not at all. Raises InputError where the place cannot be written."""
-    from bioatt.io.files import atomic_write
-
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+def as_json(metrics: Mapping[str, Any]) -> str:
+    """The text of a file of metrics."""
+    return json.dumps(metrics, indent=1) + "\n"

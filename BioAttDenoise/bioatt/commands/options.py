@@ -31,6 +31,20 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", metavar="N", help=phase)
 
 
+def read_before_and_after(before: str, after: str | None, args: argparse.Namespace) -> tuple[Volume, Volume | None]:
+    """The scan that `add_choice_arguments` chooses, and the denoised one where it is given. Raises InputError where
+    their grids differ."""
+    from bioatt.io.grids import check_same_grid
+    from bioatt.io.images import read_volume
+
+    scan = read_volume(before, series=args.series, phase=args.phase)
+    if after is None:
+        return scan, None
+    denoised = read_volume(after)
+    check_same_grid(scan, denoised)
+    return scan, denoised
+
+
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that choose the model, the prior and the device, shared by every command that runs the network."""
     parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")

@@ -7,8 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bioatt.commands.console import print_warnings
-from bioatt.commands.options import add_anatomy_arguments, add_input_arguments, anatomy_source
+from bioatt.commands.console import check_text_places, print_warnings, write_text
+from bioatt.commands.options import (
+    add_anatomy_arguments,
+    add_input_arguments,
+    anatomy_source,
+    read_before_and_after,
+)
 
 if TYPE_CHECKING:
     from bioatt.anatomy.organs import Organs
@@ -42,14 +47,9 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.anatomy.organs import find_organs
     from bioatt.anatomy.table import as_csv, as_text
     from bioatt.compute.device import choose, tune_cpu
-    from bioatt.io.grids import check_same_grid
-    from bioatt.io.images import read_volume
     from bioatt.priors.anatomy import build_anatomy
 
-    scan = read_volume(args.input, series=args.series, phase=args.phase)
-    after = None if args.denoised is None else read_volume(args.denoised)
-    if after is not None:
-        check_same_grid(scan, after)
+    scan, after = read_before_and_after(args.input, args.denoised, args)
     _check_places(args, scan, after)
     print_warnings(scan.warnings)
     tune_cpu()
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     table = organs.table
     texts = {args.json: json.dumps(table, indent=1) + "\n", args.csv: as_csv(table)}
     for place, text in texts.items():
-        _save(place, text)
+        write_text(place, text)
     if "-" not in texts:
         print(as_text(table))
     print_warnings(table["warnings"])
@@ -89,10 +89,7 @@ def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) 
         else:
             check_segmentation_output(scan, output)
         read.append(output)
-    for place in (args.json, args.csv):
-        if place not in (None, "-"):
-            check_file_place(Path(place), *read, overwrite=args.overwrite)
-            read.append(Path(place))
+    check_text_places((args.json, args.csv), *read, overwrite=args.overwrite)
 
 
 def _write(organs: Organs, scan: Volume, output: Path, *, overwrite: bool) -> None:
@@ -116,13 +113,3 @@ def _write(organs: Organs, scan: Volume, output: Path, *, overwrite: bool) -> No
     else:
         note = f"{ORGANS} from {source}: research use only"
         write_segmentation(organs.labels, organs.segments, scan, output, note=note, overwrite=overwrite)
-
-
-def _save(place: str | None, text: str) -> None:
-    from bioatt.io.files import atomic_write
-
-    if place == "-":
-        print(text, end="")
-    elif place is not None:
-        with atomic_write(Path(place)) as partial:
-            partial.write_text(text, encoding="utf-8")

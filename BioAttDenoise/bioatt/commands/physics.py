@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioatt.commands.console import print_warnings
-from bioatt.commands.options import add_anatomy_arguments, add_choice_arguments, anatomy_source
+from bioatt.commands.console import check_text_places, print_warnings, write_text
+from bioatt.commands.options import (
+    add_anatomy_arguments,
+    add_choice_arguments,
+    anatomy_source,
+    read_before_and_after,
+)
 
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
@@ -37,19 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read, measure, write, print."""
     from bioatt.core.canonical import canonical
-    from bioatt.io.files import atomic_write
-    from bioatt.io.grids import check_same_grid
-    from bioatt.io.images import read_volume
-    from bioatt.io.outputs import check_file_place
+    from bioatt.io.files import files_named
 
-    scan = read_volume(args.low, series=args.series, phase=args.phase)
-    after = None if args.denoised is None else read_volume(args.denoised)
-    if after is not None:
-        check_same_grid(scan, after)
-    read = [*scan.sources, *(() if after is None else after.sources)]
-    for place in (args.json, args.html):
-        if place not in (None, "-"):
-            check_file_place(Path(place), *read, overwrite=args.overwrite)
+    scan, after = read_before_and_after(args.low, args.denoised, args)
+    read = [*scan.sources, *(() if after is None else after.sources), *files_named(anatomy_source(args))]
+    check_text_places((args.json, args.html), *read, overwrite=args.overwrite)
     print_warnings(scan.warnings)
     forms = [canonical(one).volume for one in (scan, after) if one is not None]
     found = phantom(forms, args.kind) if args.what == "phantom" else patient(forms, anatomy_source(args))
@@ -57,16 +53,10 @@ def run(args: argparse.Namespace) -> None:
     if args.html:
         from bioatt.commands.physics_page import page
 
-        with atomic_write(Path(args.html)) as partial:
-            partial.write_text(page(found, table(found), images), encoding="utf-8")
-    text = json.dumps(found, indent=1) + "\n"
-    if args.json == "-":
-        print(text, end="")
-        return
-    if args.json:
-        with atomic_write(Path(args.json)) as partial:
-            partial.write_text(text, encoding="utf-8")
-    print("\n".join(lines(found)))
+        write_text(args.html, page(found, table(found), images))
+    write_text(args.json, json.dumps(found, indent=1) + "\n")
+    if "-" not in (args.json, args.html):
+        print("\n".join(lines(found)))
 
 
 def phantom(scans: list[Volume], kind: str = "water") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bioatt.commands.console import print_json, print_warnings
+from bioatt.commands.console import check_text_places, print_warnings, write_text
 from bioatt.commands.options import PRIOR_SOURCES, add_input_arguments
 from bioatt.io.files import files_named
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="auto | cpu | cuda | cuda:N | mps")
     parser.add_argument("--no-smoothing", action="store_true", help="no smoothing along z")
     parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write the table as JSON, which --source reads again; - for stdout"
+        "--json", metavar="FILE", help="write the table as JSON, which --source reads again; - for stdout"
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
@@ -40,9 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.compute.device import choose
     from bioatt.core.canonical import canonical
     from bioatt.core.errors import InputError
-    from bioatt.io.files import atomic_write
     from bioatt.io.images import read_volume
-    from bioatt.io.outputs import check_file_place
     from bioatt.priors import build_prior
 
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
@@ -50,11 +48,7 @@ def run(args: argparse.Namespace) -> None:
     scan = read_volume(args.input, series=args.series, phase=args.phase)
     print_warnings(scan.warnings)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
-    printed = args.json == Path("-")
-    if args.json is not None and not printed:
-        check_file_place(args.json, *read, overwrite=args.overwrite)
-    if args.plot is not None:
-        check_file_place(args.plot, *read, *filter(None, [args.json]), overwrite=args.overwrite)
+    check_text_places((args.json, args.plot), *read, overwrite=args.overwrite)
     source = build_prior(
         args.source,
         descriptors=load_descriptor_set(args.descriptors),
@@ -66,11 +60,7 @@ def run(args: argparse.Namespace) -> None:
         print_warnings(["slices are counted from the feet here, by --slices as the file stores them: from the head"])
     prior = source.probabilities(volume)
     table = prior.as_table()
-    if printed:
-        print_json(table)
-    elif args.json is not None:
-        with atomic_write(args.json) as partial:
-            partial.write_text(json.dumps(table), encoding="utf-8")
+    write_text(args.json, json.dumps(table) + "\n")
     if args.plot is not None:
         from bioatt.priors.plot import plot_prior
 

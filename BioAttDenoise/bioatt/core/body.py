@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bioatt.core.sampling import STEP, block_means, on_pixels
+from bioatt.core.noise.sampling import STEP, block_means, on_pixels
 
 ROOM_AIR_BELOW_HU = -930.0
 """Between air (-1000) and lung (about -850), so that a lung truncated by the field of view is no room air."""

@@ -6,7 +6,7 @@ waxy, and faint detail cannot be distinguished from artefacts of the network. Th
 and 0.75 is close to the optimum at a quarter of the dose.
 
 How much noise a number removes differs between scans. A level or a target says what is wanted of the scan's noise; the
-number is then found for the scan (`core.noise_removal`).
+number is then found for the scan (`core.noise.removal`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from bioatt.compute.backends import BackendName, check_backend
 from bioatt.compute.tuning import Choice
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
-from bioatt.core.noise_removal import NoiseRemoval, measure
+from bioatt.core.noise.removal import NoiseRemoval, measure
 from bioatt.core.strength import DEFAULT_STRENGTH, Strength
 from bioatt.core.volume import Volume
 from bioatt.inference.attention import AttentionMaps, AttentionRecorder, AttentionRequest

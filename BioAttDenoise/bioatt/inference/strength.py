@@ -5,7 +5,7 @@ from __future__ import annotations
 from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.geometry import nearest_axes
-from bioatt.core.noise_removal import NoiseRemoval
+from bioatt.core.noise.removal import NoiseRemoval
 from bioatt.core.strength import LEVELS, UNMEASURED, Strength, TargetNoise, parse_strength
 from bioatt.core.volume import Volume
 

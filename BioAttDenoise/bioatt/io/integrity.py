@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bioatt.io.metaimage import check_voxels
-from bioatt.io.nrrd import check_nrrd
+from bioatt.io.formats.metaimage import check_voxels
+from bioatt.io.formats.nrrd import check_nrrd
 
 _LONGEST_HEADER = 1 << 20
 

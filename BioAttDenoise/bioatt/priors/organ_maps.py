@@ -30,6 +30,7 @@ from bioatt.core.errors import Cancelled, InputError
 from bioatt.core.noise import CONTEXT_SLICES
 from bioatt.core.resources import models_folder, resources_folder
 from bioatt.core.volume import Volume
+from bioatt.io.files import atomic_write
 from bioatt.network.organ_maps import OrganMapNetwork, fuse
 from bioatt.priors.base import Prior
 from bioatt.priors.organ_cells import AIR_HU, body_box, cell_count, coordinates, on_pixels, to_cells, window_of
@@ -300,9 +301,8 @@ def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, An
     folded = fuse(copy.deepcopy(network).eval())
     weights = {name: tensor.detach().cpu().half().contiguous() for name, tensor in folded.state_dict().items()}
     described = {"widths": list(network.widths), **metadata}
-    partial = path.with_name(f".{path.name}.partial")
-    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
 
 
 def organ_maps_file() -> Path:

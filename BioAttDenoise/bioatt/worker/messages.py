@@ -16,7 +16,7 @@ from bioatt.io.integrity import data_files
 
 if TYPE_CHECKING:
     from bioatt.anatomy.sources import AnatomySource
-    from bioatt.core.noise_removal import NoiseRemoval
+    from bioatt.core.noise.removal import NoiseRemoval
     from bioatt.core.volume import Volume
     from bioatt.inference.denoiser import Denoiser, Result
 

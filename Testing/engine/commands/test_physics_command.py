@@ -43,6 +43,16 @@ def test_a_phantom_is_measured_before_and_after(phantom_files, tmp_path, capsys)
     assert main(["physics", "phantom", phantom_files[0], "--json", str(numbers)]) == 2  # it is there already
 
 
+@pytest.mark.parametrize(("page", "numbers"), [("one", "one"), ("labels.nrrd", "two")])
+def test_what_is_read_or_written_is_not_replaced(phantom_files, tmp_path, page, numbers, capsys):
+    (tmp_path / "labels.nrrd").write_bytes(b"drawn by hand")
+    places = ["--html", str(tmp_path / page), "--json", str(tmp_path / numbers), "--overwrite"]
+    labels = ["--segmentation", str(tmp_path / "labels.nrrd")]
+    assert main(["physics", "patient", phantom_files[0], *labels, *places]) == 2
+    assert f"{page} is already an input or output" in capsys.readouterr().err
+    assert (tmp_path / "labels.nrrd").read_bytes() == b"drawn by hand"
+
+
 def test_one_scan_is_enough_and_nominal_hu_are_compared(phantom_files, capsys):
     assert main(["physics", "phantom", phantom_files[0], "--kind", "acr", "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)

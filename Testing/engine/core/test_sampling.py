@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from bioatt.core import noise
 from bioatt.core.body import FEATHER_PX, MARGIN_PX, body_mask, body_weight
-from bioatt.core.sampling import block_means, on_pixels
+from bioatt.core.noise.sampling import block_means, on_pixels
 
 
 def torso(height, width, sd=30.0, seed=0):

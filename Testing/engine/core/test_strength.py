@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from bioatt.core.errors import InputError
 from bioatt.core.noise import noise_sd
-from bioatt.core.noise_removal import measure
+from bioatt.core.noise.removal import measure
 from bioatt.core.provenance import strength_note
 from bioatt.core.strength import LEVELS, TargetNoise, parse_strength
 

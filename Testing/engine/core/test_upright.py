@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from bioatt.core.upright import upright
+from bioatt.core.canonical import upright
 from bioatt.core.volume import Volume
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from bioatt.core.errors import InputError
 from bioatt.physics.channels import differences_of_gaussians, gabor, laguerre_gauss, responses
 from bioatt.physics.detectability import disc_task, eye_filter, npwe
 from bioatt.physics.fourier_ring import lost_from, ring_correlation
-from bioatt.physics.hotelling import hotelling, paired
+from bioatt.physics.hotelling import paired
 from bioatt.physics.nps import Spectrum
 
 SIZE, SIGMA, WIDTH = 33, 20.0, 3.0
@@ -53,29 +52,18 @@ def test_laguerre_gauss_channels_see_all_of_a_gaussian():
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_hotelling_finds_d_of_a_gaussian_in_white_noise(name):
-    channels = CHANNELS[name]
-    absent, present = responses(_noise(6000, 1), channels), responses(_noise(6000, 2) + _signal(), channels)
-    found = hotelling(absent, present)
-    assert found.d == pytest.approx(_seen(channels), rel=0.03)
-    assert found.low < _seen(channels) < found.high
-    assert found.auc[0] == pytest.approx(norm.cdf(found.d / np.sqrt(2)))
+def test_paired_images_tell_d_of_a_gaussian_in_white_noise(name):
+    channels, noise = CHANNELS[name], _noise(1500, 3)
+    found = paired(responses(noise, channels), responses(noise + _signal(), channels))
+    assert found == pytest.approx(_seen(channels), rel=0.03)
 
 
-def test_paired_images_tell_d_from_few():
-    channels = CHANNELS["Laguerre-Gauss"]
-    noise = _noise(1500, 3)
-    assert paired(responses(noise, channels), responses(noise + _signal(), channels)) == pytest.approx(IDEAL, rel=0.03)
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_few_images_give_no_bias(together):
-    """40 images in 10 channels: the plain estimate of d′² is 1.9 times too high."""
+def test_few_images_give_no_bias():
+    """40 images in 10 channels: the plain estimate of d′² is 1.4 times too high."""
     rng, squares = np.random.default_rng(4), []
     for _ in range(600):
         absent = rng.normal(size=(40, 10))
-        present = (absent if together else rng.normal(size=(40, 10))) + np.r_[1.5, np.zeros(9)]
-        squares.append((paired(absent, present) if together else hotelling(absent, present).d) ** 2)
+        squares.append(paired(absent, absent + np.r_[1.5, np.zeros(9)]) ** 2)
     assert np.mean(squares) == pytest.approx(1.5**2, rel=0.05)
 
 
@@ -86,15 +74,9 @@ def test_pairs_whose_noise_differs_are_not_credited_with_it():
     assert np.median(squares) < 0.3
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(6)
-    found = [hotelling(rng.normal(size=(30, 4)), rng.normal(size=(25, 4)) + np.r_[1.2, 0, 0, 0]) for _ in range(250)]
-    assert 0.92 <= np.mean([one.low <= 1.2 <= one.high for one in found]) <= 0.98
-
-
 def test_too_few_images_are_refused():
     with pytest.raises(InputError, match="at least"):
-        hotelling(np.zeros((8, 6)), np.zeros((20, 6)))
+        paired(np.zeros((8, 6)), np.zeros((8, 6)))
 
 
 @pytest.mark.parametrize("colour", ["white", "smooth"])

@@ -68,7 +68,7 @@ def test_it_opens_where_the_user_was(slicer, pair, comparison):
 def test_the_window_is_one(slicer, pair, comparison):
     comparison.start(*pair)
     displays = [node.GetDisplayNode() for node in pair]
-    comparison.setWindow(1500, -600)
+    displays[0].SetWindowLevel(1500, -600)
     assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(1500, -600)] * 2
     displays[1].SetWindowLevel(80, 40)  # as the mouse does, in either view
     assert (displays[0].GetWindow(), displays[0].GetLevel()) == (80, 40)
@@ -95,7 +95,7 @@ def test_a_window_dragged_over_swipe_or_spyglass_goes_for_both_halves(slicer, pa
     drag(widget, 80, 40)
     assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(80, 40)] * 3
     comparison.reveal.update()
-    comparison.setWindow(1500, -600)
+    displays[0].SetWindowLevel(1500, -600)
     assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(1500, -600)] * 3
     drag(widget, 400, 50)
     comparison.reveal.clear()

@@ -14,12 +14,9 @@ LIVER, LUNGS = 9, 5  # index in paper17 + 1
 
 
 @pytest.fixture
-def organs(slicer, make_ct, make_driver, views):
+def organs(driver_on):
     """A driver with a loaded scan; driver.section and driver.organs are the section and its widgets."""
-    node = make_ct(slices=12, size=48)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    driver = make_driver()
-    driver.behave("steady")
+    driver = driver_on(12, 48)
     driver.section = next(s for s in driver.panel.sections if type(s).__name__ == "OrgansSection")
     driver.organs = driver.section.ui
     return driver

@@ -9,12 +9,8 @@ import pytest
 
 
 @pytest.fixture
-def driver(slicer, make_ct, make_driver, views):
-    node = make_ct(slices=20, size=32)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    made = make_driver()
-    made.behave("steady")
-    return made
+def driver(driver_on):
+    return driver_on(20, 32)
 
 
 def hu(slicer, node):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import signal
-import subprocess
-import sys
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,13 +13,12 @@ from bioatt.inference.models import read_model
 from bioatt_training.adversarial.methods import Alden, Unpaired
 from bioatt_training.fit.history import read_history
 from bioatt_training.fit.run import fit
+from bioatt_training.studies.reproduction.subprocess_run import RunError, run_in_subprocess
 
 KILLED_AT_STEP = """
-import os, pickle, signal, sys
-from pathlib import Path
+import os, signal
 from bioatt_training.fit.run import fit
 
-config = pickle.load(sys.stdin.buffer)
 kind = type(config.method.experiment(config, 17, 18, 6))
 
 def training_step(self, *batch, real=kind.training_step):
@@ -30,37 +27,19 @@ def training_step(self, *batch, real=kind.training_step):
     return real(self, *batch)
 
 kind.training_step = training_step
-fit(config, Path(sys.argv[1]))
+fit(config, folder)
+"""
+AS_TORCHRUN = """
+import os
+os.environ |= environment
+from bioatt_training.fit.lightning_import import rank_zero_only
+from bioatt_training.fit.run import fit
+rank_zero_only.rank = int(environment["RANK"])  # as it is found when Lightning is imported
+fit(config, folder, devices=2)
 """
 METHODS = {
     "alden": Alden(features="organ_maps", width=4, places=5, adversarial=0.5),
     "unpaired": Unpaired(features="organ_maps", width=4, replay=2),
-}
-TOML = """
-[run]
-name = "tiny"
-version = "1"
-validate_every = 6
-save_every = 4
-ema_decay = 0.5
-precision = "32-true"
-[network]
-layout = "unet"
-filters = 4
-[optimiser]
-steps = 18
-learning_rate = 3e-3
-margin = 4
-[data]
-bank = "{bank}"
-patch = 40
-batch = 4
-validation_patches = 7
-{method}
-"""
-TABLES = {
-    "alden": '[alden]\nfeatures = "organ_maps"\nwidth = 4\nplaces = 5\nadversarial = 0.5',
-    "unpaired": '[unpaired]\nfeatures = "organ_maps"\nwidth = 4\nreplay = 2',
 }
 
 
@@ -81,9 +60,9 @@ def assert_same(one, other, tolerance):
 def test_killed_in_mid_epoch(tiny, tmp_path, name):
     """One step after a checkpoint, when earlier fakes are being shown again."""
     config = tiny(method=METHODS[name], layout="unet")
-    command = [sys.executable, "-c", KILLED_AT_STEP, str(tmp_path / "killed")]
-    ended = subprocess.run(command, input=pickle.dumps(config), capture_output=True, timeout=300)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    names = {"config": config, "folder": tmp_path / "killed"}
+    with pytest.raises(RunError, match="ended with status -9"):
+        run_in_subprocess(exec, KILLED_AT_STEP, names, log=tmp_path / "log")
     assert (tmp_path / "killed" / "last.ckpt").is_file()
     for folder in ("whole", "killed"):
         fit(config, tmp_path / folder)
@@ -91,16 +70,21 @@ def test_killed_in_mid_epoch(tiny, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TABLES)
-def test_two_processes_give_the_curve_of_one(bank_folder, tmp_path, name):
-    config = tmp_path / "tiny.toml"
-    config.write_text(TOML.format(bank=bank_folder.as_posix(), method=TABLES[name]))
-    for processes in (1, 2):
-        command = [sys.executable, "-m", "bioatt_training.cli", "fit", "--config", str(config)]
-        command += ["--out", str(tmp_path / str(processes)), "--devices", str(processes)]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(command, capture_output=True, timeout=300, env=environment)
-        said = ended.stderr.decode()
-        assert ended.returncode == 0, said[-3000:]
-        assert said.count("features organ_maps: weights under Apache-2.0") == 1
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_give_the_curve_of_one(tiny, tmp_path, name):
+    config = tiny(method=METHODS[name], layout="unet", validation_patches=7)
+    fit(config, tmp_path / "1")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "TORCHELASTIC_RUN_ID": "test"}
+    place |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "CUDA_VISIBLE_DEVICES": ""}
+
+    def run(rank: int) -> None:
+        environment = {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        names = {"config": config, "folder": tmp_path / "2", "environment": environment}
+        run_in_subprocess(exec, AS_TORCHRUN, names, log=tmp_path / "log")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
+    assert (tmp_path / "log").read_text().count("features organ_maps: weights under Apache-2.0") == 1
     assert_same(tmp_path / "1", tmp_path / "2", 2e-5)

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from bioatt.inference.models import read_model
+from bioatt_training.fit.config import Config
 from bioatt_training.fit.history import COLUMNS, read_history
+from bioatt_training.fit.run import fit
 
 TOML = """
 [run]
@@ -40,14 +42,18 @@ LIGHTNING = (sys.executable, "-m")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m")
 
 
-def trained(config, folder, processes, launcher=LIGHTNING):
-    """metrics.csv and weights of `bioatt-train fit --devices N` on CPUs."""
+def train(config, folder, launcher):
+    """`bioatt-train fit --devices 2` on CPUs."""
     command = [*launcher, "bioatt_training.cli", "fit"]
-    command += ["--config", str(config), "--out", str(folder), "--devices", str(processes)]
+    command += ["--config", str(config), "--out", str(folder), "--devices", "2"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, timeout=300, env=environment)
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
     assert ended.stdout.decode().count("tiny.safetensors") == 1
+
+
+def trained(folder):
+    """metrics.csv and weights."""
     return read_history(folder), read_model(folder / "tiny.safetensors").network.state_dict()
 
 
@@ -63,7 +69,9 @@ def trained(config, folder, processes, launcher=LIGHTNING):
 def test_the_loss_curve_is_one_process_s(bank_folder, tmp_path, sampling, length, launcher):
     config = tmp_path / "tiny.toml"
     config.write_text(TOML.format(bank=bank_folder.as_posix(), sampling=sampling, length=length))
-    one, two = trained(config, tmp_path / "one", 1), trained(config, tmp_path / "two", 2, launcher)
+    fit(Config.read(config), tmp_path / "one")
+    train(config, tmp_path / "two", launcher)
+    one, two = trained(tmp_path / "one"), trained(tmp_path / "two")
     assert len(one[0]) == len(two[0]) == 3
     for expected, actual in zip(one[0], two[0], strict=True):
         for name in COLUMNS:

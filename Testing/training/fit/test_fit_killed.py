@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,11 +14,13 @@ from bioatt.inference.models import read_model, save_model
 from bioatt.network import build_network
 from bioatt_training.fit.history import COLUMNS, FILE, read_history
 from bioatt_training.fit.run import fit
+from bioatt_training.studies.reproduction.subprocess_run import RunError, run_in_subprocess
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 
+KILLED = "ended with status -9"
 KILLED_AT_STEP = """
-import os, pickle, signal, sys
+import os, signal
 from bioatt_training.fit.experiment import Experiment
 from bioatt_training.fit.run import fit
 
@@ -30,11 +30,11 @@ def training_step(self, *batch, real=Experiment.training_step):
     return real(self, *batch)
 
 Experiment.training_step = training_step
-fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
+fit(config, folder)
 """
 
 KILLED_WHILE_WRITING = """
-import os, pickle, signal, sys
+import os, signal
 from bioatt_training.fit import checkpoints
 from bioatt_training.fit.run import fit
 
@@ -49,15 +49,14 @@ class Dying:
         self.real.save(held, stream)
 
 checkpoints.torch = Dying(checkpoints.torch)
-fit(pickle.load(sys.stdin.buffer), __import__("pathlib").Path(sys.argv[1]))
+fit(config, folder)
 """
 
 
 def run_until_killed(script, config, folder):
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], input=pickle.dumps(config), capture_output=True, timeout=300
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    names = {"config": config, "folder": folder}
+    with pytest.raises(RunError, match=KILLED):
+        run_in_subprocess(exec, script, names, log=folder.with_suffix(".log"))
 
 
 def assert_same_end(config, whole, resumed):
@@ -120,14 +119,14 @@ def test_killed_while_a_checkpoint_is_written(tiny, tmp_path, step):
 @pytest.mark.slow
 def test_killed_from_outside_at_no_chosen_moment(tiny, tmp_path):
     config = tiny(epochs=3, sampling="grid", repeats=5, save_every=7)
-    script = KILLED_AT_STEP.format(step=-1)
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], stdin=subprocess.PIPE)
-    pickle.dump(config, process.stdin)
-    process.stdin.close()
-    limit = time.monotonic() + 120
-    while not (tmp_path / "killed" / FILE).is_file() and time.monotonic() < limit:
-        time.sleep(0.05)
-    time.sleep(int.from_bytes(os.urandom(1)) / 500)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    script, log = "import os; print(os.getpid(), flush=True)" + KILLED_AT_STEP.format(step=-1), tmp_path / "log"
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_in_subprocess, exec, script, {"config": config, "folder": tmp_path / "killed"}, log=log)
+        limit = time.monotonic() + 120
+        while not (tmp_path / "killed" / FILE).is_file() and time.monotonic() < limit:
+            time.sleep(0.05)
+        time.sleep(int.from_bytes(os.urandom(1)) / 500)
+        os.kill(int(log.read_text().split()[0]), signal.SIGKILL)
+        with pytest.raises(RunError, match=KILLED):
+            run.result()
     assert_same_end(config, tmp_path / "whole", tmp_path / "killed")

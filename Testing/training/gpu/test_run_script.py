@@ -16,8 +16,8 @@ import torch
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt_training.gpu.outputs import read_record
 from bioatt_training.priors.organ_maps.data import phantom_slices
-from bioatt_training.priors.organ_maps.pack import write_pack
-from bioatt_training.priors.organ_maps.slices import joined
+from bioatt_training.priors.organ_maps.slices import write_pack
+from bioatt_training.priors.rows import joined
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a shell script")
 

@@ -17,9 +17,9 @@ from bioatt.io.images import read_volume
 from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, CellMaps, OrganMapPrior, OrganMaps, Patch
 from bioatt_training.cli import main
-from bioatt_training.priors.organ_maps.adopt import adopt
 from bioatt_training.priors.organ_maps.calibrate import presence_line
 from bioatt_training.priors.organ_maps.judge import judge, scans_of
+from bioatt_training.priors.organ_maps.train import adopt
 
 PAPER = load_descriptor_set("paper17")
 

@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
 from bioatt_training.cli import main
-from bioatt_training.priors.labelled import FINE_GRID, joined, label_ranges, load_labelled
+from bioatt_training.priors.labelled import FINE_GRID, label_ranges, load_labelled
+from bioatt_training.priors.rows import joined
 
 PAPER = load_descriptor_set("paper17")
 LIVER, PELVIS, BOWEL = (PAPER.descriptors.index(name) for name in ("liver", "pelvis", "bowel"))
@@ -82,7 +83,7 @@ def test_reading_a_collection(collection: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(by_file["volumes/a.nrrd"].target[3], 1 / 17)
     again = load_labelled(collection, PAPER, cache)
     np.testing.assert_array_equal(again.images, data.images)
-    assert len(joined(data, again)) == 16
+    assert len(joined([data, again])) == 16
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

@@ -37,11 +37,7 @@ class AldenExperiment(GuardedExperiment):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Sum of the weighted terms, and of the discriminator's own loss."""
-        terms = self.terms(*self._interiors(batch))
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train_{name}": value.detach() for name, value in terms.items()})
-        self.log("train_loss", total, prog_bar=True)
-        return total
+        return self._total(self.terms(*self._interiors(batch)))
 
     def terms(self, output: Tensor, target: Tensor, low: Tensor) -> dict[str, Tensor]:
         """The weighted losses by name; standardised (B, 1, H, W)."""

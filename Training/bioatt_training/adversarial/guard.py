@@ -44,6 +44,13 @@ class GuardedExperiment(Experiment):
             for group in optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)
 
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The sum of weighted losses, all of them logged."""
+        total = torch.stack(list(terms.values())).sum()
+        self.log_dict({f"train_{name}": value.detach() for name, value in terms.items()})
+        self.log("train_loss", total, prog_bar=True)
+        return total
+
     def _groups(self, generators: list[nn.Module], discriminators: list[nn.Module]) -> list[dict[str, Any]]:
         """Two groups of the optimiser, the second with the method's own learning rate."""
         rates = (1.0, self.method.discriminator_rate)

@@ -46,11 +46,7 @@ class UnpairedExperiment(GuardedExperiment):
 
     def training_step(self, batch: UnpairedBatch, _: int) -> Tensor:  # type: ignore[override]
         """Sum of the weighted terms, and of the discriminators' own losses."""
-        terms = self.terms(*batch)
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train_{name}": value.detach() for name, value in terms.items()})
-        self.log("train_loss", total, prog_bar=True)
-        return total
+        return self._total(self.terms(*batch))
 
     def terms(self, low: Tensor, full: Tensor, low_p: Tensor, full_p: Tensor) -> dict[str, Tensor]:
         """The weighted losses by name; see `UnpairedBatch`."""

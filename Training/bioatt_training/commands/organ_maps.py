@@ -33,11 +33,10 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from bioatt.anatomy.descriptors import load_descriptor_set
-    from bioatt_training.priors.organ_maps.adopt import adopt
     from bioatt_training.priors.organ_maps.card import model_card
     from bioatt_training.priors.organ_maps.fit import FURTHER, FitConfig
-    from bioatt_training.priors.organ_maps.pack import write_pack
-    from bioatt_training.priors.organ_maps.train import export, facts, judge_part, prepare, train
+    from bioatt_training.priors.organ_maps.slices import write_pack
+    from bioatt_training.priors.organ_maps.train import adopt, export, facts, judge_part, prepare, train
 
     torch.set_num_threads(args.threads)
     data, folder, descriptors = Path(args.data), Path(args.out), load_descriptor_set("paper17")

@@ -21,10 +21,9 @@ from bioatt_training.fit.arms import ARMS, arm_network
 from bioatt_training.fit.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.fit.config import Config
 from bioatt_training.fit.experiment import Experiment
-from bioatt_training.fit.history import History
+from bioatt_training.fit.history import History, Progress
 from bioatt_training.fit.lightning_import import callbacks, lightning, loggers
 from bioatt_training.fit.loaders import RunData
-from bioatt_training.fit.progress import Progress
 from bioatt_training.run_guard import guard_run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from bioatt.core.volume import Volume
 from bioatt.io.images import read_volume
 from bioatt.priors.slice_image import slice_image
 from bioatt_training.data.collection import collection
+from bioatt_training.priors.rows import Rows
 
 FINE_GRID = 256
 FINE_CELL_MM = 1.8
@@ -25,7 +26,7 @@ FINE_CELL_MM = 1.8
 
 
 @dataclass(frozen=True)
-class LabelledSlices:
+class LabelledSlices(Rows):
     """Slices of many patients, one row each.
 
     images: float16 HU (n, 256, 256) on the fine grid. presence: bool (n, N). sure: bool (n, N), False next to the end
@@ -39,13 +40,6 @@ class LabelledSlices:
     files: NDArray[np.str_]
     regions: NDArray[np.str_]
     z: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.z)
-
-    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> LabelledSlices:
-        """Only these rows."""
-        return LabelledSlices(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
     @property
     def target(self) -> NDArray[np.float32]:
@@ -125,11 +119,4 @@ def fine_images(volume: Volume) -> NDArray[np.float16]:
     """(slices, 256, 256) float16 HU of a canonical volume's slices on the fine grid."""
     return np.stack(
         [slice_image(hu, volume.spacing[:2], FINE_GRID, FINE_CELL_MM).astype(np.float16) for hu in volume.hu]
-    )
-
-
-def joined(first: LabelledSlices, second: LabelledSlices) -> LabelledSlices:
-    """The rows of both."""
-    return LabelledSlices(
-        **{one.name: np.concatenate([getattr(first, one.name), getattr(second, one.name)]) for one in fields(first)}
     )

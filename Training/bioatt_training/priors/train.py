@@ -19,7 +19,8 @@ from bioatt.priors.embedded import FILE, load_embedded, save_embedded
 from bioatt_training.priors.fit import FitConfig, fit, folds_of, logits_of, temperature
 from bioatt_training.priors.heads import drawn_heads
 from bioatt_training.priors.judge import Judgement, judge
-from bioatt_training.priors.labelled import LabelledSlices, joined, load_labelled
+from bioatt_training.priors.labelled import LabelledSlices, load_labelled
+from bioatt_training.priors.rows import joined
 
 log = logging.getLogger(__name__)
 DRAWN_HEADS = 16
@@ -74,7 +75,7 @@ def cross_validate(training: TrainingData, folds: int, config: FitConfig, folder
         left_out = fold_of == fold
         path = folder / f"fold{fold}.safetensors"
         if not path.is_file():
-            network = fit(joined(data.where(~left_out), training.heads), config, _reporter(f"fold {fold}"))
+            network = fit(joined([data.where(~left_out), training.heads]), config, _reporter(f"fold {fold}"))
             save_embedded(path, network, _metadata(training.names, 1.0, config))
         networks.append(load_embedded(path)[0])
         logits[left_out] = logits_of(networks[-1], images[left_out])
@@ -88,7 +89,7 @@ def train(training: TrainingData, crossed: CrossValidation, config: FitConfig, f
     """
     factor = temperature(crossed.logits, training.data)
     if not (folder / FILE).is_file():
-        network = fit(joined(training.data, training.heads), config, _reporter("all patients"))
+        network = fit(joined([training.data, training.heads]), config, _reporter("all patients"))
         save_embedded(folder / FILE, network, _metadata(training.names, factor, config))
     return factor
 

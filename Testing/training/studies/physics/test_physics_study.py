@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bioatt.core.volume import Volume
+from bioatt.simulation.tomography import Geometry
 from bioatt_training.cli import main
-from bioatt_training.studies.physics import runner
+from bioatt_training.studies.physics import figures, phantoms, runner, tasks
 from bioatt_training.studies.physics.audit import agreement, noticed
 from bioatt_training.studies.physics.detection import INPUT, measure
 from bioatt_training.studies.physics.phantoms import cylinder, scans
@@ -132,6 +133,8 @@ def test_the_command_writes_its_page_and_resumes(shifting_model, tmp_path, monke
         task_pixels=96,
     )
     monkeypatch.setattr(runner, "QUICK", tiny)
+    for module in (phantoms, tasks):  # a quarter of the views: enough for so few pixels
+        monkeypatch.setattr(module, "Geometry", lambda: Geometry().coarser(views=4))
     out = tmp_path / "out"
     command = ["physics", str(out), "--model", str(shifting_model("shift", 4.0)), "--quick"]
     assert main(command) == 0
@@ -144,5 +147,6 @@ def test_the_command_writes_its_page_and_resumes(shifting_model, tmp_path, monke
     assert "Not measured" not in text
     assert (out / "dose.png").stat().st_size > 1000
     kept = (out / "work" / "measured.jsonl").read_bytes()
+    monkeypatch.setattr(figures, "write_figures", lambda *_: {})  # drawn after every part, and looked at above
     assert main(command) == 0
     assert (out / "work" / "measured.jsonl").read_bytes() == kept

@@ -16,7 +16,8 @@ from bioatt.io.images import read_volume
 from bioatt.priors.organ_cells import CELL_MM, cell_count, to_cells
 from bioatt.simulation.phantom import LABELS, TRAINING_SEEDS_FROM, torso
 from bioatt_training.priors.labelled import label_ranges, patients_by_file, ranges_by_file
-from bioatt_training.priors.organ_maps.slices import AIR_HU, FINE, GRID, OrganSlices, joined
+from bioatt_training.priors.organ_maps.slices import AIR_HU, FINE, GRID, OrganSlices
+from bioatt_training.priors.rows import joined
 
 PHANTOM_SLICES = 6
 _PHANTOM_ORGANS = {

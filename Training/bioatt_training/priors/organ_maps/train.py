@@ -1,20 +1,23 @@
-"""The making of the organ maps: data by part, the fit, calibration on the validation patients, judging."""
+"""The making of the organ maps: data by part, the fit here or on a card, calibration, judging."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet
-from bioatt.io.files import make_folder
+from bioatt.core.errors import InputError
+from bioatt.io.files import atomic_write, make_folder
 from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, SIGMA_MM, Calibration, OrganMapPrior, save_organ_maps
 from bioatt_training.data.split import from_file
@@ -70,9 +73,8 @@ def prepare(data: Path, folder: Path, descriptors: DescriptorSet, split: Path, p
 def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
     if not path.is_file():
         made = make()
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, allow_pickle=False, **{one.name: getattr(made, one.name) for one in fields(made)})
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            np.savez(partial, allow_pickle=False, **made.columns())
     with np.load(path) as held:
         return OrganSlices(**{name: held[name] for name in held.files})
 
@@ -85,6 +87,37 @@ def train(prepared: Prepared, config: FitConfig, folder: Path, start: Trained | 
     fit.run(lambda step, loss: log.info("step %d of %d, loss %.3f", step, config.steps, loss))
     before = None if start is None else {"fit": dict(start.config), "steps": start.steps}
     return Trained(fit.average, {**dataclasses.asdict(config), "before": before}, fit.step)
+
+
+def adopt(named: str, classes: int) -> Trained:
+    """A network of so many classes that GPU step `organs` trained: `FILE.pt` or `FILE.pt:VARIANT`, FILE.json beside it,
+    as `variants` writes them; without a name the variant of the highest mean Dice on the validation patients.
+
+    Raises InputError for files that are no such pair and for a variant that they lack.
+    """
+    path, variant = _split(named)
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        variant = variant or max(record, key=lambda name: record[name]["history"][-1]["mean"])
+        if variant not in weights or variant not in record:
+            raise InputError(f"{path.name} has no variant {variant}: choose from {', '.join(sorted(record))}")
+        config = record[variant]["config"]
+        network = OrganMapNetwork(classes, tuple(config["widths"]))
+        network.load_state_dict(weights[variant])
+        return Trained(network, config, int(record[variant]["history"][-1]["step"]))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path.name} and {path.stem}.json cannot be adopted ({type(error).__name__}): "
+            "name the organs.pt of `Testing/gpu/run.sh organs`, its organs.json beside it"
+        ) from None
+
+
+def _split(named: str) -> tuple[Path, str]:
+    path, colon, variant = named.rpartition(":")
+    return (Path(path), variant) if colon and path.endswith(".pt") else (Path(named), "")
 
 
 def export(trained: Trained, prepared: Prepared, data: Path, folder: Path) -> Path:

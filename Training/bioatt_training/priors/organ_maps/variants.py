@@ -20,10 +20,10 @@ import torch
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
-from bioatt.io.files import make_folder
+from bioatt.io.files import atomic_write, make_folder
 from bioatt_training.priors.organ_maps.augmentation import Strength
 from bioatt_training.priors.organ_maps.fit import Fit, FitConfig, TrainingSets
-from bioatt_training.priors.organ_maps.pack import read_pack
+from bioatt_training.priors.organ_maps.slices import read_pack
 from bioatt_training.priors.organ_maps.validate import Validation
 
 WEIGHTS, RECORD = "organs.pt", "organs.json"
@@ -102,8 +102,8 @@ def _train(pack: Path, folder: Path, config: FitConfig, device: str, deadline: f
         seconds = round(time.time() - begin, 1)
         history.append({"step": step, "seconds": seconds, "loss": round(loss, 4), "mean": mean, "dice": dice})
         weights = {key: value.detach().half().cpu() for key, value in fit.average.state_dict().items()}
-        _replace(folder / "weights.pt", lambda path: torch.save(weights, path))
-        _replace(folder / "history.json", lambda path: path.write_text(json.dumps(history), encoding="utf-8"))
+        _save(folder / "weights.pt", weights)
+        _save(folder / "history.json", history)
         print(f"| {folder.name} | step {step} | {seconds:.0f} s | loss {loss:.3f} | Dice {mean:.3f} |", flush=True)
 
     fit.run(report, limit_s=max(deadline - time.time() - _END_S, 0.1))
@@ -118,15 +118,17 @@ def _collect(folders: dict[str, Path], variants: dict[str, FitConfig], out: Path
             history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
             record[name] = {"config": asdict(variants[name]), "history": history}
     if record:
-        _replace(out / WEIGHTS, lambda path: torch.save(weights, path))
-        _replace(out / RECORD, lambda path: path.write_text(json.dumps(record, indent=1), encoding="utf-8"))
+        _save(out / WEIGHTS, weights)
+        _save(out / RECORD, record)
     return record
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+def _save(path: Path, content: Any) -> None:
+    with atomic_write(path) as partial:
+        if path.suffix == ".pt":
+            torch.save(content, partial)
+        else:
+            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def chosen(names: Sequence[str]) -> dict[str, FitConfig]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,16 @@ def phantom_scan(
     name = f"torso-{seed}-{size}-{slices}-{repeats}-{kernel}-{'-'.join(f'{dose:g}' for dose in doses)}.npz"
 
     def body() -> Volume:
-        volume, _ = torso(seed, slices, size, z_range=(-110.0, 110.0))
-        hu = np.repeat(volume.hu, repeats, axis=0)
-        return Volume(hu, spacing=volume.spacing)
+        volume = _torso(seed, slices, size)
+        return Volume(np.repeat(volume.hu, repeats, axis=0), spacing=volume.spacing)
 
     return scanned(body, kernel, doses, folder / name, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def _torso(seed: int, slices: int, size: int) -> Volume:
+    """Kept, since one torso after the other is scanned with every kernel."""
+    return torso(seed, slices, size, z_range=(-110.0, 110.0))[0]
 
 
 def scanned(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,7 @@ def cylinder(
     return Phantom(name, body, _inserts(contrasts, places[::3]), tuple(p for k, p in enumerate(places) if k % 3))
 
 
+@lru_cache(maxsize=1)  # of two parts of the study, at several doses
 def liver(contrasts: tuple[tuple[float, float], ...], *, size: int = 384, seed: int = TORSO_SEED) -> Phantom:
     """A slice through the liver of a torso, with inserts as far from each other and its border as there is room.
 

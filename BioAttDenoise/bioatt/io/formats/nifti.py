@@ -18,7 +18,7 @@ import numpy as np
 
 from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.core.geometry import nearest_orthogonal
-from bioatt.io.inflate import BROKEN, CHUNK, unpacked
+from bioatt.io.formats.inflate import BROKEN, CHUNK, unpacked
 
 SHEAR_MM = 0.1
 """How far a sheared axis may carry the volume's last voxel and still be the rounding of a right angle."""

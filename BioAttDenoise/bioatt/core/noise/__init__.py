@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from bioatt.core.sampling import STEP, block_means
+from bioatt.core.noise.sampling import STEP, block_means
 
 WINDOW_PX = 9
 """Side of the square window for local means and standard deviations."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bioatt.core.errors import InputError
 from bioatt.core.geometry import check_origin, check_spacing
-from bioatt.io.inflate import BROKEN, check_length, same_folder
+from bioatt.io.formats.inflate import BROKEN, check_length, same_folder
 
 _LONGEST_HEADER = 1 << 20
 _BYTES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bioatt.core.errors import InputError
 from bioatt.core.geometry import check_origin, check_spacing
-from bioatt.io.inflate import BROKEN, same_folder, unpacked
+from bioatt.io.formats.inflate import BROKEN, same_folder, unpacked
 
 _LONGEST_HEADER = 1 << 20
 _MOST_DIMENSIONS = 10  # MetaIO's arrays have room for no more

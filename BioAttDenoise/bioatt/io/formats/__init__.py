@@ -1,0 +1,1 @@
+"""Volume formats that are read or checked without ITK."""
