@@ -1,25 +1,16 @@
-"""Many volumes in a row: all CT volumes of the scene, or a folder of files and DICOM series."""
+"""Many volumes of the scene in a row: all CT volumes, or those of a sequence. Of folders see `DenoiseLogic`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from bioatt.io.files import occupied
-
-from .engine import requests
 from .engine.errors import EngineError, as_engine_error
-from .engine.job import Kind
 from .engine.options import EngineOptions
 from .scene import sequences, slice_views, volumes
-
-SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
-"""What the engine writes instead of a header with the voxels in a file of their own."""
 
 Start = Callable[..., Any]
 """start(onDone, onError, onCancelled, onProgress) begins one volume; onDone gets its result and the warnings."""
@@ -29,8 +20,8 @@ Start = Callable[..., Any]
 class Outcome:
     """What became of one volume of a batch.
 
-    result: the output node, or the path of what was written; None where it failed (`error` says why). skipped: the
-    output was there already and stays as it was.
+    result: the output node; None where it failed (`error` says why). skipped: the output was there already and stays as
+    it was.
     """
 
     name: str
@@ -102,7 +93,6 @@ class BatchRun:
 class Batch:
     """Mixed into the logic: runs its requests one after another."""
 
-    submit: Callable[..., Any]
     denoiseAsync: Callable[..., Any]
     wait: Callable[[], None]
 
@@ -200,58 +190,6 @@ class Batch:
         numbers = range(sequence.GetNumberOfDataNodes())
         return self._begin([(sequences.item_name(sequence, n), start(n)) for n in numbers], callbacks)
 
-    def denoiseFolder(
-        self,
-        inputFolder: str | Path,
-        outputFolder: str | Path,
-        onDone: Callable[[Outcome], None] = lambda outcome: None,
-        **options: Any,
-    ) -> list[Outcome]:
-        """Denoise every volume file, and every subfolder as a DICOM series, into another folder under the same names
-        (.nhdr as .nrrd, .mhd as .mha), and wait; the scene is not touched. onDone(outcome) after each.
-
-        Names that begin with a dot are left out. An output that is there already is skipped, so that a batch that was
-        interrupted goes on. Returns what became of each. Raises EngineError for folders that cannot be used, for inputs
-        whose outputs would have one name, and where it was cancelled.
-        """
-        return self._wait_for(
-            lambda **callbacks: self.denoiseFolderAsync(
-                inputFolder, outputFolder, onEach=onDone, **callbacks, **options
-            )
-        )
-
-    def denoiseFolderAsync(self, inputFolder: str | Path, outputFolder: str | Path, **more: Any) -> BatchRun:
-        """As `denoiseFolder`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
-        EngineOptions. Raises EngineError for folders that cannot be used and for inputs whose outputs would have one
-        name.
-        """
-        callbacks, organs, chosen = _sorted(more)
-        source, target = Path(inputFolder), Path(outputFolder)
-        outputs = _outputs(source, target)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EngineError("input", f"{target.name}: {error.strerror}") from None
-        options = EngineOptions(**chosen)
-
-        def start(path: Path, output: Path) -> Start:
-            def begin(onDone: Any, onError: Any, onCancelled: Any, onProgress: Any) -> None:
-                self.submit(
-                    Kind.FILES,
-                    requests.denoise_file(path, output, options, organs["organStrength"]),
-                    on_result=lambda reply: onDone(output, reply["warnings"]),
-                    on_error=onError,
-                    on_cancelled=onCancelled,
-                    on_progress=onProgress,
-                )
-
-            return begin
-
-        there = {path for path, output in outputs.items() if occupied(output)}
-        skipped = [Outcome(path.name, outputs[path], skipped=True) for path in outputs if path in there]
-        steps = [(path.name, start(path, output)) for path, output in outputs.items() if path not in there]
-        return self._begin(steps, callbacks, skipped)
-
     @staticmethod
     def _begin(
         steps: list[tuple[str, Start]], callbacks: dict[str, Any], skipped: list[Outcome] | None = None
@@ -284,31 +222,6 @@ def report(outcomes: list[Outcome], done: str) -> str:
 def finished(outcomes: list[Outcome]) -> list[Outcome]:
     """Those that were denoised."""
     return [outcome for outcome in outcomes if outcome.error is None and not outcome.skipped]
-
-
-def _outputs(source: Path, target: Path) -> dict[Path, Path]:
-    """Of every input in a folder its output. Raises EngineError as `denoiseFolder`."""
-    if not source.is_dir():
-        raise EngineError("input", _("There is no folder {name}.").format(name=source.name))
-    if target.resolve() == source.resolve():
-        raise EngineError("input", _("The output folder is the input folder. Choose another one."))
-    entries = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")]
-    entries = [path for path in entries if path.is_dir() or path.name.lower().endswith(SUFFIXES)]
-    entries = [path for path in entries if not target.resolve().is_relative_to(path.resolve())]
-    if not entries:
-        raise EngineError("input", _("There is no volume file or DICOM folder in {name}.").format(name=source.name))
-    first: dict[str, Path] = {}
-    for path in entries:
-        other = first.setdefault(_output_name(path).lower(), path)
-        if other is not path:
-            problem = _('"{first}" and "{second}" would both be written as "{output}". Rename one of them.')
-            raise EngineError("input", problem.format(first=other.name, second=path.name, output=_output_name(path)))
-    return {path: target / _output_name(path) for path in entries}
-
-
-def _output_name(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return path.stem + ONE_FILE[suffix] if suffix in ONE_FILE and not path.is_dir() else path.name
 
 
 def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

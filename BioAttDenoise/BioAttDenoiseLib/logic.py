@@ -4,6 +4,7 @@ logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # 
 output = logic.denoise(volume, strength=0.8)                                  # waits
 logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
 outcomes = logic.denoiseAll()                                                 # every CT volume of the scene
+report = logic.denoiseFolder("/data/scans", "/data/results")                  # as `bioatt batch`
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
+from bioatt.core.strength import DEFAULT_STRENGTH
 
 from .batch import Batch
 from .engine import requests
@@ -92,16 +94,11 @@ class DenoiseLogic(Batch):
         **options: Any,
     ) -> Any:
         """Denoise and wait. See `denoiseAsync`; returns the output node, raises EngineError or ValueError."""
-        outcome: list[Any] = []
-        self.denoiseAsync(
-            inputVolume, outputVolume, slices=slices, roi=roi, onDone=outcome.append, onError=outcome.append, **options
-        )
-        self.wait()
-        if not outcome:
-            raise EngineError("cancelled", _("The denoising was cancelled."))
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0].volume
+        return self._outcome(
+            lambda **callbacks: self.denoiseAsync(
+                inputVolume, outputVolume, slices=slices, roi=roi, **callbacks, **options
+            )
+        ).volume
 
     def denoiseAsync(
         self,
@@ -154,6 +151,65 @@ class DenoiseLogic(Batch):
             on_cancelled=onCancelled,
             on_progress=onProgress,
         )
+
+    def denoiseFolder(
+        self, inputFolder: str | Path, outputFolder: str | Path, rules: str | Path | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Denoise a folder and wait. See `denoiseFolderAsync`; returns the report, raises EngineError."""
+        return self._outcome(
+            lambda **callbacks: self.denoiseFolderAsync(inputFolder, outputFolder, rules, **callbacks, **options)
+        )["report"]
+
+    def denoiseFolderAsync(
+        self,
+        inputFolder: str | Path,
+        outputFolder: str | Path,
+        rules: str | Path | None = None,
+        *,
+        model: str = "auto",
+        strength: float | str = DEFAULT_STRENGTH,
+        device: str = "auto",
+        organStrength: dict[str, float] | None = None,
+        onDone: Callable[[dict[str, Any]], None] = lambda reply: None,
+        onError: Callable[[Exception], None] = lambda error: None,
+        onCancelled: Callable[[], None] = lambda: None,
+        onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
+    ) -> Job:
+        """Denoise all scans of a folder, and of those in it, into another, as `bioatt batch` does (Docs/batch.md), and
+        return; the scene is not touched. The same again goes on where it was interrupted.
+
+        rules: a TOML file that says which scans are denoised and how; without it all are, by model, strength and
+        organStrength. onDone gets {report, page}: what report.json holds, and the path of the report's page.
+        onProgress gets {fraction, done, scans, eta_s}. Raises EngineError where a denoising is running.
+        """
+        request = requests.batch(
+            Path(inputFolder).absolute(),  # the engine's process has another current folder
+            Path(outputFolder).absolute(),
+            Path(rules).absolute() if rules else None,
+            model=model,
+            strength=strength,
+            device=device,
+            organ_strength=organStrength or {},
+        )
+        return self.submit(
+            Kind.FILES,
+            request,
+            on_result=onDone,
+            on_error=onError,
+            on_cancelled=onCancelled,
+            on_progress=onProgress,
+        )
+
+    def _outcome(self, begin: Callable[..., Job]) -> Any:
+        """Wait for what begin(onDone, onError) starts; what it gives. Raises what it fails with."""
+        outcome: list[Any] = []
+        begin(onDone=outcome.append, onError=outcome.append)
+        self.wait()
+        if not outcome:
+            raise EngineError("cancelled", _("The denoising was cancelled."))
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
     def submit(self, kind: Kind, request: Request | None, **more: Any) -> Job:
         """Put a job into the queue (see JobQueue.submit), polled from Slicer's event loop."""

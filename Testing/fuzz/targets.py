@@ -134,7 +134,7 @@ def _requests(folder: Path) -> dict[str, bytes]:
         "file": {
             "type": "denoise",
             "id": 6,
-            "volume": {"path": "scan.nrrd", "phase": "all"},
+            "volume": {"path": "scan.nrrd", "phase": "1"},
             "output": {"path": "out.nrrd", "series": False},
             "tile": 64,
         },

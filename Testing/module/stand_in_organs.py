@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
@@ -11,6 +13,15 @@ TERMINOLOGY = (
     "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^{code}^{name}~^^~~^^~^^"
 )
 CODES = {"liver": "10200004", "lungs": "39607008"}
+
+
+class NoOrgans:
+    """A source of anatomy that finds none."""
+
+    def maps(self, volume, *, cancelled=None):
+        return SimpleNamespace(
+            descriptors=(), source="none", least_ml=0, labels=lambda z: np.zeros(volume.shape[1:], np.uint8)
+        )
 
 
 def organs(worker, request):

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "BioAttDenoise"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from stand_in_organs import organs
+from stand_in_organs import NoOrgans, organs
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import BioAttError, Cancelled, InputError
@@ -80,7 +80,7 @@ class StandInDenoiser:
                 self._misbehave()
             if self.behaviour in ("slow", "stubborn"):
                 time.sleep(0.05)
-            if self.behaviour != "stubborn" and cancelled():
+            if cancelled is not None and self.behaviour != "stubborn" and cancelled():
                 raise Cancelled("cancelled")
             progress((k + 1) / count, k + 1, count, 0.05 * (count - k - 1))
         p = np.tile(np.array(self.p if p is None else p, np.float32), (count, 1))
@@ -102,6 +102,9 @@ class StandInDenoiser:
             device="cpu",
             precision="fp32",
             way=WAY,
+            backend="stand-in",
+            threads=1,
+            seconds=0.1,
             strength=strength,
             strength_asked=asked,
             organ_strength=organ_strength or {},
@@ -165,8 +168,10 @@ class StandInDenoiser:
             os.system("echo hello from a child")
 
 
-def with_organs(init):
-    """A worker that has a stand-in for the organ maps; organs of a label volume are measured as they are."""
+def stood_in(init):
+    """A worker that has a stand-in for the organ maps and for batches; organs of a label volume are measured as they
+    are.
+    """
 
     def make(self, *arguments, **more):
         init(self, *arguments, **more)
@@ -174,12 +179,31 @@ def with_organs(init):
         self.handlers["organs"] = lambda request: (
             measure(request) if isinstance(request.get("anatomy"), dict) else organs(self, request)
         )
+        self.handlers["batch"] = lambda request: batch(self, request)
 
     return make
 
 
+def batch(worker, request):
+    """The request `batch` without torch: its scans are denoised by the stand-in, in a process of their own."""
+    from bioatt.service import batch
+
+    batch._check_models = lambda rules: None
+    batch.devices_for = lambda device, workers: ["cpu"]
+    return Worker.batch(worker, request)
+
+
+def engine_of(device, of):
+    return SimpleNamespace(denoiser=lambda model: StandInDenoiser(model, device=device), anatomy=NoOrgans())
+
+
+if __name__ == "__mp_main__":  # of a batch
+    from bioatt.service import workers
+
+    workers.engine_of = engine_of
+
 if __name__ == "__main__":
-    Worker.__init__ = with_organs(Worker.__init__)
+    Worker.__init__ = stood_in(Worker.__init__)
     main(
         make_denoiser=lambda options: StandInDenoiser(**asdict(options)),
         find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}],

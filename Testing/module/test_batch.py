@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,98 +177,116 @@ def test_warnings_of_a_scene_are_told(batch, make_ct, slicer):
     assert [line[:5] for line in lines[1:]] == ["⚠ b: "]
 
 
-def open_folders(driver, source, target):
-    driver.batch.inputFolderLineEdit.currentPath = str(source)
-    driver.batch.outputFolderLineEdit.currentPath = str(target)
+@pytest.fixture
+def opened(monkeypatch):
+    """The pages that were opened in the browser."""
+    import qt
+
+    pages = []
+    browser = SimpleNamespace(openUrl=lambda url: pages.append(Path(url.toLocalFile())))
+    monkeypatch.setattr(qt, "QDesktopServices", browser)
+    return pages
+
+
+@pytest.fixture
+def folders(batch, opened, tmp_path):
+    """folders(rules="") is a panel with tmp_path/in and tmp_path/out chosen, and a file of rules with this text."""
+
+    def make(rules=""):
+        driver = batch()
+        driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
+        driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
+        if rules:
+            (tmp_path / "rules.toml").write_text(rules)
+            driver.batch.rulesLineEdit.currentPath = str(tmp_path / "rules.toml")
+        return driver
+
+    return make
+
+
+def denoise_folder(driver):
     driver.click(driver.batch.folderButton)
     driver.wait_idle()
+    return driver.status
 
 
-def test_inputs_with_one_output_name_are_refused(batch, tmp_path):
-    write(tmp_path / "in", "scan.nrrd")
-    (tmp_path / "in" / "scan.nhdr").write_text("NRRD0004")
-    driver = batch()
-    open_folders(driver, tmp_path / "in", tmp_path / "out")
-    assert driver.status == '⚠ "scan.nhdr" and "scan.nrrd" would both be written as "scan.nrrd". Rename one of them.'
-    assert not (tmp_path / "out").exists()
+def test_a_folder_is_denoised_as_bioatt_batch_does(folders, make_ct, make_series, slicer, tmp_path, change_hu, opened):
+    from bioatt.io.images import read_volume
 
-
-def test_an_output_that_is_there_stays_and_a_batch_goes_on(batch, tmp_path):
-    for name in ("a.nrrd", "b.nrrd", ".hidden.nrrd"):
-        write(tmp_path / "in", name)
-    (tmp_path / "in" / "c.nrrd").write_bytes(b"no volume")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.nrrd").write_bytes(b"somebody's")
-    driver = batch()
-    open_folders(driver, tmp_path / "in", tmp_path / "out")
-    lines = driver.status.splitlines()
-    assert lines[:3] == [
-        "Done: 1 files or series written.",
-        "Skipped, since the output is there already: 1.",
-        "Failed: 1.",
-    ]
-    assert lines[3].startswith("⚠ c.nrrd: ")
-    assert (tmp_path / "out" / "a.nrrd").read_bytes() == b"somebody's"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nrrd", "b.nrrd"]
-    write(tmp_path / "in", "c.nrrd")
-    open_folders(driver, tmp_path / "in", tmp_path / "out")
-    assert driver.status.splitlines() == [
-        "Done: 1 files or series written.",
-        "Skipped, since the output is there already: 2.",
-    ]
-
-
-def test_cancel_leaves_nothing_half_written(batch, tmp_path, until):
-    write(tmp_path / "in", "a.nrrd")
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / ".bioatt-1-abc.nrrd").write_bytes(b"another process at work")
-    driver = batch()
-    driver.behave("half")
-    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
-    driver.batch.outputFolderLineEdit.currentPath = str(target)
-    driver.click(driver.batch.folderButton)
-    until(lambda: len(list(target.iterdir())) == 2)
-    driver.click(driver.ui.denoiseButton)
-    driver.wait_idle()
-    assert "Cancelled" in driver.status
-    until(lambda: [path.name for path in target.iterdir()] == [".bioatt-1-abc.nrrd"], seconds=5)
-
-
-def test_a_folder_goes_on_when_the_scene_is_closed(batch, make_ct, slicer, until, tmp_path):
     make_ct()
+    hu = write(tmp_path / "in", "a.nrrd")
+    make_series(tmp_path / "in" / "Doe.John" / "1.2.840.113619.2.55")
+    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no volume")
+    driver, page = folders(), tmp_path / "out" / "report.html"
+    assert denoise_folder(driver) == f"Scans: 2 done, 1 failed. Report: {page}"
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a" / "denoised.nrrd").hu, hu - change_hu)
+    (series,) = (tmp_path / "out" / "Doe.John").rglob("dicom")
+    assert len(list(series.iterdir())) == 3
+    assert opened == [page]
+    assert "bad.nii" in page.read_text(encoding="utf-8")
+    assert names(slicer) == ["CT"], "the scene is not touched"
+    assert denoise_folder(driver).startswith("Scans: 2 done before, 1 failed."), "and goes on where it was interrupted"
+    driver.ui.strengthSlider.value = 20
+    assert denoise_folder(driver).startswith("Scans: 2 done, 1 failed."), "by the panel's settings"
+
+
+def test_rules_come_before_the_panels_settings(folders, tmp_path):
+    from bioatt.io.images import read_volume
+
+    for name in ("keep.nrrd", "other.nrrd"):
+        hu = write(tmp_path / "in", name)
+    rule = '[[rule]]\nmatch.series_description = "keep"\nmodel = "steady"\nstrength = 0.5\nformats = ["mha"]\n'
+    driver = folders(rule)
+    driver.behave("refused")
+    assert denoise_folder(driver).startswith("Scans: 1 done, 1 left out.")
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "keep" / "denoised.mha").hu, hu - 10)
+    (tmp_path / "rules.toml").write_text(rule.replace("strength", "strenght"))
+    assert "unknown key 'strenght'" in denoise_folder(driver)
+
+
+def test_progress_of_a_folder_is_of_the_whole_and_cancel_leaves_nothing_half_written(folders, tmp_path, until, opened):
     for seed, name in enumerate(("a.nrrd", "b.nrrd")):
         write(tmp_path / "in", name, seed)
-    driver = batch()
+    driver = folders()
     driver.behave("slow")
-    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
-    driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
     driver.click(driver.batch.folderButton)
-    until(lambda: "volume 1 of 2 · slice" in driver.ui.progressBar.format)
+    assert driver.ui.denoiseButton.text == "Cancel"
+    assert not driver.batch.rulesLineEdit.enabled
+    until(lambda: "1 of 2 scans done" in driver.ui.progressBar.format and driver.ui.progressBar.value > 50)
+    assert driver.status == ""
+    driver.click(driver.ui.denoiseButton)
+    driver.wait_idle()
+    assert driver.status == "Cancelled. What is done stays; the same again goes on."
+    until(lambda: [path for path in (tmp_path / "out" / ".bioatt").iterdir() if path.is_dir()] == [])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".bioatt", "a"]
+    assert opened == []
+    assert denoise_folder(driver).startswith("Scans: 1 done before, 1 done.")
+
+
+def test_a_scan_that_ends_its_process_is_told_and_the_others_are_done(folders, tmp_path):
+    for name in ("deadly.nrrd", "good.nrrd"):
+        write(tmp_path / "in", name)
+    driver = folders('[[rule]]\nmatch.series_description = "deadly"\nmodel = "crash"\n[[rule]]\nmodel = "steady"\n')
+    assert denoise_folder(driver).startswith("Scans: 1 failed, 1 done.")
+
+
+def test_a_folder_goes_on_when_the_scene_is_closed(folders, make_ct, slicer, until, tmp_path):
+    make_ct()
+    write(tmp_path / "in", "a.nrrd")
+    driver = folders()
+    driver.behave("slow")
+    driver.click(driver.batch.folderButton)
+    until(lambda: "0 of 1 scans done" in driver.ui.progressBar.format)
     slicer.mrmlScene.Clear(0)
     driver.settle()
     assert driver.ui.denoiseButton.text == "Cancel"
     driver.wait_idle()
-    assert driver.status == "Done: 2 files or series written."
+    assert driver.status.startswith("Scans: 1 done.")
 
 
-def test_an_output_folder_within_the_input_is_no_input(batch, tmp_path):
-    """Its first series would be denoised again by the same run, as one more folder."""
+def test_an_emptied_folder_line_is_not_the_current_folder(folders, tmp_path):
     write(tmp_path / "in", "scan.nrrd")
-    driver = batch()
-    open_folders(driver, tmp_path / "in", tmp_path / "in" / "results" / "denoised")
-    assert driver.status == "Done: 1 files or series written."
-    assert [path.name for path in (tmp_path / "in" / "results" / "denoised").iterdir()] == ["scan.nrrd"]
-    open_folders(driver, tmp_path / "in", tmp_path / "in" / "results" / "denoised")
-    assert "Skipped, since the output is there already: 1." in driver.status
-    assert "Failed" not in driver.status
-
-
-def test_an_emptied_folder_line_is_not_the_current_folder(batch, tmp_path):
-    write(tmp_path / "in", "scan.nrrd")
-    driver = batch()
-    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
-    driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
+    driver = folders()
     assert driver.batch.folderButton.enabled
     driver.batch.outputFolderLineEdit.currentPath = ""
     assert not driver.batch.folderButton.enabled
@@ -274,69 +294,21 @@ def test_an_emptied_folder_line_is_not_the_current_folder(batch, tmp_path):
     assert driver.status == "Choose both folders."
 
 
-@pytest.mark.parametrize("name", ["1.2.840.113619.2.55", "CT_1.5mm", "Doe.John"])
-def test_a_series_in_a_folder_with_a_dot_in_its_name(batch, tmp_path, make_series, name):
-    make_series(tmp_path / "in" / name)
-    driver = batch()
-    open_folders(driver, tmp_path / "in", tmp_path / "out")
-    assert driver.status.splitlines()[0] == "Done: 1 files or series written."
-    assert len(list((tmp_path / "out" / name).iterdir())) == 3
-
-
-def test_a_folder_into_another(batch, make_ct, slicer, tmp_path, change_hu):
-    from bioatt.io.images import read_volume
-
-    make_ct()
-    hu = {name: write(tmp_path / "in", name, seed) for seed, name in enumerate(("a.nrrd", "b.nii.gz"))}
-    driver = batch()
-    driver.settle()
-    assert not driver.batch.folderButton.enabled
-    driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / "in")
-    driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
-    driver.click(driver.batch.folderButton)
-    driver.wait_idle()
-    assert driver.status == "Done: 2 files or series written."
-    for name, before in hu.items():
-        np.testing.assert_array_equal(read_volume(tmp_path / "out" / name).hu, before - change_hu)
-    assert names(slicer) == ["CT"], "the scene is not touched"
-
-
 @pytest.mark.parametrize(
     ("source", "target", "reason"),
     [
-        ("in", "in", "The output folder is the input folder"),
-        ("none", "out", "no folder"),
-        ("empty", "out", "no volume"),
+        ("in", "in/out", "lies in the input"),
+        ("none", "out", "no such file or folder"),
+        ("empty", "out", "neither DICOM"),
     ],
 )
-def test_folders_that_cannot_be_used(batch, tmp_path, source, target, reason):
+def test_folders_that_cannot_be_used(folders, tmp_path, source, target, reason):
     write(tmp_path / "in", "a.nrrd")
     (tmp_path / "empty").mkdir()
-    driver = batch()
+    driver = folders()
     driver.batch.inputFolderLineEdit.currentPath = str(tmp_path / source)
     driver.batch.outputFolderLineEdit.currentPath = str(tmp_path / target)
-    driver.click(driver.batch.folderButton)
-    driver.wait_idle()
-    assert driver.status.startswith("⚠ ")
-    assert reason in driver.status
+    status = denoise_folder(driver)
+    assert status.startswith("⚠ ")
+    assert reason in status
     assert driver.ui.denoiseButton.text == "&Denoise"
-
-
-def test_headers_with_data_of_their_own_become_one_file(logic, tmp_path):
-    import SimpleITK as sitk
-
-    (tmp_path / "in").mkdir()
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(-900, 900, (3, 16, 16)).astype(np.int16))
-    sitk.WriteImage(image, str(tmp_path / "in" / "scan.mhd"))
-    written = logic.denoiseFolder(tmp_path / "in", tmp_path / "out", model="steady")
-    assert [outcome.result.name for outcome in written] == ["scan.mha"]
-    assert written[0].result.is_file()
-
-
-def test_what_a_series_could_not_store_is_told(batch, tmp_path):
-    from BioAttDenoiseLib.batch import Outcome
-
-    driver = batch()
-    section = next(s for s in driver.panel.sections if type(s).__name__ == "BatchSection")
-    text = section._filesDone([Outcome("series", tmp_path / "series", ("3 voxels clipped by up to 10 HU",))])
-    assert text.splitlines()[1] == "⚠ series: 3 voxels clipped by up to 10 HU."

@@ -283,18 +283,19 @@ def test_every_ct_of_the_scene(slicer, logic, make_ct):
     assert [o.name for o in logic.denoiseAll(model="steady")] == ["a", "b"]
 
 
-def test_a_folder_of_files(slicer, logic, scene, tmp_path, change_hu):
+def test_a_folder(slicer, logic, scene, tmp_path, change_hu, monkeypatch):
     from bioatt.core.volume import Volume
     from bioatt.io.images import read_volume, write_volume
+    from BioAttDenoiseLib.engine.errors import EngineError
 
-    rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
-    hu = rng.integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
-    for name in ("a.nrrd", "b.nii.gz"):
-        write_volume(Volume(hu), tmp_path / "in" / name)
-    (tmp_path / "in" / "notes.txt").write_text("no image")
-    written = [o.result for o in logic.denoiseFolder(tmp_path / "in", tmp_path / "out", model="steady")]
-    assert [path.name for path in written] == ["a.nrrd", "b.nii.gz"]
-    for path in written:
-        np.testing.assert_array_equal(read_volume(path).hu, hu - change_hu)
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
+    write_volume(Volume(hu), tmp_path / "in" / "a.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    report = logic.denoiseFolder("in", "out", model="steady")
+    assert report["counts"] == {"done": 1}
+    written = tmp_path / "out" / report["scans"][0]["folder"] / "denoised.nii.gz"
+    np.testing.assert_array_equal(read_volume(written).hu, hu - change_hu)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    with pytest.raises(EngineError, match="lies in the input"):
+        logic.denoiseFolder(tmp_path / "in", tmp_path / "in" / "out")

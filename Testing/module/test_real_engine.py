@@ -75,6 +75,21 @@ def test_the_same_voxels_as_the_command_line(slicer, real, scene, tmp_path, tiny
     assert not np.array_equal(slicer.util.arrayFromVolume(output), slicer.util.arrayFromVolume(node))
 
 
+def test_a_folder_is_denoised_by_processes_of_the_engines_process(real, scene, tmp_path, tiny_model):
+    from bioatt.core.volume import Volume
+    from bioatt.io.images import write_volume
+
+    (tmp_path / "in").mkdir()
+    hu = np.random.default_rng(0).integers(-900, 900, (3, 64, 64)).astype(np.int16)
+    write_volume(Volume(hu), tmp_path / "in" / "a.nrrd")
+    report = real.denoiseFolder(tmp_path / "in", tmp_path / "out", model=str(tiny_model), device="cpu")
+    assert report["counts"] == {"done": 1}, report
+    command = [sys.executable, "-m", "bioatt.cli", "batch", str(tmp_path / "in"), str(tmp_path / "out")]
+    (tmp_path / "rules.toml").write_text(f'[[rule]]\nmodel = "{tiny_model.as_posix()}"\n')
+    run = subprocess.run([*command, "--rules", str(tmp_path / "rules.toml")], capture_output=True, text=True)
+    assert "1 done before" in run.stdout, "what Slicer has done the command recognises"
+
+
 def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_model):
     from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.preview import Preview

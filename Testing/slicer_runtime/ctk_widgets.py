@@ -181,6 +181,7 @@ class ctkPathLineEdit(qt.QWidget):
     currentPath = Property(str, lambda self: self._edit.text, lambda self, path: self._edit.setText(path))
     filters = Property(int, lambda self: self._filters, lambda self, value: self.__dict__.update(_filters=value))
     settingKey = Property(str, lambda self: "", lambda self, key: None)
+    nameFilters = Property("QStringList", lambda self: [], lambda self, patterns: None)
 
 
 class ctkComboBox(qt.QComboBox):

@@ -2,7 +2,7 @@
 
 On a connected computer, with any Python that has pip (needs nothing else, and no Slicer):
 
-    python bundle.py FOLDER [--models MODELS] [--biomedclip] [pip options]
+    python bundle.py FOLDER [--models MODELS] [--biomedclip] [--openvino] [pip options]
 
 makes FOLDER/packages (wheels) and FOLDER/models (copied from MODELS, the module's models folder). Options that are not
 known here go to `pip download`; for a Slicer on Windows, say, with torch for a graphics card:
@@ -16,18 +16,28 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGES, MODELS = "packages", "models"
 TORCH = "torch>=2.6"
+EXTRAS = {"biomedclip": "open_clip_torch", "openvino": "openvino"}
+"""What not everybody needs, and how the files of its first package begin."""
 
 
-def requirements(biomedclip: bool) -> list[str]:
-    """What is needed beside Slicer's own packages; the files lie in Resources beside the library."""
+def requirements(extras: Iterable[str]) -> list[str]:
+    """What is needed beside Slicer's own packages, and for some of `EXTRAS`; the files lie in Resources beside the
+    library.
+    """
     resources = Path(__file__).resolve().parents[2] / "Resources"
-    names = ["requirements.txt", *(["requirements-biomedclip.txt"] if biomedclip else [])]
+    names = ["requirements.txt", *(f"requirements-{extra}.txt" for extra in extras)]
     lines = [line.strip() for name in names for line in (resources / name).read_text(encoding="utf-8").splitlines()]
     return [TORCH, *(line for line in lines if line and not line.startswith("#"))]
+
+
+def extras_in(packages: Path) -> list[str]:
+    """Those of `EXTRAS` that were brought along."""
+    return [extra for extra, package in EXTRAS.items() if any(packages.glob(f"{package}-*"))]
 
 
 def copy_models(source: Path, target: Path) -> list[str]:
@@ -53,7 +63,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="make a folder for 'Install from folder'")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", type=Path, help="the module's models folder, to be brought along")
-    parser.add_argument("--biomedclip", action="store_true", help="with the packages that BiomedCLIP needs")
+    for extra in EXTRAS:
+        parser.add_argument(
+            f"--{extra}", dest="extras", action="append_const", const=extra, default=[], help=f"with {extra}'s packages"
+        )
     args, options = parser.parse_known_args(arguments)
     (args.folder / PACKAGES).mkdir(parents=True, exist_ok=True)
     download = [
@@ -66,7 +79,7 @@ def main(arguments: list[str]) -> int:
         "--dest",
         str(args.folder / PACKAGES),
     ]
-    status = subprocess.run([*download, *options, *requirements(args.biomedclip)], check=False).returncode
+    status = subprocess.run([*download, *options, *requirements(args.extras)], check=False).returncode
     if status == 0 and args.models is not None:
         print("models:", ", ".join(copy_models(args.models, args.folder / MODELS)) or "none")
     return status

@@ -41,6 +41,11 @@ def requirements(resources: Path, prior: str) -> list[str]:
     return [f"torch{torch_requirement().split(',')[0]}", *lines]
 
 
+def optional(resources: Path) -> list[str]:
+    """What the user may install for speed."""
+    return _lines(resources / "requirements-openvino.txt")
+
+
 def install(packages: list[dict[str, Any]], python: str) -> bool:
     """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether Slicer
     restarts now.
@@ -83,20 +88,37 @@ def upgrade(requirements: list[str], python: str) -> bool:
     """Install the newest versions of these requirements, after asking; returns whether the user has agreed. torch
     stays, whose build fits the graphics card. Raises EngineError in testing mode and when the installation fails.
     """
-    if slicer.app.testingEnabled():
-        raise EngineError("install", _("In testing mode nothing is installed."))
     wanted = [line for line in requirements if not line.startswith("torch")]
     text = _(
         "The newest versions of these packages are fetched from the internet: {names}.\n\ntorch stays as it is, since "
         "its build fits this computer: the module PyTorch Utils changes it.\n\nUpgrade now?"
     ).format(names=", ".join(wanted))
-    if not slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: upgrade packages")):
+    return _fetch(wanted, "--upgrade", text, _("BioAttDenoise: upgrade packages"), python)
+
+
+def install_optional(requirements: list[str], python: str) -> bool:
+    """Install what `optional` names, after asking; returns whether the user has agreed. Raises EngineError in testing
+    mode and when the installation fails.
+    """
+    text = _(
+        "OpenVINO is fetched from the internet (30 to 90 MB): {names}. Its telemetry stays off.\n\nInstall it into "
+        "Slicer now?"
+    ).format(names=", ".join(requirements))
+    return _fetch(requirements, "--force-reinstall", text, _("BioAttDenoise: install OpenVINO"), python)
+
+
+def _fetch(requirements: list[str], option: str, question: str, title: str, python: str) -> bool:
+    """Install with an option of pip where the user agrees to the question; returns whether that was so."""
+    if slicer.app.testingEnabled():
+        raise EngineError("install", _("In testing mode nothing is installed."))
+    if not slicer.util.confirmOkCancelDisplay(question, title):
         return False
     try:
-        for requirement in wanted:
-            _install_with_dependencies(requirement, "--upgrade")
+        for requirement in requirements:
+            _install_with_dependencies(requirement, option)
     except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
-        raise EngineError("install", _failed(error, [{"requirement": r, "name": r} for r in wanted], python)) from None
+        packages = [{"requirement": line, "name": line} for line in requirements]
+        raise EngineError("install", _failed(error, packages, python)) from None
     return True
 
 
@@ -108,9 +130,9 @@ def install_folder(folder: Path) -> list[str]:
     if not packages.is_dir():
         text = _('"{name}" has no folder "packages": choose one that bundle.py has made.')
         raise EngineError("install", text.format(name=folder.name))
-    biomedclip = any(packages.glob("open_clip_torch-*"))
+    wanted = bundle.requirements(bundle.extras_in(packages))
     try:
-        slicer.util.pip_install(["--no-index", "--find-links", str(packages), *bundle.requirements(biomedclip)])
+        slicer.util.pip_install(["--no-index", "--find-links", str(packages), *wanted])
         return bundle.copy_models(folder / bundle.MODELS, models_folder())
     except Exception as error:  # pip, or the file system
         raise EngineError("install", _("The installation failed: {error}").format(error=error)) from None

@@ -24,6 +24,8 @@ class Readiness:
         self.logic, self.jobs, self.resources, self.onInstall = logic, logic.jobs, resources, onInstall
         self.devices: list[dict[str, str]] = []
         self.packages: list[dict[str, Any]] = []
+        self.optional: list[dict[str, Any]] = []
+        """Like `packages`, of what nothing needs; both empty before the engine was asked."""
         self.version = ""
         """The engine's; empty before it was asked."""
         self.installing = False
@@ -58,11 +60,16 @@ class Readiness:
         return False
 
     def _check(self, prior: str, installed: bool = False) -> None:
-        wanted = install.requirements(self.resources, prior)
-        self.jobs.ask(requests.check(wanted), lambda reply: self._found(prior, reply["packages"], installed))
+        wanted, optional = install.requirements(self.resources, prior), install.optional(self.resources)
+
+        def found(reply: dict[str, Any]) -> None:
+            packages = reply["packages"]
+            self.packages, self.optional = packages[: len(wanted)], packages[len(wanted) :]
+            self._found(prior, self.packages, installed)
+
+        self.jobs.ask(requests.check([*wanted, *optional]), found)
 
     def _found(self, prior: str, packages: list[dict[str, Any]], installed: bool) -> None:
-        self.packages = packages
         missing = [package["name"] for package in packages if package["state"] != "ok"]
         job = self.jobs.waiting
         if not missing:

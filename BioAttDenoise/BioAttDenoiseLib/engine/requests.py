@@ -90,10 +90,21 @@ def organs(
     return Request("organs", fields)
 
 
-def denoise_file(path: Path, output: Path, options: EngineOptions, organ_strength: dict[str, float]) -> Request:
-    """Denoise a file, or a folder as a DICOM series, into another, or each of several volumes in it (`out-1.nrrd`)."""
-    fields = {**options.fields, **_by_organ(organ_strength, "maps"), "volume": {"path": str(path), "phase": "all"}}
-    return Request("denoise", {**fields, "output": {"path": str(output), "series": path.is_dir()}})
+def batch(
+    source: Path,
+    output: Path,
+    rules: Path | None,
+    *,
+    model: str,
+    strength: float | str,
+    device: str,
+    organ_strength: dict[str, float],
+) -> Request:
+    """Denoise all scans of a folder into another, by a file of rules, or without one all by the other settings."""
+    fields = {"source": {"path": str(source)}, "output": {"path": str(output)}, "device": device}
+    if rules is not None:
+        return Request("batch", {**fields, "rules": str(rules)})
+    return Request("batch", {**fields, "model": model, "strength": strength, "organ_strength": organ_strength})
 
 
 def export(node: Any, source: Path, series: str, output: Path) -> Request:

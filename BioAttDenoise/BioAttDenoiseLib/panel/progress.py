@@ -31,17 +31,17 @@ class Progress:
         self._stage = stage
 
     def show(self, progress: dict[str, Any]) -> None:
-        """A message of a job, as `denoiseAsync` hands it on, with `volume` ("2 of 5") in a batch."""
-        if self._stage is not None:
-            self._stage = None
+        """A message of a job, as the logic hands it on, with `volume` ("2 of 5") in a batch of the scene."""
+        if self.bar.maximum == 0:  # what was being done has been said
             self.say("")
         self.bar.setRange(0, 100)
         self.bar.value = round(100 * progress["fraction"])
         left = results.time_left(progress["eta_s"])
-        slices = _("slice {done} of {slices}").format(**progress)
+        text = _("{done} of {scans} scans done") if "scans" in progress else _("slice {done} of {slices}")
+        place = text.format(**progress)
         if "volume" in progress:
-            slices = _("volume {volume}").format(**progress) + f" · {slices}"
-        self.bar.setFormat(f"%p % · {slices} · {left}" if left and progress["fraction"] < 1 else f"%p % · {slices}")
+            place = _("volume {volume}").format(**progress) + f" · {place}"
+        self.bar.setFormat(f"%p % · {place} · {left}" if left and progress["fraction"] < 1 else f"%p % · {place}")
 
 
 def stage_text(stage: Stage) -> str:

@@ -1,9 +1,10 @@
-"""Other filters at their default settings on one slice, as far as they are installed."""
+"""Other filters at their default settings for Gaussian noise on one slice, as far as they are installed."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from bioatt.network import build_network
 
-Filter = Callable[[], object]
+Filter = Callable[[], NDArray[Any] | None]
+"""Filters a slice and returns it (y, x) in HU; None where the filter is there for its time alone."""
 
 
 def filters(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
@@ -24,7 +26,7 @@ def filters(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
 
 
 def _red_cnn(image: NDArray[np.float32]) -> Filter:
-    """As public repositories run it: PyTorch's own memory format, nothing set."""
+    """As public repositories run it, PyTorch's own memory format, nothing set; untrained."""
     network = build_network("base", 96, 1, layout="red_cnn").eval()
     x = torch.from_numpy((image + 500) / 500)[None, None]
 
@@ -39,10 +41,13 @@ def _simpleitk(image: NDArray[np.float32]) -> dict[str, Filter]:
     import SimpleITK as sitk
 
     source = sitk.GetImageFromArray(image.astype(np.float32))
+    pixels = sitk.GetArrayFromImage
     return {
-        "SimpleITK CurvatureAnisotropicDiffusion": lambda: sitk.CurvatureAnisotropicDiffusion(source, timeStep=0.0625),
-        "SimpleITK Bilateral": lambda: sitk.Bilateral(source),
-        "SimpleITK Median": lambda: sitk.Median(source, (2, 2)),
+        "SimpleITK CurvatureAnisotropicDiffusion": lambda: pixels(
+            sitk.CurvatureAnisotropicDiffusion(source, timeStep=0.0625)
+        ),
+        "SimpleITK Bilateral": lambda: pixels(sitk.Bilateral(source)),
+        "SimpleITK Median": lambda: pixels(sitk.Median(source, (2, 2))),
     }
 
 
@@ -61,5 +66,5 @@ def _skimage(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
 def _ants(image: NDArray[np.float32], _: float) -> dict[str, Filter]:
     import ants
 
-    source = ants.from_numpy(image.astype(np.float32))
-    return {"ANTs DenoiseImage": lambda: ants.denoise_image(source)}
+    source = ants.from_numpy(image.astype(np.float32))  # the default noise model, Rician, is one of magnitudes in MR
+    return {"ANTs DenoiseImage": lambda: ants.denoise_image(source, noise_model="Gaussian").numpy()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 Work = Callable[[], object]
@@ -12,7 +13,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds: medians over the rounds."""
+    """Seconds."""
 
     cpu: float
     wall: float
@@ -21,13 +22,24 @@ class Times:
         return Times(self.cpu / count, self.wall / count)
 
 
+@contextmanager
+def clocked(taken: list[Times]) -> Iterator[None]:
+    """Append what the block takes to `taken`."""
+    start = time.process_time(), time.perf_counter()
+    yield
+    taken.append(Times(time.process_time() - start[0], time.perf_counter() - start[1]))
+
+
+def median(taken: Sequence[Times]) -> Times:
+    """Of CPU and wall seconds, each for itself."""
+    return Times(*(statistics.median(getattr(one, kind) for one in taken) for kind in ("cpu", "wall")))
+
+
 def timed(works: Mapping[str, Work], rounds: int) -> dict[str, Times]:
-    """Each work once to warm up, then all of them in turn, `rounds` times."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for number in range(rounds + 1):
+    """Medians; each work runs once to warm up, then all of them in turn, `rounds` times."""
+    taken: dict[str, list[Times]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
         for name, work in works.items():
-            start = time.process_time(), time.perf_counter()
-            work()
-            if number:
-                taken[name].append((time.process_time() - start[0], time.perf_counter() - start[1]))
-    return {name: Times(*map(statistics.median, zip(*times, strict=True))) for name, times in taken.items()}
+            with clocked(taken[name]):
+                work()
+    return {name: median(times[1:]) for name, times in taken.items()}

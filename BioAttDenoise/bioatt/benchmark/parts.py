@@ -1,26 +1,45 @@
-"""A denoising from file to file, and each of its parts alone on what it gets there."""
+"""A denoising from file to file: the network within it, and each other part alone on what it gets there."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bioatt.benchmark.ceilings import counted
-from bioatt.benchmark.clock import Work
+from bioatt.benchmark.clock import Times, Work, clocked, median
 from bioatt.core.noise import noise_by_slice
 from bioatt.core.volume import Volume
 from bioatt.inference.denoiser import Denoiser
+from bioatt.inference.run import Run
 from bioatt.inference.slices import Preparation
 from bioatt.io.images import read_volume, write_volume
 
 WHOLE = "whole"
+PREPARATION = "body and planes"
 NETWORK = "network"
 
 
+@dataclass
+class _ClockedRun(Run):
+    """Notes what each slice's network takes."""
+
+    taken: list[Times] = field(default_factory=list)
+
+    def __call__(self, *given: Any) -> Tensor:
+        with clocked(self.taken):
+            return super().__call__(*given)
+
+
 class Steps:
-    """Works by name for a file: `whole`, and its parts. folder: where results are written."""
+    """Works by name for a file: `whole`, and its parts without the network, which `network` knows from the whole.
+
+    folder: where results are written.
+    """
 
     def __init__(self, denoiser: Denoiser, file: Path, folder: Path) -> None:
         self.denoiser, self.file, self.output = denoiser, file, folder / "denoised.nrrd"
@@ -30,25 +49,28 @@ class Steps:
         self.guard = denoiser._conditions(self.context, self.run, None, None)[1]
         self.noise = self.context.noise_levels()
         self.ready = [one for one in map(self._preparation(), range(self.volume.shape[0])) if one is not None]
-        self.result = denoiser.denoise(self.volume).volume
+        self.result = denoiser.denoise(self.volume, strength=1.0).volume
+        self._in_wholes: list[Times] = []
 
     def works(self) -> dict[str, Work]:
-        """The whole and its parts; what is left of the whole is the blending, rounding and bookkeeping."""
+        """The whole and its parts; what they and the network leave of it is blending, rounding and bookkeeping."""
         return {
             WHOLE: self._whole,
             "read": lambda: read_volume(self.file),
             "prior": lambda: self.denoiser._conditions(self.context, self.run, None, None),
             "noise level": self.context.noise_levels,
-            "body and planes": lambda: [*map(self._preparation(), range(self.volume.shape[0]))],
-            NETWORK: self.network,
+            PREPARATION: lambda: [*map(self._preparation(), range(self.volume.shape[0]))],
             "noise for the report": lambda: [noise_by_slice(one.hu) for one in (self.volume, self.result)],
             "write": lambda: self._write(self.result),
         }
 
-    def network(self) -> None:
-        """The network on all slices."""
-        for one in self.ready:
-            self.run(one.planes, one.p, one.box, None)
+    def network(self, preparation: Times) -> Times:
+        """The network's seconds within the wholes that have run, the first left out: medians, never more than theirs.
+
+        preparation: what all slices take alone, which runs beside the network and is part of its CPU seconds.
+        """
+        found = median(self._in_wholes[1:])
+        return Times(max(found.cpu - preparation.cpu, 0.0), found.wall)
 
     def counted(self) -> tuple[int, int]:
         """FLOPs and bytes of the network on a slice of the middle, whole."""
@@ -60,7 +82,13 @@ class Steps:
         return Preparation(self.context, self.denoiser.model.network, self.guard, self.noise, 1.0)
 
     def _whole(self) -> None:
-        self._write(self.denoiser.denoise(read_volume(self.file)).volume)
+        run = _ClockedRun(**vars(self.denoiser._run()))
+        usual, self.denoiser._run = self.denoiser._run, lambda: run  # type: ignore[method-assign]
+        try:
+            self._write(self.denoiser.denoise(read_volume(self.file)).volume)
+        finally:
+            self.denoiser._run = usual  # type: ignore[method-assign]
+        self._in_wholes.append(Times(*(sum(getattr(one, kind) for one in run.taken) for kind in ("cpu", "wall"))))
 
     def _write(self, volume: Volume) -> None:
         write_volume(volume, self.output)

@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
 def _tell(told: Told) -> None:
     """A line a scan on stderr, with the time left."""
     outcome = told.outcome
+    if outcome is None:
+        return
     left = "" if told.eta_s is None or told.number == told.count else f", {_minutes(told.eta_s)} left"
     said = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.1f} s"
     print(f"[{told.number}/{told.count}] {outcome.name} {outcome.status}{said}{left}", file=sys.stderr, flush=True)

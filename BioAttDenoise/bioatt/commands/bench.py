@@ -12,6 +12,7 @@ MODELS = "bioatt,bioatt-fast"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt bench`."""
     parser.add_argument("input", metavar="IN", nargs="?", help="a scan (default: a drawn torso)")
+    parser.add_argument("--reference", metavar="FILE", help="IN at full dose or without noise: gives the PSNR")
     parser.add_argument("--models", default=MODELS, metavar="NAME,...", help=f"models to time (default {MODELS})")
     parser.add_argument("--slices", type=int, default=8, metavar="N", help="slices from the middle (default 8)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="all works take turns N times (default 3)")
@@ -40,12 +41,15 @@ def run(args: argparse.Namespace) -> None:
     folder = None if args.out is None else Path(args.out)
     if folder is not None and not folder.parent.is_dir():
         raise InputError(f"{folder.parent.name}: no such folder: make it, or give another --out")
+    if args.reference is not None and args.input is None:
+        raise InputError("--reference is of a scan: give that as IN")
     tune_cpu()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     volume = None if args.input is None else read_volume(args.input)
     found = benchmark(
         volume,
+        reference=None if args.reference is None else read_volume(args.reference),
         models=args.models.split(","),
         slices=args.slices,
         rounds=args.rounds,

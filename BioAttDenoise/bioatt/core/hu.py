@@ -53,9 +53,9 @@ def fillers(plane: np.ndarray) -> np.ndarray:
     mask = np.zeros(plane.shape, bool)
     ends = ((plane < PADDING_BELOW_HU, _LOW_SHARE), (plane > PADDING_ABOVE_HU, _HIGH_SHARE))
     for beyond, share in ends:
-        if beyond.any():
-            values, counts = np.unique(plane[beyond], return_counts=True)
-            mask |= beyond & np.isin(plane, values[counts >= share * plane.size])
+        found = plane[beyond]
+        values, counts = np.unique(found, return_counts=True)
+        mask[beyond] |= np.isin(found, values[counts >= share * plane.size])
     return mask
 
 

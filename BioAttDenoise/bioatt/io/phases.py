@@ -31,8 +31,7 @@ def each_volume(
         yield name, read_volume(path, series=series, phase=number)
 
 
-def numbered(output: Path, number: int, series: bool | None = None) -> Path:
-    """The place for the volume of a number: `out-2.nii.gz`, of a series `out-2`; series: as for `write_result`."""
-    folder = is_series(output) if series is None else series
-    suffix = "" if folder else output.name[len(output.name) - len(suffix_of(output)) :]
+def numbered(output: Path, number: int) -> Path:
+    """The place for the volume of a number: `out-2.nii.gz`, of a series `out-2`."""
+    suffix = "" if is_series(output) else output.name[len(output.name) - len(suffix_of(output)) :]
     return output.with_name(f"{output.name.removesuffix(suffix)}-{number}{suffix}")

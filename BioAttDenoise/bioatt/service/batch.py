@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bioatt.core.errors import InputError
 from bioatt.io.files import check_folder, make_folder
-from bioatt.service.finding import Found, find_series
+from bioatt.service.finding import Found, Series, find_series
 from bioatt.service.results import index_of
 from bioatt.service.rules import EVERY_SCAN, Rule
 from bioatt.service.studies import DONE, FAILED, Outcome
@@ -34,11 +35,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Told:
-    """After a scan: what became of it, how many of all have ended, and the time left (None while nobody knows)."""
+    """How far a batch is: how many of all scans have ended, the part that is done of the whole, by bytes, 0 to 1, and
+    the time left (None while nobody knows). outcome: of the scan that has just ended, else None.
+    """
 
-    outcome: Outcome
+    outcome: Outcome | None
     number: int
     count: int
+    fraction: float
     eta_s: float | None
 
 
@@ -55,7 +59,8 @@ def run_batch(
     """Denoise all scans that `find_series` finds in `source` into `out`, each as `denoise_series` does.
 
     engine: of ENGINES. workers: how many scans at a time, by default one a GPU, or one on the CPU. told: called after
-    each scan. Raises InputError where the folders, the rules' models or the device cannot be used.
+    each scan and, unless Ray does the work, several times a second; what it raises ends the batch. Raises InputError
+    where the folders, the rules' models or the device cannot be used.
     """
     started = time.monotonic()
     source, out = source.absolute(), out.absolute()  # Ray's processes may have another current folder
@@ -64,21 +69,44 @@ def run_batch(
     _check_models(rules)
     devices = devices_for(device, workers)
     job = Job(rules, out, index_of(out))
+    course = _Course(found.series, told)
     if engine == "ray":
-        from bioatt.service.on_ray import run_on_ray as run
+        from bioatt.service.on_ray import run_on_ray
+
+        running = run_on_ray(found.series, job, devices)
     else:
-        run = run_locally
-    sizes = {series.name: series.size for series in found.series}
-    begun, left, worked = time.monotonic(), sum(sizes.values()), 0
-    outcomes = []
-    for number, outcome in enumerate(run(found.series, job, devices), start=1):
-        outcomes.append(outcome)
-        left -= sizes[outcome.name]
-        worked += sizes[outcome.name] if outcome.status == DONE else 0
-        eta_s = (time.monotonic() - begun) * left / worked if worked else None
-        told(Told(outcome, number, len(found.series), eta_s))
-    outcomes.sort(key=lambda outcome: outcome.name)
+        running = run_locally(found.series, job, devices, course.working)
+    with closing(running):
+        for outcome in running:
+            course.ended(outcome)
+    outcomes = sorted(course.outcomes, key=lambda outcome: outcome.name)
     return Batch(found, out, outcomes, time.monotonic() - started)
+
+
+class _Course:
+    """Tells how far a batch is, by the bytes of its scans."""
+
+    def __init__(self, series: list[Series], told: Callable[[Told], None]) -> None:
+        self.told, self.begun = told, time.monotonic()
+        self.sizes = {one.name: one.size for one in series}
+        self.all = self.left = sum(self.sizes.values())
+        self.denoised = 0
+        self.outcomes: list[Outcome] = []
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.left -= self.sizes[outcome.name]
+        self.denoised += self.sizes[outcome.name] if outcome.status == DONE else 0
+        self._tell(outcome, 0)
+
+    def working(self, parts: Mapping[str, float]) -> None:
+        self._tell(None, sum(self.sizes[name] * part for name, part in parts.items()))
+
+    def _tell(self, outcome: Outcome | None, in_work: float) -> None:
+        left, denoised = self.left - in_work, self.denoised + in_work
+        eta_s = (time.monotonic() - self.begun) * left / denoised if denoised else None
+        fraction = 1 - left / self.all if self.all else 1.0
+        self.told(Told(outcome, len(self.outcomes), len(self.sizes), fraction, eta_s))
 
 
 def _check_places(source: Path, out: Path) -> None:

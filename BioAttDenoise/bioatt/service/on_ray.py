@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ ADDRESS = "RAY_ADDRESS"
 """Ray's own variable for the cluster to join; without it one is started on this machine, and ended again."""
 
 
-def run_on_ray(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Iterator[Outcome]:
+def run_on_ray(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Generator[Outcome, None, None]:
     """What becomes of each scan, as they end; at most one a device at a time where no cluster is joined.
 
     A task whose process or machine is lost is tried once more by Ray: what it had published is recognised and not done

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -21,6 +21,8 @@ from bioatt.service.studies import FAILED, Engine, Outcome, denoise_series
 
 ATTEMPTS = 2
 """How often a scan is begun that ends its process."""
+TICK_S = 0.1
+"""How often is said what is done of the scans in work."""
 _END_S = 10.0
 """How long a worker may take to remove what it has half made."""
 
@@ -47,8 +49,17 @@ def devices_for(device: str, workers: int | None) -> list[str]:
     return [devices[k % len(devices)] for k in range(workers or len(devices))]
 
 
-def run_locally(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Iterator[Outcome]:
-    """What becomes of each scan, as they end. A process that dies is replaced, and its scan tried once more."""
+def run_locally(
+    series: Sequence[Series],
+    job: Job,
+    devices: Sequence[str],
+    working: Callable[[Mapping[str, float]], None] = lambda parts: None,
+) -> Generator[Outcome, None, None]:
+    """What becomes of each scan, as they end. A process that dies is replaced, and its scan tried once more.
+
+    working: called every TICK_S seconds with the part, 0 to 1, that is done of each scan in work, by name; what it
+    raises ends the work.
+    """
     waiting = deque((one, 1) for one in series)
     workers = [_Worker(job, device, min(len(devices), len(series))) for device in devices[: len(series)]]
     try:
@@ -56,11 +67,14 @@ def run_locally(series: Sequence[Series], job: Job, devices: Sequence[str]) -> I
             for worker in workers:
                 if worker.scan is None and waiting:
                     worker.begin(*waiting.popleft())
-            ready = wait([worker.pipe for worker in workers if worker.scan])
+            ready = wait([worker.pipe for worker in workers if worker.scan], TICK_S)
+            working({worker.scan[0].name: worker.part for worker in workers if worker.scan})
             for worker in [one for one in workers if one.pipe in ready]:
                 assert worker.scan is not None
                 scan, attempt = worker.scan
-                outcome = worker.outcome()
+                outcome = worker.hear()
+                if worker.scan:
+                    continue
                 if outcome is None and attempt < ATTEMPTS:
                     waiting.append((scan, attempt + 1))
                     continue
@@ -71,11 +85,12 @@ def run_locally(series: Sequence[Series], job: Job, devices: Sequence[str]) -> I
 
 
 class _Worker:
-    """A process; scan: what it works on, and the how-manieth attempt that is."""
+    """A process; scan: what it works on, and the how-manieth attempt that is; part: how much of that is done."""
 
     def __init__(self, job: Job, device: str, of: int) -> None:
         self.given = (job, device, of)
         self.scan: tuple[Series, int] | None = None
+        self.part = 0.0
         self.process: BaseProcess | None = None
 
     def _start(self) -> None:
@@ -88,17 +103,22 @@ class _Worker:
     def begin(self, series: Series, attempt: int) -> None:
         if self.process is None:
             self._start()
-        self.scan = (series, attempt)
-        with suppress(OSError):  # it died meanwhile: `outcome` says so
+        self.scan, self.part = (series, attempt), 0.0
+        with suppress(OSError):  # it died meanwhile: `hear` says so
             self.pipe.send(series)
 
-    def outcome(self) -> Outcome | None:
-        """Of the scan; None where the process has died. After a fault of ours a new process takes the next one."""
-        self.scan = None
+    def hear(self) -> Outcome | None:
+        """What becomes of the scan, which is then over; None where the process has died. While the scan goes on, `part`
+        is what is done. After a fault of ours a new process takes the next one.
+        """
         try:
-            outcome: Outcome | None = self.pipe.recv()
+            said: Outcome | float | None = self.pipe.recv()
         except (EOFError, OSError):
-            outcome = None
+            said = None
+        if isinstance(said, float):
+            self.part = said
+            return None
+        self.scan, outcome = None, said
         if outcome is None or outcome.ours:
             self.end()
         return outcome
@@ -127,7 +147,7 @@ def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:
             series = pipe.recv()
         except (EOFError, OSError):
             return
-        pipe.send(denoise_series(series, job.rules, results, engine))
+        pipe.send(denoise_series(series, job.rules, results, engine, progress=lambda part, *_: pipe.send(float(part))))
 
 
 def engine_of(device: str, of: int) -> Engine:

@@ -123,6 +123,7 @@ RUN: dict[str, Kind | Fields] = {
     "output": Fields({"path": TEXT}, {"series": BOOLEAN}),
     "attention": Fields({}, {"stages": TEXTS, "descriptors": TEXTS, "unified": BOOLEAN}),
 }
+_PLACE = Fields({"path": TEXT}, {})
 REQUESTS = {
     "hello": Fields({}, {}),
     "check": Fields({"requirements": TEXTS}, {}),
@@ -130,6 +131,10 @@ REQUESTS = {
     "prior": Fields(VOLUME, OPTIONS),
     "strength": Fields(VOLUME, OPTIONS),
     "denoise": Fields(VOLUME, {**RUN, "slices": _list_of("a list of two whole numbers", is_whole, 2)}),
+    "batch": Fields(
+        {"source": _PLACE, "output": _PLACE},
+        {"rules": TEXT, "model": TEXT, "device": TEXT, "strength": STRENGTH, "organ_strength": STRENGTHS},
+    ),
     "preview": Fields(
         {**VOLUME, "slice": WHOLE}, {**RUN, "p": Fields({"descriptors": TEXTS, "probabilities": NUMBERS}, {})}
     ),
@@ -141,7 +146,7 @@ REQUESTS = {
         {
             **VOLUME,
             "source": Fields({"path": TEXT}, {"series": TEXT}),
-            "output": Fields({"path": TEXT}, {}),
+            "output": _PLACE,
             "model": Fields({"name": TEXT, "version": TEXT}, {}),
             "strength": NUMBER,
         },

@@ -27,7 +27,7 @@ import numpy as np
 import bioatt
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 from bioatt.inference.options import EngineOptions
-from bioatt.io.files import occupied, remove_partials
+from bioatt.io.files import remove_partials
 from bioatt.worker import messages
 from bioatt.worker.channel import PROTOCOL, Channel, ProtocolError, parse_request
 from bioatt.worker.error_reply import describe, outline
@@ -74,6 +74,7 @@ class Worker:
             "prior": self.prior,
             "strength": self.strength,
             "denoise": self.denoise,
+            "batch": self.batch,
             "preview": self.preview,
             "organs": self.organs,
             "models": self.models,
@@ -162,6 +163,20 @@ class Worker:
         """Denoise a volume, or some of its slices; with attention maps where asked."""
         return self._run(request, lambda denoiser, volume, arguments: denoiser.denoise(volume, **arguments))
 
+    def batch(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Denoise all scans of a place into a folder, each by a process of its own."""
+        from bioatt.service.batch import Told
+        from bioatt.worker.batch import batch
+
+        self.loaded = None  # the memory is theirs
+        report = self._reporter(request["id"], "scans")
+
+        def told(course: Told) -> None:
+            self._raise_if_cancelled(request["id"])
+            report(course.fraction, course.number, course.count, course.eta_s)
+
+        return batch(request, messages.engine_options(request, self.find_devices).device, told)
+
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise one slice; `p`, a prior table of one row, replaces its prior."""
         index, table = int(request["slice"]), request.get("p")
@@ -212,39 +227,11 @@ class Worker:
             self.writing = None
 
     def _run(self, request: dict[str, Any], work: Work) -> dict[str, Any]:
-        start, output = time.monotonic(), request.get("output")
-        if request["volume"].get("phase") == "all":
-            reply = self._run_all(request, work)
-        else:
-            volume = messages.volume_of(request["volume"], self.folder)
-            reply = self._run_one(request, work, volume, None if output is None else Path(output["path"]))
-        return {**reply, "seconds": time.monotonic() - start}
-
-    def _run_all(self, request: dict[str, Any], work: Work) -> dict[str, Any]:
-        """Each volume of a file or series into an output of its own, where there is none yet."""
-        from bioatt.io.phases import each_volume, numbered
-
-        described, output = request["volume"], request.get("output")
-        if output is None:
-            raise InputError("phase all needs an output: the places of several volumes are named after it")
-        reply: dict[str, Any] = {}
-        warnings: list[str] = []
-        for number, (name, volume) in enumerate(each_volume(described["path"], series=described.get("series")), 1):
-            place = Path(output["path"])
-            place = numbered(place, number, output.get("series")) if name else place
-            if name and occupied(place):
-                warnings.append(f"{place.name} ({name}) is there already and stays as it is")
-                continue
-            reply = self._run_one(request, work, volume, place)
-            if name:
-                warnings.append(f"one of several volumes, {name}, is written as {place.name}")
-            warnings += reply["warnings"]
-        return {**reply, "warnings": list(dict.fromkeys(warnings))}
-
-    def _run_one(self, request: dict[str, Any], work: Work, volume: Volume, output: Path | None) -> dict[str, Any]:
         from bioatt.io.outputs import check_result_output
 
-        identity, series = request["id"], (request.get("output") or {}).get("series")
+        start, identity = time.monotonic(), request["id"]
+        volume, place = messages.volume_of(request["volume"], self.folder), request.get("output") or {}
+        output, series = Path(place["path"]) if place else None, place.get("series")
         if output is not None:
             read = messages.engine_options(request, self.find_devices).files()
             check_result_output(volume, output, series, read=read)
@@ -261,7 +248,7 @@ class Worker:
             reply |= self._saved(result, identity)
         else:
             warnings += self._written(result, output, series)
-        return {**reply, "warnings": list(warnings)}
+        return {**reply, "warnings": list(warnings), "seconds": time.monotonic() - start}
 
     def _written(self, result: Result, output: Path, series: bool | None) -> tuple[str, ...]:
         """Write the result's volume; returns warnings."""
@@ -311,15 +298,16 @@ class Worker:
             self.loaded = key, denoiser, provenance(denoiser, options)
         return self.loaded[1]
 
-    def _reporter(self, identity: int) -> Callable[[float, int, int, float | None], None]:
+    def _reporter(self, identity: int, unit: str = "slices") -> Callable[[float, int, int, float | None], None]:
         last = 0.0
 
-        def report(fraction: float, done: int, slices: int, eta_s: float | None) -> None:
+        def report(fraction: float, done: int, count: int, eta_s: float | None) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last >= PROGRESS_INTERVAL_S or done == slices:
+            if now - last >= PROGRESS_INTERVAL_S or done == count:
                 last = now
-                self.channel.send("progress", id=identity, fraction=fraction, done=done, slices=slices, eta_s=eta_s)
+                progress = {"fraction": fraction, "done": done, unit: count, "eta_s": eta_s}
+                self.channel.send("progress", id=identity, **progress)
 
         return report
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 
+import numpy as np
 import pytest
 
 from bioatt.benchmark import baselines
 from bioatt.benchmark.clock import timed
 from bioatt.benchmark.measure import benchmark
+from bioatt.benchmark.report import markdown
 from bioatt.cli import main
+from bioatt.inference.denoiser import Denoiser
+from bioatt.inference.run import Run
+from bioatt.io.images import read_volume, write_volume
 
 
 @pytest.fixture
@@ -27,12 +33,14 @@ def test_parts_and_ways_and_forms(small, scan, tmp_path, capsys):
     (model,) = found["models"].values()
     assert found["scan"]["shape_zyx"] == [2, 72, 80]
     assert {"read", "prior", "noise level", "network", "write"} <= set(model["parts"])
-    assert all(times["cpu"] >= 0 for times in model["parts"].values())
+    assert 0 < model["parts"]["network"]["cpu"] < model["whole"]["cpu"]
+    assert model["psnr_db"] is None, "nobody knows what it should be"
     assert model["gflop_a_slice"] > 0
     assert "PyTorch, float32, 1 thread" in model["network_by_way"]
     assert "fp32_gflops" in found["ceilings"]
     shown = capsys.readouterr().out
     assert shown.strip() == (tmp_path / "out" / "bench.md").read_text().strip()
+    assert "one round" in shown
     for line in ("| network |", "| all but the network |", "| nothing |", "of the float32 ceiling"):
         assert line in shown
     assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
@@ -42,8 +50,58 @@ def test_parts_and_ways_and_forms(small, scan, tmp_path, capsys):
 def test_a_drawn_scan_where_none_is_given(small, monkeypatch):
     monkeypatch.setattr("bioatt.benchmark.measure.DRAWN_PX", 64)
     found = benchmark(None, models=[small], slices=1, rounds=1, others=False)
-    assert found["scan"] == {"drawn": True, "shape_zyx": [1, 64, 64], "rounds": 1}
+    assert (found["scan"]["drawn"], found["scan"]["shape_zyx"]) == (True, [1, 64, 64])
     assert "others" not in found
+
+
+def test_psnr_beside_the_time_where_the_truth_is_known(small, monkeypatch, scan, capsys):
+    """Of the drawn torso, and of a scan with a reference; an untrained filter has none."""
+    truth = read_volume(scan)
+    noisy = truth.with_hu(truth.hu + np.random.default_rng(0).normal(0, 40, truth.shape).astype("float32"))
+    known = truth.hu[truth.shape[0] // 2].astype("float32")
+    by_name = {"perfect but for 1 HU": lambda: known + 1, "untrained": lambda: None}
+    monkeypatch.setattr("bioatt.benchmark.measure.filters", lambda image, noise: by_name)
+    found = benchmark(noisy, reference=truth, models=[small], slices=truth.shape[0], rounds=1)
+    before, model, others = found["scan"]["psnr_db"], found["models"][small]["psnr_db"], found["others"]
+    assert others["untrained"]["psnr_db"] is None
+    assert others["perfect but for 1 HU"]["psnr_db"] > max(before, model)
+    assert f"| unfiltered | | | {before:.2f} |" in markdown(found)
+    monkeypatch.setattr("bioatt.benchmark.measure.DRAWN_PX", 64)
+    monkeypatch.setattr("bioatt.benchmark.measure.filters", lambda image, noise: {"none": lambda: image})
+    drawn = benchmark(None, models=[small], slices=1, rounds=1)
+    assert drawn["others"]["none"]["psnr_db"] == drawn["scan"]["psnr_db"]
+
+
+def test_a_reference_of_another_grid_is_refused_before_anything_is_timed(scan, tmp_path, capsys):
+    volume = read_volume(scan)
+    write_volume(volume.part(range(1)), tmp_path / "short.nrrd")
+    assert main(["bench", str(scan), "--reference", str(tmp_path / "short.nrrd")]) == 2
+    assert "timing" not in (said := capsys.readouterr().err)
+    assert "give one on its grid" in said
+    assert main(["bench", "--reference", str(scan)]) == 2
+
+
+def test_the_share_of_the_network_is_that_within_the_whole(small, make_volume, monkeypatch):
+    """However slow it is when its parts are timed alone, as on a machine whose clock goes down meanwhile."""
+    within, run, denoise = [], Run.__call__, Denoiser.denoise
+
+    def slow_alone(self, *given):
+        end = time.process_time() + (0 if within else 0.3)
+        while time.process_time() < end:
+            pass
+        return run(self, *given)
+
+    def noticed(self, *given, **options):
+        within.append(self)
+        try:
+            return denoise(self, *given, **options)
+        finally:
+            within.pop()
+
+    monkeypatch.setattr(Run, "__call__", slow_alone)
+    monkeypatch.setattr(Denoiser, "denoise", noticed)
+    found = benchmark(make_volume(1, 72, 80), models=[small], slices=1, rounds=1, others=False)
+    assert 0 < found["models"][small]["around_network"] < 1
 
 
 @pytest.mark.parametrize("wrong", [["--slices", "0"], ["--rounds", "-1"], ["--threads", "0"], ["--models", "unknown"]])

@@ -54,3 +54,20 @@ def test_means_are_those_around_every_third_pixel_and_come_back(shape):
     np.testing.assert_allclose(fine[4, 4], means[1, 1])
     ramp = np.add.outer(np.arange(shape[0]), np.arange(shape[1])).astype(np.float32)
     np.testing.assert_allclose(on_pixels(block_means(ramp, 1), shape)[1:8, 1:8], ramp[1:8, 1:8], atol=1e-5)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (7, 3), (60, 90)])
+def test_the_noise_is_that_of_all_windows_with_soft_tissue(offset):
+    """However little of the slice is body: a strip is narrower than the windows that reach into it."""
+    hu = np.full((150, 160), -1000, np.float32)
+    y, x = offset
+    hu[y : y + 60, x : x + 40] = torso(60, 40, 5.0)
+    hu[y + 62, x : x + 30] = 600
+
+    def tissue(image):
+        mean, variance = noise.local_moments(image)
+        return np.sort(variance[(mean > 0) & (mean < 150)])
+
+    part = noise._around_tissue(hu)
+    assert part.size < hu.size / 2
+    np.testing.assert_allclose(tissue(part), tissue(hu), rtol=1e-3, atol=0.1)

@@ -35,6 +35,7 @@ def parsed(request):
         {**DENOISE, "strength": "medium"},
         {**DENOISE, "type": "strength", "target_noise": 12.5},
         {"type": "models", "id": 1, "action": "remove", "name": "biomedclip"},
+        {"type": "batch", "id": 1, "source": {"path": "in"}, "output": {"path": "out"}, "rules": "rules.toml"},
     ],
 )
 def test_what_the_module_sends_passes(request_):
@@ -72,6 +73,7 @@ def test_what_the_module_sends_passes(request_):
         ({**DENOISE, "attention": {"stages": "last"}}, "denoise: attention.stages must be a list of texts"),
         ({**DENOISE, "type": "preview"}, "preview needs slice, a whole number"),
         ({**DENOISE, "type": "preview", "slice": 1, "p": [1]}, "preview: p must be an object"),
+        ({"type": "batch", "id": 1, "source": {"path": "in"}}, "batch needs output, an object"),
         ({"type": "check", "id": 1}, "check needs requirements, a list of texts"),
         ({"type": "models", "id": 1, "action": "clean"}, "models: action must be download, import or remove"),
         ({"type": "hello", "id": True}, "hello needs a whole number as id"),

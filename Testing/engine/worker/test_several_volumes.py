@@ -1,4 +1,4 @@
-"""Several volumes in one file or series: each is denoised into a place of its own, and none is mixed with another."""
+"""Several volumes in one file or series: one is chosen, and none is mixed with another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from Testing.engine.io.conftest import ct_like, write_series
 from Testing.fuzz.targets import small_denoiser
 
@@ -42,29 +41,6 @@ def interleaved(tmp_path):
     hu = ct_like(10)
     write_series(tmp_path / "scan", hu, step=(0, 0, 1.25), AcquisitionNumber=lambda k: 1 + k % 2)
     return tmp_path / "scan", hu
-
-
-def test_each_phase_of_a_series_is_written_and_what_is_there_stays(ask, interleaved, tmp_path):
-    folder, hu = interleaved
-    request = {"volume": {"path": str(folder), "phase": "all"}, "output": {"path": str(tmp_path / "out.v2")}}
-    request["output"]["series"] = True
-    reply = ask(**request)
-    assert reply["type"] == "result", reply
-    for number in (1, 2):
-        np.testing.assert_array_equal(read_volume(tmp_path / f"out.v2-{number}").hu, hu[number - 1 :: 2])
-        said = [line for line in reply["warnings"] if f"acquisition {number}" in line]
-        assert said[0].endswith(f"is written as out.v2-{number}")
-    again = ask(**request)
-    assert again["type"] == "result"
-    assert [line.split(" (")[0] for line in again["warnings"]] == ["out.v2-1", "out.v2-2"]
-    assert "stays as it is" in again["warnings"][0]
-
-
-def test_a_file_of_one_volume_keeps_the_name_of_its_output(ask, tmp_path):
-    sitk.WriteImage(sitk.GetImageFromArray(ct_like()), str(tmp_path / "scan.nrrd"))
-    volume = {"path": str(tmp_path / "scan.nrrd"), "phase": "all"}
-    assert ask(volume=volume, output={"path": str(tmp_path / "out.nrrd")})["type"] == "result"
-    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").hu, ct_like())
 
 
 def test_one_phase_is_chosen_by_what_tells_it_apart(ask, interleaved, tmp_path):

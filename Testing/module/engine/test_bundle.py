@@ -43,11 +43,13 @@ def test_one_command_makes_the_folder(slicer, pip, models, tmp_path):
     from BioAttDenoiseLib.engine import bundle
 
     target = tmp_path / "bundle"
-    assert bundle.main([str(target), "--models", str(models), "--biomedclip", "--platform", "win_amd64"]) == 0
+    options = ["--biomedclip", "--openvino", "--platform", "win_amd64"]
+    assert bundle.main([str(target), "--models", str(models), *options]) == 0
     (command,) = pip
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
     assert command[command.index("--platform") + 1] == "win_amd64"
     assert {"torch>=2.6", "safetensors>=0.4.3", "open_clip_torch>=3.0"} <= set(command)
+    assert any(word.startswith("openvino==") for word in command)
     assert sorted(path.name for path in (target / "models").iterdir()) == ["biomedclip", "mine.safetensors"]
 
 
@@ -83,6 +85,20 @@ def test_install_from_folder(slicer, scene, make_driver, pip, models, tmp_path, 
     assert arguments[3:] == ["torch>=2.6", "safetensors>=0.4.3"]
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["biomedclip", "mine.safetensors"]
     assert "biomedclip, mine.safetensors" in driver.status
+
+
+def test_a_folder_installs_the_extras_that_it_holds(slicer, scene, tmp_path, monkeypatch):
+    from BioAttDenoiseLib.engine import install
+
+    installed = []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "openvino_telemetry-2025.2.0-py3-none-any.whl").touch()
+    install.install_folder(tmp_path)
+    (tmp_path / "packages" / "openvino-2026.4.1-22982-cp312-cp312-win_amd64.whl").touch()
+    install.install_folder(tmp_path)
+    without, with_it = installed
+    assert with_it == [*without, *install.optional(MODULE / "Resources")]
 
 
 def test_a_failure_of_pip_is_told(slicer, scene, tmp_path, monkeypatch):

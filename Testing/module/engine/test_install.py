@@ -237,6 +237,12 @@ def test_open_clip_only_where_biomedclip_is_chosen(install):
     assert "open_clip" in " ".join(install.requirements(RESOURCES, "biomedclip"))
 
 
+def test_openvino_is_pinned_to_the_version_that_is_tested(install):
+    locked = (MODULE.parent / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert len(install.optional(RESOURCES)) == 1
+    assert set(install.optional(RESOURCES)) <= set(locked)
+
+
 class Installation:
     """Distributions as they lie in site-packages, whole or half."""
 
@@ -289,8 +295,8 @@ def test_first_denoise_installs_and_goes_on(make_driver, make_ct, world, slicer,
     """Clicks only: Denoise → question → installation → a fresh process finds the packages → denoised."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     site = Installation(tmp_path)
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("halftorch>=2.6\n")
+    (tmp_path / "requirements.txt").write_text("halftorch>=2.6\n")
+    (tmp_path / "requirements-openvino.txt").touch()
     make_ct()
     driver = make_driver()
     driver.behave("steady")
@@ -306,6 +312,7 @@ def test_first_denoise_installs_and_goes_on(make_driver, make_ct, world, slicer,
 
 def test_a_declined_installation_leaves_everything_usable(make_driver, make_ct, world, slicer, monkeypatch, tmp_path):
     (tmp_path / "requirements.txt").write_text("not-there-at-all>=2.6\n")
+    (tmp_path / "requirements-openvino.txt").touch()
     make_ct()
     driver = make_driver()
     driver.panel.readiness.resources = tmp_path

@@ -151,6 +151,7 @@ def installer(slicer, scene, monkeypatch, tmp_path):
 
     made = Installer(tmp_path)
     (tmp_path / "requirements.txt").write_text("halfpackage>=2.6\n")
+    (tmp_path / "requirements-openvino.txt").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(packaging, "pip_ensure", made.pip_ensure)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)

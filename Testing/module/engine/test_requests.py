@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
-
 
 def test_a_scan_from_dicom_names_its_files(make_ct, slicer, monkeypatch):
     """The worker asks their headers: two phases in one volume, an iodine map, a reconstruction that removes noise."""
@@ -23,15 +21,3 @@ def test_a_scan_from_dicom_names_its_files(make_ct, slicer, monkeypatch):
     node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4 1.2.5")
     request = requests.denoise(node, region, EngineOptions())
     assert request.fields["volume"]["files"] == ["/scans/1.dcm", "/scans/2.dcm"]
-
-
-def test_every_volume_of_a_file_of_a_batch_is_denoised(logic, tmp_path):
-    import SimpleITK as sitk
-
-    (tmp_path / "in").mkdir()
-    both = np.random.default_rng(0).integers(-900, 900, (2, 3, 16, 16)).astype(np.int16)
-    sitk.WriteImage(sitk.GetImageFromArray(both, isVector=False), str(tmp_path / "in" / "phases.nrrd"))
-    (outcome,) = logic.denoiseFolder(tmp_path / "in", tmp_path / "out", model="steady")
-    assert outcome.error is None
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["phases-1.nrrd", "phases-2.nrrd"]
-    assert any("volume 2, is written as phases-2.nrrd" in line for line in outcome.lines)

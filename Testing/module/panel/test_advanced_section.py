@@ -288,6 +288,49 @@ def test_an_upgrade_that_fails_says_what_helps_and_can_be_tried_again(upgrading,
     assert len(upgrading.installed) == 1
 
 
+@pytest.fixture
+def without_openvino(upgrading, monkeypatch):
+    """`upgrading` on a computer where the optional package is not installed, in a version that is nowhere."""
+    from BioAttDenoiseLib.engine import install
+
+    monkeypatch.setattr(install, "optional", lambda resources: ["openvino==0.1"])
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: [])
+    upgrading.click(upgrading.advanced.checkButton)
+    upgrading.wait_idle()
+    return upgrading
+
+
+def test_openvino_is_offered_and_installed_after_a_question(without_openvino, monkeypatch):
+    from BioAttDenoiseLib.engine import install
+
+    driver = without_openvino
+    assert "Everything that is needed is installed" in driver.status, "nothing needs it"
+    button = driver.advanced.openVinoButton
+    assert (button.text, button.enabled) == ("Install OpenVINO", True)
+    driver.answer = False
+    driver.click(button)
+    assert driver.installed == []
+    driver.answer = True
+    monkeypatch.setattr(install, "optional", lambda resources: ["numpy>=2"])  # which is there when it looks again
+    driver.click(button)
+    driver.wait_idle()
+    assert "telemetry stays off" in driver.asked[-1]
+    assert driver.installed == [["--no-deps", "--force-reinstall", "numpy>=2"]]
+    assert (button.text, button.enabled) == ("OpenVINO is installed", False)
+    assert "numpy 2." in driver.advanced.versionsLabel.text
+
+
+def test_openvino_that_cannot_be_fetched_can_be_brought(without_openvino, slicer, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    without_openvino.click(without_openvino.advanced.openVinoButton)
+    assert "no route to host" in without_openvino.status
+    assert 'pip download --dest packages "openvino==0.1"' in without_openvino.status
+    assert without_openvino.advanced.openVinoButton.enabled
+
+
 def test_the_log_shows_what_the_engine_said(make_driver, make_ct, slicer):
     make_ct(name="Doe^Jane")
     driver = make_driver()

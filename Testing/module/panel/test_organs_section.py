@@ -5,6 +5,7 @@ change are 20 HU; a half is blended half with its organ's strength.
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -378,10 +379,13 @@ def test_a_batch_of_the_scene_honours_it(measured, slicer, make_ct):
     assert measured.status.startswith("Done, 2 volumes"), "others than those that are there"
 
 
-def test_a_batch_of_files_honours_it(measured, tmp_path):
+def test_a_batch_of_files_honours_it(measured, tmp_path, monkeypatch):
+    import qt
+
     from bioatt.core.volume import Volume
     from bioatt.io.images import read_volume, write_volume
 
+    monkeypatch.setattr(qt, "QDesktopServices", SimpleNamespace(openUrl=lambda url: None))
     (tmp_path / "in").mkdir()
     hu = np.random.default_rng(0).integers(-900, 900, (3, 16, 16)).astype(np.int16)
     write_volume(Volume(hu), tmp_path / "in" / "a.nrrd")
@@ -393,5 +397,5 @@ def test_a_batch_of_files_honours_it(measured, tmp_path):
     batch.outputFolderLineEdit.currentPath = str(tmp_path / "out")
     measured.click(batch.folderButton)
     measured.wait_idle()
-    taken = hu.astype(int) - read_volume(tmp_path / "out" / "a.nrrd").hu
+    taken = hu.astype(int) - read_volume(tmp_path / "out" / "a" / "denoised.nrrd").hu
     assert (taken[0, 0, 0], taken[0, 0, -1]) == (16, 10)

@@ -1,5 +1,5 @@
-"""The page "Batch": every CT volume of the scene, a sequence, or a folder into another; the panel shows how far it
-is.
+"""The page "Batch": every CT volume of the scene, a sequence, or a folder into another by `bioatt batch`; the panel
+shows how far it is.
 """
 
 from __future__ import annotations
@@ -7,18 +7,22 @@ from __future__ import annotations
 from typing import Any
 
 import ctk
+import qt
 from slicer.i18n import tr as _
 
 from ...batch import Outcome, finished, report
+from ...engine.errors import EngineError
 from ...engine.job import Kind
+from ...engine.options import options_of
 from ...scene import volumes
 from ...signals import connect
+from .organs import OrgansSection
 from .section import Section
 
 
 class BatchSection(Section):
-    """See the module's docstring. Model, source of anatomy, strength and device are the panel's; the volumes are
-    denoised whole.
+    """See the module's docstring. Model, strength and device are the panel's, of volumes in the scene the source of
+    anatomy too; a folder's file of rules comes before them. The volumes are denoised whole.
     """
 
     uiFile = "BioAttDenoiseBatch.ui"
@@ -26,6 +30,8 @@ class BatchSection(Section):
 
     def setup(self) -> None:
         ui = self.ui
+        ui.rulesLineEdit.filters = ctk.ctkPathLineEdit.Files
+        ui.rulesLineEdit.nameFilters = ["TOML (*.toml)"]
         for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
             line.filters = ctk.ctkPathLineEdit.Dirs
             connect(line, "currentPathChanged(QString)", lambda path: self.update())
@@ -44,7 +50,7 @@ class BatchSection(Section):
         ui.sequenceSelector.enabled = idle
         lines = (ui.inputFolderLineEdit, ui.outputFolderLineEdit)
         ui.folderButton.enabled = idle and all(line.currentPath for line in lines)
-        for line in lines:
+        for line in (*lines, ui.rulesLineEdit):
             line.enabled = idle
 
     def onAllVolumes(self) -> None:
@@ -60,12 +66,43 @@ class BatchSection(Section):
         )
 
     def onFolder(self) -> None:
-        ui, logic = self.ui, self.panel.logic
+        ui = self.ui
         folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
         if not all(folders):  # of an empty path Python makes the current folder
             self.panel.showStatus(_("Choose both folders."))
             return
-        self.panel.runBatch(lambda **more: logic.denoiseFolderAsync(*folders, **more), self._filesDone, Kind.FILES)
+        self.panel.prepare(
+            Kind.FILES, lambda: self._denoiseFolder(*folders, ui.rulesLineEdit.currentPath), self.onFolder, "embedded"
+        )
+
+    def _denoiseFolder(self, source: str, target: str, rules: str) -> None:
+        panel = self.panel
+        panel.progress.begin(_("Looking for scans…"))
+        options = options_of(panel.parameters)
+        try:
+            panel.logic.denoiseFolderAsync(
+                source,
+                target,
+                rules,
+                model=options.model,
+                strength=options.strength,
+                device=options.device,
+                organStrength=panel.section(OrgansSection).table.strengths(),
+                onDone=self._folderDone,
+                onError=self._folderFailed,
+                onCancelled=lambda: panel.showStatus(_("Cancelled. What is done stays; the same again goes on.")),
+                onProgress=panel.progress.show,
+            )
+        except EngineError as error:
+            self._folderFailed(error)
+
+    def _folderDone(self, reply: dict[str, Any]) -> None:
+        counts = ", ".join(f"{count} {status}" for status, count in reply["report"]["counts"].items())
+        self.panel.showStatus(_("Scans: {counts}. Report: {page}").format(counts=counts, page=reply["page"]))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(reply["page"]))
+
+    def _folderFailed(self, error: Exception) -> None:
+        self.panel.fail(error, self.onFolder)
 
     def _volumesDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)
@@ -89,7 +126,3 @@ class BatchSection(Section):
         parameters.inputVolume = source
         parameters.outputVolume = made_from[source]
         volumes.show_instead(source, made_from[source])
-
-    def _filesDone(self, outcomes: list[Outcome]) -> str:
-        text = _("Done: {count} files or series written.").format(count=len(finished(outcomes)))
-        return report(outcomes, text)

@@ -29,12 +29,17 @@ class InstallationSection(Section):
         self._notes: list[str] = []
         connect(self.ui.checkButton, "clicked(bool)", lambda checked: self.onCheck())
         connect(self.ui.upgradeButton, "clicked(bool)", lambda checked: self.onUpgrade())
+        connect(self.ui.openVinoButton, "clicked(bool)", lambda checked: self.onInstallOpenVino())
         connect(self.ui.folderInstallButton, "clicked(bool)", lambda checked: self.onInstallFolder())
         connect(self.ui.copyLogButton, "clicked(bool)", lambda checked: self.onCopyLog())
 
     def update(self) -> None:
         idle = self.panel.idle and not self.panel.logic.jobs.busy
         self.ui.upgradeButton.enabled = self.ui.folderInstallButton.enabled = idle
+        optional = self.panel.readiness.optional
+        installed = bool(optional) and all(package["state"] == "ok" for package in optional)
+        self.ui.openVinoButton.enabled = idle and bool(optional) and not installed
+        self.ui.openVinoButton.text = _("OpenVINO is installed") if installed else _("Install OpenVINO")
         self.ui.versionsLabel.text = self._versions()
         self._showLog()
 
@@ -59,6 +64,18 @@ class InstallationSection(Section):
                 self.onCheck()
 
         self._install(upgrade, self.onUpgrade)
+
+    def onInstallOpenVino(self) -> None:
+        """Install another program that computes the network, then look at what is there."""
+        panel = self.panel
+
+        def add() -> None:
+            wanted = install.optional(panel.readiness.resources)
+            panel.showStatus("")
+            if install.install_optional(wanted, panel.logic.python):
+                self.onCheck()
+
+        self._install(add, self.onInstallOpenVino)
 
     def onInstallFolder(self) -> None:
         """Take packages and models from a folder that was brought here."""
@@ -103,7 +120,7 @@ class InstallationSection(Section):
         """Extension, engine, models, and the packages that the engine's process found."""
         readiness = self.panel.readiness
         parts = [("BioAttDenoise", bioatt.__version__), (_("engine"), readiness.version), *catalogue.versions()]
-        parts += [(package["name"], package["version"]) for package in readiness.packages]
+        parts += [(package["name"], package["version"]) for package in [*readiness.packages, *readiness.optional]]
         return " · ".join(f"{name} {version or '-'}" for name, version in parts)
 
     def _checked(self) -> None:
@@ -118,8 +135,10 @@ class InstallationSection(Section):
 
     def _note(self) -> None:
         """Put what was found into the log."""
-        packages = [f"{p['name']} {p['version'] or '-'}: {p['state']}" for p in self.panel.readiness.packages]
-        devices = [f"{d['name']}: {d['label']}" for d in self.panel.readiness.devices]
+        readiness = self.panel.readiness
+        found = [*readiness.packages, *readiness.optional]
+        packages = [f"{p['name']} {p['version'] or '-'}: {p['state']}" for p in found]
+        devices = [f"{d['name']}: {d['label']}" for d in readiness.devices]
         version = getattr(slicer.app, "applicationVersion", "")
         self._notes.append("\n".join([f"Slicer {version}, {self.panel.logic.python}", *packages, *devices]))
         self._showLog()

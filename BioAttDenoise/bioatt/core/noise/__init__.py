@@ -99,7 +99,7 @@ def noise_sd(hu: NDArray) -> float:
     """
     bins = np.zeros(1200)  # 0.25 HU each
     for image in hu if np.ndim(hu) == 3 else [hu]:
-        mean, variance = local_moments(image)
+        mean, variance = local_moments(_around_tissue(image))
         local = np.sqrt(variance[(mean > SOFT_TISSUE_HU[0]) & (mean < SOFT_TISSUE_HU[1])])
         index = (local * 4).astype(int)
         bins += np.bincount(index[index < bins.size], minlength=bins.size)
@@ -111,6 +111,17 @@ def noise_sd(hu: NDArray) -> float:
         mode = int(np.argmax(np.convolve(bins, taps, mode="same")))
         width = max(width, 0.04 * mode)
     return (mode + 0.5) / 4
+
+
+def _around_tissue(image: NDArray) -> NDArray:
+    """The part of a slice (y, x) that holds every window with soft tissue's mean: one must hold a pixel as dense."""
+    above = image > SOFT_TISSUE_HU[0]
+    for axis in (1, 0):
+        (places,) = np.nonzero(above.any(axis=axis))
+        first, last = (places[0], places[-1]) if places.size else (0, 0)
+        near = slice(max(first - WINDOW_PX, 0), last + WINDOW_PX + 1)
+        image = image[near] if axis == 1 else image[:, near]
+    return image
 
 
 def noise_by_slice(hu: NDArray) -> NDArray[np.float32]:

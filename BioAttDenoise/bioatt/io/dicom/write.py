@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import struct
@@ -79,14 +78,14 @@ def write_derived_series(
     ranges, places = [], []
     with atomic_folder(folder) as partial, lenient():
         for k, source in enumerate(volume.sources):
-            original = _read_source(source, volume.shape[1:])
+            header = _read_source(source, volume.shape[1:])
             with _rewriting(source):
-                now = _in_zone(written_at, original)
-                derived = _derive(original, series_uid, series_number, now)
-                _describe(derived, original, model_name, model_version, applied, now)
-                ranges.append(_set_pixels(derived, volume.hu[k]))
-                derived.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
-            places.append(_place(original))
+                places.append(_place(header))
+                now = _in_zone(written_at, header)
+                _derive(header, series_uid, series_number, now)
+                _describe(header, model_name, model_version, applied, now)
+                ranges.append(_set_pixels(header, volume.hu[k]))
+                header.save_as(partial / f"{k + 1:04d}.dcm", enforce_file_format=True)
         _verify(volume, ranges, places, partial)
     return _clipped(volume, ranges)
 
@@ -97,12 +96,12 @@ def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
     now = datetime.now().astimezone()
     with lenient():
         for source in volume.sources:
-            original = _read_source(source, volume.shape[1:])
+            header = _read_source(source, volume.shape[1:])
             with _rewriting(source):
-                derived = _derive(original, generate_uid(prefix=None), None, now)
-                _describe(derived, original, "", "", _Applied(0.0, "", {}), now)
-                _set_pixels(derived, np.zeros((1, 1)))
-                derived.save_as(BytesIO(), enforce_file_format=True)
+                _derive(header, generate_uid(prefix=None), None, now)
+                _describe(header, "", "", _Applied(0.0, "", {}), now)
+                _set_pixels(header, np.zeros((1, 1)))
+                header.save_as(BytesIO(), enforce_file_format=True)
 
 
 def _check_place(volume: Volume, folder: Path) -> None:
@@ -129,9 +128,13 @@ def _rewriting(source: Path) -> Iterator[None]:
         ) from None
 
 
-def _derive(original: Dataset, series_uid: str, series_number: int | None, now: datetime) -> Dataset:
-    """The original's header as that of a new image in a new series, without private and stale elements."""
-    derived = copy.deepcopy(original)
+def _derive(derived: Dataset, series_uid: str, series_number: int | None, now: datetime) -> None:
+    """Turn a header into that of a new image in a new series, which names the old one as its source; private and stale
+    elements go.
+    """
+    source = derived.reference if isinstance(derived, Frame) else _reference(derived)
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
     _strip(derived)
     correct_ambiguous_vr(derived, is_little_endian=True)
     for keyword in _STALE:
@@ -141,10 +144,11 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
         if (group, 0x0010) in derived and (group, 0x3000) not in derived:
             for element in list(derived.group_dataset(group)):
                 del derived[element.tag]
+    derived.SourceImageSequence = [source]
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
-    derived.SeriesNumber = SERIES_NUMBER_OFFSET + _number(original) if series_number is None else series_number
-    derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(original)]
+    derived.SeriesNumber = SERIES_NUMBER_OFFSET + _number(derived) if series_number is None else series_number
+    derived.ImageType = ["DERIVED", "SECONDARY", *_image_type(derived)]
     for moment in ("InstanceCreation", "Content", "Series"):
         setattr(derived, f"{moment}Date", now.strftime("%Y%m%d"))
         setattr(derived, f"{moment}Time", now.strftime("%H%M%S"))
@@ -152,7 +156,13 @@ def _derive(original: Dataset, series_uid: str, series_number: int | None, now: 
     derived.file_meta.MediaStorageSOPClassUID = derived.SOPClassUID
     derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
     derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return derived
+
+
+def _reference(header: Dataset) -> Dataset:
+    """A reference to the image (C.7.6.1.1.2)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return item
 
 
 def _number(original: Dataset) -> int:
@@ -204,28 +214,18 @@ def _image_type(original: Dataset) -> list[str]:
     return [kind or "AXIAL", *more]
 
 
-def _describe(
-    derived: Dataset, original: Dataset, model_name: str, model_version: str, applied: _Applied, now: datetime
-) -> None:
-    """Say in the header what was done, with what, and from which image."""
-    before = str(original.get("SeriesDescription") or "CT")
+def _describe(derived: Dataset, model_name: str, model_version: str, applied: _Applied, now: datetime) -> None:
+    """Say in the header what was done and with what."""
+    before = str(derived.get("SeriesDescription") or "CT")
     derived.SeriesDescription = series_description(before, model_name, applied.strength, asked=applied.asked)
     note = strength_note(applied.strength, applied.by_organ, applied.asked)
     ours = (
         f"CT noise reduced by BioAttDenoise {bioatt.__version__}, model {model_name} {model_version}, "
         f"{note}. Research use only."
     )
-    before = str(original.get("DerivationDescription") or "").strip()[: max(_ST_LENGTH - len(ours) - 2, 0)]
+    before = str(derived.get("DerivationDescription") or "").strip()[: max(_ST_LENGTH - len(ours) - 2, 0)]
     derived.DerivationDescription = f"{before}; {ours}" if before else ours
     derived.DerivationCodeSequence = [_code("113087", "Smoothing")]  # DCM has no code for denoising
-
-    source = original.reference if isinstance(original, Frame) else Dataset()
-    if not isinstance(original, Frame):
-        source.ReferencedSOPClassUID = original.SOPClassUID
-        source.ReferencedSOPInstanceUID = original.SOPInstanceUID
-    source.SpatialLocationsPreserved = "YES"
-    source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
-    derived.SourceImageSequence = [source]
 
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
@@ -325,4 +325,4 @@ def _verify(volume: Volume, ranges: list[_Range], places: list[list[Any]], folde
 
 
 def _place(header: Dataset) -> list[Any]:
-    return [header.get(name) for name in _PLACE]
+    return [list(header.get(name) or ()) for name in _PLACE]
