@@ -1,6 +1,5 @@
-"""The page "Organs", by clicks on the stand-in engine: the body's left half is liver, its right half lungs. All of the
-change are 20 HU; a half is blended half with its organ's strength.
-"""
+"""The page "Organs", by clicks on the stand-in engine: the body's left half is liver, its right half lungs. The whole
+change is 20 HU; a half is blended half with its organ's strength."""
 
 from __future__ import annotations
 
