@@ -48,20 +48,21 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _beside_others(found: dict[str, Any]) -> list[str]:
-    """Seconds of a slice, and PSNR where the slice's truth is known and the filter is trained; at full strength, as the
-    other filters work: the default leaves noise on purpose.
+    """Seconds of a slice and, where its truth is known, PSNR; of models at full strength, as the other filters work:
+    the default leaves noise on purpose.
     """
-    models, others = found["models"], found["others"]
+    models, others, before = found["models"], found["others"], found["scan"]["psnr_db"]
     rows = {name: (one["whole"]["cpu"], one["psnr_db"]) for name, one in models.items()}
     rows |= {name: (one["cpu"], one["psnr_db"]) for name, one in others.items()}
     first, base = next((name, cpu) for name, (cpu, _) in rows.items())
-    lines = ["", f"| one slice | CPU s | times {first} | PSNR, dB, at strength 1 |", "| --- | --- | --- | --- |"]
-    lines.append(f"| unfiltered | | | {_db(found['scan']['psnr_db'])} |")
-    return lines + [f"| {n} | {cpu:.3f} | {cpu / base:.1f} | {_db(reached)} |" for n, (cpu, reached) in rows.items()]
-
-
-def _db(psnr: float | None) -> str:
-    return "" if psnr is None else f"{psnr:.2f}"
+    lines = ["", f"| one slice | CPU s | times {first} |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {cpu:.3f} | {cpu / base:.1f} |" for name, (cpu, _) in rows.items()]
+    if before is None:
+        return lines
+    reached = [f" {'' if psnr is None else f'{psnr:.2f}'} |" for _, psnr in rows.values()]
+    columns = ["", " PSNR, dB, at strength 1 |", " --- |", *reached]
+    lines = [line + column for line, column in zip(lines, columns, strict=True)]
+    return [*lines[:3], f"| unfiltered | | | {before:.2f} |", *lines[3:]]
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
