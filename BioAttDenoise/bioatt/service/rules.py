@@ -119,7 +119,7 @@ def read_toml(path: Path, what: str, parse: Callable[[dict[str, Any]], Parsed]) 
 
 def rules_of(document: Mapping[str, Any], folder: Path) -> tuple[Rule, ...]:
     """The rules of a parsed file, whose relative paths start at `folder`. Raises InputError as `read_rules`."""
-    _check_keys(document, ("rule",), "the file")
+    _read(document, {"rule": lambda rules: rules}, "the file")
     tables = document.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise InputError("no [[rule]] in it: give one or more")
@@ -150,22 +150,30 @@ def _rule(table: Mapping[str, Any], place: str, folder: Path) -> Rule:
     return Rule(**{"name": place, **given, "patterns": patterns, "ranges": ranges})
 
 
-def _read(table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], place: str) -> dict[str, Any]:
-    """Each value by its reader. Raises InputError that names the place and the key."""
-    _check_keys(table, tuple(readers), place)
+def read_values(
+    table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Each value of a TOML table by its key's reader. Raises InputError that names the key."""
+    for key in table:
+        if key not in readers:
+            raise InputError(f"unknown key {key!r:.40}: use {', '.join(readers)}")
+    for key in needed:
+        if key not in table:
+            raise InputError(f"{key} is missing: add it")
     values = {}
     for key, value in table.items():
         try:
             values[key] = readers[key](value)
         except InputError as error:
-            raise InputError(f"{place}: {key}: {error}") from None
+            raise InputError(f"{key}: {error}") from None
     return values
 
 
-def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
-    for key in table:
-        if key not in known:
-            raise InputError(f"{place}: unknown key {key!r:.40}: use {', '.join(known)}")
+def _read(table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], place: str) -> dict[str, Any]:
+    try:
+        return read_values(table, readers)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def _text(value: Any) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bioatt.core.errors import InputError
-from bioatt.service.rules import read_toml
+from bioatt.service.rules import read_toml, read_values
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -124,7 +124,7 @@ def _settings(document: Mapping[str, Any], folder: Path) -> NodeSettings:
         return folder / _text(value)
 
     def tls(value: Any) -> Tls:
-        return Tls(**_read(_table(value), dict.fromkeys(("certificate", "key", "ca"), path)))
+        return Tls(**read_values(_table(value), dict.fromkeys(("certificate", "key", "ca"), path)))
 
     listen = {
         "ae_title": _ae_title,
@@ -149,13 +149,13 @@ def _settings(document: Mapping[str, Any], folder: Path) -> NodeSettings:
         "spool": path,
         "device": _text,
         "free_mb": lambda value: _whole(value, 0, 10**9),
-        "listen": lambda value: Listen(**_read(_table(value), listen)),
+        "listen": lambda value: Listen(**read_values(_table(value), listen)),
         "destination": lambda value: tuple(
-            Destination(**_read(_table(one), destination, needed=("name",))) for one in _list(value)
+            Destination(**read_values(_table(one), destination, needed=("name",))) for one in _list(value)
         ),
         "rule": lambda value: tuple(map(_table, _list(value))),
     }
-    given = _read(document, top, needed=("spool", "destination"))
+    given = read_values(document, top, needed=("spool", "destination"))
     settings = NodeSettings(destinations=given.pop("destination"), rules=given.pop("rule", ()), folder=folder, **given)
     _check(settings)
     return settings
@@ -179,25 +179,6 @@ def _check(settings: NodeSettings) -> None:
 
 def _inside(path: Path, folder: Path) -> bool:
     return folder.resolve() in (path.resolve(), *path.resolve().parents)
-
-
-def _read(
-    table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], needed: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Each value by its reader. Raises InputError that names the key."""
-    for key in table:
-        if key not in readers:
-            raise InputError(f"unknown key {key!r:.40}: use {', '.join(readers)}")
-    for key in needed:
-        if key not in table:
-            raise InputError(f"{key} is missing: add it")
-    values = {}
-    for key, value in table.items():
-        try:
-            values[key] = readers[key](value)
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from None
-    return values
 
 
 def _text(value: Any) -> str:
