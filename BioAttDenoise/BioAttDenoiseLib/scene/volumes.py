@@ -99,6 +99,12 @@ def denoised(node: Any) -> bool:
     return noted or bool(node.GetAttribute(f"{ATTRIBUTE}Model"))
 
 
+def voxels_of(*nodes: Any) -> tuple[tuple[Any, int | None], ...]:
+    """Nodes with the time stamps of their voxels: equal as long as nobody changes either."""
+    images = [node and node.GetImageData() for node in nodes]
+    return tuple((node, image and image.GetMTime()) for node, image in zip(nodes, images, strict=True))
+
+
 def ijk_to_ras(node: Any) -> np.ndarray:
     """(4, 4) matrix from voxel indices to RAS mm of the node itself (parent transforms left out)."""
     matrix = vtk.vtkMatrix4x4()

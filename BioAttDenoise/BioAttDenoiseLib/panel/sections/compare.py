@@ -30,7 +30,8 @@ class CompareSection(Section):
         self.inspection = inspection_of(self.panel)
         self.comparison.onChanged = self.update
         self.mode: str | None = None
-        self._say("")
+        self._checked: Any = None
+        self._forget()
         ui = self.ui
         self.buttons = {
             layouts.SIDE_BY_SIDE: ui.sideBySideButton,
@@ -72,6 +73,8 @@ class CompareSection(Section):
     def update(self) -> None:
         before, after = self.pair()
         possible = slice_views.same_grid(before, after)
+        if self._checked not in (None, volumes.voxels_of(before, after)):
+            self._forget()
         if not self.comparison.active:
             self.mode = None
         for mode, button in self.buttons.items():
@@ -93,7 +96,7 @@ class CompareSection(Section):
             self.onMode(layouts.GRID)
 
     def resultArrived(self, result: Any) -> None:
-        self._say("")
+        self._forget()
         if self.comparison.active and self.mode is not None:
             self.onMode(self.mode)  # the same comparison, of the new output
         self.update()
@@ -106,8 +109,6 @@ class CompareSection(Section):
         super().connectParameters(parameters)
         if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
             self.comparison.leave()
-        if parameters is None:
-            self._say("")
 
     # --- the views
 
@@ -160,6 +161,7 @@ class CompareSection(Section):
         except ValueError as error:
             self.panel.showStatus(f"⚠ {error}")
             return
+        self._checked = volumes.voxels_of(*self.pair())
         self.ui.structureCheckButton.text = _("Stop")
 
     def _progress(self, fraction: float) -> None:
@@ -175,6 +177,14 @@ class CompareSection(Section):
             text = _("The structure check found no removed structure.")
         self._searched(text)
         self._mark()
+
+    def _forget(self) -> None:
+        """Nothing has been searched, or another pair: its progress, finding and marks go."""
+        self.inspection.structure_check.stop()
+        self.inspection.structure_check.forget()
+        self._checked = None
+        self._say("")
+        self.ui.structureCheckButton.text = _("Structure check")
 
     def _say(self, text: str) -> None:
         self.ui.structureCheckLabel.text = text
