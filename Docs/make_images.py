@@ -89,6 +89,7 @@ def chart(name: str) -> np.ndarray:
             axis = drawn.GetAxis(vtk.vtkAxis.BOTTOM)
             axis.SetCustomTickPositions(positions, labels)
             axis.GetLabelProperties().SetOrientation(30)
+            axis.GetLabelProperties().SetJustificationToRight()
         else:
             columns = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
             plot.SetInputData(table, columns.index(series.GetXColumnName()), columns.index(series.GetYColumnName()))

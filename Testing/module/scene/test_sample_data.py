@@ -12,6 +12,7 @@ def test_three_clicks_to_a_denoised_sample(make_driver, slicer, views):
     """Open the module, load the sample, denoise it."""
     driver = make_driver()
     driver.behave("steady")
+    assert not driver.ui.sampleButton.flat, "a button without a frame looks like a caption"
     driver.click(driver.ui.sampleButton)
     driver.settle()
     node = driver.parameters.inputVolume
