@@ -15,7 +15,7 @@ def summary(result: Any) -> str:
         change = 100 * (result.noise_after / result.noise_before - 1)
         rows.append(
             (
-                _("Noise, 9×9 px"),
+                _("Noise in soft tissue"),
                 f"<b>{result.noise_before:.1f} → {result.noise_after:.1f} HU</b> ({change:+.0f} %)".replace("-", "−"),
             )
         )

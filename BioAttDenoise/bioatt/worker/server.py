@@ -243,7 +243,8 @@ class Worker:
         result = work(self._denoiser(request), volume, arguments)
         self._raise_if_cancelled(identity)
         assert self.loaded is not None
-        reply, warnings = messages.result_reply(result, self.loaded[2]), result.warnings
+        slices = arguments["slices"] or range(volume.shape[0])
+        reply, warnings = messages.result_reply(result, volume.part(slices), self.loaded[2]), result.warnings
         if output is None:
             reply |= self._saved(result, identity)
         else:
