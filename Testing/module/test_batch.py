@@ -74,10 +74,17 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     driver.wait_idle()
     assert len(names(slicer)) == 6, "what has an output with these settings is not denoised again"
     assert "Skipped, since the output is there already: 3" in driver.status
+    edited = slicer.util.getNode("b")
+    slicer.util.arrayFromVolume(edited)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(edited)
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    assert "Skipped, since the output is there already: 2" in driver.status
+    assert len(names(slicer)) == 7, "what was edited since is"
     driver.ui.strengthSlider.value = 60
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert len(names(slicer)) == 9, "with others, of the scans and not of what was made here"
+    assert len(names(slicer)) == 10, "with others, of the scans and not of what was made here"
 
 
 def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
