@@ -14,6 +14,7 @@ from ...inspection.inspection import inspection_of
 from ...scene import layouts, slice_views, volumes
 from ...scene.windows import set_window
 from ...signals import connect
+from .. import results
 from .section import Section
 
 FLICKER_KEY = "Ctrl+Shift+X"
@@ -170,8 +171,8 @@ class CompareSection(Section):
     def _found(self) -> None:
         found = self.inspection.structure_check.found
         if found is not None and found.alarm:
-            slices = int(found.marks.any(axis=(1, 2)).sum())
-            text = _("⚠ Structure was removed in {slices} slices (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
+            slices = results.slices(int(found.marks.any(axis=(1, 2)).sum()))
+            text = _("⚠ Structure was removed in {slices} (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
             text = text.format(slices=slices, peak=float(found.significance.max()), threshold=found.threshold)
         else:
             text = _("The structure check found no removed structure.")
@@ -224,8 +225,9 @@ class CompareSection(Section):
 
     def writeFigure(self, path: str) -> None:
         """Write the comparison on screen as .png or .pdf."""
-        shown = self.inspection.overlay.shown
-        attention = f"{shown[1]}, stage {shown[0]}, {shown[2]}, 0 to 1" if shown is not None else ""
+        shown, attention = self.inspection.overlay.shown, ""
+        if shown is not None:
+            attention = _("{name}, stage {stage}, {view}, 0 to 1").format(name=shown[1], stage=shown[0], view=shown[2])
         footer = capture.settings_line(self.comparison.after)
         try:
             capture.write_figure(path, capture.figure(capture.panels(self.comparison, attention), footer))
