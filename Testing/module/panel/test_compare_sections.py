@@ -125,6 +125,19 @@ def test_the_structure_alarm_goes_on_in_the_background(slicer, story, make_ct, u
     assert section.inspection.structure_check.found is None
 
 
+def test_structure_removed_in_a_single_slice(slicer, driver_on, until):
+    driver = driver_on(1, 48)
+    driver.unfold()
+    driver.denoise()
+    section = driver.sections["CompareSection"]
+    hu, denoised = (slicer.util.arrayFromVolume(node) for node in section.pair())
+    denoised[:] = np.where(denoised > -500, 40, -1000)
+    hu[0, 20:28, 20:28] += 200
+    driver.click(section.ui.structureCheckButton)
+    until(lambda: not section.inspection.structure_check.running)
+    assert "removed in 1 slice (" in section.ui.structureCheckLabel.text
+
+
 def test_a_search_of_another_pair_stops(story, make_ct):
     section = story.sections["CompareSection"]
     story.click(section.ui.structureCheckButton)
