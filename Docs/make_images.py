@@ -189,12 +189,12 @@ def main() -> None:
     attention.ui.chartsCheckBox.checked = False
 
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
-    roi.SetCenter(*(matrix @ [SIZE * 0.34, SIZE * 0.42, SLICES // 2, 1])[:3])
+    roi.SetCenter(*(matrix @ [SIZE * 0.26, SIZE * 0.42, SLICES // 2, 1])[:3])  # beside the lesion
     roi.SetSize(25, 25, 15)
     numbers.ui.firstRoiSelector.setCurrentNode(roi)
-    numbers.onMeasure()
 
     lesion = erase_a_lesion(node, panel.parameters.outputVolume, matrix)
+    numbers.onMeasure()
     roi.SetDisplayVisibility(False)
     compare.onStructureCheck()
     while compare.inspection.structure_check.running:
