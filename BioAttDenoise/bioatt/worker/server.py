@@ -180,8 +180,9 @@ class Worker:
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise one slice; `p`, a prior table of one row, replaces its prior."""
         index, table = int(request["slice"]), request.get("p")
+        request = {**request, "slices": [index, index + 1]}
         if table is None:
-            return self.denoise({**request, "slices": [index, index + 1]})
+            return self.denoise(request)
 
         def work(denoiser: Denoiser, volume: Volume, arguments: dict[str, Any]) -> Result:
             p = messages.probabilities_of(table, denoiser.model.descriptors)
