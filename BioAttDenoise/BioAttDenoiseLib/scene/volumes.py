@@ -17,6 +17,8 @@ ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
+REFERENCE_ROLE = "BioAttDenoiseReference"
+"""From a scan to the volume that was chosen as its reference: equal voxels alone do not tell whose scan one is."""
 WHOLE = "whole"
 """The attribute Region of an output whose every voxel was denoised."""
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
