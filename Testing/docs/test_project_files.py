@@ -97,9 +97,8 @@ def test_the_workflows_cover_what_is_supported():
 
 
 def steps(workflow: str, job: str) -> list[dict]:
-    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{workflow}.yml").read_text(encoding="utf-8"))["jobs"][
-        job
-    ]["steps"]
+    path = ROOT / ".github" / "workflows" / f"{workflow}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"][job]["steps"]
 
 
 def test_the_modules_tests_run_on_slicers_own_base_python():
