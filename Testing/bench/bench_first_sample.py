@@ -37,6 +37,7 @@ def main() -> None:
     print(f"sample of {' x '.join(map(str, shape))} voxels on screen: {loaded:.1f} s")
     print(f"Denoise to output: {denoised:.1f} s (model {panel.lastResult.volume.GetAttribute('BioAttDenoise.Model')})")
     widget.self().cleanup()
+    slicer.mrmlScene.Clear(0)
 
 
 if __name__ == "__main__":
