@@ -39,6 +39,30 @@ def test_every_picture_of_the_tutorial_is_taken(driver, until, views):
     assert "⚠" not in driver.status
 
 
+def test_no_picture_cuts_the_patient(driver, until, views):
+    """The whole width of the scan is in every picture, also of a view that the comparison has made."""
+    from slicer_runtime.views import DEFAULT_SIZE
+    from story import tell
+    from window import BAR, fit, view_picture
+
+    width, height = 90, 160
+
+    def take(name, view, title):
+        widget = views.sliceWidget(view)
+        fit(widget, width, height)
+        picture = view_picture(widget, width, height, title)
+        assert (picture.width(), picture.height()) == (width, height)
+        if name != "empty":
+            node = driver.parameters.inputVolume
+            across = widget.mrmlSliceNode().GetFieldOfView()
+            assert across[0] >= node.GetSpacing()[0] * node.GetImageData().GetDimensions()[0] - 0.01
+            assert across[0] / width == pytest.approx(across[1] / (height - BAR))
+
+    tell(driver.widget, take, until)
+    for name in ("Red", "BioAttInput"):
+        views.sliceWidget(name).resize(*DEFAULT_SIZE)
+
+
 def test_the_pictures_are_in_the_repository():
     assert all((DOCS / "images" / f"tutorial_{name}.png").is_file() for name in SHOWN)
 

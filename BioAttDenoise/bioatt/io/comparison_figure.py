@@ -54,7 +54,8 @@ def write_comparison(
     titles: tuple[str, str, str] = ("low dose", "denoised", "reference"),
     footer: str = "",
 ) -> None:
-    """Write the figure as PNG, whole or not at all. Volumes are HU (z, y, x) of one shape, pixels square.
+    """Write the figure as PNG, whole or not at all. Volumes are HU (z, y, x) of one shape, pixels square, columns from
+    the patient's right to left.
 
     Captions carry the window and, by slice, the soft-tissue noise (`metrics.noise_sd`) and PSNR. Raises InputError
     for volumes of different shape or an unwritable place.
@@ -69,7 +70,7 @@ def write_comparison(
         rows, columns = low[view.index][view.part].shape
         heights.append(PANEL_INCH * rows / columns + CAPTION_INCH)
     figure = Figure(figsize=(4 * PANEL_INCH, sum(heights) + CAPTION_INCH), facecolor="black")
-    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0))
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.08, wspace=0.0, hspace=0.0))
     grid = figure.subplots(len(views), 4, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, view in zip(grid, views, strict=True):
         before, after, truth = (volume[view.index].astype(np.float32) for volume in (low, denoised, reference))
@@ -89,6 +90,9 @@ def write_comparison(
             axis.imshow(image[view.part], **style)
             axis.set_title(caption, color="white", fontsize=10.5, pad=3)
             axis.set_axis_off()
+            for letter, place in (("R", 0.012), ("L", 0.988)):
+                style = {"color": "white", "fontsize": 9, "ha": "left" if letter == "R" else "right", "va": "center"}
+                axis.text(place, 0.5, letter, transform=axis.transAxes, **style)
         label = f"{view.title}, slice {view.index}, window [{lower:g}, {upper:g}] HU"
         box = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 2}
         axes[0].text(0.012, 0.985, label, color="white", fontsize=9, va="top", transform=axes[0].transAxes, bbox=box)
