@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, gaussian_filter, label, median_filter
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, median_filter
 
 from bioatt.core.errors import InputError
 from bioatt.physics.detectability import disc_task, npwe
@@ -24,6 +24,10 @@ INSERT_MM = (2.0, 20.0)
 """Radii of what counts as an insert."""
 ROUND = 0.85
 """Least shorter side as a share of the longer one, and least area as a share of the circle's."""
+_EVEN = 0.25
+"""Largest SD within an insert, of its contrast, beyond the noise."""
+_CLEAR_MM = 4.0
+"""From what stands out to where noise and uniformity are measured."""
 PATCHES_PX = (64, 48, 32, 24, 16)
 """Sides of noise patches: the first of which MIN_PATCHES fit."""
 MIN_PATCHES = 4
@@ -55,12 +59,16 @@ class Insert:
 
 @dataclass(frozen=True)
 class Layout:
-    """A round phantom: centre in pixels, radius in mm, HU of its body, inserts by HU."""
+    """A round phantom: centre in pixels, radius in mm, HU of its body, inserts by HU.
+
+    even: (y, x), where nothing but the body lies, away from the rim and from everything that stands out, round or not.
+    """
 
     centre_yx: tuple[float, float]
     radius_mm: float
     background_hu: float
     inserts: tuple[Insert, ...]
+    even: NDArray[np.bool_]
 
 
 def find_layout(hu: NDArray, pixel_mm: float) -> Layout:
@@ -75,11 +83,13 @@ def find_layout(hu: NDArray, pixel_mm: float) -> Layout:
     background = float(np.median(mean[inner]))
     noise = 1.4826 * float(np.median(np.abs(mean - median_filter(mean, 5))[inner]))
     smooth = gaussian_filter(mean, 1.5)
-    least = max(LEAST_CONTRAST_HU, 3 * noise)
-    parts, count = label((np.abs(smooth - background) > least) & inner)
-    inserts = (_insert(mean, smooth, parts == k, background, pixel_mm) for k in range(1, count + 1))
+    contrast = np.abs(smooth - background)
+    parts, count = label((contrast > max(LEAST_CONTRAST_HU, 3 * noise)) & inner)
+    inserts = (_insert(mean, smooth, parts == k, background, noise, pixel_mm) for k in range(1, count + 1))
     found = sorted((one for one in inserts if one is not None), key=lambda one: one.hu)
-    return Layout(centre, radius, background, tuple(found))
+    structure = (contrast > max(LEAST_CONTRAST_HU / 2, 3 * noise)) & inner
+    away = distance_transform_edt(~structure, sampling=pixel_mm) > _CLEAR_MM
+    return Layout(centre, radius, background, tuple(found), inner & away)
 
 
 def measure(hu: NDArray, pixel_mm: float, layout: Layout) -> dict[str, Any]:
@@ -152,10 +162,8 @@ def _noise(
     values: NDArray[np.float64], pixel_mm: float, layout: Layout
 ) -> tuple[Spectrum | None, NDArray[np.float64] | None, float | None]:
     """Radial and plane spectrum and SD in the phantom's body away from its rim and inserts."""
-    free = _distance(values.shape[1:], layout.centre_yx) * pixel_mm < 0.85 * layout.radius_mm
-    for one in layout.inserts:
-        free &= _distance(values.shape[1:], one.centre_yx) * pixel_mm > one.radius_mm + 4
-    mask = np.broadcast_to(free, values.shape)
+    away = _distance(values.shape[1:], layout.centre_yx) * pixel_mm < 0.85 * layout.radius_mm
+    mask = np.broadcast_to(layout.even & away, values.shape)
     for side in PATCHES_PX:
         patches = patches_inside(values, mask, side)
         if len(patches) >= MIN_PATCHES:
@@ -172,18 +180,17 @@ def _uniformity(values: NDArray[np.float64], pixel_mm: float, layout: Layout) ->
     size = 0.1 * layout.radius_mm
     means = []
     for place in places:
-        clear = all(math.dist(place, o.centre_yx) * pixel_mm > o.radius_mm + size + 2 for o in layout.inserts)
         disc = _distance(mean.shape, place) * pixel_mm < size
-        means.append(float(mean[disc].mean()) if clear else None)
+        means.append(float(mean[disc].mean()) if layout.even[disc].all() else None)
     centre, edges = means[0], [one for one in means[1:] if one is not None]
     off = None if centre is None or not edges else max(abs(one - centre) for one in edges)
     return {"centre": centre, "edges": edges, "largest": off}
 
 
 def _insert(
-    mean: NDArray, smooth: NDArray, part: NDArray[np.bool_], background: float, pixel_mm: float
+    mean: NDArray, smooth: NDArray, part: NDArray[np.bool_], background: float, noise: float, pixel_mm: float
 ) -> Insert | None:
-    """The insert in a part that stands out; None where it is not round or of another size."""
+    """The insert in a part that stands out; None where it is not round, of another size, or a pattern of bars."""
     if part.sum() < 4 or not _round(part):
         return None
     centre, radius = _circle(part, pixel_mm)
@@ -191,6 +198,8 @@ def _insert(
     if not inside.any():
         return None
     hu = float(mean[inside].mean())
+    if mean[inside].std() > _EVEN * abs(hu - background) + 3 * noise:
+        return None
     near = _distance(mean.shape, centre) * pixel_mm < 1.6 * radius + 2
     half = _largest(near & (np.abs(smooth - background) > abs(hu - background) / 2))
     if half is None:

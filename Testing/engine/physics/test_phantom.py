@@ -77,3 +77,23 @@ def test_what_is_no_round_phantom_is_refused(what):
         hu[:, 10:80, 10:110] = 0
     with pytest.raises(InputError, match="no round phantom"):
         find_layout(hu, 1.0)
+
+
+def test_blocks_and_bars_are_neither_noise_nor_inserts():
+    """As in the quality phantom of a maker: a block in water with line pairs and one round hole."""
+    pixel, size = 0.6, 360
+    y, x = (np.mgrid[:size, :size] - (size - 1) / 2) * pixel
+    hu = np.full((size, size), -1000.0)
+    hu[np.hypot(y, x) < 100] = 0
+    hu[(np.abs(y) < 66) & (np.abs(x) < 66)] = 120
+    for row, width in ((-40, 1.6), (-20, 1.3), (0, 1.0)):
+        bars = (np.abs(y - row) < 4) & (np.abs(x) < 4) & ((x // width) % 2 == 0)
+        hu[bars] = 0
+    hole = np.hypot(y - 35, x - 30) < 15
+    hu[hole] = 0
+    noisy = gaussian_filter(hu, 0.7) + np.random.default_rng(1).normal(0, 5, (1, size, size))
+    layout = find_layout(noisy, pixel)
+    assert [round(one.radius_mm) for one in layout.inserts] == [15]
+    found = measure(noisy, pixel, layout)
+    assert found["noise_hu"] == pytest.approx(5, rel=0.05)
+    assert found["uniformity"]["largest"] is None, "the places near the rim lie in water"

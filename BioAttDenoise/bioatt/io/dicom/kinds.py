@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ _METHODS = {
     "ISO_15444_15": "HTJ2K",
     "ISO_13818_2": "MPEG-2",
 }
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+ADULT_YEARS = 18
 _LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50": "JPEG", "1.2.840.10008.1.2.4.51": "JPEG (12 bits)"}
 
 
@@ -82,8 +85,10 @@ def kind_of(header: Dataset) -> Kind:
 
 
 def header_warnings(header: Dataset) -> list[str]:
-    """What a slice's header says that a person should know: lossy compression, computed images."""
+    """What a slice's header says that a person should know: a child, lossy compression, computed images."""
     lines = []
+    if _years(header) < ADULT_YEARS:
+        lines.append(f"the patient is under {ADULT_YEARS}: the models were trained on adults, compare with care")
     values = "\\".join(str(value).upper() for value in header.get("ImageType") or ())
     for pattern, what in _COMPUTED:
         if any(re.search(pattern, value) for value in values.split("\\")):
@@ -96,6 +101,18 @@ def header_warnings(header: Dataset) -> list[str]:
         how = f"{name}, ratio {float(ratio):g}" if ratio else name
         lines.append(f"lossy compression ({how}) has changed noise and detail before: {_CARE}")
     return lines
+
+
+def _years(header: Dataset) -> float:
+    """Age by Patient's Age (PS3.5, value AS), else by birth and study date; infinity where neither tells it."""
+    age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or "").strip())
+    if age:
+        return int(age[1]) / _PER_YEAR[age[2]]
+    dates = [str(header.get(keyword) or "").strip() for keyword in ("PatientBirthDate", "StudyDate")]
+    if not all(re.fullmatch(r"\d{8}", date) for date in dates):
+        return math.inf
+    born, scanned = map(int, dates)
+    return (scanned - born) // 10_000 if born <= scanned else math.inf
 
 
 _CARE = "give the uncompressed series where there is one"

@@ -34,7 +34,8 @@ _TAGS = [
     "SeriesDescription", "StudyInstanceUID", "PatientID", "AcquisitionNumber", "AcquisitionDateTime",
     "AcquisitionTime", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase", "TriggerTime",
     "ContrastBolusAgent", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
-    "ReconstructionAlgorithm", "DerivationDescription", "ModalityLUTSequence", "CTDIvol",
+    "ReconstructionAlgorithm", "DerivationDescription", "ModalityLUTSequence", "CTDIvol", "PatientAge",
+    "PatientBirthDate", "StudyDate",
 ]  # fmt: skip
 
 

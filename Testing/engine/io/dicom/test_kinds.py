@@ -75,6 +75,25 @@ def test_nothing_is_called_a_screen_capture_that_does_not_say_so(series):
     assert "screen capture" in refusal(series.folder.with_name("sc"))
 
 
+@pytest.mark.parametrize(
+    ("values", "child"),
+    [
+        ({"PatientAge": "006M"}, True),
+        ({"PatientAge": "017Y"}, True),
+        ({"PatientAge": "018Y"}, False),
+        ({"PatientAge": "", "PatientBirthDate": "20100301", "StudyDate": "20260228"}, True),
+        ({"PatientAge": "", "PatientBirthDate": "20080228", "StudyDate": "20260228"}, False),
+        ({"PatientAge": "", "PatientBirthDate": "20260228", "StudyDate": "19000101"}, False),  # shifted for privacy
+        ({}, False),
+    ],
+)
+def test_a_child_is_told_and_no_age(series, values, child):
+    series(**values)
+    lines = [line for line in read_volume(series.folder).warnings if "under 18" in line]
+    assert len(lines) == child
+    assert not any("17" in line or "2010" in line for line in lines)
+
+
 def test_lossy_compression_is_told_with_method_and_ratio(series):
     series(LossyImageCompression="01", LossyImageCompressionRatio=[8, 40], LossyImageCompressionMethod="ISO_15444_1")
     assert told(read_volume(series.folder), "lossy compression (JPEG 2000, ratio 40)")
