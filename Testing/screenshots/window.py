@@ -54,8 +54,6 @@ def wait(condition: Callable[[], Any], seconds: float = 600) -> None:
 
 def view_picture(view: Any, width: int, height: int, title: str) -> Any:
     """One slice view with its controller bar (QImage)."""
-    from BioAttDenoiseLib.scene import slice_views
-
     node = view.mrmlSliceNode()
     view.resize(width, height - BAR)
     pixels = view.render()[..., :3].copy()
@@ -71,11 +69,6 @@ def view_picture(view: Any, width: int, height: int, title: str) -> Any:
     painter.drawImage(0, BAR, image)
     painter.setPen(qt.QColor("#e8e8e8"))
     painter.drawText(qt.QRect(8, BAR, width - 16, height - BAR - 6), int(qt.Qt.AlignBottom | qt.Qt.AlignLeft), title)
-    inside = qt.QRect(6, BAR + 4, width - 12, height - BAR - 8)
-    left, right = qt.Qt.AlignLeft | qt.Qt.AlignVCenter, qt.Qt.AlignRight | qt.Qt.AlignVCenter
-    top, bottom = qt.Qt.AlignTop | qt.Qt.AlignHCenter, qt.Qt.AlignBottom | qt.Qt.AlignHCenter
-    for letter, place in zip(slice_views.edges(node), (left, right, top, bottom), strict=True):
-        painter.drawText(inside, int(place), letter)
     painter.end()
     return picture
 
