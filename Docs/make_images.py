@@ -1,4 +1,4 @@
-"""Makes the pictures of Docs/compare.md from a phantom: `python Docs/make_images.py` (a minute; no Slicer needed).
+"""Makes the pictures of Docs/compare.md from a phantom: `python Docs/make_images.py [OUT]` (a minute, without Slicer).
 
 The panel, the views and the network are the real ones; only the window around them is missing.
 """
@@ -13,20 +13,25 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-IMAGES = ROOT / "Docs" / "images"
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "BioAttDenoise")]
+IMAGES = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Docs" / "images"
+sys.path[:0] = [str(ROOT / "Testing" / "screenshots"), str(ROOT / "Testing"), str(ROOT / "BioAttDenoise")]
 
 import slicer_runtime  # noqa: E402
-
-slicer_runtime.start()
-import slicer  # noqa: E402
 import vtk  # noqa: E402
+from window import BAR, fit, slicer, view_picture  # noqa: E402
 
 from bioatt.simulation.phantom import torso  # noqa: E402
 from bioatt.simulation.tomography.kernels import FAMILY  # noqa: E402
 
 SLICES, SIZE, NOISE_HU = 8, 256, 28.0
 VIEW = 340
+TITLES = {
+    "BioAttInput": "Input",
+    "BioAttOutput": "Denoised",
+    "BioAttDifference": "Denoised \N{MINUS SIGN} input",
+    "BioAttAttention": "Attention A'",
+}
+"""What is written below a view."""
 
 
 def phantom_case() -> tuple[np.ndarray, np.ndarray]:
@@ -45,19 +50,28 @@ def phantom_case() -> tuple[np.ndarray, np.ndarray]:
 
 def save(name: str, image: np.ndarray) -> None:
     """Write RGB(A) rows as PNG of 256 colors."""
-    Image.fromarray(np.ascontiguousarray(image[..., :3])).quantize(256).save(IMAGES / name, optimize=True)
+    Image.fromarray(np.ascontiguousarray(image[..., :3])).quantize(256, kmeans=3).save(IMAGES / name, optimize=True)
     print(name, image.shape, (IMAGES / name).stat().st_size // 1024, "KB")
 
 
-def views(*rows: tuple[str, ...]) -> np.ndarray:
-    """The slice views as they stand in the layout, with a thin gap."""
+def views(*rows: tuple[str, ...], title: str = "") -> np.ndarray:
+    """The slice views with their bars and titles as they stand in the layout, with a thin gap. title: another one."""
     manager = slicer.app.layoutManager()
     lines = []
     for row in rows:
-        drawn = [manager.sliceWidget(name).render()[..., :3] for name in row]
-        pictures = [np.pad(picture, ((2, 2), (2, 2), (0, 0)), constant_values=90) for picture in drawn]
+        drawn = [view_picture(manager.sliceWidget(name), VIEW, VIEW + BAR, title or TITLES[name]) for name in row]
+        pictures = [np.pad(pixels(picture), ((2, 2), (2, 2), (0, 0)), constant_values=90) for picture in drawn]
         lines.append(np.concatenate(pictures, axis=1))
     return np.concatenate(lines, axis=0)
+
+
+def pixels(picture: object) -> np.ndarray:
+    """A QImage or QPixmap as (rows, columns, RGB)."""
+    path = IMAGES / "part.png"
+    picture.save(str(path))
+    part = np.asarray(Image.open(path).convert("RGB"))
+    path.unlink()
+    return part
 
 
 def chart(name: str) -> np.ndarray:
@@ -119,12 +133,11 @@ def enlarge() -> None:
     """Views of a good size, fitted."""
     manager = slicer.app.layoutManager()
     for name in manager.sliceViewNames():
-        manager.sliceWidget(name).resize(VIEW, VIEW)
-        manager.sliceWidget(name).fitSliceToBackground()
+        fit(manager.sliceWidget(name), VIEW, VIEW + BAR)
 
 
 def main() -> None:
-    IMAGES.mkdir(exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     noisy, matrix = phantom_case()
     node = slicer.util.addVolumeFromArray(noisy, ijkToRAS=matrix, name="CT")
     node.GetDisplayNode().SetAutoWindowLevel(False)
@@ -158,15 +171,14 @@ def main() -> None:
     save("compare_side_by_side.png", views(("BioAttInput", "BioAttOutput")))
     compare.onMode("swipe")
     enlarge()
-    save("compare_swipe.png", views(("BioAttInput",)))
+    save("compare_swipe.png", views(("BioAttInput",), title="Input | denoised"))
     compare.onMode("grid")
     views(("BioAttDifference", "BioAttAttention"))  # a view draws the legends that come after it
     compare.onMode(None)
     compare.onMode("grid")
     enlarge()
-    attention.onOrgan(clearest(attention), 0)
-    attention.ui.mapViewComboBox.currentIndex = 1
-    attention.ui.thresholdSlider.value = 0.1
+    attention.ui.showOverlayCheckBox.checked = True
+    attention.onShow()
     save("compare_grid.png", views(("BioAttInput", "BioAttOutput"), ("BioAttDifference", "BioAttAttention")))
     compare.writeFigure(str(IMAGES / "whole.png"))
     figure = Image.open(IMAGES / "whole.png")
@@ -175,11 +187,10 @@ def main() -> None:
         np.asarray(figure.resize((figure.width // 2, figure.height // 2), Image.Resampling.LANCZOS)),
     )
     (IMAGES / "whole.png").unlink()
-    attention.ui.mapViewComboBox.currentIndex = 0
     pictures = []
-    for stage in (0, 1):
+    for stage, title in enumerate(("middle", "last")):
         attention.ui.stageComboBox.currentIndex = stage
-        pictures.append(views(("BioAttAttention",)))
+        pictures.append(views(("BioAttAttention",), title=f"A', stage {title}"))
     save("attention_stages.png", np.concatenate(pictures, axis=1))
     compare.onMode(None)
     attention.ui.showOverlayCheckBox.checked = False
@@ -205,6 +216,7 @@ def main() -> None:
     for view in compare.comparison.layouts.views().values():
         view.SetFieldOfView(120, 120, 1)
         view.JumpSliceByCentering(*lesion)
+    node.GetDisplayNode().SetWindowLevel(150, 90)
     save("compare_structure_check.png", views(("BioAttInput", "BioAttOutput", "BioAttDifference")))
     compare.onMode(None)
 
@@ -216,27 +228,11 @@ def main() -> None:
         slicer.app.processEvents()
     pictures = []
     for section in (compare, attention, numbers):
-        picture = section.widget.grab().toImage()
-        path = IMAGES / "part.png"
-        picture.save(str(path))
-        part = np.asarray(Image.open(path).convert("RGB"))
-        path.unlink()
-        pictures.append(part)
+        pictures.append(pixels(section.widget.grab()))
     height = max(part.shape[0] for part in pictures)
     padded = [np.pad(p, ((0, height - p.shape[0]), (0, 12), (0, 0)), constant_values=239) for p in pictures]
     save("compare_panel.png", np.concatenate(padded, axis=1))
     widget.self().cleanup()
-
-
-def clearest(attention: object) -> int:
-    """Row of the organ whose maps differ most from the others', in the stage where they do less."""
-    maps = attention.inspection.overlay.maps
-    table = attention.ui.organTable
-    names = [table.item(row, 0).text() for row in range(6)]
-    stages = ("middle", "last")
-    return int(
-        np.argmax([min((maps.voxels(stage, name, "contrast") > 0.3).mean() for stage in stages) for name in names])
-    )
 
 
 def erase_a_lesion(node: object, output: object, matrix: np.ndarray) -> tuple[float, float, float]:

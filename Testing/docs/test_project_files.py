@@ -91,9 +91,34 @@ def test_workflows_call_targets_that_exist(path):
 
 def test_the_workflows_cover_what_is_supported():
     names = {path.stem for path in WORKFLOWS}
-    assert {"lint", "tests", "docs", "wheel"} <= names
+    assert {"lint", "tests", "docs", "wheel", "slicer"} <= names
     matrix = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
     assert all(word in matrix for word in ('"3.11"', '"3.12"', '"3.13"', "windows", "macos"))
+
+
+def steps(workflow: str, job: str) -> list[dict]:
+    path = ROOT / ".github" / "workflows" / f"{workflow}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"][job]["steps"]
+
+
+def test_the_modules_tests_run_on_slicers_own_base_python():
+    """The folder that is named is the one that is checked out."""
+    (checkout,) = [step["with"] for step in steps("tests", "linux") if "Slicer/Slicer" in step.get("with", {}).values()]
+    (test,) = [step for step in steps("tests", "linux") if step.get("run") == "make test"]
+    place = "/".join(["${{ github.workspace }}", checkout["path"], checkout["sparse-checkout"]])
+    assert test["env"] == {"SLICER_BASE_PYTHON": place}
+
+
+def test_slicer_is_given_every_module_of_the_extension():
+    """The tests in Slicer, and again that of the command-line module once the engine's packages are there."""
+    runs = [step.get("run", "") for step in steps("slicer", "application")]
+    (pictures,) = [run for run in runs if "tutorial.py" in run]
+    assert "{qt-scripted-modules,cli-modules}" in pictures
+    assert '--additional-module-paths "${modules[@]}"' in pictures
+    packages = next(number for number, run in enumerate(runs) if "pip install" in run)
+    tests = [number for number, run in enumerate(runs) if "ctest" in run]
+    assert tests[0] < packages < tests[1]
+    assert "-R CommandLine" in runs[tests[1]]
 
 
 @pytest.mark.parametrize(

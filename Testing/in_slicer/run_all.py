@@ -1,6 +1,8 @@
-"""In Slicer, from a clone, without a build: the module's self test and the test that opens its panel.
+"""In Slicer, from a clone, without a build: the module's self test, the test that opens its panel, and that of the
+command-line module where Slicer was given its folder.
 
-Slicer --testing --no-splash --additional-module-paths BioAttDenoise --python-script Testing/in_slicer/run_all.py
+Slicer --testing --no-splash --additional-module-paths BioAttDenoise BioAttDenoise/BioAttDenoiseCLI \
+    --python-script Testing/in_slicer/run_all.py
 """
 
 import runpy
@@ -12,6 +14,8 @@ import slicer
 try:
     slicer.selfTests["BioAttDenoise"]()
     runpy.run_path(str(Path(__file__).with_name("BioAttDenoiseOpenPanel.py")))
+    if hasattr(slicer.modules, "bioattdenoisecli"):
+        runpy.run_path(str(Path(__file__).with_name("BioAttDenoiseCommandLine.py")))
 except BaseException:
     traceback.print_exc()
     slicer.util.exit(1)

@@ -108,6 +108,7 @@ def test_tests_are_registered(installed):
         "py_nomainwindow_qSlicerBioAttDenoiseModuleGenericTest",
         "py_BioAttDenoise",
         "py_BioAttDenoiseOpenPanel",
+        "py_BioAttDenoiseCommandLine",
     ):
         assert name in listed
 
@@ -117,9 +118,10 @@ def test_ctest_runs_them_in_slicer_on_what_was_installed(installed, slicer_progr
     run = subprocess.run(["ctest"], cwd=build, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
     arguments = slicer_program.with_suffix(".log").read_text().splitlines()
-    assert arguments.count(str(tree)) == 2
+    assert arguments.count(str(tree)) == arguments.count(str(tree.parent / "cli-modules")) == 3
     assert f"slicer.testing.runUnitTest(['{tree}'], 'BioAttDenoise')" in arguments
-    assert str(ROOT / "Testing" / "in_slicer" / "BioAttDenoiseOpenPanel.py") in arguments
+    for name in ("OpenPanel", "CommandLine"):
+        assert str(ROOT / "Testing" / "in_slicer" / f"BioAttDenoise{name}.py") in arguments
 
 
 def test_the_installed_engine_finds_its_models(installed):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from places import DOCS, STAND_IN
+from places import DOCS, MODULE, STAND_IN
 
 
 def test_the_three_snippets(slicer, module, make_ct, until, tmp_path, monkeypatch, capsys):
@@ -28,7 +29,7 @@ def test_the_three_snippets(slicer, module, make_ct, until, tmp_path, monkeypatc
     (tmp_path / "low").mkdir()
     write_volume(Volume(np.full((2, 16, 16), -1000, np.int16)), tmp_path / "low" / "a.nrrd")
     text = (DOCS / "slicer_scripting.md").read_text(encoding="utf-8").replace("/data/", f"{tmp_path}/")
-    first, second, third = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    first, second, third, *_command_line = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     scope = {"slicer": slicer}
     exec(first, scope)
     assert scope["output"].GetName() == "CT denoised"
@@ -38,6 +39,44 @@ def test_the_three_snippets(slicer, module, make_ct, until, tmp_path, monkeypatc
     exec(third, scope)
     assert [outcome.error for outcome in scope["outcomes"]] == [None]
     assert scope["report"]["counts"] == {"done": 1}
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["denoised", "failed"])
+def test_the_command_line_module_is_called_as_its_description_says(slicer, make_ct, monkeypatch, capsys, fails):
+    """By a stand-in for `slicer.cli` that knows the parameters of the XML; as in Slicer, `run` returns at once."""
+    root = ElementTree.parse(MODULE / "BioAttDenoiseCLI" / "BioAttDenoiseCLI.xml").getroot()
+    known, started = {node.text for node in root.iter("name")}, []
+
+    def end(node):
+        node.SetErrorText("no HU" if fails else "")
+        node.SetStatus(node.CompletedWithErrors if fails else node.Completed)
+
+    def run(module, node, parameters):
+        assert module == "the module"
+        assert node is None
+        assert set(parameters) <= known
+        started.append(slicer.vtkMRMLCommandLineModuleNode())
+        return started[-1]
+
+    def run_sync(*arguments):
+        end(run(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(slicer, "cli", SimpleNamespace(run=run, runSync=run_sync), raising=False)
+    monkeypatch.setattr(slicer.modules, "bioattdenoisecli", "the module", raising=False)
+    text = (DOCS / "slicer_scripting.md").read_text(encoding="utf-8")
+    waiting, observing = [
+        fence for fence in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "slicer.cli" in fence
+    ]
+    scope = {"slicer": slicer, "volume": make_ct()}
+    exec(waiting, scope)
+    assert capsys.readouterr().out == ("failed: no HU\n" if fails else "")
+    exec(observing, scope)
+    assert capsys.readouterr().out == ""
+    end(started[-1])
+    assert capsys.readouterr().out == ("failed: no HU\n" if fails else "denoised\n")
+    started[-1].SetStatus(slicer.vtkMRMLCommandLineModuleNode.Cancelled)
+    assert capsys.readouterr().out == "cancelled\n"
 
 
 def _with_model(init):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import slicer
 from PIL import Image
-from window import BAR, HEIGHT, SCREENSHOTS, VIEW_WIDTH, open_module, save, wait, window_picture
+from window import HEIGHT, SCREENSHOTS, VIEW_WIDTH, fit, open_module, save, wait, window_picture
 
 WINDOW, LEVEL = 350, 50
 
@@ -25,11 +25,10 @@ def main(case: Path, folder: Path) -> None:
     red, yellow = layout.sliceWidget("Red"), layout.sliceWidget("Yellow")
     offset = slice_offset(node, 0.30)
     for view in (red, yellow):
-        view.resize(VIEW_WIDTH, HEIGHT - BAR)
         view.mrmlSliceNode().SetOrientation("Axial")
         view.mrmlSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
-        view.sliceLogic().FitSliceToBackground()
         view.sliceLogic().SetSliceOffset(offset)
+        fit(view, VIEW_WIDTH, HEIGHT)
     panel = open_module()
     python = panel.self()
     ui = python.ui

@@ -9,8 +9,8 @@ from typing import Any
 
 import slicer
 
-SLICE_MM = 105.4
-"""The middle slice of the sample."""
+SLICE_MM = 9.1
+"""A slice in the middle of the sample."""
 Take = Callable[[str, str, str], None]
 """take(name, view, title) takes the picture of a step: the panel beside a slice view."""
 

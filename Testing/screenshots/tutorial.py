@@ -11,21 +11,20 @@ from pathlib import Path
 import slicer
 from PIL import Image
 from story import tell
-from window import BAR, ROOT, open_module, save, wait, window_picture
+from window import ROOT, fit, open_module, save, wait, window_picture
 
 IMAGES = ROOT / "Docs" / "images"
-WIDTH, HEIGHT = 420, 770
+WIDTH, HEIGHT = 420, 680
 
 
 def main(folder: Path) -> None:
     manager = slicer.app.layoutManager()
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    for name in ("Red", "Yellow"):
-        manager.sliceWidget(name).resize(WIDTH, HEIGHT - BAR)
-        manager.sliceWidget(name).render()  # a view draws the legends and outlines that come after it
+    manager.sliceWidget("Red").render()  # a view draws the legends and outlines that come after it
     widget = open_module()
 
     def take(name: str, view: str, title: str) -> None:
+        fit(manager.sliceWidget(view), WIDTH, HEIGHT)
         picture = window_picture(widget, [(manager.sliceWidget(view), title)], height=HEIGHT, view_width=WIDTH)
         save(picture, f"tutorial_{name}.png", folder)
         path = folder / f"tutorial_{name}.png"

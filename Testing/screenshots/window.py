@@ -21,9 +21,8 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
-PANEL_WIDTH, VIEW_WIDTH, HEIGHT = 340, 520, 730
+PANEL_WIDTH, VIEW_WIDTH, HEIGHT = 420, 520, 730
 BAR = 22
-COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
 
 
 def open_module() -> Any:
@@ -60,10 +59,10 @@ def view_picture(view: Any, width: int, height: int, title: str) -> Any:
     pixels = view.render()[..., :3].copy()
     picture = qt.QImage(width, height, qt.QImage.Format_RGB32)
     painter = qt.QPainter(picture)
-    name = node.GetLayoutName()
-    painter.fillRect(0, 0, width, BAR, qt.QColor(COLORS.get(name, "#b8b8b8")))
+    red, green, blue = node.GetLayoutColor()
+    painter.fillRect(0, 0, width, BAR, qt.QColor.fromRgbF(red, green, blue))
     painter.setPen(qt.QColor("#202020"))
-    painter.drawText(qt.QRect(6, 0, width - 12, BAR), int(qt.Qt.AlignVCenter | qt.Qt.AlignLeft), name[0])
+    painter.drawText(qt.QRect(6, 0, width - 12, BAR), int(qt.Qt.AlignVCenter | qt.Qt.AlignLeft), node.GetLayoutLabel())
     offset = f"S: {view.sliceLogic().GetSliceOffset():.1f} mm"
     painter.drawText(qt.QRect(6, 0, width - 12, BAR), int(qt.Qt.AlignVCenter | qt.Qt.AlignRight), offset)
     image = qt.QImage(pixels.data, width, height - BAR, 3 * width, qt.QImage.Format_RGB888)
@@ -72,6 +71,14 @@ def view_picture(view: Any, width: int, height: int, title: str) -> Any:
     painter.drawText(qt.QRect(8, BAR, width - 16, height - BAR - 6), int(qt.Qt.AlignBottom | qt.Qt.AlignLeft), title)
     painter.end()
     return picture
+
+
+def fit(view: Any, width: int, height: int) -> None:
+    """Show all of a view's volume at the size that `view_picture` draws it in, on the slice that is on screen."""
+    offset = view.sliceLogic().GetSliceOffset()
+    view.resize(width, height - BAR)
+    view.sliceLogic().FitSliceToBackground()
+    view.sliceLogic().SetSliceOffset(offset)
 
 
 def window_picture(panel: Any, views: list[tuple[Any, str]], height: int = HEIGHT, view_width: int = VIEW_WIDTH) -> Any:

@@ -27,7 +27,7 @@ SCALES_MM = (5, 10, 20, 50, 100)
 class Panel:
     """One view: its picture (rows, columns, RGB), millimetres by pixel of the picture, and what is written above it.
 
-    range: HU at the ends of the difference's color bar; 0: no bar.
+    range: HU at the ends of the difference's color bar; 0: no bar. edges: as `slice_views.edges`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Panel:
     mm_per_px: float
     caption: str
     range: float = 0.0
+    edges: str = ""
 
 
 def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
@@ -77,7 +78,7 @@ def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
         for x, panel in enumerate(row):
             top, left = y * (height + LINE + GAP), GAP + x * (width + GAP)
             _write(whole, panel.caption, left, top + 4, width)
-            picture = _with_bars(panel)
+            picture = _with_letters(_with_bars(panel), panel.edges)
             whole[top + LINE : top + LINE + picture.shape[0], left : left + picture.shape[1]] = picture
     bottom = whole.shape[0] - 2 * LINE
     _write(whole, footer, GAP, bottom + 2, whole.shape[1] - 2 * GAP)
@@ -144,9 +145,10 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
         if attention
         else _("Input, {window}").format(window=window),
     }[name]
+    edges = slice_views.edges(view)
     if name != DIFFERENCE:
-        return Panel(name, image, scale, caption)
-    return Panel(name, image, scale, caption + _marks(view), comparison.range)
+        return Panel(name, image, scale, caption, edges=edges)
+    return Panel(name, image, scale, caption + _marks(view), comparison.range, edges)
 
 
 def _marks(view: Any) -> str:
@@ -175,6 +177,15 @@ def _with_bars(panel: Panel) -> np.ndarray:
     image[bottom - 7 : bottom + 1, left - 2 : left + pixels + 2] = 0
     image[bottom - 5 : bottom - 1, left : left + pixels] = 255
     _write(image, _("{length} mm").format(length=length), left, bottom - 40, 200)
+    return image
+
+
+def _with_letters(image: np.ndarray, edges: str) -> np.ndarray:
+    """The picture with the patient's directions in the middle of its left, right, upper and lower edge, in place."""
+    rows, columns = image.shape[:2]
+    places = ((8, rows // 2), (columns - 24, rows // 2), (columns // 2 - 8, 6), (columns // 2 - 8, rows - 34))
+    for letter, (left, top) in zip(edges, places, strict=False):
+        _write(image, letter, left, top, 24)
     return image
 
 

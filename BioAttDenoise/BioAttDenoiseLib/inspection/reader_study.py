@@ -52,9 +52,9 @@ class Trial:
     right: str
 
 
-def cases_of_scene(reference: Any = None) -> list[Case]:
-    """Every output of the scene with its input, and with `reference` where that has the same voxels. In order of names,
-    so that a plan does not depend on the order of loading.
+def cases_of_scene() -> list[Case]:
+    """Every output of the scene with its input, and with the input's reference where that has the same voxels. In order
+    of names, so that a plan does not depend on the order of loading.
     """
     found = []
     for output in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
@@ -62,7 +62,8 @@ def cases_of_scene(reference: Any = None) -> list[Case]:
         if source is None or not slice_views.same_grid(source, output):
             continue
         kinds = {LOW: source, DENOISED: output}
-        if reference is not None and slice_views.same_grid(source, reference):
+        reference = source.GetNodeReference(volumes.REFERENCE_ROLE)
+        if slice_views.same_grid(source, reference):
             kinds[REFERENCE] = reference
         made = [output.GetAttribute(f"{volumes.ATTRIBUTE}{name}") or "" for name in ("Model", "Strength")]
         found.append(Case(output.GetName(), kinds, *made))

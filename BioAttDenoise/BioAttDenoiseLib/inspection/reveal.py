@@ -13,8 +13,8 @@ from ..scene.windows import SameWindow
 
 HIDDEN = -32768.0
 """Value of the voxels that are not revealed; the display's threshold leaves them out."""
-LINE = 32767.0
-"""Value of the voxels along the border: white in every window."""
+LINE = 4095.0
+"""Value of the voxels along the border: white in every window, and not so high that interpolation widens the line."""
 
 
 class Reveal:

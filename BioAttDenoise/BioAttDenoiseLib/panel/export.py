@@ -44,7 +44,7 @@ class DicomExport:
             folder = _folder(
                 _("Folder with the DICOM series that {name} was loaded from").format(name=source.GetName())
             )
-            series = (Path(folder), volumes.series_tag(source, "SeriesInstanceUID")) if folder else None
+            series = (Path(folder), volumes.series_uid(source)) if folder else None
         if series is None:
             return
         place = _folder(_("Folder in which the derived series gets a folder of its own"))

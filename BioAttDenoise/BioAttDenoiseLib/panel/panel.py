@@ -182,17 +182,22 @@ class Panel(VTKObservationMixin):
     def onParametersModified(self, caller: Any, event: Any) -> None:
         if self.parameters.inputVolume is not self._input:
             self._inputChanged()
+        elif self._input is not None:
+            reference = self.parameters.referenceVolume
+            self._input.SetNodeReferenceID(volumes.REFERENCE_ROLE, reference.GetID() if reference is not None else None)
         self.strength.parametersChanged()
         self.live.parametersChanged()
         self.update()
 
     def _inputChanged(self) -> None:
-        """An output that was not made from this input is chosen no longer: another scan's place, name and patient. What
-        was said of the former input goes too.
+        """An output or reference of another input is chosen no longer: another scan's place, name and patient. What was
+        said of the former input goes too.
         """
         if self.idle:
             self.showStatus("")
-        self._input = self.parameters.inputVolume
+        former, self._input = self._input, self.parameters.inputVolume
+        if former is not None and self._input is not None:
+            self.parameters.referenceVolume = self._input.GetNodeReference(volumes.REFERENCE_ROLE)
         output = self.parameters.outputVolume
         if self._input is not None and output is not None and not volumes.takes_output(output, self._input):
             self.parameters.outputVolume = None

@@ -19,12 +19,12 @@ _ANCHORS_LAB = {
         (96, -14, 60),
     ),  # violet, red, yellow; lightness rises evenly
     DIFFERENCE: (
-        (84, -24, -20),
-        (48, 6, -52),
+        (72, -12, -44),
+        (44, 12, -62),
         (5, 0, 0),
-        (48, 60, 36),
-        (84, 10, 48),
-    ),  # light blue, blue, black, red, light orange; equally light at both ends, dark as the views beside it
+        (44, 62, 44),
+        (72, 42, 28),
+    ),  # light blue, blue, black, red, light red; equally light at both ends, dark as the views beside it
     NOISE: ((6, 4, -14), (35, -12, -20), (65, -38, 22), (96, -8, 60)),  # blue-black, teal, green, yellow
 }
 MARK_RGB = (0.1, 1.0, 0.35)

@@ -8,6 +8,8 @@ from typing import Any
 
 import slicer
 
+from . import volumes
+
 
 def database() -> Any:
     """Slicer's DICOM database, None where there is none or it is closed."""
@@ -19,13 +21,16 @@ def source_series(node: Any) -> tuple[Path, str] | None:
     """(folder, SeriesInstanceUID) of the DICOM series that a volume node was loaded from, None where that is not known
     or its files are gone.
     """
-    known, uids = database(), (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if known is None or not uids:
+    known = database()
+    if known is None:
         return None
-    files = [known.fileForInstance(uid) for uid in uids]
-    if not all(file and Path(file).is_file() for file in files):
+    series = volumes.series_uid(node)
+    if not series and (files := volumes.dicom_files(node)):
+        series = known.seriesForFile(files[0])
+    files = [Path(file) for file in known.filesForSeries(series)] if series else []
+    if not files or not all(file.is_file() for file in files):
         return None
-    return Path(os.path.commonpath([str(Path(file).parent) for file in files])), known.seriesForFile(files[0])
+    return Path(os.path.commonpath([file.parent for file in files])), series
 
 
 def take_in(folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """A scan to try the module on, without network: a simulated torso at a quarter of the dose, shipped with the module.
 
-It is `low.nrrd` of `bioatt demo CASE --slices 5 --size 256 --seed 12` (a phantom that no training has seen).
+`Testing/screenshots/make_sample.py` makes it, of a phantom that no training has seen.
 """
 
 from __future__ import annotations

@@ -57,6 +57,17 @@ def slice_index(view: Any, node: Any) -> int:
     return int(np.clip(np.rint(ijk[2 - axis]), 0, slicer.util.arrayFromVolume(node).shape[axis] - 1))
 
 
+def edges(view: Any) -> str:
+    """The patient's directions at the left, right, upper and lower edge of a view: "RLAP" of an axial one."""
+    found = []
+    for column in (0, 1):
+        along = [view.GetSliceToRAS().GetElement(row, column) for row in range(3)]
+        axis = int(np.argmax(np.abs(along)))
+        pair = ("LR", "PA", "IS")[axis]
+        found.append(pair if along[axis] > 0 else pair[::-1])
+    return found[0] + found[1][::-1]
+
+
 def axial(view: Any, node: Any) -> bool:
     """Whether a view shows the volume's axial slices (within 45°)."""
     matrix = volumes.ijk_to_ras(node)

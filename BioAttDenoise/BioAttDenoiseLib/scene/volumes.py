@@ -18,6 +18,8 @@ ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
 """Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
+REFERENCE_ROLE = "BioAttDenoiseReference"
+"""From a scan to the volume that was chosen as its reference: equal voxels alone do not tell whose scan one is."""
 WHOLE = "whole"
 """The attribute Region of an output whose every voxel was denoised."""
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
@@ -79,6 +81,25 @@ def series_tag(node: Any, keyword: str) -> str:
     item = tree.GetItemByDataNode(node) if tree is not None else 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
     return tree.GetItemAttribute(item, prefix + keyword) if item else ""
+
+
+def series_uid(node: Any) -> str:
+    """SeriesInstanceUID of the series that a volume was loaded from, empty where it is of none."""
+    return _item_uid(node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName())
+
+
+def instance_uids(node: Any) -> list[str]:
+    """SOPInstanceUIDs that a volume was loaded from; Slicer's DICOM readers write them to the node, to its item of the
+    subject hierarchy, or to both.
+    """
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMInstanceUIDName()
+    return (node.GetAttribute("DICOM.instanceUIDs") or _item_uid(node, name)).split()
+
+
+def _item_uid(node: Any, name: str) -> str:
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = tree.GetItemByDataNode(node) if tree is not None else 0
+    return tree.GetItemUID(item, name) if item else ""
 
 
 def modality(node: Any) -> str:
@@ -171,7 +192,7 @@ def acquisition(node: Any) -> dict[str, Any]:
     modality.
     """
     found: dict[str, Any] = {"modality": modality(node) or None}
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    uids = instance_uids(node)
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None:
         return found
@@ -191,8 +212,7 @@ def acquisition(node: Any) -> dict[str, Any]:
 def dicom_files(node: Any) -> list[str]:
     """The files that a scan was loaded from, as far as Slicer's DICOM database knows them."""
     database = getattr(slicer, "dicomDatabase", None)
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return [] if database is None else [file for uid in uids if (file := database.fileForInstance(uid))]
+    return [] if database is None else [file for uid in instance_uids(node) if (file := database.fileForInstance(uid))]
 
 
 def make_output(source: Any, target: Any, name: str) -> Any:

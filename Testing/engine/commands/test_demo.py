@@ -92,3 +92,14 @@ def test_comparison_refuses_different_shapes_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="could not be written"):
         write_comparison(tmp_path / "absent" / "c.png", a, a, a, [View(0)])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_has_room_above_its_titles_and_says_where_right_is(tmp_path):
+    air = np.full((1, 100, 100), -1000.0)
+    write_comparison(tmp_path / "c.png", air, air, air, [View(0)])
+    light = matplotlib.image.imread(tmp_path / "c.png")[..., :3].max(axis=2) > 0.3
+    rows = np.flatnonzero(light.any(axis=1))
+    assert rows[0] >= 5
+    middle = light[light.shape[0] // 2 - 40 : light.shape[0] // 2 + 40]
+    letters = middle.reshape(80, 4, -1).any(axis=(0, 2))
+    assert letters.all()

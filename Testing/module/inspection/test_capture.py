@@ -159,3 +159,23 @@ def test_the_difference_in_a_figure_has_its_color_bar(slicer, figure):
     top, bottom = (255 * colour.ramp(colour.DIFFERENCE)[[-1, 0]]).astype(np.uint8)
     assert (column == top).all(axis=1).any()
     assert (column == bottom).all(axis=1).any()
+    assert top[0] > 1.3 * top[1:].max(), "red, as the caption says"
+    assert bottom[2] > 1.3 * bottom[:2].max(), "blue"
+
+
+def test_a_figure_says_where_right_and_left_are(slicer, figure):
+    """In each panel, from the view: a slice that is seen from the head has them exchanged."""
+    capture, comparison = figure
+    assert {panel.edges for row in capture.panels(comparison) for panel in row} == {"RLAP"}
+    view = comparison.layouts.views()["BioAttInput"]
+    matrix = view.GetSliceToRAS()
+    for row in range(3):
+        matrix.SetElement(row, 0, -matrix.GetElement(row, 0))
+    view.UpdateMatrices()
+    assert capture.panels(comparison)[0][0].edges == "LRAP"
+    view.SetOrientation("Coronal")
+    assert capture.panels(comparison)[0][0].edges == "RLSI"
+    black = np.zeros((300, 300, 3), np.uint8)
+    drawn = capture._with_letters(black.copy(), "RLAP").max(axis=2) > 200
+    assert [drawn[:, :30].any(), drawn[:, -30:].any(), drawn[:40].any(), drawn[-40:].any()] == [True] * 4
+    assert not drawn[60:130].any()

@@ -291,15 +291,28 @@ def test_the_difference_has_a_color_bar_in_its_view_alone(slicer, pair, comparis
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_line_parts_input_and_output(slicer, pair, comparison, follow):
+    from BioAttDenoiseLib.inspection.reveal import LINE
+
     comparison.start(*pair, "single")
     comparison.reveal.radius_mm = 10
     comparison.reveal.start(*pair, view(slicer, "BioAttInput").mrmlSliceNode(), follow=follow)
     shown = slicer.util.arrayFromVolume(comparison.reveal.node)[0]
-    line, revealed = shown == 32767, shown > -3000
+    line, revealed = shown == LINE, shown > -3000
     assert 0 < line.sum() < 120
     if follow:
         assert line[revealed.any(axis=1)].any(axis=1).all(), "all around"
     else:
         assert (line.sum(axis=1) == 1).all()
         comparison.reveal.swipeTo(0)
-        assert not (slicer.util.arrayFromVolume(comparison.reveal.node) == 32767).any(), "no line: all is output"
+        assert not (slicer.util.arrayFromVolume(comparison.reveal.node) == LINE).any(), "no line: all is output"
+
+
+def test_the_line_is_not_much_wider_than_its_voxels(slicer, pair, comparison):
+    """Between voxels of 6 pixels, interpolated."""
+    comparison.start(*pair, "single")
+    widget = view(slicer, "BioAttInput")
+    comparison.reveal.start(*pair, widget.mrmlSliceNode())
+    widget.resize(288, 288)
+    widget.mrmlSliceNode().SetFieldOfView(48 * 0.8, 48 * 0.8, 1)
+    white = (widget.image()[144, :, :3] == 255).all(axis=1).sum()
+    assert 4 <= white <= 7

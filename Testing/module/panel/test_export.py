@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,59 +13,84 @@ from places import DICOM_FIXTURES
 
 
 @pytest.fixture
-def series(tmp_path):
-    """A folder with a DICOM series of 3 slices, and its HU (z, y, x)."""
+def writer():
+    """The module that writes DICOM series for the engine's tests."""
     specification = importlib.util.spec_from_file_location("series_writer", DICOM_FIXTURES)
-    writer = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(writer)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def series(tmp_path, writer):
+    """A folder with two DICOM series, of 5 slices and, under `longer`, of 7."""
     writer.write_series(tmp_path / "scan")
+    writer.write_series(tmp_path / "scan" / "longer", writer.ct_like(7), SeriesNumber=4)
     return tmp_path / "scan"
+
+
+class Database:
+    """Slicer's DICOM database as far as the module asks it, with the files of a folder."""
+
+    isOpen = True
+
+    def __init__(self, folder):
+        import pydicom
+
+        self.headers = {str(path): pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))}
+
+    def fileForInstance(self, uid):
+        return next((path for path, header in self.headers.items() if header.SOPInstanceUID == uid), "")
+
+    def seriesForFile(self, path):
+        return self.headers[path].SeriesInstanceUID
+
+    def filesForSeries(self, uid):
+        return [path for path, header in self.headers.items() if header.SeriesInstanceUID == uid]
+
+    def instanceValue(self, uid, tag):
+        return ""
 
 
 @pytest.fixture
 def loaded(slicer, make_driver, scene, series, monkeypatch):
-    """A driver whose input came from the series, as Slicer's DICOM module loads it, denoised by the stand-in."""
-    import pydicom
-
+    """A driver whose input came from the shorter series, as Slicer's DICOM module loads it, denoised by the stand-in:
+    the UIDs stand in the subject hierarchy, those of the instances in an attribute too.
+    """
     from bioatt.io.dicom.read import read_series
 
-    volume = read_series(series)
+    volume = read_series(series, 3)
     node = slicer.util.addVolumeFromArray(volume.hu.copy(), ijkToRAS=volume.ijk_to_ras, name="3: Abdomen <25 %>")
-    headers = {str(path): pydicom.dcmread(path) for path in volume.sources}
-    files = {header.SOPInstanceUID: path for path, header in headers.items()}
-    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
-    monkeypatch.setattr(
-        slicer,
-        "dicomDatabase",
-        SimpleNamespace(
-            isOpen=True,
-            fileForInstance=lambda uid: files.get(uid, ""),
-            seriesForFile=lambda path: headers[path].SeriesInstanceUID,
-            instanceValue=lambda uid, tag: "",
-        ),
-        raising=False,
-    )
+    database = Database(series)
+    headers = [database.headers[str(path)] for path in volume.sources]
+    instances = " ".join(header.SOPInstanceUID for header in headers)
+    node.SetAttribute("DICOM.instanceUIDs", instances)
+    names, tree = slicer.vtkMRMLSubjectHierarchyConstants, slicer.vtkMRMLSubjectHierarchyNode
+    tree = tree.GetSubjectHierarchyNode(scene)
+    tree.SetItemUID(tree.GetItemByDataNode(node), names.GetDICOMUIDName(), headers[0].SeriesInstanceUID)
+    tree.SetItemUID(tree.GetItemByDataNode(node), names.GetDICOMInstanceUIDName(), instances)
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
     driver = make_driver()
     assert not driver.ui.exportButton.visible
     driver.behave("steady")
     driver.denoise()
-    driver.headers = list(headers.values())
+    driver.headers = headers
     return driver
 
 
 @pytest.fixture
 def folders(slicer, monkeypatch):
-    """What folder dialogs answer, in turn; folders.asked has their titles."""
+    """What folder dialogs answer, in turn; folders.asked has their titles, folders.yes the answer to questions."""
     import qt
 
-    answers = SimpleNamespace(given=[], asked=[], confirmed=[])
+    answers = SimpleNamespace(given=[], asked=[], confirmed=[], yes=False)
     monkeypatch.setattr(
         qt.QFileDialog,
         "getExistingDirectory",
         lambda parent, title: (answers.asked.append(title), answers.given.pop(0))[1],
     )
     monkeypatch.setattr(
-        slicer.util, "confirmYesNoDisplay", lambda text, title=None: (answers.confirmed.append(text), False)[1]
+        slicer.util, "confirmYesNoDisplay", lambda text, title=None: (answers.confirmed.append(text), answers.yes)[1]
     )
     return answers
 
@@ -94,8 +120,39 @@ def test_an_output_becomes_a_derived_series(loaded, folders, tmp_path, slicer):
     assert folders.confirmed == ["Add the derived series to Slicer's DICOM database?"]
 
 
-def test_of_a_volume_of_no_database_the_folder_is_asked_for(loaded, folders, tmp_path, series):
-    loaded.parameters.inputVolume.SetAttribute("DICOM.instanceUIDs", None)
+@pytest.mark.parametrize("answer", ["added", "not added", "no DICOM module"])
+def test_the_series_is_added_to_the_database(loaded, folders, tmp_path, monkeypatch, answer):
+    taken = []
+    utilities = SimpleNamespace(importDicom=lambda folder: (taken.append(folder), answer == "added")[1])
+    known = SimpleNamespace(DICOMUtils=utilities) if answer != "no DICOM module" else None
+    monkeypatch.setitem(sys.modules, "DICOMLib", known)
+    (tmp_path / "exports").mkdir()
+    folders.given, folders.yes = [str(tmp_path / "exports")], True
+    loaded.click(loaded.ui.exportButton)
+    loaded.wait_idle()
+    (folder,) = (tmp_path / "exports").iterdir()
+    assert taken == ([] if known is None else [str(folder)])
+    said = "Added to the database." if answer == "added" else "It was not added."
+    assert loaded.status == f"Written: 5 DICOM images in {folder.name}. {said}"
+
+
+@pytest.mark.parametrize("known", ["series", "instances"])
+def test_the_source_is_found_by_the_subject_hierarchy_alone(loaded, series, slicer, known):
+    """As a reader leaves it that writes no attribute to the node, or no UID of the series."""
+    from BioAttDenoiseLib.scene import dicom, volumes
+
+    node, names = loaded.parameters.inputVolume, slicer.vtkMRMLSubjectHierarchyConstants
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    other = names.GetDICOMInstanceUIDName() if known == "series" else names.GetDICOMUIDName()
+    tree.SetItemUID(tree.GetItemByDataNode(node), other, "")
+    node.SetAttribute("DICOM.instanceUIDs", None)
+    assert dicom.source_series(node) == (series, loaded.headers[0].SeriesInstanceUID)
+    assert len(volumes.dicom_files(node)) == (0 if known == "series" else 5)
+
+
+def test_of_a_volume_of_no_database_the_folder_is_asked_for(loaded, folders, tmp_path, series, slicer):
+    """The series is found there by its UID: the folder has a longer one."""
+    slicer.dicomDatabase.isOpen = False
     folders.given = [str(series), str(tmp_path)]
     loaded.click(loaded.ui.exportButton)
     loaded.wait_idle()
@@ -103,17 +160,19 @@ def test_of_a_volume_of_no_database_the_folder_is_asked_for(loaded, folders, tmp
     assert "Written: 5 DICOM images" in loaded.status
 
 
-def test_a_folder_with_another_scan_is_refused(loaded, folders, tmp_path, slicer):
-    specification = importlib.util.spec_from_file_location("series_writer", DICOM_FIXTURES)
-    writer = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(writer)
+@pytest.mark.parametrize(("known", "said"), [(True, "No CT series"), (False, "other slices than the volume")])
+def test_a_folder_with_another_scan_is_refused(loaded, folders, tmp_path, slicer, writer, known, said):
     writer.write_series(tmp_path / "other", writer.ct_like(slices=4))
-    loaded.parameters.inputVolume.SetAttribute("DICOM.instanceUIDs", None)
+    slicer.dicomDatabase.isOpen = False
+    if not known:  # loaded from a file that is not DICOM
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()
+        tree.SetItemUID(tree.GetItemByDataNode(loaded.parameters.inputVolume), name, "")
     (tmp_path / "exports").mkdir()
     folders.given = [str(tmp_path / "other"), str(tmp_path / "exports")]
     loaded.click(loaded.ui.exportButton)
     loaded.wait_idle()
-    assert "other slices than the volume" in loaded.status
+    assert said in loaded.status
     assert list((tmp_path / "exports").iterdir()) == []
 
 

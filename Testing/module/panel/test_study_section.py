@@ -127,11 +127,32 @@ def test_a_file_of_another_study_is_refused(study):
 def test_the_same_seed_is_the_same_study(slicer, study):
     from BioAttDenoiseLib.inspection.reader_study import cases_of_scene, plan
 
-    cases = cases_of_scene(study.parameters.referenceVolume)
+    cases = cases_of_scene()
     one, same, other = (plan(cases, 4, seed) for seed in (7, 7, 8))
     assert one == same
     assert one != other
     assert all(0 < trial.index < 8 for trial in one), "not at the ends"
+
+
+def test_two_patients_on_one_grid_keep_their_references(study, make_ct, slicer):
+    """A reference belongs to the input that it was chosen for, not to every scan of the same voxels."""
+    from BioAttDenoiseLib.inspection.reader_study import REFERENCE, cases_of_scene
+
+    first, theirs = study.parameters.inputVolume, study.parameters.referenceVolume
+    second = make_ct(9, 48, name="other patient")
+    study.parameters.inputVolume = second
+    assert study.parameters.referenceVolume is None
+    study.denoise()
+    found = {case.name: case.volumes.get(REFERENCE) for case in cases_of_scene()}
+    assert found == {"CT denoised": theirs, "other patient denoised": None}
+    own = make_ct(9, 48, name="other patient, full dose")
+    study.sections["NumbersSection"].ui.referenceSelector.setCurrentNode(own)
+    study.parameters.inputVolume = first
+    assert study.parameters.referenceVolume is theirs
+    found = {case.name: case.volumes.get(REFERENCE) for case in cases_of_scene()}
+    assert found == {"CT denoised": theirs, "other patient denoised": own}
+    slicer.mrmlScene.RemoveNode(theirs)
+    assert REFERENCE not in next(case for case in cases_of_scene() if case.name == "CT denoised").volumes
 
 
 def test_what_is_missing_is_said(study, make_ct, slicer):

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from places import DOCS
+
+OPENING = 2
+"""Clicks that open the module: on Slicer's list of modules, and on the module in its category."""
 
 
-def test_three_clicks_to_a_denoised_sample(make_driver, slicer, views):
-    """Open the module, load the sample, denoise it."""
-    driver = make_driver()
+@pytest.fixture
+def dialogs(slicer, monkeypatch):
+    """The questions that are asked: packages are agreed to, a restart is not. torch counts as missing until the
+    stand-in for its extension was called.
+    """
+    from BioAttDenoiseLib.engine import install
+
+    asked, called = [], []
+    logic = SimpleNamespace(installTorch=lambda **how: called.append(how))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
+    monkeypatch.setattr(install, "requirements", lambda *where: [] if called else ["torch>=99"])
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *_, **more: asked.append(text) or True)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, *_, **more: asked.append(text))
+    return asked
+
+
+def clicks_to_a_denoised_sample(driver, views):
+    """Load the sample, denoise it: the clicks in the panel."""
     driver.behave("steady")
     assert not driver.ui.sampleButton.flat, "a button without a frame looks like a caption"
     driver.click(driver.ui.sampleButton)
@@ -20,16 +41,47 @@ def test_three_clicks_to_a_denoised_sample(make_driver, slicer, views):
     assert views.sliceWidget("Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() == node.GetID()
     driver.denoise()
     assert "Done: Quarter-dose torso denoised." in driver.status
+    return driver.clicks
+
+
+def told_clicks():
+    """What the tutorial says: with everything installed, and with the installation of the packages."""
+    return [int(count) for count in re.findall(r"(\d+) clicks", (DOCS / "tutorial.md").read_text(encoding="utf-8"))]
+
+
+def test_clicks_to_a_denoised_sample(make_driver, views):
+    assert OPENING + clicks_to_a_denoised_sample(make_driver(), views) == told_clicks()[0]
+
+
+def test_clicks_to_a_denoised_sample_with_the_installation(make_driver, views, dialogs):
+    """Each dialog is a click too: the packages, then torch asks for a restart, which can wait."""
+    clicks = OPENING + clicks_to_a_denoised_sample(make_driver(), views)
+    assert ["needs Python packages" in dialogs[0], "Restart Slicer now?" in dialogs[1]] == [True, True]
+    assert clicks + len(dialogs) == told_clicks()[1]
+
+
+def test_the_sample_is_one_that_the_models_were_trained_for(slicer):
+    """No warning stands beside the first result that a user sees."""
+    from bioatt.core.noise import noise_levels
+    from bioatt.inference.models import catalogue, load_model
+    from bioatt.inference.suitability import training_range_warnings
+    from bioatt.io.images import read_volume
+    from BioAttDenoiseLib.scene import sample_data
+
+    sample = read_volume(sample_data.FILE)
+    noise = float(np.median(noise_levels(sample.hu)))
+    for entry in catalogue():
+        assert training_range_warnings(load_model(entry.name), sample, noise) == []
 
 
 def test_the_sample_is_a_small_noisy_scan(slicer, scene):
     from bioatt.core.metrics import noise_sd
     from BioAttDenoiseLib.scene import sample_data
 
-    assert sample_data.FILE.stat().st_size < 5e5
+    assert sample_data.FILE.stat().st_size < 6e5
     node = sample_data.load()
     hu = slicer.util.arrayFromVolume(node)
-    assert hu.shape == (5, 256, 256)
+    assert hu.shape == (4, 253, 384)
     assert -1100 < hu.min() < -900
     assert noise_sd(np.ascontiguousarray(hu)) > 25
     assert sample_data.load().GetName() != node.GetName()

@@ -63,7 +63,7 @@ class StudySection(Section):
             self.stop()
             return
         parameters, path = self.panel.parameters, self.ui.studyFileLineEdit.currentPath
-        cases = cases_of_scene(parameters.referenceVolume)
+        cases = cases_of_scene()
         if not cases or not path:
             text = _("Denoise a scan first.") if not cases else _("Choose the file for the scores.")
             self.panel.showStatus(f"⚠ {text}")

@@ -1,0 +1,43 @@
+"""In Slicer: calls the command-line module, waiting and not, as Docs/slicer_scripting.md says. It denoises where there
+is what the engine needs, and else says what to do.
+"""
+
+import importlib.util
+import time
+
+import numpy as np
+import slicer
+
+PATIENCE_S = 600
+
+
+def check(node, output, before):
+    """What has ended: an output of less noise, or a sentence."""
+    if importlib.util.find_spec("torch") is None:
+        assert node.GetStatus() & node.ErrorsMask, node.GetStatusString()
+        assert "press Denoise once" in node.GetErrorText(), node.GetErrorText()
+        return
+    assert not node.GetStatus() & node.ErrorsMask, node.GetErrorText()
+    assert slicer.util.arrayFromVolume(output).std() < before.std()
+
+
+def call_it():
+    """Both calls on a small volume."""
+    hu = np.random.default_rng(0).normal(40, 25, (3, 64, 64)).astype(np.int16)
+    volume = slicer.util.addVolumeFromArray(hu, name="CT")
+    output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT denoised")
+    parameters = {"inputVolume": volume, "outputVolume": output, "model": "bioatt-fast", "device": "cpu"}
+    check(slicer.cli.runSync(slicer.modules.bioattdenoisecli, None, parameters), output, hu)
+    node = slicer.cli.run(slicer.modules.bioattdenoisecli, None, parameters)
+    ended = []
+    event = slicer.vtkMRMLCommandLineModuleNode.StatusModifiedEvent
+    node.AddObserver(event, lambda caller, event: caller.GetStatus() & caller.Completed and ended.append(True))
+    deadline = time.monotonic() + PATIENCE_S
+    while not ended and node.IsBusy():
+        assert time.monotonic() < deadline, "the command-line module did not end"
+        slicer.app.processEvents()
+        time.sleep(0.01)
+    check(node, output, hu)
+
+
+call_it()
