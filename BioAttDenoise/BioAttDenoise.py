@@ -5,14 +5,24 @@ BioAttDenoiseLib.
 import sys
 
 import slicer
-from slicer.i18n import tr as _
-from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+try:
+    from slicer.i18n import tr as _
+    from slicer.i18n import translate
+except ImportError:  # a Slicer so old that it is refused below, in English
+
+    def _(text):
+        return text
+
+    def translate(context, text):
+        return text
+
 
 DOCUMENTATION = "https://github.com/BioAttDenoise/SlicerBioAttDenoise#readme"
 REFUSAL = ""
@@ -21,9 +31,9 @@ REFUSAL = ""
 if sys.version_info >= (3, 11):  # noqa: UP036
     from BioAttDenoiseLib.logic import DenoiseLogic
 else:  # the library has syntax that this Python does not know: only this file is read
-    REFUSAL = "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {}.{}). Install a newer Slicer.".format(
-        *sys.version_info[:2]
-    )
+    REFUSAL = _(
+        "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {major}.{minor}). Install a newer Slicer."
+    ).format(major=sys.version_info[0], minor=sys.version_info[1])
 
     class DenoiseLogic:
         """Cannot denoise."""

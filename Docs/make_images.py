@@ -103,6 +103,7 @@ def chart(name: str) -> np.ndarray:
             axis = drawn.GetAxis(vtk.vtkAxis.BOTTOM)
             axis.SetCustomTickPositions(positions, labels)
             axis.GetLabelProperties().SetOrientation(30)
+            axis.GetLabelProperties().SetJustificationToRight()
         else:
             columns = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
             plot.SetInputData(table, columns.index(series.GetXColumnName()), columns.index(series.GetYColumnName()))
@@ -199,12 +200,12 @@ def main() -> None:
     attention.ui.chartsCheckBox.checked = False
 
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
-    roi.SetCenter(*(matrix @ [SIZE * 0.34, SIZE * 0.42, SLICES // 2, 1])[:3])
+    roi.SetCenter(*(matrix @ [SIZE * 0.26, SIZE * 0.42, SLICES // 2, 1])[:3])  # beside the lesion
     roi.SetSize(25, 25, 15)
     numbers.ui.firstRoiSelector.setCurrentNode(roi)
-    numbers.onMeasure()
 
     lesion = erase_a_lesion(node, panel.parameters.outputVolume, matrix)
+    numbers.onMeasure()
     roi.SetDisplayVisibility(False)
     compare.onStructureCheck()
     while compare.inspection.structure_check.running:

@@ -104,7 +104,7 @@ class Batch:
     ) -> list[Outcome]:
         """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
         became of each. onDone(outcome) after each. organStrength: strengths, 0 … 1, of organs that the organ maps
-        find. A volume whose output with the same settings is in the scene is
+        find. A volume whose output with the same settings is in the scene, of the voxels that it has now, is
         skipped. Raises EngineError where it was cancelled.
         """
         return self._wait_for(

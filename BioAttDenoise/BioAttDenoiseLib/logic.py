@@ -332,6 +332,7 @@ class DenoiseLogic(Batch):
                 "Region": part,
                 "OrganStrength": json.dumps(organs, sort_keys=True) if organs else None,
                 "Settings": options.settings(organs),
+                "InputVoxels": volumes.voxels_checksum(source),
                 "Device": reply["device"],
                 "Note": f"{DENOISED}. Research use only.",
             },

@@ -28,7 +28,7 @@ from stand_in_organs import NoOrgans, organs
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import BioAttError, Cancelled, InputError
-from bioatt.inference.strength import strength_for
+from bioatt.inference import strength as strengths
 from bioatt.io import images as volume_io
 from bioatt.priors import FixedPrior
 from bioatt.worker.server import Worker, main
@@ -72,7 +72,7 @@ class StandInDenoiser:
         p=None,
     ):
         asked = strength if isinstance(strength, str) else ""
-        strength, said = strength_for(strength, self.noise_removal(volume) if asked else None)
+        strength, said = strengths.strength_for(strength, self.noise_removal(volume) if asked else None)
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -204,6 +204,7 @@ if __name__ == "__mp_main__":  # of a batch
 
 if __name__ == "__main__":
     Worker.__init__ = stood_in(Worker.__init__)
+    strengths.soft_tissue_noise = lambda scan, denoised: (20.0, 8.0)
     main(
         make_denoiser=lambda options: StandInDenoiser(**asdict(options)),
         find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}],

@@ -74,10 +74,18 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     driver.wait_idle()
     assert len(names(slicer)) == 6, "what has an output with these settings is not denoised again"
     assert "Skipped, since the output is there already: 3" in driver.status
+    edited = slicer.util.getNode("b")
+    slicer.util.arrayFromVolume(edited)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(edited)
+    driver.click(driver.batch.allVolumesButton)
+    driver.wait_idle()
+    assert driver.status.splitlines()[0] == "Done, 1 volume: b denoised_1."
+    assert "Skipped, since the output is there already: 2" in driver.status
+    assert len(names(slicer)) == 7, "what was edited since is"
     driver.ui.strengthSlider.value = 60
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
-    assert len(names(slicer)) == 9, "with others, of the scans and not of what was made here"
+    assert len(names(slicer)) == 10, "with others, of the scans and not of what was made here"
 
 
 def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
@@ -252,7 +260,7 @@ def test_progress_of_a_folder_is_of_the_whole_and_cancel_leaves_nothing_half_wri
     driver.click(driver.batch.folderButton)
     assert driver.ui.denoiseButton.text == "Cancel"
     assert not driver.batch.rulesLineEdit.enabled
-    until(lambda: "1 of 2 scans done" in driver.ui.progressBar.format and driver.ui.progressBar.value > 50)
+    until(lambda: "scans done: 1 of 2" in driver.ui.progressBar.format and driver.ui.progressBar.value > 50)
     assert driver.status == ""
     driver.click(driver.ui.denoiseButton)
     driver.wait_idle()
@@ -276,7 +284,7 @@ def test_a_folder_goes_on_when_the_scene_is_closed(folders, make_ct, slicer, unt
     driver = folders()
     driver.behave("slow")
     driver.click(driver.batch.folderButton)
-    until(lambda: "0 of 1 scans done" in driver.ui.progressBar.format)
+    until(lambda: "scans done: 0 of 1" in driver.ui.progressBar.format)
     slicer.mrmlScene.Clear(0)
     driver.settle()
     assert driver.ui.denoiseButton.text == "Cancel"

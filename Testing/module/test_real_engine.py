@@ -75,6 +75,20 @@ def test_the_same_voxels_as_the_command_line(slicer, real, scene, tmp_path, tiny
     assert not np.array_equal(slicer.util.arrayFromVolume(output), slicer.util.arrayFromVolume(node))
 
 
+def test_the_noise_that_a_level_forecasts_is_the_noise_of_the_result(slicer, make_driver, tiny_model):
+    torso(slicer, 6, 96)
+    driver = make_driver()
+    driver.logic.script = None
+    driver.logic.shutdown()
+    driver.behave(str(tiny_model))
+    driver.click(driver.ui.mediumButton)
+    driver.wait_idle()
+    name, forecast = driver.ui.strengthNoteLabel.text.split(": ")
+    driver.denoise()
+    assert name in driver.ui.resultLabel.text
+    assert f"<b>{forecast}</b>" in driver.ui.resultLabel.text
+
+
 def test_a_folder_is_denoised_by_processes_of_the_engines_process(real, scene, tmp_path, tiny_model):
     from bioatt.core.volume import Volume
     from bioatt.io.images import write_volume

@@ -78,7 +78,11 @@ class EngineProcess:
             )
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise EngineGoneError(f"{os.path.basename(python)} cannot be started: {error.strerror}") from None
+            raise EngineGoneError(
+                _("{program} cannot be started: {reason}").format(
+                    program=os.path.basename(python), reason=error.strerror
+                )
+            ) from None
         self._stdin: Any = self._process.stdin
         self._stdout: Any = self._process.stdout
         self._stderr: Any = self._process.stderr
@@ -179,7 +183,7 @@ class EngineProcess:
             self._stdin.write(json.dumps(message).encode() + b"\n")
             self._stdin.flush()
         except (OSError, ValueError):
-            raise EngineGoneError("the engine's process has ended") from None
+            raise EngineGoneError(_("the engine's process has ended")) from None
 
     def _read_replies(self) -> None:
         """Fill the inbox until the process ends. Whatever happens here, `gone` comes last: a job waits for it."""

@@ -62,8 +62,11 @@ def settings_line(output: Any) -> str:
         prior += f" ({', '.join(file[:8] for file in files.split())})"
     words = output.GetAttribute("BioAttDenoise.DescriptorSet")
     if words:
-        prior += f" over {words} ({(output.GetAttribute('BioAttDenoise.DescriptorSetSHA256') or '?')[:8]})"
-    return f"BioAttDenoise, model {model} ({digest[:8]}), prior {prior}, strength {strength}"
+        made_of = output.GetAttribute("BioAttDenoise.DescriptorSetSHA256") or "?"
+        prior = _("{prior} over {words} ({digest})").format(prior=prior, words=words, digest=made_of[:8])
+    return _("BioAttDenoise, model {model} ({digest}), prior {prior}, strength {strength}").format(
+        model=model, digest=digest[:8], prior=prior, strength=strength
+    )
 
 
 def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
@@ -130,7 +133,7 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
     image = image.repeat(factor, axis=0).repeat(factor, axis=1)
     scale = view.GetFieldOfView()[0] / view.GetDimensions()[0] / factor
     display = comparison.before.GetDisplayNode()
-    window = f"W {display.GetWindow():g} L {display.GetLevel():g} HU"
+    window = _("W {window:g} L {level:g} HU").format(window=display.GetWindow(), level=display.GetLevel())
     index = slice_views.slice_index(view, comparison.before) + 1
     caption = {
         INPUT: _("Input, slice {index}, {window}").format(index=index, window=window),
@@ -173,7 +176,7 @@ def _with_bars(panel: Panel) -> np.ndarray:
     bottom, left = image.shape[0] - 18, 18
     image[bottom - 7 : bottom + 1, left - 2 : left + pixels + 2] = 0
     image[bottom - 5 : bottom - 1, left : left + pixels] = 255
-    _write(image, f"{length} mm", left, bottom - 40, 200)
+    _write(image, _("{length} mm").format(length=length), left, bottom - 40, 200)
     return image
 
 
@@ -193,7 +196,8 @@ def _draw_color_bar(image: np.ndarray, hu: float) -> None:
     colors = (255 * colour.ramp(colour.DIFFERENCE, height)[::-1]).astype(np.uint8)
     image[top - 2 : top + height + 2, left - 2 : left + 20] = 255
     image[top : top + height, left : left + 18] = colors[:, None]
-    for place, text in ((0.0, f"{hu:+g} HU"), (0.5, "0"), (1.0, f"{-hu:g} HU")):
+    for place, value in ((0.0, hu), (0.5, 0.0), (1.0, -hu)):
+        text = _("{value:+g} HU").format(value=value) if value else "0"
         _write(image, text, left + 26, round(top + place * height) - 12, 72)
 
 

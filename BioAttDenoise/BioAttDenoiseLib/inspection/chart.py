@@ -158,7 +158,7 @@ class PriorChart:
         made = []
         for number, n in enumerate(strongest):
             name = prior.descriptors[n]
-            series = self._add(f"curve {name}", "vtkMRMLPlotSeriesNode", name)
+            series = self._add(name, "vtkMRMLPlotSeriesNode", name)
             series.SetAndObserveTableNodeID(self.along_z.GetID())
             series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
             series.SetXColumnName("z")
@@ -169,7 +169,7 @@ class PriorChart:
             made.append(series)
         chart = self._chart("curve chart", made)
         chart.SetTitle(_("Probability along the body"))
-        chart.SetXAxisTitle("z (mm)")
+        chart.SetXAxisTitle(_("z (mm)"))
         chart.SetYAxisRangeAuto(False)
         chart.SetYAxisRange(0, 1)
         chart.SetLegendVisibility(True)

@@ -45,8 +45,6 @@ class Inspection:
         """Take prior and maps of a denoising."""
         source = result.volume.GetNodeReference(volumes.INPUT_ROLE)
         matrix = volumes.ijk_to_ras(source)
-        self.structure_check.stop()
-        self.structure_check.forget()
         if result.prior is not None:
             self.chart.setPrior(source, result.volume, slice_prior(result.prior, result.region, matrix))
         if result.attention:

@@ -79,7 +79,7 @@ def noise_numbers(nodes: list[Any]) -> list[Number]:
     for node in nodes:
         sd = metrics.noise_sd(_axial(node))
         if sd == sd:
-            lines.append(Number(node.GetName(), _("noise σ in soft tissue, 9×9 px"), sd, "HU"))
+            lines.append(Number(node.GetName(), _("most frequent σ of 9×9 px in soft tissue"), sd, "HU"))
     return lines
 
 

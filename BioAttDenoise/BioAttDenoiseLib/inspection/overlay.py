@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene import colour, legends, slice_views
-from .attention_maps import CONTRAST, CONTRIBUTION, UNIFIED, AttentionMaps
+from .attention_maps import CONTRAST, CONTRIBUTION, RAW, UNIFIED, AttentionMaps
 
 MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
 ORGAN_MAP, PROBABILITY = "organ map", "p"
@@ -151,15 +151,16 @@ class Overlay:
 def title(volume: str, stage: str, name: str, view: str) -> str:
     """A name for the node of a map."""
     if stage == ORGAN_MAP:
-        return f"{volume} organ map {name}"
-    return f"{volume} attention {stage} {name}" + ("" if view == "raw" else f" {view}")
+        return _("{volume} organ map {name}").format(volume=volume, name=name)
+    shown = name if view == RAW else f"{name} {view}"
+    return _("{volume} attention {stage} {name}").format(volume=volume, stage=stage, name=shown)
 
 
 def _label(stage: str, name: str, view: str) -> str:
     """What a color bar is of: organ map p, attention A, contribution p A (A' where all organs are together)."""
     if stage == ORGAN_MAP:
-        return f"{name}\norgan map p"
-    kind = {CONTRAST: "A - mean", CONTRIBUTION: "contribution p A"}.get(view, "attention A")
+        return f"{name}\n" + _("organ map p")
+    kind = {CONTRAST: _("A - mean"), CONTRIBUTION: _("contribution p A")}.get(view, _("attention A"))
     if name == UNIFIED:
-        kind = "attention A'"
+        kind = _("attention A'")
     return f"{name}\n{stage} {kind}"

@@ -14,6 +14,7 @@ from ..engine.errors import EngineError
 from ..engine.job import Kind
 from ..scene import dicom, volumes
 from ..signals import connect
+from . import results
 
 
 class DicomExport:
@@ -58,7 +59,8 @@ class DicomExport:
             self.write(output, source, series, folder)
 
         def done(reply: dict[str, Any]) -> None:
-            lines = [_("Written: {count} DICOM images in {folder}.").format(count=reply["slices"], folder=folder.name)]
+            images = results.images(reply["slices"])
+            lines = [_("Written: {images} in {folder}.").format(images=images, folder=folder.name)]
             panel.showStatus("\n".join([*lines, *(f"⚠ {text}." for text in reply["warnings"])]))
             question = _("Add the derived series to Slicer's DICOM database?")
             if dicom.database() is not None and slicer.util.confirmYesNoDisplay(question, "BioAttDenoise"):

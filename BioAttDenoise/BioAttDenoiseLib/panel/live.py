@@ -30,6 +30,7 @@ class LivePreview(VTKObservationMixin):
         self.panel, self.ui = panel, panel.ui
         self.preview = Preview(panel.logic)
         self._shownFor: Any = None
+        self._said = ""
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -82,6 +83,9 @@ class LivePreview(VTKObservationMixin):
         self.preview.clear()
         self._shownFor = None
         self.ui.previewButton.checked = False
+        if self._said and self.ui.statusLabel.text == self._said:
+            self.panel.showStatus("")
+        self._said = ""
 
     def update(self) -> None:
         """Enable the widgets and tell what they do."""
@@ -110,7 +114,8 @@ class LivePreview(VTKObservationMixin):
         def done(reply: dict[str, Any]) -> None:
             self._shownFor = key
             self._watchViews()
-            self.panel.showStatus(_("Preview of one slice in {seconds:.1f} s.").format(seconds=reply["seconds"]))
+            self._said = _("Preview of one slice in {seconds:.1f} s.").format(seconds=reply["seconds"])
+            self.panel.showStatus(self._said)
 
         def cancelled() -> None:
             """By something more important, or because the settings are others now: then "Live" asks anew."""

@@ -37,7 +37,7 @@ class Progress:
         self.bar.setRange(0, 100)
         self.bar.value = round(100 * progress["fraction"])
         left = results.time_left(progress["eta_s"])
-        text = _("{done} of {scans} scans done") if "scans" in progress else _("slice {done} of {slices}")
+        text = _("scans done: {done} of {scans}") if "scans" in progress else _("slice {done} of {slices}")
         place = text.format(**progress)
         if "volume" in progress:
             place = _("volume {volume}").format(**progress) + f" · {place}"

@@ -15,8 +15,10 @@ def summary(result: Any) -> str:
         change = 100 * (result.noise_after / result.noise_before - 1)
         rows.append(
             (
-                _("Noise, 9×9 px"),
-                f"<b>{result.noise_before:.1f} → {result.noise_after:.1f} HU</b> ({change:+.0f} %)".replace("-", "−"),
+                _("Noise in soft tissue"),
+                _("<b>{before:.1f} → {after:.1f} HU</b> ({change:+.0f} %)")
+                .format(before=result.noise_before, after=result.noise_after, change=change)
+                .replace("-", "−"),
             )
         )
     rows.append(
@@ -36,11 +38,26 @@ def summary(result: Any) -> str:
 def duration(seconds: float) -> str:
     """12.3 s, 2:05 min, 1:02 h"""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return _("{seconds:.1f} s").format(seconds=seconds)
     minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
     if seconds < 3600:
-        return f"{minutes}:{int(seconds % 60):02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
+        return _("{minutes}:{seconds:02d} min").format(minutes=minutes, seconds=int(seconds % 60))
+    return _("{hours}:{minutes:02d} h").format(hours=minutes // 60, minutes=minutes % 60)
+
+
+def slices(count: int) -> str:
+    """1 slice, 2 slices"""
+    return _("1 slice") if count == 1 else _("{count} slices").format(count=count)
+
+
+def volumes(count: int) -> str:
+    """1 volume, 2 volumes"""
+    return _("1 volume") if count == 1 else _("{count} volumes").format(count=count)
+
+
+def images(count: int) -> str:
+    """1 DICOM image, 2 DICOM images"""
+    return _("1 DICOM image") if count == 1 else _("{count} DICOM images").format(count=count)
 
 
 def time_left(seconds: float | None) -> str:
@@ -62,6 +79,16 @@ def device(name: str) -> str:
 def level(name: str) -> str:
     """The engine's name of a level of strength, for people; empty for none."""
     return {"low": _("low"), "medium": _("medium"), "high": _("high")}.get(name, "")
+
+
+def status(name: str) -> str:
+    """The engine's name of what became of a scan in a folder, for people."""
+    return {
+        "done": _("done"),
+        "done before": _("done before"),
+        "left out": _("left out"),
+        "failed": _("failed"),
+    }.get(name, name)
 
 
 def source(name: str) -> str:

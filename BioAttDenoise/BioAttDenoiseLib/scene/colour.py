@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 ATTENTION, DIFFERENCE, NOISE, MARKS = "attention", "difference", "noise", "marks"
 
@@ -43,8 +44,8 @@ def table(kind: str) -> Any:
     node.SetTypeToUser()
     if kind == MARKS:
         node.SetNumberOfColors(2)
-        node.SetColor(0, "none", 0.0, 0.0, 0.0, 0.0)
-        node.SetColor(1, "structure removed", *MARK_RGB, 1.0)
+        node.SetColor(0, _("none"), 0.0, 0.0, 0.0, 0.0)
+        node.SetColor(1, _("structure removed"), *MARK_RGB, 1.0)
     else:
         colors = ramp(kind)
         node.SetNumberOfColors(len(colors))

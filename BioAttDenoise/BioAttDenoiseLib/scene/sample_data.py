@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "SampleData"
 FILE = FOLDER / "QuarterDoseTorso.nrrd"
-NODE_NAME = "Quarter-dose torso"
+NODE_NAME = _("Quarter-dose torso")
 WINDOW, LEVEL = 350, 50
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -55,18 +56,23 @@ def takes_output(node: Any, source: Any) -> bool:
 
 
 def output_made(source: Any, settings: str) -> Any:
-    """The output of a whole volume with these settings (`EngineOptions.settings`) that is in the scene; None where
-    there is none.
+    """The output of a whole volume with these settings (`EngineOptions.settings`) that is in the scene, made of the
+    voxels that the volume has now; None where there is none.
     """
-    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        whole = node.GetAttribute(f"{ATTRIBUTE}Region") == WHOLE
-        if (
-            whole
-            and node.GetNodeReference(INPUT_ROLE) is source
-            and node.GetAttribute(f"{ATTRIBUTE}Settings") == settings
-        ):
-            return node
-    return None
+    made = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if node.GetNodeReference(INPUT_ROLE) is source
+        and node.GetAttribute(f"{ATTRIBUTE}Region") == WHOLE
+        and node.GetAttribute(f"{ATTRIBUTE}Settings") == settings
+    ]
+    checksum = voxels_checksum(source) if made else ""
+    return next((node for node in made if node.GetAttribute(f"{ATTRIBUTE}InputVoxels") == checksum), None)
+
+
+def voxels_checksum(node: Any) -> str:
+    """CRC-32 of a volume's voxels, by which an output tells in a saved scene too whether its input was edited since."""
+    return f"{zlib.crc32(np.ascontiguousarray(slicer.util.arrayFromVolume(node))):08x}"
 
 
 def series_tag(node: Any, keyword: str) -> str:
@@ -118,6 +124,12 @@ def denoised(node: Any) -> bool:
     """
     noted = DENOISED in (node.GetAttribute("Note") or "") or DERIVED_MARK in series_tag(node, "SeriesDescription")
     return noted or bool(node.GetAttribute(f"{ATTRIBUTE}Model"))
+
+
+def voxels_of(*nodes: Any) -> tuple[tuple[Any, int | None], ...]:
+    """Nodes with the time stamps of their voxels: equal as long as nobody changes either."""
+    images = [node and node.GetImageData() for node in nodes]
+    return tuple((node, image and image.GetMTime()) for node, image in zip(nodes, images, strict=True))
 
 
 def ijk_to_ras(node: Any) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.core.geometry import nearest_axes
-from bioatt.core.noise.removal import NoiseRemoval
+from bioatt.core.noise.removal import NoiseRemoval, measure
 from bioatt.core.strength import LEVELS, UNMEASURED, Strength, TargetNoise, parse_strength
 from bioatt.core.volume import Volume
 
@@ -20,6 +22,15 @@ def measured_slices(volume: Volume) -> tuple[Volume, list[int]]:
     from_the_feet = sorted({int((number + 0.5) / MEASURED * count) for number in range(MEASURED)})
     reversed_order = nearest_axes(stack.direction)[1][2] < 0
     return stack, [count - 1 - k if reversed_order else k for k in from_the_feet]
+
+
+def soft_tissue_noise(before: Volume, after: Volume) -> tuple[float, float] | None:
+    """Noise SD in HU of a scan before and after denoising, by the measure that a level is a share of; None where it
+    cannot be measured.
+    """
+    (scan, chosen), (denoised, _) = measured_slices(before), measured_slices(after)
+    removal = measure((scan.hu[k].astype(np.float32), denoised.hu[k].astype(np.float32)) for k in chosen)
+    return None if removal is None else (removal.noise_hu, removal.noise_hu * (1 - removal.removed(1.0)))
 
 
 def needs_measuring(asked: Strength) -> bool:

@@ -141,11 +141,13 @@ def model_reply(denoiser: Denoiser) -> dict[str, Any]:
     return {**_identity(model), "descriptors": list(model.descriptors)}
 
 
-def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str, Any]:
-    """The numbers of a Result; `noise_before` and `noise_after` are medians in HU, null where unmeasurable."""
-    from bioatt.core.noise import median_noise  # needs SciPy, which the worker starts without
+def result_reply(result: Result, scan: Volume, provenance: dict[str, Any] | None) -> dict[str, Any]:
+    """The numbers of a Result. scan: what was denoised. `noise_before` and `noise_after` in HU are measured as the
+    reply to `strength` forecasts them, null where they cannot be.
+    """
+    from bioatt.inference import strength  # needs SciPy, which the worker starts without
 
-    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
+    before, after = strength.soft_tissue_noise(scan, result.volume) or (None, None)
     return {
         "model": _identity(result.model),
         "prior": None if result.prior is None else prior_reply(result.prior.as_table()),
@@ -157,8 +159,8 @@ def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str,
         "strength_asked": result.strength_asked or None,
         "organ_strength": dict(result.organ_strength),
         "anatomy": result.anatomy,
-        "noise_before": before if before == before else None,
-        "noise_after": after if after == after else None,
+        "noise_before": before,
+        "noise_after": after,
     }
 
 

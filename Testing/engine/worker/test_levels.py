@@ -47,6 +47,7 @@ def test_the_numbers_of_the_levels_are_those_that_the_words_mean(ask, make_volum
     assert told["removed"] == sorted(told["removed"])
     word = ask(hu, type="denoise", strength="low")
     assert (word["strength"], word["strength_asked"]) == (told["levels"]["low"], "low")
+    assert (word["noise_before"], word["noise_after"] / told["noise"]) == pytest.approx((told["noise"], 0.7), abs=5e-3)
     number = ask(hu[2:5], type="denoise", strength=told["levels"]["low"], slices=[1, 2])
     assert number["strength_asked"] is None
     target = ask(hu, type="denoise", target_noise=20)

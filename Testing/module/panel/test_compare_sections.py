@@ -97,7 +97,7 @@ def test_a_closed_scene_leaves_no_scan_in_memory(slicer, story, until, stopped):
     assert [reference.Get() for reference in kept] == [None, None]
 
 
-def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
+def test_the_structure_alarm_goes_on_in_the_background(slicer, story, make_ct, until):
     section = story.sections["CompareSection"]
     output = story.parameters.outputVolume
     hu = slicer.util.arrayFromVolume(output)
@@ -119,6 +119,61 @@ def test_the_structure_alarm_goes_on_in_the_background(slicer, story, until):
     place = section.inspection.structure_check.worst()
     view = section.comparison.layouts.views()["BioAttDifference"]
     assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(place[2])
+    story.ui.inputSelector.setCurrentNode(make_ct(name="another"))
+    assert section.ui.structureCheckLabel.text == ""
+    assert not section.ui.structureJumpButton.visible
+    assert section.inspection.structure_check.found is None
+
+
+def test_structure_removed_in_a_single_slice(slicer, driver_on, until):
+    driver = driver_on(1, 48)
+    driver.unfold()
+    driver.denoise()
+    section = driver.sections["CompareSection"]
+    hu, denoised = (slicer.util.arrayFromVolume(node) for node in section.pair())
+    denoised[:] = np.where(denoised > -500, 40, -1000)
+    hu[0, 20:28, 20:28] += 200
+    driver.click(section.ui.structureCheckButton)
+    until(lambda: not section.inspection.structure_check.running)
+    assert "removed in 1 slice (" in section.ui.structureCheckLabel.text
+
+
+def test_a_search_of_another_pair_stops(story, make_ct):
+    section = story.sections["CompareSection"]
+    story.click(section.ui.structureCheckButton)
+    assert section.ui.structureCheckButton.text == "Stop"
+    story.ui.inputSelector.setCurrentNode(make_ct(name="another"))
+    assert not section.inspection.structure_check.running
+    assert section.ui.structureCheckButton.text == "Structure check"
+
+
+@pytest.mark.parametrize("happens", ["another input", "another result"])
+def test_numbers_go_with_the_volumes_that_were_measured(story, make_ct, happens):
+    section = story.sections["NumbersSection"]
+    story.click(section.ui.measureButton)
+    assert section.ui.saveButton.enabled
+    if happens == "another input":
+        story.ui.inputSelector.setCurrentNode(make_ct(name="another"))
+    else:
+        story.ui.strengthSlider.value = 40
+        assert section.ui.numbersTable.rowCount > 0
+        story.denoise()
+    assert section.ui.numbersTable.rowCount == 0
+    assert not section.ui.saveButton.enabled
+    assert not section.ui.copyButton.enabled
+
+
+@pytest.mark.parametrize("ended_by", ["the button", "another model"])
+def test_the_words_on_a_preview_go_with_it(story, ended_by):
+    story.click(story.ui.previewButton)
+    story.wait_idle()
+    assert "Preview of one slice" in story.status
+    if ended_by == "the button":
+        story.click(story.ui.previewButton)
+    else:
+        story.behave("slow")
+    assert story.panel.live.preview.shown is None
+    assert story.status == ""
 
 
 def test_numbers_table_and_csv(slicer, story, tmp_path, change_hu):
@@ -200,6 +255,7 @@ def test_the_sections_fit_300_pixels(story):
 def test_the_grid_has_a_view_for_a_map_when_there_is_one(story, views):
     """Before, it would show the input once more."""
     section = story.sections["CompareSection"]
+    assert "once maps are computed" in section.ui.gridButton.toolTip
     story.click(section.ui.gridButton)
     assert set(section.comparison.layouts.views()) == {"BioAttInput", "BioAttOutput", "BioAttDifference"}
     attention = story.sections["AttentionSection"]

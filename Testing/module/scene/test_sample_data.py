@@ -33,6 +33,7 @@ def dialogs(slicer, monkeypatch):
 def clicks_to_a_denoised_sample(driver, views):
     """Load the sample, denoise it: the clicks in the panel."""
     driver.behave("steady")
+    assert not driver.ui.sampleButton.flat, "a button without a frame looks like a caption"
     driver.click(driver.ui.sampleButton)
     driver.settle()
     node = driver.parameters.inputVolume

@@ -214,7 +214,7 @@ class AttentionSection(Section):
         box.blockSignals(True)
         box.clear()
         for name in self._names:
-            box.addItem(_("all together (A')") if name == UNIFIED else f"{name} ({100 * strength.get(name, 0):.0f} %)")
+            box.addItem(_("all together (A')") if name == UNIFIED else name)
         chosen = self.panel.parameters.mapName if self.panel.parameters is not None else UNIFIED
         if chosen in self._names:
             box.currentIndex = self._names.index(chosen)

@@ -16,6 +16,7 @@ from ...engine.job import Kind
 from ...engine.options import options_of
 from ...scene import volumes
 from ...signals import connect
+from .. import results
 from .organs import OrgansSection
 from .section import Section
 
@@ -97,7 +98,7 @@ class BatchSection(Section):
             self._folderFailed(error)
 
     def _folderDone(self, reply: dict[str, Any]) -> None:
-        counts = ", ".join(f"{count} {status}" for status, count in reply["report"]["counts"].items())
+        counts = ", ".join(f"{count} {results.status(name)}" for name, count in reply["report"]["counts"].items())
         self.panel.showStatus(_("Scans: {counts}. Report: {page}").format(counts=counts, page=reply["page"]))
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(reply["page"]))
 
@@ -108,13 +109,14 @@ class BatchSection(Section):
         done = finished(outcomes)
         self._select([outcome.result for outcome in outcomes if outcome.error is None])
         names = ", ".join(outcome.result.GetName() for outcome in done)
-        text = _("Done, {count} volumes: {names}.") if done else _("Done, no volumes.")
-        return report(outcomes, text.format(count=len(done), names=names))
+        text = _("Done, {volumes}: {names}.") if done else _("Done, no volumes.")
+        return report(outcomes, text.format(volumes=results.volumes(len(done)), names=names))
 
     def _sequenceDone(self, outcomes: list[Outcome]) -> str:
         done = finished(outcomes)
-        text = _("Done, {count} volumes: {name}.") if done else _("Done, no volumes.")
-        return report(outcomes, text.format(count=len(done), name=done[0].result.GetName() if done else ""))
+        text = _("Done, {volumes}: {names}.") if done else _("Done, no volumes.")
+        name = done[0].result.GetName() if done else ""
+        return report(outcomes, text.format(volumes=results.volumes(len(done)), names=name))
 
     def _select(self, outputs: list[Any]) -> None:
         """Choose an output, that of the chosen input where it is among them, and show it in its input's place."""

@@ -14,6 +14,7 @@ from ...inspection.inspection import inspection_of
 from ...scene import layouts, slice_views, volumes
 from ...scene.windows import set_window
 from ...signals import connect
+from .. import results
 from .section import Section
 
 FLICKER_KEY = "Ctrl+Shift+X"
@@ -30,7 +31,8 @@ class CompareSection(Section):
         self.inspection = inspection_of(self.panel)
         self.comparison.onChanged = self.update
         self.mode: str | None = None
-        self._say("")
+        self._checked: Any = None
+        self._forget()
         ui = self.ui
         self.buttons = {
             layouts.SIDE_BY_SIDE: ui.sideBySideButton,
@@ -72,6 +74,8 @@ class CompareSection(Section):
     def update(self) -> None:
         before, after = self.pair()
         possible = slice_views.same_grid(before, after)
+        if self._checked not in (None, volumes.voxels_of(before, after)):
+            self._forget()
         if not self.comparison.active:
             self.mode = None
         for mode, button in self.buttons.items():
@@ -93,7 +97,7 @@ class CompareSection(Section):
             self.onMode(layouts.GRID)
 
     def resultArrived(self, result: Any) -> None:
-        self._say("")
+        self._forget()
         if self.comparison.active and self.mode is not None:
             self.onMode(self.mode)  # the same comparison, of the new output
         self.update()
@@ -106,8 +110,6 @@ class CompareSection(Section):
         super().connectParameters(parameters)
         if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
             self.comparison.leave()
-        if parameters is None:
-            self._say("")
 
     # --- the views
 
@@ -160,6 +162,7 @@ class CompareSection(Section):
         except ValueError as error:
             self.panel.showStatus(f"⚠ {error}")
             return
+        self._checked = volumes.voxels_of(*self.pair())
         self.ui.structureCheckButton.text = _("Stop")
 
     def _progress(self, fraction: float) -> None:
@@ -168,13 +171,21 @@ class CompareSection(Section):
     def _found(self) -> None:
         found = self.inspection.structure_check.found
         if found is not None and found.alarm:
-            slices = int(found.marks.any(axis=(1, 2)).sum())
-            text = _("⚠ Structure was removed in {slices} slices (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
+            slices = results.slices(int(found.marks.any(axis=(1, 2)).sum()))
+            text = _("⚠ Structure was removed in {slices} (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
             text = text.format(slices=slices, peak=float(found.significance.max()), threshold=found.threshold)
         else:
             text = _("The structure check found no removed structure.")
         self._searched(text)
         self._mark()
+
+    def _forget(self) -> None:
+        """Nothing has been searched, or another pair: its progress, finding and marks go."""
+        self.inspection.structure_check.stop()
+        self.inspection.structure_check.forget()
+        self._checked = None
+        self._say("")
+        self.ui.structureCheckButton.text = _("Structure check")
 
     def _say(self, text: str) -> None:
         self.ui.structureCheckLabel.text = text
@@ -214,8 +225,9 @@ class CompareSection(Section):
 
     def writeFigure(self, path: str) -> None:
         """Write the comparison on screen as .png or .pdf."""
-        shown = self.inspection.overlay.shown
-        attention = f"{shown[1]}, stage {shown[0]}, {shown[2]}, 0 to 1" if shown is not None else ""
+        shown, attention = self.inspection.overlay.shown, ""
+        if shown is not None:
+            attention = _("{name}, stage {stage}, {view}, 0 to 1").format(name=shown[1], stage=shown[0], view=shown[2])
         footer = capture.settings_line(self.comparison.after)
         try:
             capture.write_figure(path, capture.figure(capture.panels(self.comparison, attention), footer))

@@ -87,7 +87,7 @@ class ModelsSection(Section):
                 self._manage("import", _("Importing BiomedCLIP…"), folder=str(folder))
             return
         path = qt.QFileDialog.getOpenFileName(
-            slicer.util.mainWindow(), _("Model file"), "", "BioAtt model (*.safetensors)"
+            slicer.util.mainWindow(), _("Model file"), "", _("BioAtt model (*.safetensors)")
         )
         path = path[0] if isinstance(path, tuple) else path  # Qt gives a text in PythonQt
         if path:

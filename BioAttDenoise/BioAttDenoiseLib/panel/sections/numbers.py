@@ -27,11 +27,13 @@ class NumbersSection(Section):
 
     def setup(self) -> None:
         self.lines: list[numbers.Number] = []
+        self._measured: Any = ()
         ui = self.ui
         ui.numbersTable.setHorizontalHeaderLabels([_("Quantity"), _("Input"), _("Output"), ""])
         header = ui.numbersTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        ui.numbersTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # long names wrap
         connect(ui.measureButton, "clicked(bool)", lambda checked: self.onMeasure())
         connect(ui.noiseMapsButton, "clicked(bool)", lambda checked: self.onNoiseMaps())
         connect(ui.errorMapButton, "clicked(bool)", lambda checked: self.onErrorMap())
@@ -54,6 +56,9 @@ class NumbersSection(Section):
 
     def update(self) -> None:
         there = bool(self.nodes())
+        if self._measured != volumes.voxels_of(*self.nodes()):
+            self.lines, self._measured = [], ()
+            self.ui.numbersTable.setRowCount(0)
         self.ui.measureButton.enabled = self.ui.noiseMapsButton.enabled = there
         self.ui.errorMapButton.enabled = len(self.nodes()) == 2 and self.ui.referenceSelector.currentNode() is not None
         self.ui.copyButton.enabled = self.ui.saveButton.enabled = bool(self.lines)
@@ -72,7 +77,7 @@ class NumbersSection(Section):
         except (ValueError, InputError) as error:
             self.panel.showStatus(f"⚠ {error}")
             return
-        self.lines = lines
+        self.lines, self._measured = lines, volumes.voxels_of(*nodes)
         self._fill(nodes)
         self.update()
 

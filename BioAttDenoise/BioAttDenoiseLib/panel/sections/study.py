@@ -99,7 +99,8 @@ class StudySection(Section):
             text = _("{number} of {count}: which image is better? 1: left, 3: equal, 5: right.")
             text = text.format(number=len(scores.rows) + 1, count=len(scores.trials))
         elif scores is not None:
-            text = _("All {count} pairs are scored.").format(count=len(scores.trials))
+            count = len(scores.trials)
+            text = _("The pair is scored.") if count == 1 else _("All {count} pairs are scored.").format(count=count)
         self.ui.studyProgressLabel.text = text
         self.update()
 
