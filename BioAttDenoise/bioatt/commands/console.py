@@ -62,11 +62,9 @@ def write_text(place: str | None, text: str) -> None:
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
     """Print the summary of a denoising; warnings go to stderr."""
-    from bioatt.core.noise import median_noise
     from bioatt.core.provenance import strength_note
 
     print_warnings(warnings)
-    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
     slices = result.volume.shape[0]
     strength = strength_note(result.strength, result.organ_strength, result.strength_asked)
     print(
@@ -74,6 +72,7 @@ def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
         f"({result.way}), model {result.model.name}, "
         f"prior {result.prior.source if result.prior else 'none'}, {strength}"
     )
-    if before > 0 and after >= 0:
-        print(f"soft-tissue noise (9x9 px) {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
+    if result.noise is not None:
+        before, after = result.noise
+        print(f"noise in soft tissue {before:.1f} -> {after:.1f} HU ({100 * (after / before - 1):+.0f} %)")
     print("Research use only: not a medical device.")

@@ -30,7 +30,7 @@ from bioatt.inference.context import Context
 from bioatt.inference.models import TrainedModel, default_model, load_model
 from bioatt.inference.run import Run, cancellable, out_of_memory, placed
 from bioatt.inference.slices import Progress, denoise_slices
-from bioatt.inference.strength import measured_slices, needs_measuring, strength_for
+from bioatt.inference.strength import measured_slices, needs_measuring, soft_tissue_noise, strength_for
 from bioatt.inference.suitability import filled_area_warnings, training_range_warnings, unchanged_warnings
 from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
@@ -47,9 +47,10 @@ class Result:
     """A denoised volume and how it was made.
 
     volume: geometry and dtype of the input. device, precision, backend, threads: what computed it, the last of the CPU.
-    noise_before, noise_after: (z,) noise SD of soft tissue in HU by slice of
-    the file, NaN where a slice has none. strength: the number that was applied; strength_asked: the level or target
-    that it comes from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
+    noise: SD in HU before and after in homogeneous soft tissue, which a level is a share of, None where there is too
+    little of it. noise_before, noise_after: (z,) most frequent local SD of soft tissue in HU by slice of the file, NaN
+    where a slice has none. strength: the number that was applied; strength_asked: the level or target that it comes
+    from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
     the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
     blended. organ_strength: strengths by organ, where they were asked for, and anatomy: where the organs were known
     from.
@@ -65,6 +66,7 @@ class Result:
     backend: BackendName
     threads: int
     strength: float
+    noise: tuple[float, float] | None
     noise_before: NDArray[np.float32]
     noise_after: NDArray[np.float32]
     strength_asked: str = ""
@@ -279,6 +281,7 @@ class Denoiser:
             threads=self.way.threads,
             strength=everywhere,
             strength_asked=str(wanted.asked) if wanted.measured else "",
+            noise=soft_tissue_noise(part, result),
             noise_before=before,
             noise_after=after,
             warnings=tuple(dict.fromkeys(warnings)),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import bioatt
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import InputError
-from bioatt.core.noise import median_noise
 from bioatt.io.files import atomic_write, files_named
 from bioatt.io.integrity import content_sha256, data_files
 
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
-    """Versions, model hash, hash of the inputs' content, settings, noise (median over slices, HU), timings.
+    """Versions, model hash, hash of the inputs' content, settings, noise (`Result.noise`), timings.
 
     inputs: the files of the scan. strength_asked: the level or target that the strength comes from, null where a number
     was given. Raises OSError where an input is gone.
     """
-    before, after = median_noise(result.noise_before), median_noise(result.noise_after)
+    before, after = result.noise or (None, None)
     files = list(dict.fromkeys(file for path in inputs for file in (path, *data_files(path))))
     return {
         "bioatt": bioatt.__version__,
@@ -47,7 +46,7 @@ def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
         "backend": result.backend,
         "threads": result.threads,
         "shape_zyx": list(result.volume.shape),
-        "noise_hu": {"before": _number(before), "after": _number(after)},
+        "noise_hu": {"before": before, "after": after},
         "seconds": result.seconds,
         "seconds_per_slice": result.seconds / result.volume.shape[0],
         "warnings": list(result.warnings),

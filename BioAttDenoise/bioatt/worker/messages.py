@@ -141,13 +141,11 @@ def model_reply(denoiser: Denoiser) -> dict[str, Any]:
     return {**_identity(model), "descriptors": list(model.descriptors)}
 
 
-def result_reply(result: Result, scan: Volume, provenance: dict[str, Any] | None) -> dict[str, Any]:
-    """The numbers of a Result. scan: what was denoised. `noise_before` and `noise_after` in HU are measured as the
-    reply to `strength` forecasts them, null where they cannot be.
+def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str, Any]:
+    """The numbers of a Result. `noise_before` and `noise_after` in HU are measured as the reply to `strength` forecasts
+    them, null where they cannot be.
     """
-    from bioatt.inference import strength  # needs SciPy, which the worker starts without
-
-    before, after = strength.soft_tissue_noise(scan, result.volume) or (None, None)
+    before, after = result.noise or (None, None)
     return {
         "model": _identity(result.model),
         "prior": None if result.prior is None else prior_reply(result.prior.as_table()),

@@ -180,9 +180,8 @@ class Worker:
     def preview(self, request: dict[str, Any]) -> dict[str, Any]:
         """Denoise one slice; `p`, a prior table of one row, replaces its prior."""
         index, table = int(request["slice"]), request.get("p")
-        request = {**request, "slices": [index, index + 1]}
         if table is None:
-            return self.denoise(request)
+            return self.denoise({**request, "slices": [index, index + 1]})
 
         def work(denoiser: Denoiser, volume: Volume, arguments: dict[str, Any]) -> Result:
             p = messages.probabilities_of(table, denoiser.model.descriptors)
@@ -244,8 +243,7 @@ class Worker:
         result = work(self._denoiser(request), volume, arguments)
         self._raise_if_cancelled(identity)
         assert self.loaded is not None
-        slices = arguments["slices"] or range(volume.shape[0])
-        reply, warnings = messages.result_reply(result, volume.part(slices), self.loaded[2]), result.warnings
+        reply, warnings = messages.result_reply(result, self.loaded[2]), result.warnings
         if output is None:
             reply |= self._saved(result, identity)
         else:
