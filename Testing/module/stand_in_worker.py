@@ -28,7 +28,7 @@ from stand_in_organs import NoOrgans, organs
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import BioAttError, Cancelled, InputError
-from bioatt.inference import strength as strengths
+from bioatt.inference.strength import strength_for
 from bioatt.io import images as volume_io
 from bioatt.priors import FixedPrior
 from bioatt.worker.server import Worker, main
@@ -72,7 +72,7 @@ class StandInDenoiser:
         p=None,
     ):
         asked = strength if isinstance(strength, str) else ""
-        strength, said = strengths.strength_for(strength, self.noise_removal(volume) if asked else None)
+        strength, said = strength_for(strength, self.noise_removal(volume) if asked else None)
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -109,6 +109,7 @@ class StandInDenoiser:
             strength_asked=asked,
             organ_strength=organ_strength or {},
             anatomy=None,
+            noise=(20.0, 8.0),
             noise_before=np.full(count, 20.0),
             noise_after=np.full(count, 8.0),
             warnings=(*part.warnings, *said),
@@ -204,7 +205,6 @@ if __name__ == "__mp_main__":  # of a batch
 
 if __name__ == "__main__":
     Worker.__init__ = stood_in(Worker.__init__)
-    strengths.soft_tissue_noise = lambda scan, denoised: (20.0, 8.0)
     main(
         make_denoiser=lambda options: StandInDenoiser(**asdict(options)),
         find_devices=lambda: [{"name": "cpu", "label": "CPU, 4 threads"}],
