@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, median_filter
+from scipy.ndimage import (
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    gaussian_gradient_magnitude,
+    label,
+    median_filter,
+)
 
 from bioatt.core.errors import InputError
 from bioatt.physics.detectability import disc_task, npwe
@@ -26,8 +33,10 @@ ROUND = 0.85
 """Least shorter side as a share of the longer one, and least area as a share of the circle's."""
 _EVEN = 0.25
 """Largest SD within an insert, of its contrast, beyond the noise."""
+_EDGE_PX = 2.5
+"""σ of the gradient that finds edges."""
 _CLEAR_MM = 4.0
-"""From what stands out to where noise and uniformity are measured."""
+"""From edges to where noise and uniformity are measured."""
 PATCHES_PX = (64, 48, 32, 24, 16)
 """Sides of noise patches: the first of which MIN_PATCHES fit."""
 MIN_PATCHES = 4
@@ -61,7 +70,7 @@ class Insert:
 class Layout:
     """A round phantom: centre in pixels, radius in mm, HU of its body, inserts by HU.
 
-    even: (y, x), where nothing but the body lies, away from the rim and from everything that stands out, round or not.
+    even: (y, x), the body without its rim and without what stands out, round or not.
     """
 
     centre_yx: tuple[float, float]
@@ -83,13 +92,11 @@ def find_layout(hu: NDArray, pixel_mm: float) -> Layout:
     background = float(np.median(mean[inner]))
     noise = 1.4826 * float(np.median(np.abs(mean - median_filter(mean, 5))[inner]))
     smooth = gaussian_filter(mean, 1.5)
-    contrast = np.abs(smooth - background)
-    parts, count = label((contrast > max(LEAST_CONTRAST_HU, 3 * noise)) & inner)
+    least = max(LEAST_CONTRAST_HU, 3 * noise)
+    parts, count = label((np.abs(smooth - background) > least) & inner)
     inserts = (_insert(mean, smooth, parts == k, background, noise, pixel_mm) for k in range(1, count + 1))
     found = sorted((one for one in inserts if one is not None), key=lambda one: one.hu)
-    structure = (contrast > max(LEAST_CONTRAST_HU / 2, 3 * noise)) & inner
-    away = distance_transform_edt(~structure, sampling=pixel_mm) > _CLEAR_MM
-    return Layout(centre, radius, background, tuple(found), inner & away)
+    return Layout(centre, radius, background, tuple(found), _even(mean, inner, pixel_mm))
 
 
 def measure(hu: NDArray, pixel_mm: float, layout: Layout) -> dict[str, Any]:
@@ -206,6 +213,15 @@ def _insert(
         return None
     centre, radius = _circle(half, pixel_mm)
     return Insert(centre, radius, hu) if INSERT_MM[0] <= radius <= INSERT_MM[1] else None
+
+
+def _even(mean: NDArray, inner: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.bool_]:
+    """The largest part of the phantom without an edge in it. Edges, not HU: a phantom that is not uniform has none."""
+    slope = gaussian_gradient_magnitude(mean, _EDGE_PX)
+    least = max(LEAST_CONTRAST_HU / 2 / (math.sqrt(2 * math.pi) * _EDGE_PX), 5 * float(np.median(slope[inner])))
+    away = distance_transform_edt((slope < least) | ~inner, sampling=pixel_mm) > _CLEAR_MM
+    largest = _largest(inner & away)
+    return np.zeros_like(inner) if largest is None else largest
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

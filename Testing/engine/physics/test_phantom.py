@@ -49,13 +49,14 @@ def test_noise_transfer_and_detectability_are_those_of_the_scan(scanned):
     assert twice["noise_hu"] == pytest.approx(2 * found["noise_hu"], rel=1e-6)
 
 
-def test_cupping_shows_as_non_uniformity():
+@pytest.mark.parametrize("depth", [12, 60])
+def test_cupping_shows_as_non_uniformity(depth):
     volume, _ = cylinder_with_inserts((), slices=2, size=200, pixel_mm=1.0, diameter_mm=180)
     y, x = np.mgrid[:200, :200] - 99.5
-    cupped = volume.hu + 12 * (y**2 + x**2) / 90**2
+    cupped = volume.hu + depth * (y**2 + x**2) / 90**2
     layout = find_layout(cupped, 1.0)
     assert not layout.inserts
-    assert measure(cupped, 1.0, layout)["uniformity"]["largest"] == pytest.approx(12 * 0.75**2, rel=0.05)
+    assert measure(cupped, 1.0, layout)["uniformity"]["largest"] == pytest.approx(depth * 0.75**2, rel=0.05)
 
 
 def test_linearity_against_nominal_values():
