@@ -46,7 +46,6 @@ def _denoise(args):
     from bioatt.inference.options import EngineOptions
     from bioatt.io.images import read_volume
     from bioatt.io.outputs import write_result
-    from bioatt.priors.anatomy import build_anatomy
 
     print("<filter-start><filter-name>BioAtt Denoise</filter-name></filter-start>", flush=True)
     volume = read_volume(args.inputVolume)
@@ -56,7 +55,6 @@ def _denoise(args):
         volume,
         strength=args.strength,
         organ_strength=by_organ,
-        anatomy=build_anatomy("maps", str(denoiser.compute.device)) if by_organ else None,
         progress=lambda fraction, *_: print(f"<filter-progress>{fraction:.3f}</filter-progress>", flush=True),
     )
     write_result(

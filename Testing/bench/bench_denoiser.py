@@ -18,7 +18,6 @@ from bioatt.core.volume import Volume
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.tiling import Box, pad, run
 from bioatt.network import build_network
-from bioatt.priors import build_prior
 
 ROUNDS = 5
 DESCRIPTORS = load_descriptor_set("paper17")
@@ -75,17 +74,8 @@ def volume(model: str = "auto", slices: int = 300) -> None:
     )
 
 
-def prior() -> None:
-    """The embedded prior, by slice."""
-    rng = np.random.default_rng(0)
-    scan = Volume(rng.normal(scale=30, size=(16, 512, 512)).astype(np.int16) - 500, spacing=(0.75, 0.75, 1.0))
-    embedded = build_prior("embedded", descriptors=DESCRIPTORS)
-    print(f"embedded prior: {1000 * seconds(lambda: embedded.probabilities(scan)) / 16:.1f} ms a slice")
-
-
 if __name__ == "__main__":
     tune_cpu()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, bf16 {'yes' if cpu_has_bf16() else 'no'}")
-    prior()
     volume()
     halo()

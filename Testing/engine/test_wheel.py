@@ -28,7 +28,7 @@ def test_the_wheel_carries_what_the_engine_needs(tmp_path):
         "from bioatt.anatomy.descriptors import load_descriptor_set\n"
         "from bioatt.priors import build_prior\n"
         "load_model(default_model('cpu'))\n"
-        "build_prior('embedded', descriptors=load_descriptor_set('paper17'))"
+        "build_prior('maps', descriptors=load_descriptor_set('paper17'))"
     )
     used = subprocess.run([sys.executable, "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True)
     assert used.returncode == 0, used.stderr

@@ -208,7 +208,7 @@ class Checks:
 
     def volume(self) -> dict[str, Any]:
         """A volume from memory to memory with the shipped model and prior, and where the time goes."""
-        with_prior = "embedded" if self.found["shipped"] else None
+        with_prior = "maps" if self.found["shipped"] else None
         denoiser = self._denoiser(self.shipped, with_prior)
         few = min(8, self.args.slices)
         volume = _volume(self.args.slices, self.args.size)

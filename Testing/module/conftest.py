@@ -288,7 +288,7 @@ def maps(slicer, pair):
     shape = slicer.util.arrayFromVolume(pair[0]).shape
     region = regions.whole_region(shape, volumes.ijk_to_ras(pair[0]))
     p = np.linspace(0.2, 0.8, shape[0], dtype=np.float32)
-    prior = SlicePrior(("lungs", "liver"), np.stack([p, 1 - p], axis=1), 0, "embedded")
+    prior = SlicePrior(("lungs", "liver"), np.stack([p, 1 - p], axis=1), 0, "maps")
     lungs, liver = np.full(shape, 26, np.uint8), np.full(shape, 51, np.uint8)
     lungs[:, 12:36, 12:36] = 230
     unified = ((lungs * p[:, None, None]) + liver * (1 - p[:, None, None])).round().astype(np.uint8)

@@ -41,7 +41,7 @@ class StandInDenoiser:
     """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
 
     def __init__(
-        self, model, *, prior="embedded", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
+        self, model, *, prior="maps", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
     ):
         if model == "unknown":
             raise InputError("unknown model 'unknown': use steady")

@@ -41,7 +41,7 @@ def test_the_output_is_like_its_input(slicer, logic, make_ct):
     assert tree.GetItemParent(tree.GetItemByDataNode(output)) == study
     assert output.GetAttribute("BioAttDenoise.ModelSHA256") == "f" * 64
     assert output.GetAttribute("BioAttDenoise.Model") == "steady"
-    assert output.GetAttribute("BioAttDenoise.Prior") == "embedded"
+    assert output.GetAttribute("BioAttDenoise.Prior") == "maps"
     assert output.GetAttribute("BioAttDenoise.Strength") == "0.5"
     assert output.GetNodeReferenceID("BioAttDenoiseInput") == node.GetID()
 

@@ -113,7 +113,7 @@ def made_up_bank(tmp_path: Path) -> Callable[..., Path]:
         header = {
             "descriptor_set": "paper17",
             "descriptors": list(load_descriptor_set("paper17").descriptors),
-            "prior": "embedded",
+            "prior": "maps",
             "dose_fraction": 0.25,
             "slices": [asdict(one) for one in described],
         }
@@ -140,7 +140,7 @@ def shifting_model(tmp_path: Path) -> Callable[..., Path]:
             network.decoder[-1].bias.fill_(shift_hu / 500)
         names = list(load_descriptor_set("paper17").descriptors) if arm == "bioatt" else []
         path = tmp_path / f"{name}.safetensors"
-        metadata = {"version": "1", "descriptor_set": "paper17", "descriptors": names, "prior": "embedded"}
+        metadata = {"version": "1", "descriptor_set": "paper17", "descriptors": names, "prior": "maps"}
         save_model(path, network, {**metadata, "training": {}})
         return path
 
@@ -162,7 +162,7 @@ def write_bank(folder: Path, parts: list[str], side: int = 110) -> Path:
         Slice("s", f"patient {n}", part, 0.8, 3.0, "B30", 12.0, n * size, (side, side)) for n, part in enumerate(parts)
     ]
     names = [f"d{n}" for n in range(17)]
-    header = {"descriptor_set": "paper17", "descriptors": names, "prior": "embedded", "dose_fraction": 0.25}
+    header = {"descriptor_set": "paper17", "descriptors": names, "prior": "maps", "dose_fraction": 0.25}
     (folder / "bank.json").write_text(json.dumps({**header, "slices": [asdict(one) for one in slices]}))
     return folder
 

@@ -46,7 +46,8 @@ def test_means_and_tables():
 
 
 def test_result_files_are_compact_and_lose_nothing_that_is_shown(tmp_path):
-    write_json(tmp_path / "results.json", {"a": [1 / 3, {"b": 27.935049999}], "none": None, "n": 12345678901})
+    found = {"a": [1 / 3, {"b": 27.935049999}], "none": math.nan, "n": 12345678901}
+    write_json(tmp_path / "results.json", found)
     text = (tmp_path / "results.json").read_text()
     assert json.loads(text) == {"a": [0.33333333, {"b": 27.93505}], "none": None, "n": 12345678901}
     assert not set(text) & set(" \n")

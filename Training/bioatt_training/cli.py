@@ -14,11 +14,11 @@ COMMANDS = (
     "adopt",
     "evaluate",
     "reproduce",
-    "prior",
     "organ-maps",
     "network",
     "benchmark",
     "physics",
+    "examine",
     "learning",
     "adapt",
 )

@@ -68,7 +68,7 @@ def write_json(path: Path, content: Any, digits: int = DIGITS) -> None:
 
 def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{digits}g}")
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None  # JSON has no NaN
     if isinstance(value, Mapping):
         return {key: _rounded(one, digits) for key, one in value.items()}
     return [_rounded(one, digits) for one in value] if isinstance(value, list | tuple) else value

@@ -72,7 +72,7 @@ def prior_choices() -> list[tuple[str, str, str, bool]]:
         "Its published weights have not been tested with this module."
     )
     return [
-        ("embedded", _("Built-in"), _("A small network that ships with the module; needs nothing more."), True),
+        ("maps", _("Built-in"), _("The organ maps that ship with the module; needs nothing more."), True),
         (BIOMEDCLIP, biomedclip, about, True),
         ("uniform", _("None (uniform)"), _("Every structure is equally likely: shows what the anatomy adds."), True),
         ("random", _("Random"), _("Random probabilities: a control for experiments."), True),

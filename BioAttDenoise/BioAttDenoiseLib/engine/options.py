@@ -13,13 +13,13 @@ from bioatt.core.strength import DEFAULT_STRENGTH
 @dataclass(frozen=True)
 class EngineOptions:
     """model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
-    embedded, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
+    maps, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
     prior (.json), empty for the model's. strength: 0 (nothing) to 1, or "low", "medium", "high". device: auto, gpu,
     cpu. precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
     """
 
     model: str = "auto"
-    prior: str = "embedded"
+    prior: str = "maps"
     descriptors: str = ""
     strength: float | str = DEFAULT_STRENGTH
     device: str = "auto"

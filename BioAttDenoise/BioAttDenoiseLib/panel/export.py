@@ -83,7 +83,7 @@ class DicomExport:
             except EngineError as error:
                 failed(error)
 
-        panel.prepare(Kind.FILES, start, again, "embedded")
+        panel.prepare(Kind.FILES, start, again, "maps")
 
     def _output(self) -> Any:
         """The chosen output, where it is one and its input is there."""

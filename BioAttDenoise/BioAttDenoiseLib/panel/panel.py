@@ -21,7 +21,7 @@ from ..engine.job import Kind, Phase
 from ..engine.options import options_of
 from ..engine.readiness import Readiness
 from ..scene import sample_data, slice_views, volumes
-from ..scene.parameters import Region, release
+from ..scene.parameters import Region, release, renew
 from ..signals import connect
 from . import results
 from .choices import name_in_tool_tip
@@ -161,6 +161,8 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        if parameters is not None:
+            renew(parameters)
         self.parameters = parameters
         self.strength.setParameters(parameters)
         self._input = parameters.inputVolume if parameters is not None else None

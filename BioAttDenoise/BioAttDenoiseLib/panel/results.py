@@ -94,7 +94,7 @@ def status(name: str) -> str:
 def source(name: str) -> str:
     """The engine's name of a prior's source, for people."""
     return {
-        "embedded": _("built-in"),
+        "maps": _("built-in"),
         "biomedclip": "BiomedCLIP",
         "uniform": _("none (uniform)"),
         "random": _("random"),

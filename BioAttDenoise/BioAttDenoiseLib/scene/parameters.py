@@ -153,7 +153,7 @@ class BioAttDenoiseParameterNode:
     lastSlice: Annotated[int, Minimum(0)] = 0
     roi: vtkMRMLMarkupsROINode
     model: str = "auto"
-    prior: str = "embedded"
+    prior: str = "maps"
     descriptors: str = ""
     strength: Annotated[float, WithinRange(0, 100)] = 100 * DEFAULT_STRENGTH
     strengthLevel: str = ""
@@ -186,6 +186,12 @@ class BioAttDenoiseParameterNode:
     studyReader: str = ""
     studySlices: Annotated[int, WithinRange(1, 100)] = 5
     studySeed: Annotated[int, WithinRange(0, 999999)] = 1
+
+
+def renew(parameters: BioAttDenoiseParameterNode) -> None:
+    """Replace what scenes of earlier versions say and this one calls otherwise."""
+    if parameters.prior == "embedded":
+        parameters.prior = "maps"
 
 
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:

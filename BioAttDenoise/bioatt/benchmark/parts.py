@@ -18,6 +18,7 @@ from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.run import Run
 from bioatt.inference.slices import Preparation
 from bioatt.io.images import read_volume, write_volume
+from bioatt.priors import organ_maps
 
 WHOLE = "whole"
 PREPARATION = "body and planes"
@@ -57,7 +58,7 @@ class Steps:
         return {
             WHOLE: self._whole,
             "read": lambda: read_volume(self.file),
-            "prior": lambda: self.denoiser._conditions(self.context, self.run, None, None),
+            "prior": self._prior,
             "noise level": self.context.noise_levels,
             PREPARATION: lambda: [*map(self._preparation(), range(self.volume.shape[0]))],
             "noise for the report": lambda: [noise_by_slice(one.hu) for one in (self.volume, self.result)],
@@ -81,7 +82,12 @@ class Steps:
     def _preparation(self) -> Preparation:
         return Preparation(self.context, self.denoiser.model.network, self.guard, self.noise, 1.0)
 
+    def _prior(self) -> None:
+        organ_maps.forget()
+        self.denoiser._conditions(self.context, self.run, None, None)
+
     def _whole(self) -> None:
+        organ_maps.forget()
         run = _ClockedRun(**vars(self.denoiser._run()))
         usual, self.denoiser._run = self.denoiser._run, lambda: run  # type: ignore[method-assign]
         try:

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from bioatt.core.volume import Volume
 
 PRIOR_SOURCES = (
-    "maps[:spatial] | embedded | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | "
-    "FILE.json"
+    "maps[:spatial] | biomedclip[:FOLDER] | uniform | random[:SEED] | segmentation:LABELS[,TABLE.json] | FILE.json"
 )
 
 

@@ -17,11 +17,7 @@ PICTURES = (".png", ".pdf", ".svg")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt prior`."""
     add_input_arguments(parser)
-    parser.add_argument(
-        "--source",
-        default="embedded",
-        help=f"{PRIOR_SOURCES} (default embedded)",
-    )
+    parser.add_argument("--source", default="maps", help=f"{PRIOR_SOURCES} (default maps)")
     parser.add_argument(
         "--descriptors", default="paper17", metavar="SET", help="paper17 | authors11 | your own FILE.json"
     )

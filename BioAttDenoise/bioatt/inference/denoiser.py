@@ -36,6 +36,7 @@ from bioatt.network import Stage
 from bioatt.priors import AnatomicalPrior, FixedPrior, Prior, build_prior
 from bioatt.priors.anatomy import build_anatomy
 from bioatt.priors.guard import PriorGuard, trained_rise
+from bioatt.priors.organ_maps import OrganMapPrior
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +101,17 @@ class _Strength:
         return max(everywhere, *self.by_organ.values(), 0)
 
     def on(
-        self, context: Context, everywhere: float, cancelled: IsCancelled | None
+        self, context: Context, everywhere: float, prior: object, cancelled: IsCancelled | None
     ) -> tuple[float | StrengthMap, str | None]:
         """The strength of a context's box, and the name of the anatomy that it comes from.
 
         everywhere: the number that was asked for or measured. It alone, without a look at the anatomy, where organs
-        differ in nothing.
+        differ in nothing. prior: the denoiser's source; where it is the organ maps, it has found them already.
         """
         if all(strength == everywhere for strength in self.by_organ.values()):
             return everywhere, None
-        source = build_anatomy(self.anatomy) if isinstance(self.anatomy, str) else self.anatomy
+        source = prior if self.anatomy == "maps" and isinstance(prior, OrganMapPrior) else self.anatomy
+        source = build_anatomy(source) if isinstance(source, str) else source
         organs = organs_of(source, context.canonical.volume, context.original, cancelled=cancelled)
         return StrengthMap(organs, self.by_organ, everywhere, context.box), organs.source
 
@@ -259,7 +261,7 @@ class Denoiser:
         removal = self.noise_removal(volume, cancelled) if wanted.measured else None
         everywhere, said = strength_for(wanted.asked, removal)
         prior, guard = self._conditions(context, run, fixed, cancelled)
-        shares, anatomy = wanted.on(context, everywhere, cancelled)
+        shares, anatomy = wanted.on(context, everywhere, self._prior, cancelled)
         with cancellable(run, cancelled):
             output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
@@ -295,11 +297,10 @@ class Denoiser:
         return Context.of(volume, slices, self._network.halo, self._network.block)
 
     def _run(self) -> Run:
-        return Run(self._network, self.compute, self.tile, self._backend, self.model.interpolated)
+        return Run(self._network, self.compute, self.tile, self._backend)
 
     def _noise_levels(self, context: Context) -> NDArray[np.float32] | None:
-        needed = self.model.interpolated is not None or self._network.neighbours
-        return context.noise_levels() if needed else None
+        return context.noise_levels() if self._network.neighbours else None
 
     def _conditions(
         self, context: Context, run: Run, fixed: FixedPrior | None, cancelled: IsCancelled | None
@@ -337,9 +338,9 @@ class Denoiser:
         def trained() -> Prior:
             """The prior of the training; uniform where that did not ship, since every training had flat priors."""
             if self._own_prior is None:
-                own = self.model.metadata.get("prior")
-                self._own_prior = self._built(own if own in ("embedded", "maps") else "uniform", "cpu")
+                self._own_prior = self._built("maps" if own.startswith("maps") else "uniform", "cpu")
             return context.prior(self._own_prior, cancelled).aligned_to(self.model.descriptors)
 
-        rise = None if prior.source == self.model.metadata.get("prior") else trained_rise(self.model.metadata)
+        own = self.model.prior_source()
+        rise = None if prior.source == own else trained_rise(self.model.metadata)
         return PriorGuard(prior.cropped(*context.box[1:]), rise, trained)

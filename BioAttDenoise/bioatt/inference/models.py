@@ -2,58 +2,47 @@
 
 Weights may be stored as float16; they are used as float32.
 
-The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), means_px (σ of
-`BioAttNetwork.preserve_low_frequencies`, default 0), mixture_noise_hu and quiet_means_px (noise range and low-noise σ
-of `InterpolatedWeights`, absent without it), padding, normalisation, descriptors, prior (the source that "auto" means),
-training (ranges of noise, pixel, slice thickness, kernels; prior_rise: `priors.guard`; data and licence), version,
-metrics.
+The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), padding, normalisation,
+descriptors, prior (the source that "auto" means), training (ranges of noise, pixel, slice thickness, kernels;
+prior_rise: `priors.guard`; data and licence), version, metrics.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bioatt.core.errors import InputError
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.core.resources import models_folder, resources_folder
 from bioatt.io.files import atomic_write
-from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, InterpolatedWeights, build_network
+from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, build_network
+from bioatt.priors import FORMER_NAMES
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)
-"""Format 1 has neither low-frequency preservation nor weight interpolation; in format 2 low-noise weights preserve low
-frequencies only where the high-noise weights do.
-"""
+"""Files of formats 2 and 3 may ask for what was given up in 1.0.0 (`_GIVEN_UP`)."""
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
-LARGEST_MEANS_PX = 64.0
 LARGEST_FILTERS = 1024
-QUIET = "quiet."
-"""Prefix of the names of the low-noise weights, in files with weight interpolation."""
-INTERPOLATION_KEYS = ("mixture_noise_hu", "quiet_means_px")
+_GIVEN_UP = ("means_px", "quiet_means_px", "mixture_noise_hu")
+"""Low-frequency preservation and two sets of weights: a network that knows the noise level needs neither."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its weights, in evaluation mode on the CPU, and the metadata of its file.
-
-    interpolated: both ends of the weight interpolation, None without; `network` then has the weights for high noise.
-    """
+    """A network with its weights, in evaluation mode on the CPU, and the metadata of its file."""
 
     network: BioAttNetwork
     metadata: Mapping[str, Any]
     name: str
     sha256: str
-    interpolated: InterpolatedWeights | None = None
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -61,8 +50,9 @@ class TrainedModel:
         return tuple(self.metadata.get("descriptors", ()))
 
     def prior_source(self, asked: str = "auto") -> str:
-        """A source for `build_prior`; "auto" is the one of the training, embedded where the file tells none."""
-        return str(self.metadata.get("prior") or "embedded") if asked == "auto" else asked
+        """A source for `build_prior`; "auto" is the one of the training, the organ maps where the file tells none."""
+        source = str(self.metadata.get("prior") or "maps") if asked == "auto" else asked
+        return FORMER_NAMES.get(source, source)
 
     @property
     def version(self) -> str:
@@ -138,17 +128,16 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"model file {path.name} cannot be read as safetensors ({error}): get another copy") from None
     try:
-        metadata = {"layout": "red_cnn", "means_px": 0.0, **json.loads(header["bioatt"])}
+        metadata = {"layout": "red_cnn", **json.loads(header["bioatt"])}
         _check(metadata, path.name)
-        given = {name: value for name, value in weights.items() if not name.startswith(QUIET)}
-        network, interpolated = _network(metadata, given, metadata["means_px"]), None
-        if "mixture_noise_hu" in metadata:
-            other = {name.removeprefix(QUIET): value for name, value in weights.items() if name.startswith(QUIET)}
-            quiet = _network(metadata, other or given, metadata["quiet_means_px"])
-            if not metadata["means_px"]:  # at the quiet end only: share 0 here, as at the noisy end
-                network.preserve_low_frequencies(float(metadata["quiet_means_px"]), share=0.0)
-            low, high = metadata["mixture_noise_hu"]
-            interpolated = InterpolatedWeights(quiet, network, (float(low), float(high)))
+        network = build_network(
+            metadata["arm"],
+            metadata["filters"],
+            max(len(metadata["descriptors"]), 1),
+            metadata["weighting"],
+            metadata["layout"],
+        )
+        network.load_state_dict(weights)
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -157,21 +146,7 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
         ) from None
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise InputError(f"model file {path.name} holds NaN or infinite weights, it is no trained model: get it again")
-    return TrainedModel(network, metadata, path.stem, sha256, interpolated)
-
-
-def _network(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], means_px: float) -> BioAttNetwork:
-    """The network that a header describes, with these weights."""
-    network = build_network(
-        metadata["arm"],
-        metadata["filters"],
-        max(len(metadata["descriptors"]), 1),
-        metadata["weighting"],
-        metadata["layout"],
-        float(means_px),
-    )
-    network.load_state_dict(weights)
-    return network.eval()
+    return TrainedModel(network.eval(), metadata, path.stem, sha256)
 
 
 def _check(metadata: Mapping[str, Any], name: str) -> None:
@@ -185,17 +160,13 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key, names in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
         if metadata[key] not in names:
             raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(names)}")
-    for key in ("means_px", "quiet_means_px"):
-        if not 0 <= float(metadata.get(key, 0.0)) <= LARGEST_MEANS_PX:
-            raise InputError(f"{name} has {key} {metadata[key]}: 0 to {LARGEST_MEANS_PX:g} can be read")
+    if any(metadata.get(key) for key in _GIVEN_UP):
+        raise InputError(f"{name} is of a version before 1.0.0 and cannot be used any more: train the model again")
     if not (isinstance(metadata["filters"], int) and 1 <= metadata["filters"] <= LARGEST_FILTERS):
         raise InputError(f"{name} has {str(metadata['filters'])[:20]} filters: 1 to {LARGEST_FILTERS} can be read")
     names = (*metadata["descriptors"], *(metadata.get("training", {}).get("kernels") or ()))
     if isinstance(metadata["descriptors"], str) or not all(isinstance(one, str) for one in names):
         raise InputError(f"{name} has descriptors or kernels that are no list of names: update the model")
-    low, high = metadata.get("mixture_noise_hu", (0.0, 1.0))
-    if not 0 <= float(low) < float(high):
-        raise InputError(f"{name} interpolates between {low} and {high} HU of noise: the first must be lower")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     if not isinstance(metadata.get("prior") or "", str):
@@ -208,64 +179,25 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
             raise InputError(f"{name} has a range {key} whose ends are swapped: {low} to {high}")
 
 
-def save_model(
-    path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], quiet: BioAttNetwork | None = None
-) -> str:
+def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) -> str:
     """Write a trained-model file, whole or not at all; returns its SHA-256.
 
     metadata: must hold `descriptors` (names; empty for arms without prior), `version` and `training`; the network's own
-    attributes are added. quiet: the low-noise end of a weight interpolation whose high-noise end is `network`; the
-    metadata must then hold `mixture_noise_hu` (`InterpolatedWeights.noise_hu`). Weights equal at both ends are stored
-    once.
+    attributes are added.
     """
     described = {
-        **metadata,
+        **{key: value for key, value in metadata.items() if key not in _GIVEN_UP},
         "format": FORMAT,
         "arm": network.arm,
         "filters": network.filters,
         "weighting": network.weighting,
         "layout": network.layout,
-        "means_px": _means_px(network),
         "padding": PADDING,
         "normalisation": NORMALISATION,
     }
-    weights = network.state_dict()
-    if quiet is None:  # the metadata may come from a model with one
-        described = {key: value for key, value in described.items() if key not in INTERPOLATION_KEYS}
-    else:
-        described["quiet_means_px"] = _means_px(quiet)
-        others = quiet.state_dict()
-        if not all(torch.equal(value, weights[name]) for name, value in others.items()):
-            weights.update({f"{QUIET}{name}": value for name, value in others.items()})
     import safetensors.torch
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
-    partial.chmod(0o644)  # safetensors creates it readable by its owner alone, which breaks a shared installation
-    os.replace(partial, path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def add_to_training(path: Path, added: Mapping[str, Any]) -> str:
-    """Add keys to `training` in a model file's header, whole or not at all; returns the file's new SHA-256.
-
-    The weights' bytes stay as they are (safetensors: eight bytes of length, a JSON header, the tensors). Raises
-    InputError where the file is not one of ours.
-    """
-    read_model(path)
-    content = path.read_bytes()
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    metadata = json.loads(header["__metadata__"]["bioatt"])
-    metadata["training"] = {**metadata.get("training", {}), **added}
-    header["__metadata__"]["bioatt"] = json.dumps(metadata, sort_keys=True)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format aligns the tensors to eight bytes
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_write(path) as partial:
-        partial.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
+        safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _means_px(network: BioAttNetwork) -> float:
-    return network.low_pass.sigma_px if network.low_pass is not None and network.low_pass.share else 0.0

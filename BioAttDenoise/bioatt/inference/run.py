@@ -17,7 +17,7 @@ from bioatt.compute import device as devices
 from bioatt.compute.device import Compute
 from bioatt.core.errors import BioAttError, Cancelled
 from bioatt.inference import tiling
-from bioatt.network import BioAttNetwork, InterpolatedWeights, Stage
+from bioatt.network import BioAttNetwork, Stage
 
 if TYPE_CHECKING:
     from bioatt.compute.backends.openvino import OpenVinoNetwork
@@ -36,7 +36,6 @@ class Run:
     """Runs `network` on boxes of the slices of one volume.
 
     backend: computes the network instead of PyTorch, from the parameters of `network`; it records no attention maps.
-    interpolated, noise_hu: weights by noise level, and the level of the current slice in HU; both None otherwise.
     After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
     """
 
@@ -44,10 +43,7 @@ class Run:
     compute: Compute
     tile: int | None
     backend: OpenVinoNetwork | None = None
-    interpolated: InterpolatedWeights | None = None
-    noise_hu: float | None = None
     warnings: list[str] = field(default_factory=list)
-    _share: float | None = None
 
     def __call__(
         self,
@@ -66,7 +62,6 @@ class Run:
                 None if p is None else torch.from_numpy(tiling.pad(p, self.network) if p.ndim == 3 else p).to(device)
             )
             try:
-                self._interpolate()
                 with torch.inference_mode(), self.compute.arithmetic():
                     x = torch.from_numpy(padded).to(device)
                     forward = None if maps is not None else self.backend
@@ -77,15 +72,6 @@ class Run:
             if maps is not None:
                 maps.clear()
             self._make_smaller(box)
-
-    def _interpolate(self) -> None:
-        """Set the network's weights to those for the slice's noise, where they are not there already."""
-        if self.interpolated is None or self.noise_hu is None:
-            return
-        share = self.interpolated.share(self.noise_hu)
-        if share != self._share:
-            self.interpolated.apply(self.network, self.noise_hu)
-            self._share = share
 
     def _make_smaller(self, box: tiling.Box) -> None:
         side = max(box.y1 - box.y0, box.x1 - box.x0)

@@ -50,7 +50,6 @@ def denoise_slices(
             ready = coming.result()
             if k + 1 < count:
                 coming = beside.submit(prepare, k + 1)
-            run.noise_hu = None if noise_hu is None else float(noise_hu[k])
             if ready is not None:
                 _denoise_slice(run, ready, k, context.hu[k], recorder, output[k])
             if progress is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bioatt.network.base import ARMS, STAGES, WEIGHTINGS, Arm, BioAttNetwork, Layout, Stage, Weighting
 from bioatt.network.gated_unet import GatedUNet
-from bioatt.network.interpolation import InterpolatedWeights
 from bioatt.network.red_cnn import RedCnn
 from bioatt.network.slab_unet import SlabUNet
 from bioatt.network.unet import UNet
@@ -16,7 +15,6 @@ __all__ = [
     "WEIGHTINGS",
     "Arm",
     "BioAttNetwork",
-    "InterpolatedWeights",
     "Layout",
     "Stage",
     "Weighting",
@@ -37,19 +35,15 @@ def build_network(
     descriptors: int = 17,
     weighting: Weighting = "anatomical",
     layout: Layout = "red_cnn",
-    low_pass_px: float = 0.0,
 ) -> BioAttNetwork:
     """A network of Table 1 with fresh weights.
 
     filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
     layout: the paper's RED-CNN, a U-net, the one that sees neighbouring slices, or the one with gated skips.
-    low_pass_px: σ of low-frequency preservation, 0: none.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
-    network = LAYOUTS[layout](arm, filters, descriptors, weighting)
-    network.preserve_low_frequencies(low_pass_px)
-    return network
+    return LAYOUTS[layout](arm, filters, descriptors, weighting)

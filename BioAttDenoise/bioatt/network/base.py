@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bioatt.network.attention import ChannelAttention, OrganAttention, SpatialAttention
-from bioatt.network.low_frequency import GaussianLowPass
 
 Arm = Literal["base", "channel", "spatial", "bioatt"]
 Weighting = Literal["anatomical", "uniform", "random"]
@@ -26,9 +25,9 @@ class BioAttNetwork(nn.Module, ABC):
 
     forward: x (B, C, H, W), p (B, N) or (B, N, H, W) → (B, 1, H, W). x is the slice in standardised HU, C = 1; of a
     network with `neighbours`, C = 2 + 2 · neighbours: the slice, its neighbours, the noise level, and how near each
-    neighbour is (`inference.planes`). No ReLU follows the last layer, since standardised data can be negative. Pixels
-    near the border lack context: callers reflect a slice by `border` pixels, and pass a part of it with `halo` more
-    pixels on each side, where the slice has them.
+    neighbour is (`inference.planes`), or C = 1: a slice alone of unknown noise. No ReLU follows the last layer, since
+    standardised data can be negative. Pixels near the border lack context: callers reflect a slice by `border` pixels,
+    and pass a part of it with `halo` more pixels on each side, where the slice has them.
     """
 
     layout: ClassVar[Layout]
@@ -40,22 +39,10 @@ class BioAttNetwork(nn.Module, ABC):
     """Whether p may sum to less than 1: features pass where no descriptor has any weight, instead of falling to 0."""
 
     attention: nn.ModuleDict
-    low_pass: GaussianLowPass | None
-    """Filter of the low-frequency preservation, None without."""
 
     def __init__(self, arm: Arm, filters: int, descriptors: int, weighting: Weighting = "anatomical") -> None:
         super().__init__()
         self.arm, self.filters, self.descriptors, self.weighting = arm, filters, descriptors, weighting
-        self.low_pass = None
-
-    def preserve_low_frequencies(self, sigma_px: float, share: float = 1.0) -> None:
-        """Add back `share` of the residual blurred by a Gaussian of `sigma_px` (0 switches it off).
-
-        With share 1, structures much larger than the Gaussian keep their mean HU whatever the weights; a disc of its
-        size keeps about half. The noise of CT has little power at low frequencies (Riederer 1978,
-        10.1088/0031-9155/23/3/007): removing it there gains little and can shift the HU of organs and faint lesions.
-        """
-        self.low_pass = GaussianLowPass(sigma_px, share) if sigma_px else None
 
     @property
     def kind(self) -> str:
@@ -109,19 +96,13 @@ class BioAttNetwork(nn.Module, ABC):
 
         Raises ValueError where x or p has a shape that the class does not document.
         """
-        return self.restored(x, self.residual(x, p, record))
+        return self.residual(x, p, record) + x[:, :1]
 
     def residual(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
-        """What the layers predict, (B, 1, H, W), before low-frequency preservation. As `forward`."""
+        """What is added to the slice, (B, 1, H, W). As `forward`."""
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
         return self._residual(x, self._weights(x, p), record)
-
-    def restored(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The denoised slice: the residual, without the low frequencies that are preserved, added to the input."""
-        if self.low_pass is not None and self.low_pass.share:
-            residual = residual - self.low_pass.share * self.low_pass(residual)
-        return residual + x[:, :1]
 
     def _attend(self, stage: Stage, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
         if self.arm == "base":

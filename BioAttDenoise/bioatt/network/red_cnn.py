@@ -36,11 +36,11 @@ class RedCnn(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        return HALO + (self.low_pass.radius if self.low_pass is not None else 0)
+        return HALO
 
     @property
     def border(self) -> int:
-        """The halo without the low-pass filter: the outermost pixels of transposed convolutions are incomplete sums."""
+        """The halo: the outermost pixels of transposed convolutions are incomplete sums."""
         return HALO
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:

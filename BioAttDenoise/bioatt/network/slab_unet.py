@@ -9,6 +9,8 @@ Tassano 2020, arXiv 1907.01361). The noise level conditions it on the dose: as a
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +35,14 @@ SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 def nearness(distance_mm: Tensor) -> Tensor:
     """How near a neighbour is: 1 at the slice, half as much every 2 mm."""
     return torch.exp2(-distance_mm / 2)
+
+
+def alone(images: Tensor, noise_hu: float = math.nan) -> Tensor:
+    """x (B, 14, H, W) of slices (B, 1, H, W) without neighbours, of this noise level (NaN: not known)."""
+    planes = functional.pad(images, (0, 0, 0, 0, 0, 1 + 2 * NEIGHBOURS))
+    if not math.isnan(noise_hu):
+        planes[:, 1 + NEIGHBOURS] = noise_hu / NOISE_UNIT_HU
+    return planes
 
 
 class GuidedAttention(OrganAttention):
@@ -97,7 +107,8 @@ class SlabUNet(BioAttNetwork):
     The levels have 2 and 4 times `filters` channels. `_residual` takes x (B, 1 + NEIGHBOURS + 1 + NEIGHBOURS, H, W):
     the slice, its neighbours (any value where there is none), the noise level in HU / NOISE_UNIT_HU (0 where it is not
     known) and each neighbour's nearness 2^(−|Δz| / 2 mm) (0 where there is none), the last two constant planes.
-    p (B, N), or (B, N, H, W). Initialised as the identity.
+    An x (B, 1, H, W) is a slice alone of unknown noise: the other planes are 0. p (B, N), or (B, N, H, W). Initialised
+    as the identity.
     """
 
     layout = "slab_unet"
@@ -127,11 +138,10 @@ class SlabUNet(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        """Sum of the convolutions' radii times their scale, the low-pass radius, and the offset within a block."""
+        """Sum of the convolutions' radii times their scale, and the offset within a block."""
         half = 2 + 2 * 2 * BLOCKS[0] + 3  # stem, tail, both sides' blocks of two convolutions, the attention's 7×7
         quarter = 2 * BLOCKS[1] + 3
-        low_pass = self.low_pass.radius if self.low_pass is not None else 0
-        radius = 2 * half + 4 * quarter + low_pass + self.block - 1
+        radius = 2 * half + 4 * quarter + self.block - 1
         return radius + -radius % self.block
 
     @property
@@ -147,6 +157,8 @@ class SlabUNet(BioAttNetwork):
         return coarse if stage == "last" else functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
 
     def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
+        if x.shape[1] == 1:
+            x = alone(x)
         noise = self.noise(x[:, 1 + NEIGHBOURS, 0, :1])
         half = self._attend("middle", _passed(self.encoder[0], self._stem(x), noise), weights, record)
         y = self._attend("last", _passed(self.encoder[1], self.down(half), noise), weights, record)

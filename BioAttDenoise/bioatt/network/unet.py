@@ -1,4 +1,4 @@
-"""The shipped network: a U-net (Ronneberger 2015, arXiv 1505.04597) with the paper's organ-aware attention.
+"""A U-net (Ronneberger 2015, arXiv 1505.04597) with the paper's organ-aware attention.
 
 CT noise is coarse and streaks are long: at a quarter of the resolution a layer has four times the receptive field at a
 sixteenth of the cost. Two stages of the encoder have the paper's attention (equations 3 to 6).
@@ -59,12 +59,11 @@ class UNet(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        """Sum of the convolutions' radii times their scale, the low-pass radius, and the offset within a block."""
+        """Sum of the convolutions' radii times their scale, and the offset within a block."""
         full = 2 + 1 + 2 * 2 * self.blocks[0]  # head, tail, both sides' blocks of two convolutions
         half = 2 * 2 * self.blocks[1] + 3  # both sides' blocks, and the attention's 7×7
         quarter = 2 * self.blocks[2] + 3
-        low_pass = self.low_pass.radius if self.low_pass is not None else 0
-        radius = full + 2 * half + 4 * quarter + low_pass + self.block - 1
+        radius = full + 2 * half + 4 * quarter + self.block - 1
         return radius + -radius % self.block
 
     @property

@@ -1,9 +1,9 @@
 """Anatomical priors: what each slice shows, as a distribution over descriptors (paper §2.1).
 
-    build_prior("embedded", descriptors=load_descriptor_set("paper17")).probabilities(volume).p    # (slices, 17)
+    build_prior("maps", descriptors=load_descriptor_set("paper17")).probabilities(volume).p    # (slices, 17)
 
-Sources: `embedded` (a small network that ships), `maps` (organ maps that you trained; `maps:spatial` for p (N, H, W)),
-`biomedclip[:FOLDER]` (the paper's), `uniform`, `random[:SEED]`,
+Sources: `maps` (the organ maps that ship; `maps:spatial` for p (N, H, W)), `biomedclip[:FOLDER]` (the paper's),
+`uniform`, `random[:SEED]`,
 `segmentation:LABELS[,TABLE.json]` (spatial) and `FILE.json` (what `bioatt prior --json` wrote).
 """
 
@@ -19,6 +19,9 @@ from bioatt.priors.smoothing import SmoothedPrior
 
 __all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "SmoothedPrior", "UniformPrior", "build_prior"]
 
+FORMER_NAMES = {"embedded": "maps"}
+"""What scripts, scenes and model files of earlier versions say, and the source that it means now."""
+
 
 def build_prior(
     source: str, *, descriptors: DescriptorSet, device: str = "cpu", smoothing: bool = True, complete: bool = True
@@ -30,15 +33,11 @@ def build_prior(
     networks that need p to sum to 1 (`BioAttNetwork.none_passes`).
     Raises InputError for an unknown source, a file that cannot be used, or a source that cannot tell the descriptors.
     """
+    source = FORMER_NAMES.get(source, source)
     kind, _, detail = source.partition(":")
     names = descriptors.descriptors
     if source.lower().endswith(".json") and kind != "segmentation":
         return FixedPrior.from_file(Path(source))
-    if source == "embedded":
-        from bioatt.priors.embedded import EmbeddedPrior
-
-        embedded = EmbeddedPrior(descriptors, device)
-        return SmoothedPrior(embedded) if smoothing else embedded
     if source in ("maps", "maps:spatial"):
         from bioatt.priors.organ_maps import OrganMapPrior
 
@@ -54,7 +53,7 @@ def build_prior(
         from bioatt.priors.segmentation import SegmentationPrior, read_segmentation
 
         labels, _, table = detail.partition(",")
-        within = build_prior("embedded", descriptors=descriptors, device=device, smoothing=smoothing)
+        within = build_prior("maps", descriptors=descriptors, device=device, smoothing=smoothing)
         found = read_segmentation(Path(labels), Path(table) if table else None)
         return SegmentationPrior(found, descriptors, within, complete=complete)
     if source == "uniform":
@@ -65,6 +64,5 @@ def build_prior(
         except ValueError:
             raise InputError(f"the seed of a random prior is a number, not {detail!r}") from None
     raise InputError(
-        f"unknown prior {source!r}: use embedded, maps, biomedclip, uniform, random, segmentation:LABELS "
-        "or a .json file"
+        f"unknown prior {source!r}: use maps, biomedclip, uniform, random, segmentation:LABELS or a .json file"
     )

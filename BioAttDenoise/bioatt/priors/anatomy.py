@@ -30,4 +30,4 @@ def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource
     from bioatt.priors.segmentation import Segmentation, SegmentationPrior  # reads files: needs SimpleITK
 
     descriptors = load_descriptor_set(ANATOMY_SET)
-    return SegmentationPrior(Segmentation(labels, names), descriptors, build_prior("embedded", descriptors=descriptors))
+    return SegmentationPrior(Segmentation(labels, names), descriptors, build_prior("maps", descriptors=descriptors))

@@ -9,17 +9,16 @@ maps.labels(z)           # (H, W): 0 for none, else 1 + the index of the most pr
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,7 +37,7 @@ from bioatt.priors.spatial import SpatialRows
 
 FILE = "organ_maps.safetensors"
 HOW_TO_GET = (
-    f"train them with `bioatt-train organ-maps`, and put {FILE} into the models folder; or use the prior embedded"
+    f"reinstall BioAttDenoise, or train them with `bioatt-train organ-maps` and put {FILE} into the models folder"
 )
 SIGMA_MM = 3.0
 """σ of the Gaussian along z."""
@@ -51,6 +50,10 @@ _SUREST_CELLS = 12
 """1.3 cm²: what an organ covers at least where it counts as visible."""
 _FLOOR = 1e-3
 """Share of presence that every descriptor keeps: a slice without any anatomy gets equal shares."""
+_SLICES_KEPT = 16
+"""Network outputs kept, 1 MB each: the preview of the next slice needs eight of its nine again."""
+_VOLUMES_KEPT = 2
+"""Larger scans of which the maps are kept, some 25 KB a slice."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class OrganMaps:
         """The paper's p (slices, N), or the maps as rows of p (N, H, W), complete with the slice's p for none."""
         pooled = self.pooled()
         if not spatial:
-            return Prior(pooled, self.descriptors, self.source, self.slice_ids)
+            return Prior(pooled, self.descriptors, "maps", self.slice_ids)
 
         def row(z: int) -> NDArray[np.float32]:
             p = self.probabilities(z)
@@ -142,7 +145,7 @@ class OrganMaps:
 
         count, depth = pooled.shape
         rows = SpatialRows(row, tuple(range(count)), tuple(range(depth)), depth, self.pixels, complete=complete)
-        return Prior(rows, self.descriptors, f"{self.source}, spatial", self.slice_ids)
+        return Prior(rows, self.descriptors, "maps:spatial", self.slice_ids)
 
     def _on_pixels(self, z: int) -> Iterator[tuple[int, NDArray[np.float32], tuple[slice, slice]]]:
         """Each descriptor's index, its map on pixels where it is not 0, and the rows and columns of those."""
@@ -167,19 +170,16 @@ class OrganMapPrior:
         smoothing: bool = True,
         complete: bool = True,
     ) -> None:
-        network, metadata = load_organ_maps(path or organ_maps_file())
-        taught: list[str] = metadata["descriptors"]
+        self.finder = _finder(path or organ_maps_file(), device)
+        taught = self.finder.taught
         missing = [name for name in descriptors.descriptors if name not in taught]
         if missing:
             raise InputError(
                 f"the organ maps were not taught {', '.join(missing)} of the set {descriptors.name}: "
                 "use the prior biomedclip for them, or the set paper17"
             )
-        self.compute = devices.choose(device, "fp32")
-        self.network = copy.deepcopy(network).to(self.compute.device)
-        self.taught, self.descriptors = tuple(taught), descriptors.descriptors
+        self.taught, self.descriptors = taught, descriptors.descriptors
         self.spatial, self.complete, self.sigma_mm = spatial, complete, SIGMA_MM if smoothing else 0.0
-        self.calibration = Calibration(**metadata["calibration"])
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
         """See AnatomicalPrior."""
@@ -188,19 +188,44 @@ class OrganMapPrior:
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganMaps:
         """Organ maps of a canonical volume. Raises Cancelled when `cancelled()` turns True."""
-        raw = self._raw(volume, cancelled)
-        slices = (self._shown(p) for p in smoothed_along_z(raw, volume.shape[0], volume.spacing[2], self.sigma_mm))
+        slices = self.finder.slices(volume, self.sigma_mm, cancelled)
         cells = (cell_count(volume.shape[1], volume.spacing[1]), cell_count(volume.shape[2], volume.spacing[0]))
-        return OrganMaps(tuple(slices), self.taught, cells, volume.shape[1:], volume.slice_ids)
+        return OrganMaps(slices, self.taught, cells, volume.shape[1:], volume.slice_ids)
 
-    def _raw(self, volume: Volume, cancelled: Callable[[], bool] | None) -> Iterator[NDArray[np.float32]]:
+
+class _Finder:
+    """A network on a device. What it found lately is kept, since a scan's prior, organs, strengths by organ and
+    previews ask for the same slices (`forget`).
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        network, metadata = load_organ_maps(path)
+        self.compute = devices.choose(device, "fp32")
+        self.network = copy.deepcopy(network).to(self.compute.device)
+        self.taught: tuple[str, ...] = tuple(metadata["descriptors"])
+        self.calibration = Calibration(**metadata["calibration"])
+
+    def slices(self, volume: Volume, sigma_mm: float, cancelled: Callable[[], bool] | None) -> tuple[CellMaps, ...]:
+        """Maps of a volume's slices, smoothed along z."""
+        cells = [to_cells(np.asarray(hu, np.float32), volume.spacing[:2]) for hu in volume.hu]
+        content = hashlib.sha1(b"".join(one.tobytes() for one in cells), usedforsecurity=False).digest()
+        key = self, sigma_mm, volume.spacing, volume.shape, content
+        found = next((slices for known, slices in _volumes if known == key), None)
+        if found is None:
+            smoothed = smoothed_along_z(self._raw(cells, cancelled), len(cells), volume.spacing[2], sigma_mm)
+            found = tuple(self._shown(p) for p in smoothed)
+            if len(cells) > _SLICES_KEPT:  # a preview's slices do not drive out its volume
+                _volumes.append((key, found))
+        return found
+
+    def _raw(
+        self, cells: list[NDArray[np.float32]], cancelled: Callable[[], bool] | None
+    ) -> Iterator[NDArray[np.float32]]:
         """(1 + N, rows, columns) probabilities of each slice alone, so that they do not depend on its volume."""
-        for hu in volume.hu:
+        for one in cells:
             if cancelled is not None and cancelled():
                 raise Cancelled("cancelled")
-            cells = to_cells(np.asarray(hu, np.float32), volume.spacing[:2])
-            with self.compute.arithmetic():
-                yield cell_probabilities(self.network, cells, self.calibration.temperature)
+            yield _alone(self, one.tobytes(), one.shape)
 
     def _shown(self, p: NDArray[np.float32]) -> CellMaps:
         organs = p[1:]
@@ -211,6 +236,28 @@ class OrganMapPrior:
             place = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
             patches.append(Patch(int(column), place, organs[column][place].astype(np.float16)))
         return CellMaps(tuple(patches), self.calibration.presence(organs))
+
+
+@cache
+def _finder(path: Path, device: str) -> _Finder:
+    return _Finder(path, device)
+
+
+_volumes: deque[tuple[object, tuple[CellMaps, ...]]] = deque(maxlen=_VOLUMES_KEPT)
+
+
+@lru_cache(_SLICES_KEPT)
+def _alone(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """`cell_probabilities` of cells (float32) of this shape."""
+    hu = np.frombuffer(cells, np.float32).reshape(shape)
+    with finder.compute.arithmetic():
+        return cell_probabilities(finder.network, hu, finder.calibration.temperature)
+
+
+def forget() -> None:
+    """Find maps anew, as a program that measures time wants it."""
+    _volumes.clear()
+    _alone.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -301,6 +348,8 @@ def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, An
     folded = fuse(copy.deepcopy(network).eval())
     weights = {name: tensor.detach().cpu().half().contiguous() for name, tensor in folded.state_dict().items()}
     described = {"widths": list(network.widths), **metadata}
+    import safetensors.torch
+
     with atomic_write(path) as partial:
         safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
 
@@ -316,6 +365,8 @@ def organ_maps_file() -> Path:
 @cache
 def load_organ_maps(path: Path) -> tuple[OrganMapNetwork, dict[str, Any]]:
     """Network in evaluation mode, and the metadata of its file. Raises InputError for a missing or damaged file."""
+    import safetensors.torch  # here, so that networks can be trained where it is not installed
+
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["bioatt"])

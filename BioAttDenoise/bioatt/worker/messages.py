@@ -88,9 +88,10 @@ def denoise_arguments(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "slices": None if slices is None else range(*slices),
     }
     if request.get("organ_strength"):
+        anatomy = request.get("anatomy") or "maps"
         arguments |= {
             "organ_strength": request["organ_strength"],
-            "anatomy": anatomy_of(request.get("anatomy"), folder),
+            "anatomy": anatomy if anatomy == "maps" else anatomy_of(anatomy, folder),
         }
     if attention is not None:
         from bioatt.inference.attention import AttentionRequest

@@ -11,5 +11,5 @@ def test_denoising_needs_no_network(denoise, scan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, "socket", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
-    status, _ = denoise(scan, tmp_path / "out.nrrd", "--organ-strength", "lungs=0.5", "--prior", "embedded")
+    status, _ = denoise(scan, tmp_path / "out.nrrd", "--organ-strength", "lungs=0.5", "--prior", "maps")
     assert status == 0

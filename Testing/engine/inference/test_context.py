@@ -58,12 +58,12 @@ def test_the_box_holds_the_halo_and_whole_blocks(stack, plane):
 
 
 def test_a_volume_is_brought_to_canonical_order_once(make_volume, make_model, monkeypatch):
-    """Also for weights by noise and a prior smoothed along z, which need the neighbours of a slice."""
+    """Also for a network that sees noise and neighbours, and a prior smoothed along z."""
     from bioatt.inference.denoiser import Denoiser
 
     calls = []
     monkeypatch.setattr(contexts, "canonical", lambda volume: calls.append(volume.shape[0]) or canonical(volume))
-    model = make_model(quiet=True, mixture_noise_hu=[10.0, 30.0])
+    model = make_model(layout="slab_unet")
     Denoiser(model, device="cpu", precision="fp32").preview(make_volume(slices=12), 6)
     assert calls == [9]
 

@@ -20,8 +20,6 @@ from bioatt.inference.denoiser import Denoiser
 from bioatt.priors import Prior, UniformPrior
 from bioatt.priors.segmentation import Segmentation, SegmentationPrior
 
-ADAPTIVE = {"means_px": 2.0, "quiet": True, "mixture_noise_hu": [10.0, 30.0]}
-
 
 @pytest.fixture
 def tiny(make_model):
@@ -108,10 +106,10 @@ def test_without_a_choice_the_prior_is_that_of_the_training(make_model, make_vol
     volume = make_volume(slices=1)
     found = [
         Denoiser(make_model(prior=prior), device="cpu").denoise(volume).prior.source
-        for prior in ("uniform", "random:3", "embedded", None)
+        for prior in ("uniform", "random:3", "maps", "embedded", None)
     ]
-    assert found == ["uniform", "random:3", "embedded", "embedded"]
-    assert Denoiser(make_model(prior="uniform"), prior="embedded").denoise(volume).prior.source == "embedded"
+    assert found == ["uniform", "random:3", "maps", "maps", "maps"]
+    assert Denoiser(make_model(prior="uniform"), prior="maps").denoise(volume).prior.source == "maps"
 
 
 def test_preview_with_an_overridden_prior(tiny, make_volume):
@@ -247,52 +245,18 @@ def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
     assert len(result.noise_before) == len(result.noise_after) == 3
 
 
-def test_each_slice_gets_the_weights_of_its_noise(make_model, make_volume):
-    """Also where the file runs from head to feet, and in a slice looked at alone; between the noises, a mixture."""
-    both = make_model(quiet=True, mixture_noise_hu=[12.0, 60.0])
-    ends = (replace(both, network=network, interpolated=None) for network in (both.interpolated.quiet, both.network))
-    mixed, quiet, noisy = (Denoiser(one, prior="uniform", device="cpu", precision="fp32") for one in (both, *ends))
-    parts = [make_volume(slices=6, noise=noise, seed=5).hu for noise in (5.0, 80.0)]
-    volume = make_volume(slices=12, direction=np.diag([1.0, 1.0, -1.0])).with_hu(np.concatenate(parts))
-    found = [[one.preview(volume, k).volume.hu[0] for one in (mixed, quiet, noisy)] for k in (0, 6, 11)]
-    np.testing.assert_array_equal(found[0][0], found[0][1])
-    np.testing.assert_array_equal(found[2][0], found[2][2])
-    assert (found[1][0] != found[1][1]).any()
-    assert (found[1][0] != found[1][2]).any()
-    whole = mixed.denoise(volume).volume.hu
-    np.testing.assert_array_equal(whole[[0, 6, 11]], [one[0] for one in found])
-
-
-def test_where_no_noise_can_be_told_the_least_is_taken(make_model):
-    """A phantom of bone and air has neither fat nor soft tissue."""
-    both = make_model(quiet=True, mixture_noise_hu=[0.0, 1.0])
-    y, x = np.mgrid[-1:1:72j, -1:1:72j]
-    hu = np.where(x**2 + y**2 < 0.6, 900.0, -1000.0) + np.random.default_rng(0).normal(0, 30, (2, 72, 72))
-    volume = Volume(hu.astype(np.float32), spacing=(0.8, 0.8, 3.0))
-    quiet = replace(both, network=both.interpolated.quiet, interpolated=None)
-    both, quiet = (Denoiser(one, prior="uniform", device="cpu", precision="fp32") for one in (both, quiet))
-    np.testing.assert_array_equal(both.denoise(volume).volume.hu, quiet.denoise(volume).volume.hu)
-
-
 @pytest.mark.parametrize(
-    ("layout", "sign", "adaptive"),
-    [
-        ("red_cnn", 1, {}),
-        ("unet", 1, {}),
-        ("unet", -1, {}),
-        ("unet", 1, ADAPTIVE),
-        ("slab_unet", 1, {}),
-        ("slab_unet", -1, {}),
-    ],
+    ("layout", "sign"),
+    [("red_cnn", 1), ("unet", 1), ("unet", -1), ("slab_unet", 1), ("slab_unet", -1)],
 )
-def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign, adaptive):
+def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign):
     """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""
     axial = make_volume(slices=40, height=182 + (sign < 0), width=60, dtype=np.float32)
     noisy = make_volume(slices=12, height=axial.shape[1], width=60, noise=60.0, dtype=np.float32).hu
     axial = axial.with_hu(np.concatenate([axial.hu[:28], noisy]))
     turn = np.array([[1.0, 0, 0], [0, 0, sign], [0, 1, 0]])
     coronal = type(axial)(axial.hu.transpose(1, 0, 2).copy(), spacing=(0.8, 3.0, 0.8), direction=turn)
-    model = make_model(layout=layout, **adaptive)
+    model = make_model(layout=layout)
     denoiser = Denoiser(model, prior="uniform", device="cpu", precision="fp32")
     whole = denoiser.denoise(coronal).volume.hu
     if sign > 0:

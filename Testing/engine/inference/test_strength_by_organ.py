@@ -14,6 +14,7 @@ from bioatt.core.volume import Volume
 from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.report import report
 from bioatt.network.organ_maps import OrganMapNetwork
+from bioatt.priors import organ_maps
 from bioatt.priors.anatomy import anatomy_of_labels
 from bioatt.priors.organ_maps import FILE, OrganMapPrior, save_organ_maps
 
@@ -47,6 +48,15 @@ def maps(tmp_path):
     calibration = {"temperature": 1.0, "slope": [1.0] * 17, "offset": [0.0] * 17}
     save_organ_maps(tmp_path / FILE, network, {"descriptors": list(PAPER.descriptors), "calibration": calibration})
     return OrganMapPrior(PAPER, path=tmp_path / FILE)
+
+
+def test_organ_maps_that_are_the_prior_are_not_found_twice(make_model, scan, monkeypatch):
+    seen, find = [], organ_maps.cell_probabilities
+    monkeypatch.setattr(organ_maps, "cell_probabilities", lambda *a: seen.append(1) or find(*a))
+    organ_maps.forget()
+    denoiser = Denoiser(make_model(), prior="maps", device="cpu", precision="fp32")
+    assert denoiser.denoise(scan, organ_strength={"liver": 0.2}).anatomy == "organ maps"
+    assert len(seen) == len(scan.hu)
 
 
 class Unwanted:
@@ -110,8 +120,8 @@ def test_what_cannot_be_used_is_refused_before_the_run(tiny, scan, masks):
         tiny.denoise(scan, organ_strength={"liver lobe": 0.5})
     with pytest.raises(InputError, match="between 0 and 1"):
         tiny.preview(scan, 0, organ_strength={"liver": 2})
-    with pytest.raises(InputError, match="unknown source of anatomy 'embedded'"):
-        tiny.denoise(scan, organ_strength={"liver": 0.5}, anatomy="embedded")
+    with pytest.raises(InputError, match="unknown source of anatomy 'biomedclip'"):
+        tiny.denoise(scan, organ_strength={"liver": 0.5}, anatomy="biomedclip")
     elsewhere = replace(scan, origin=(5000.0, 0.0, 0.0))
     with pytest.raises(InputError, match="does not overlap"):
         tiny.denoise(elsewhere, organ_strength={"liver": 0.5}, anatomy=masks)

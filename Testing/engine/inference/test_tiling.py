@@ -15,7 +15,6 @@ from bioatt.network.red_cnn import HALO
 
 torch.manual_seed(3)
 NETWORKS = {name: build_network("bioatt", filters=4, descriptors=3, layout=name).eval() for name in LAYOUTS}
-NETWORKS["unet with low-frequency preservation"] = build_network("bioatt", 4, 3, layout="unet", low_pass_px=2.0).eval()
 for name in NETWORKS.keys() - {"red_cnn"}:  # a fresh one leaves its input as it is
     for parameter in NETWORKS[name].parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))

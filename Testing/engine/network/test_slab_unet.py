@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bioatt.network import ARMS, build_network
-from bioatt.network.slab_unet import NEIGHBOURS
+from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, alone
 
 PLANES = 2 + 2 * NEIGHBOURS
 NEAR = slice(2 + NEIGHBOURS, None)
@@ -128,6 +128,17 @@ def test_a_neighbour_counts_where_it_is_near_and_nowhere_else(equations):
     for one in (x, other):
         one[0, NEAR][2] = 0
     assert torch.equal(network(x, p), network(other, p))
+
+
+def test_a_slice_alone_is_one_without_neighbours(equations):
+    network, p = awake(), torch.full((2, 3), 1 / 3)
+    x = equations.random(2, PLANES, 24, 24)
+    x[:, NEAR] = 0  # whatever the neighbours' planes show
+    images = torch.from_numpy(x[:, :1]).float()
+    for noise_hu, given in ((0.0, images), (30.0, alone(images, 30.0))):
+        x[:, 1 + NEIGHBOURS] = noise_hu / NOISE_UNIT_HU
+        torch.testing.assert_close(network(given, p), network(torch.from_numpy(x).float(), p), rtol=0, atol=1e-6)
+    assert (network(alone(images, 30.0), p) - network(images, p)).abs().max() > 1e-3
 
 
 def test_features_pass_where_no_descriptor_has_any_weight(equations):

@@ -12,7 +12,7 @@ from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.metrics import psnr
 from bioatt.core.volume import Volume
 from bioatt.inference.denoiser import Denoiser
-from bioatt.inference.models import TrainedModel, load_model
+from bioatt.inference.models import TrainedModel
 from bioatt.inference.report import report
 from bioatt.network import build_network
 from bioatt.priors import FixedPrior, Prior, build_prior
@@ -36,7 +36,7 @@ def model() -> TrainedModel:
     metadata = {
         "descriptor_set": "paper17",
         "descriptors": NAMES,
-        "prior": "embedded",
+        "prior": "maps",
         "training": {"prior_rise": RISE},
     }
     return TrainedModel(build_network("bioatt", 4, len(NAMES)).eval(), metadata, "tiny", "")
@@ -99,11 +99,11 @@ def test_a_model_trained_under_every_prior_takes_sums_below_one_too():
     np.testing.assert_array_equal(PriorGuard(half, None, never)(0), half.p[0])
 
 
-def test_a_peaked_prior_is_blended_with_the_embedded_one_and_said(model, low):
+def test_a_peaked_prior_is_blended_with_the_organ_maps_one_and_said(model, low):
     denoiser = Denoiser(model, prior=FixedPrior(ONE_HOT[16], NAMES), device="cpu", precision="fp32")
     result = denoiser.denoise(low)
-    embedded = np.asarray(build_prior("embedded", descriptors=denoiser.descriptors).probabilities(low).p)
-    shown = [blended(ONE_HOT[16], q, RISE)[0] for q in embedded]
+    trained = np.asarray(build_prior("maps", descriptors=denoiser.descriptors).probabilities(low).p)
+    shown = [blended(ONE_HOT[16], q, RISE)[0] for q in trained]
     table = Prior(np.stack(shown), NAMES, "file", low.slice_ids)
     unguarded = replace(model, metadata={**model.metadata, "training": {}})
     told = Denoiser(unguarded, prior=table, device="cpu", precision="fp32").denoise(low)
@@ -112,7 +112,7 @@ def test_a_peaked_prior_is_blended_with_the_embedded_one_and_said(model, low):
     (line,) = [line for line in result.warnings if "prior" in line]
     assert "from file" in line
     assert "3 of 3 slices" in line
-    assert "embedded" in line
+    assert "with the prior maps" in line
     said = report(result)
     assert line in said["warnings"]
     assert len(said["prior_blended"]) == 3
@@ -128,7 +128,7 @@ def test_a_prior_by_hand_is_guarded_as_in_the_volume(model, low):
     assert any("override" in line for line in preview.warnings)
 
 
-@pytest.mark.parametrize("source", ["embedded", "uniform"])
+@pytest.mark.parametrize("source", ["maps", "embedded", "uniform"])
 def test_what_the_model_was_trained_with_is_shown_bit_for_bit(model, low, source):
     unguarded = replace(model, metadata={**model.metadata, "training": {}})
     one, other = (
@@ -171,11 +171,6 @@ def test_a_peaked_prior_costs_the_shipped_models_next_to_nothing(phantom, name):
         result = Denoiser(name, prior=prior, device="cpu", precision="fp32").denoise(low, strength=1.0)
         return float(psnr(reference.hu, result.volume.hu, (-160.0, 240.0)))
 
-    embedded = quality("embedded")
+    own = quality("auto")
     for organ in ("thoracic aorta", "spine"):
-        assert quality(FixedPrior(ONE_HOT[NAMES.index(organ)], NAMES)) > embedded - 0.2, organ
-
-
-def test_shipped_models_tell_their_range():
-    for name in ("bioatt", "bioatt-fast"):
-        assert load_model(name).metadata["training"]["prior_rise"] == RISE
+        assert quality(FixedPrior(ONE_HOT[NAMES.index(organ)], NAMES)) > own - 0.2, organ

@@ -42,7 +42,7 @@ def test_json_and_plot(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     volume = canonical(read_volume(scan)).volume
     assert written["descriptors"] == list(load_descriptor_set("paper17").descriptors)
     assert written["slices"] == list(volume.slice_ids)
-    expected = build_prior("embedded", descriptors=load_descriptor_set("paper17")).probabilities(volume)
+    expected = build_prior("maps", descriptors=load_descriptor_set("paper17")).probabilities(volume)
     np.testing.assert_allclose(written["probabilities"], expected.p, atol=1e-6)
     assert picture.read_bytes().startswith(b"\x89PNG")
     again = tmp_path / "again.json"
@@ -80,7 +80,7 @@ def test_segmentation(scan: Path, torso: Volume, tmp_path: Path) -> None:
     [
         (["--source", "clip"], "unknown prior 'clip'"),
         (["--source", "biomedclip"], "BiomedCLIP is not on this machine"),
-        (["--descriptors", "authors11"], "was not trained for ventricles, lymph nodes"),
+        (["--descriptors", "authors11"], "were not taught ventricles, lymph nodes"),
         (["--descriptors", "none"], "unknown descriptor set"),
         (["--plot", "prior.txt"], "a plot is .png"),
         (["--json", "nowhere/prior.json"], "there is no folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bioatt.core.noise import CONTEXT_SLICES
 from bioatt.core.resources import resources_folder
 from bioatt.core.volume import Volume
 from bioatt.network.organ_maps import OrganMapNetwork
+from bioatt.priors import build_prior, organ_maps
 from bioatt.priors.organ_cells import CELL_MM, WINDOW_CELLS, body_box, to_cells, window_of
 from bioatt.priors.organ_maps import (
     FILE,
@@ -209,6 +211,48 @@ def test_refusals(
     if not (MODELS / FILE).is_file():
         with pytest.raises(InputError, match="organ-maps"):
             OrganMapPrior(PAPER)
+    organ_maps.forget()
     asked = iter([False, False, *repeat(True, 9)])
     with pytest.raises(Cancelled):
         prior.maps(torso[0], cancelled=lambda: next(asked))
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The cells of every slice that the network sees from now on, by their shape."""
+    organ_maps.forget()
+    shapes: list[tuple[int, ...]] = []
+    work = organ_maps.cell_probabilities
+    monkeypatch.setattr(organ_maps, "cell_probabilities", lambda *a: shapes.append(a[1].shape) or work(*a))
+    return shapes
+
+
+def test_slices_that_are_known_are_not_computed_again(
+    weights: Path, torso: tuple[Volume, NDArray[np.uint8]], computed: list[tuple[int, ...]]
+) -> None:
+    scan = Volume(np.concatenate([torso[0].hu + k for k in range(3)]), torso[0].spacing)
+    pooled = OrganMapPrior(PAPER, path=weights).probabilities(scan)
+    assert len(computed) == 24
+    for first in range(4):
+        OrganMapPrior(PAPER, path=weights).maps(scan.part(range(first, first + 5)))
+    assert len(computed) == 24 + 8, "the next slice's preview needs one more"
+    spatial = OrganMapPrior(PAPER, path=weights, spatial=True).probabilities(replace(scan, hu=scan.hu.copy()))
+    assert len(computed) == 24 + 8, "previews do not drive out their volume"
+    np.testing.assert_allclose(spatial.p[5][:, 2, 2], pooled.p[5], atol=1e-6)
+
+
+def test_other_voxels_under_the_same_identity_are_computed_anew(
+    prior: OrganMapPrior, torso: tuple[Volume, NDArray[np.uint8]], maps: OrganMaps
+) -> None:
+    turned = replace(torso[0], hu=torso[0].hu[::-1].copy())
+    assert turned.slice_ids == torso[0].slice_ids
+    assert np.array_equal(prior.maps(turned).labels(0), maps.labels(7))
+
+
+@trained
+def test_the_former_names_of_scripts_scenes_and_banks_mean_the_pooled_maps(
+    torso: tuple[Volume, NDArray[np.uint8]], maps: OrganMaps
+) -> None:
+    former = build_prior("embedded", descriptors=PAPER).probabilities(torso[0])
+    assert former.source == "maps"
+    np.testing.assert_array_equal(former.p, maps.pooled())

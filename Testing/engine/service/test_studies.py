@@ -86,7 +86,7 @@ def test_other_settings_content_or_model_is_other_work_and_replaces_nothing(tree
     assert stronger.status == "done"
     assert stronger.folder.parent == first.folder.parent
     assert stronger.folder != first.folder
-    make_model(means_px=2.0)  # other weights under the same name
+    make_model(seed=1)  # other weights under the same name
     engine, out = Engine("cpu"), tmp_path / "out"
     rules = (Rule("other", model=str(tmp_path / "tiny.safetensors")),)
     assert denoise_series(series, rules, Results(out), engine).status == "done"

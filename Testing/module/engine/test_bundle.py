@@ -117,10 +117,12 @@ def test_a_failure_of_pip_is_told(slicer, scene, tmp_path, monkeypatch):
 
 def test_versions_are_shown(make_driver):
     import bioatt
+    from bioatt.inference.models import catalogue, load_model
 
     driver = make_driver()
     text = driver.advanced.versionsLabel.text
     assert f"BioAttDenoise {bioatt.__version__}" in text
     assert f"engine {bioatt.__version__}" in text
-    assert "bioatt 0." in text
+    for entry in catalogue():
+        assert f"{entry.name} {load_model(entry.name).metadata['version']}" in text
     assert "torch" in text, "as the engine's process found it"

@@ -100,7 +100,7 @@ def test_a_newer_torch_of_another_extension_stays(install, monkeypatch):
     """The upper bounds are about what is installed here, not about what works."""
     monkeypatch.setattr(install.platform, "system", lambda: "Windows")
     assert install.torch_requirement() == ">=2.6,<2.13"
-    assert install.requirements(RESOURCES, "embedded")[0] == "torch>=2.6"
+    assert install.requirements(RESOURCES, "maps")[0] == "torch>=2.6"
 
 
 def test_the_installer_and_the_words_get_the_upper_bound(install, world, monkeypatch):
@@ -230,7 +230,7 @@ def test_slicer_5_10_installs_without_touching_what_is_bundled(install, world, s
 
 
 def test_open_clip_only_where_biomedclip_is_chosen(install):
-    plain = " ".join(install.requirements(RESOURCES, "embedded"))
+    plain = " ".join(install.requirements(RESOURCES, "maps"))
     assert "open_clip" not in plain
     assert plain.startswith("torch>=")
     assert "safetensors" in plain

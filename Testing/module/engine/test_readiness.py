@@ -215,7 +215,7 @@ def test_nothing_else_starts_while_packages_are_installed(unready, installer, wh
         for button in (driver.ui.denoiseButton, *buttons.values()):
             assert not button.enabled
             press(button)
-        driver.logic.ensure(Kind.PREVIEW, "embedded", lambda: errors.append("ready"), errors.append)
+        driver.logic.ensure(Kind.PREVIEW, "maps", lambda: errors.append("ready"), errors.append)
 
     installer.meanwhile = ask
     driver.click(buttons[what])

@@ -91,10 +91,10 @@ def test_the_figure_says_what_the_prior_was_made_of(make_driver, make_ct, tmp_pa
     assert output.GetAttribute("BioAttDenoise.PriorFilesSHA256") == digest
     assert output.GetAttribute("BioAttDenoise.DescriptorSetSHA256") == "d" * 64
     assert f"({digest[:8]}) over three (dddddddd)" in settings_line(output)
-    driver.parameters.prior = "embedded"
+    driver.parameters.prior = "maps"
     driver.denoise()
     assert driver.parameters.outputVolume.GetAttribute("BioAttDenoise.PriorFilesSHA256") is None
-    assert f"prior embedded over three (dddddddd), strength {DEFAULT_STRENGTH:g}" in settings_line(
+    assert f"prior maps over three (dddddddd), strength {DEFAULT_STRENGTH:g}" in settings_line(
         driver.parameters.outputVolume
     )
 

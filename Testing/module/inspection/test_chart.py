@@ -63,7 +63,7 @@ def test_the_prior_comes_back_with_a_saved_scene(slicer, pair, maps, chart, tmp_
     assert other.restore(output)
     np.testing.assert_allclose(other.prior.p, maps.prior.p, atol=1e-6)
     assert other.prior.descriptors == ("lungs", "liver")
-    assert other.prior.source == "embedded"
+    assert other.prior.source == "maps"
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 0
 
 

@@ -149,7 +149,7 @@ def test_the_engines_reply_becomes_maps_in_the_arrays_order(slicer, pair):
         "prior": {
             "descriptors": ["a", "b"],
             "probabilities": [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]],
-            "source": "embedded",
+            "source": "maps",
         },
         "attention": [{"stage": "last", "name": "a", "array": np.full((3, 48, 48), 255, np.uint8)}],
     }

@@ -75,6 +75,17 @@ def test_a_prior_from_a_file(slicer, driver, pick, tmp_path, monkeypatch):
     assert driver.errors == []
 
 
+def test_a_scene_of_an_earlier_version_opens_with_the_built_in_source(slicer, driver, tmp_path, monkeypatch):
+    driver.parameters.prior = "embedded"
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert driver.advanced.priorComboBox.currentText == "Built-in"
+    requests = sent(driver, monkeypatch)
+    driver.denoise()
+    assert [fields["prior"] for kind, fields in requests if kind == "denoise"] == ["maps"]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -93,11 +104,11 @@ def test_a_bad_prior_file_is_refused_with_the_reason_and_nothing_changes(driver,
     assert driver.status.startswith("⚠ ")
     assert reason in driver.status
     assert "\n" not in driver.status
-    assert driver.parameters.prior == "embedded"
+    assert driver.parameters.prior == "maps"
     assert driver.advanced.priorComboBox.currentText == "Built-in"
     pick("")
     driver.choose(driver.advanced.priorComboBox, "From a file…")
-    assert driver.parameters.prior == "embedded", "the dialog was cancelled"
+    assert driver.parameters.prior == "maps", "the dialog was cancelled"
     assert driver.advanced.priorComboBox.currentText == "Built-in"
 
 

@@ -71,7 +71,7 @@ def test_each_kind_has_its_recipe(tmp_path):
         low = tmp_path / "low" if holds == "unpaired" else None
         config = recipe(shipped, "bioatt-fast", Data(holds, tmp_path, DOSE, low), 8)
         assert type(config.method) is kind
-        assert (config.network.layout, config.network.filters) == ("unet", shipped.network.filters)
+        assert (config.network.layout, config.network.filters) == ("slab_unet", shipped.network.filters)
         assert config.run.initial == "bioatt-fast"
 
 
@@ -105,6 +105,6 @@ def test_low_dose_scans_from_folder_to_decision(folder, tmp_path, monkeypatch, c
     assert {one.part for one in Bank(tmp_path / "out" / "bank").slices} == {"train", "validation", "test"}
     said = capsys.readouterr().out
     assert ("better than bioatt-fast" if result["kept"] == "adapted" else "bioatt-fast stays") in said
-    assert read_model(tmp_path / "out" / "run" / "adapted.safetensors").network.layout == "unet"
+    assert read_model(tmp_path / "out" / "run" / "adapted.safetensors").network.layout == "slab_unet"
     assert main(command) == 0  # resumes: nothing is trained again
     assert json.loads((tmp_path / "out" / "adapt.json").read_text()) == result

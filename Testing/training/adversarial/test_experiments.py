@@ -16,6 +16,7 @@ from bioatt_training.adversarial.guard import COLUMNS
 from bioatt_training.adversarial.methods import Alden, LowDose, Unpaired
 from bioatt_training.adversarial.perceptual import DISTANCES, pointwise
 from bioatt_training.adversarial.unpaired import UnpairedExperiment
+from bioatt_training.fit.arms import arm_network
 from bioatt_training.fit.history import read_history
 from bioatt_training.fit.objectives import interior
 from bioatt_training.fit.run import fit
@@ -98,6 +99,16 @@ def test_a_run_with_pairs_denoises_and_every_run_tells_its_drift(tiny, tmp_path,
     assert abs(lines[-1]["val_bias_soft_tissue_hu"]) == pytest.approx(lines[-1]["val_drift_hu"], rel=1e-5)
     assert lines[-1]["val_structure"] > 0
     assert model.network.layout == "unet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [None, ALDEN, UNPAIRED, LowDose()], ids=["pairs", "alden", "unpaired", "low dose"])
+def test_the_shipped_kind_of_network_learns_in_every_way(tiny, tmp_path, method):
+    config = tiny(method=method, steps=6, layout="slab_unet", loss="relative_mse")
+    before, after = (arm_network(config.network, 17), read_model(fit(config, tmp_path)).network)
+    assert after.kind == before.kind
+    assert after.tail.weight.abs().max() > 0, "0 in a fresh network"
+    assert math.isfinite(read_history(tmp_path)[-1]["val_relative"])
 
 
 @pytest.mark.slow

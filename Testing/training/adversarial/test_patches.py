@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from bioatt.core.errors import InputError
+from bioatt.core.noise import noise_level
+from bioatt.network.slab_unet import alone
 from bioatt_training.adversarial.patches import NeighbourPatches, NoisierPatches, UnpairedPatches
-from bioatt_training.data.bank import DOSE, Bank
+from bioatt_training.data.bank import DOSE, Bank, noise_scale
 from bioatt_training.fit.config import DataConfig
 
 
@@ -68,6 +70,17 @@ def test_the_noisier_target_is_the_scan_on_average(made_up_bank, dose):
     # the made-up scan has less noise of its own than a third of what is simulated: the slope errs by that share
     expected = (1 - 1 / (1 - DOSE)) / (1 + (1 / dose - 1) / (1 - DOSE))
     assert np.mean(slopes) == pytest.approx(expected, abs=0.05)
+
+
+def test_a_network_that_knows_the_noise_is_told_what_its_input_has(made_up_bank):
+    bank = Bank(made_up_bank(train=1, slices=1))
+    plain, told = (
+        NoisierPatches(bank, config(bank, doses=(0.5, 0.5)), seed=1, scanned_low=True, knows_noise=known)
+        for known in (False, True)
+    )
+    scan, noise = bank.pair(0)
+    level = noise_level(scan + noise * noise_scale(0.5))
+    torch.testing.assert_close(told[3][0], alone(plain[3][0][None], level)[0], rtol=1e-5, atol=0)
 
 
 def test_neighbours_are_of_one_scan_and_resemble_each_other(made_up_bank):

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.core.noise import noise_sd
 from bioatt.core.volume import Volume
 from bioatt.io.images import read_volume, write_volume
-from bioatt.simulation.phantom import TRAINING_SEEDS_FROM, torso
+from bioatt.simulation.phantom import torso
 from bioatt_training.cli import main
 from bioatt_training.data.bank import Bank
 from bioatt_training.data.collection import collection
@@ -48,7 +47,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bank(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "bank"
-    options = ["--split", str(data / "split.json"), "--realisations", "2", "--phantoms", "1", "--target", "softened"]
+    options = ["--split", str(data / "split.json"), "--target", "softened"]
     assert main(["prepare", str(data), str(folder), *options, "--prior", "uniform", "--fast"]) == 0
     return Bank(folder)
 
@@ -75,38 +74,25 @@ def test_files_that_are_only_in_the_table_are_named(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_parts_follow_the_split_training_slices_come_twice_and_torsos_train(bank):
-    phantom = f"phantom-{TRAINING_SEEDS_FROM}"
-    expected = [("A 1", "train")] * 4 + [("B", "test")] + [(phantom, "train")] * 4
-    assert [(one.patient, one.part) for one in bank.slices] == expected
-    assert [(one.kernel, one.thickness_mm) for one in bank.slices[:5]] == [("B30f", 5.0)] * 4 + [(None, 2.0)]
+def test_parts_follow_the_split(bank):
+    assert [(one.patient, one.part) for one in bank.slices] == [("A 1", "train")] * 2 + [("B", "test")]
+    assert [(one.kernel, one.thickness_mm) for one in bank.slices] == [("B30f", 5.0)] * 2 + [(None, 2.0)]
     assert bank.header["target"] == "softened:B10"
 
 
 @pytest.mark.slow
 def test_a_quarter_doses_noise_adds_to_the_scan_as_it_is(data, bank):
-    scan = read_volume(data / "volumes" / "a.nrrd").hu
-    for index in (0, 2):
+    for index, scan in enumerate(read_volume(data / "volumes" / "a.nrrd").hu):
         full, noise = bank.pair(index)
-        np.testing.assert_array_equal(full, scan[0])
+        np.testing.assert_array_equal(full, scan)
         soft = (full > 0) & (full < 100)
         assert noise[soft].std() == pytest.approx(12 * np.sqrt(3), rel=0.35)
-    assert (bank.pair(0)[1] != bank.pair(2)[1]).any()
 
 
 @pytest.mark.slow
 def test_a_softened_target_has_less_noise_than_the_scan_at_the_same_hu(bank):
-    for index in range(5):
+    for index in range(3):
         full, target = bank.pair(index)[0], bank.target(index)
         air = (slice(0, 12), slice(0, None))
         assert target[air].std() < 0.95 * full[air].std()  # pixels of 3 mm show little of what B10 cuts
         assert target.mean() == pytest.approx(full.mean(), abs=0.5)
-
-
-@pytest.mark.slow
-def test_torsos_have_noise_free_targets(bank):
-    for index in range(5, 9):
-        clean, noise = bank.pair(index)
-        np.testing.assert_array_equal(bank.target(index), clean)
-        assert noise_sd(clean) < 0.3 * noise_sd(clean + noise)
-        assert bank.slices[index].pixel_mm == bank.slices[5].pixel_mm

@@ -8,6 +8,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bioatt.network import build_network
+from bioatt.network.slab_unet import alone
 from bioatt_training.data.bank import Bank
 from bioatt_training.evaluation.protocol import denoised_patches, grid_patches, patch_metrics
 from bioatt_training.evaluation.statistics import pooled
@@ -59,6 +60,22 @@ def test_patches_go_through_the_network_alone():
 def test_networks_on_blocks_take_the_odd_patch_too():
     network = build_network("base", 4, 1, layout="unet").eval()
     assert denoised_patches(network, np.zeros((2, 55, 55), np.float32), np.ones(1, np.float32)).shape == (2, 55, 55)
+
+
+def test_a_network_for_slices_with_neighbours_knows_the_noise_level():
+    torch.manual_seed(0)
+    network = build_network("base", 4, 1, layout="slab_unet").eval()
+    for parameter in network.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    hu = np.random.default_rng(0).normal(0, 300, (1, 55, 55)).astype(np.float32)
+    found = denoised_patches(network, hu, np.ones(1, np.float32), 30.0)
+    x = torch.from_numpy((np.pad(hu, ((0, 0), (0, 1), (0, 1)), mode="reflect")[:, None] + 500) / 500)
+    with torch.inference_mode():
+        expected = network(alone(x, 30.0))[:, 0, :55, :55].numpy() * 500 - 500
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    unknown = denoised_patches(network, hu, np.ones(1, np.float32), np.nan)
+    assert np.isfinite(unknown).all()
+    assert np.abs(unknown - found).max() > 1
 
 
 def test_pooled_groups_are_the_whole():

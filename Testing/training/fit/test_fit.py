@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from bioatt.core.errors import InputError
-from bioatt.inference.models import read_model
+from bioatt.inference.models import read_model, save_model
 from bioatt_training.data.prior_augmentation import largest_rise, perturb
 from bioatt_training.fit.arms import ARMS
 from bioatt_training.fit.experiment import Experiment
 from bioatt_training.fit.history import COLUMNS, read_history
-from bioatt_training.fit.run import epoch_model, fit, fit_stages, precision
+from bioatt_training.fit.run import epoch_model, fit, precision
 
 
 def weights(path):
@@ -137,23 +137,21 @@ def test_a_folder_of_other_data_is_refused(tiny, tmp_path, bank_folder):
 
 def test_a_call_that_cannot_be_trained_leaves_the_folder_to_the_corrected_one(tiny, tmp_path):
     other = fit(tiny(filters=6, steps=6), tmp_path / "other")
-    for wrong in ({"bank": str(tmp_path / "typo")}, {"initial": str(other)}, {"noisy": str(other)}):
+    for wrong in ({"bank": str(tmp_path / "typo")}, {"initial": str(other)}):
         with pytest.raises(InputError):
             fit(tiny(steps=6, **wrong), tmp_path / "run")
         assert not (tmp_path / "run").exists()
     assert fit(tiny(steps=6), tmp_path / "run").is_file()
 
 
-@pytest.mark.parametrize("stages", [1, 2])
-def test_a_file_in_the_place_of_the_folder_is_said(tiny, tmp_path, stages):
+def test_a_file_in_the_place_of_the_folder_is_said(tiny, tmp_path):
     (tmp_path / "text.txt").write_text("mine")
     with pytest.raises(InputError, match=r"text\.txt is a file: name a folder"):
-        fit_stages([tiny()] * stages, tmp_path / "text.txt")
+        fit(tiny(), tmp_path / "text.txt")
     assert (tmp_path / "text.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("key", ["initial", "noisy"])
-def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder, key):
+def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder):
     """As many of them, in another order."""
     first = fit(tiny(steps=6), tmp_path / "first")
     bank = tmp_path / "bank"
@@ -161,8 +159,8 @@ def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder, 
     header = json.loads((bank / "bank.json").read_text())
     header["descriptors"].reverse()
     (bank / "bank.json").write_text(json.dumps(header))
-    with pytest.raises(InputError, match=f"{key} has other descriptors"):
-        fit(tiny(steps=6, bank=str(bank), **{key: str(first)}), tmp_path / "run")
+    with pytest.raises(InputError, match="initial has other descriptors"):
+        fit(tiny(steps=6, bank=str(bank), initial=str(first)), tmp_path / "run")
 
 
 def test_weights_to_start_from_are_known_wherever_they_are(tiny, tmp_path):
@@ -175,53 +173,6 @@ def test_weights_to_start_from_are_known_wherever_they_are(tiny, tmp_path):
         fit(tiny(steps=6, initial=str(first)), tmp_path / "run")
 
 
-def test_stages_start_from_the_stage_before(tiny, tmp_path):
-    still = tiny(steps=1, validate_every=1, learning_rate=1e-9)
-    last = fit_stages([tiny(), still], tmp_path)
-    assert last.parent == tmp_path / "stage-2"
-    begun = read_model(tmp_path / "stage-1" / last.name).network.state_dict()
-    for name, value in read_model(last).network.state_dict().items():
-        torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "word"),
-    [
-        ({"initial": "other.safetensors"}, "stage-1"),
-        ({"initial": "stage-2"}, "stage-1"),
-        ({"noisy": "stage-3"}, "noisy"),
-    ],
-)
-def test_a_stage_that_builds_on_what_is_not_there_is_refused_before_anything_is_trained(tiny, tmp_path, wrong, word):
-    with pytest.raises(InputError, match=word):
-        fit_stages([tiny(), tiny(**wrong), tiny()], tmp_path / "other")
-    assert not (tmp_path / "other").exists()
-
-
-def test_a_stage_starts_from_an_earlier_one_and_is_exported_beside_another(tiny, tmp_path):
-    """As the shipped model: a common start, weights for much noise, and weights for little."""
-    still = {"steps": 1, "validate_every": 1, "learning_rate": 1e-9}
-    last = fit_stages(
-        [
-            tiny(doses=(0.3, 0.5)),
-            tiny(seed=2, doses=(0.1, 0.4), means_px=1.5),
-            tiny(
-                **{"initial": "stage-1", "noisy": "stage-2", "mixture_noise_hu": (10.0, 50.0), "doses": (0.3, 0.8)},
-                **{"means_px": 1.5, "quiet_means_px": 1.0, **still},
-            ),
-        ],
-        tmp_path,
-    )
-    model, first, second = (read_model(tmp_path / f"stage-{n}" / last.name) for n in (3, 1, 2))
-    assert model.interpolated.noise_hu == (10.0, 50.0)
-    for name, value in model.interpolated.quiet.state_dict().items():
-        torch.testing.assert_close(value, first.network.state_dict()[name], rtol=0, atol=1e-5)
-        assert torch.equal(model.network.state_dict()[name], second.network.state_dict()[name])
-    assert (model.network.low_pass.sigma_px, model.interpolated.quiet.low_pass.sigma_px) == (1.5, 1.0)
-    assert model.metadata["training"]["doses"] == [0.1, 0.8]
-    assert model.metadata["training"]["noise_hu"][1] == second.metadata["training"]["noise_hu"][1]
-
-
 def test_what_a_training_starts_from_has_seen_noise_too(tiny, tmp_path):
     """Else the last stage's doses alone would tell which scans are unlike the training."""
     first = read_model(fit(tiny(doses=(0.05, 0.5)), tmp_path / "first"))
@@ -232,27 +183,18 @@ def test_what_a_training_starts_from_has_seen_noise_too(tiny, tmp_path):
     assert second.metadata["training"]["noise_hu"][1] == first.metadata["training"]["noise_hu"][1]
 
 
-def test_little_noise_alone_may_keep_its_means(tiny, tmp_path):
-    noisy = fit(tiny(), tmp_path / "noisy")
-    model = read_model(fit(tiny(noisy=str(noisy), means_px=2.0), tmp_path / "both"))
-    assert (model.metadata["means_px"], model.metadata["quiet_means_px"]) == (0.0, 2.0)
-    assert model.interpolated.quiet.low_pass.sigma_px == 2.0
-
-
-def test_weights_for_much_noise_of_another_kind_are_refused_at_once(tiny, tmp_path):
-    other = fit(tiny(filters=6), tmp_path / "other")
-    with pytest.raises(InputError, match="noisy is a red_cnn of arm bioatt with 6 filters"):
-        fit(tiny(noisy=str(other)), tmp_path / "run")
-    wide = fit(tiny(means_px=1.5), tmp_path / "wide")
-    with pytest.raises(InputError, match="means_px does not fit"):
-        fit(tiny(noisy=str(wide), means_px=2.0), tmp_path / "other means")
-    fit(tiny(noisy=str(wide), means_px=2.0, quiet_means_px=1.0), tmp_path / "exported means fit")
-    assert not (tmp_path / "run" / "last.ckpt").exists()
-
-
-def test_a_stage_of_another_kind_is_refused(tiny, tmp_path):
-    with pytest.raises(InputError, match="with 4 filters"):
-        fit_stages([tiny(), tiny(filters=6)], tmp_path)
+@pytest.mark.parametrize(("stated", "kept"), [(None, 1.0), (0.4, 0.4), (0.01, None)])
+def test_what_a_training_starts_from_has_seen_priors_too(tiny, tmp_path, stated, kept):
+    """None: every prior, as of the shipped models; the guard would blend the organ maps that they were trained with."""
+    run = tiny(steps=6)
+    first = read_model(fit(run, tmp_path / "first"))
+    own = first.metadata["training"].pop("prior_rise")
+    if stated is not None:
+        first.metadata["training"]["prior_rise"] = stated
+    path = tmp_path / "initial.safetensors"
+    save_model(path, first.network, first.metadata)
+    second = read_model(fit(replace(run, run=replace(run.run, initial=str(path))), tmp_path / "second"))
+    assert second.metadata["training"]["prior_rise"] == (kept or own)
 
 
 def test_the_last_weights_are_exported_where_validation_does_not_decide(tiny, tmp_path):

@@ -96,7 +96,7 @@ def test_the_random_arm_draws_as_if_it_had_not_been_killed(tiny, tmp_path):
         for block in network.attention.values():
             block.conv.weight.mul_(100)
     metadata = {"version": "1", "descriptor_set": "paper17", "descriptors": [f"d{n}" for n in range(17)]}
-    save_model(tmp_path / "begin.safetensors", network, {**metadata, "prior": "embedded", "training": {}})
+    save_model(tmp_path / "begin.safetensors", network, {**metadata, "prior": "maps", "training": {}})
     config = tiny(
         **{"arm": "random", "initial": str(tmp_path / "begin.safetensors"), "sampling": "grid", "epochs": 3},
         **{"algorithm": "adam", "schedule": "halving", "halve_every": 1},

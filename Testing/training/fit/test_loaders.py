@@ -49,10 +49,6 @@ def test_steps_that_no_validation_would_see_are_refused(tiny, options):
 def test_a_batch_that_cannot_be_shared_is_refused(tiny):
     with pytest.raises(InputError, match="3 processes"):
         TrainingBatches(RunData(tiny()), 0, 3)
-    twos = RunData(tiny(batch=4, opposite_noise=True))
-    assert len(next(iter(TrainingBatches(twos, 0, 2)))) == 2
-    with pytest.raises(InputError, match="a multiple of 8"):
-        TrainingBatches(twos, 0, 4)
 
 
 def test_a_loader_goes_on_where_its_state_says(tiny):

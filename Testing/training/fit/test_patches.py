@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bioatt.core.errors import InputError
+from bioatt.network.slab_unet import NEIGHBOURS, alone
 from bioatt_training.data.bank import Bank, Slice, noise_scale
 from bioatt_training.data.prior_augmentation import largest_rise
 from bioatt_training.fit.config import Config, DataConfig, NetworkConfig, OptimiserConfig, RunConfig
@@ -21,35 +22,28 @@ SIZE = 96
 
 @pytest.fixture
 def folder(tmp_path):
-    """A bank of six slices of two training patients, a validation patient and a phantom, with white noise of 30 HU."""
+    """A bank of five slices of two training patients and a validation patient, with white noise of 30 HU."""
     rng = np.random.default_rng(0)
-    owners = [
-        ("a", "train"),
-        ("a", "train"),
-        ("a", "train"),
-        ("b", "train"),
-        ("v", "validation"),
-        ("phantom-1", "train"),
-    ]
+    owners = [*[("a", "train")] * 3, ("b", "train"), ("v", "validation")]
     slices, targets, noises = [], [], []
     for number, (patient, part) in enumerate(owners):
         target = np.full((SIZE, SIZE), -1000, np.int16)
         target[20:80, 20:80] = 40 + number
         targets.append(target.ravel())
         noises.append(rng.normal(scale=30, size=target.size).astype(np.int16))
-        place, noise = number * target.size, 1.0 if patient.startswith("phantom") else 12.0
-        slices.append(Slice(f"{number}.nrrd", patient, part, 0.8, 3.0, "B30", noise, place, target.shape))
+        place = number * target.size
+        slices.append(Slice(f"{number}.nrrd", patient, part, 0.8, 3.0, "B30", 12.0, place, target.shape))
     np.concatenate(targets).tofile(tmp_path / "target.bin")
     np.concatenate(noises).tofile(tmp_path / "noise.bin")
-    np.save(tmp_path / "prior.npy", np.eye(6, dtype=np.float32))
-    header = {"descriptor_set": "test", "descriptors": list("abcdef"), "prior": "test"}
+    np.save(tmp_path / "prior.npy", np.eye(5, dtype=np.float32))
+    header = {"descriptor_set": "test", "descriptors": list("abcde"), "prior": "test"}
     (tmp_path / "bank.json").write_text(json.dumps({**header, "slices": [asdict(one) for one in slices]}))
     return tmp_path
 
 
-def dataset(folder, part="train", **options):
-    options = {"prior_perturbation": 0.0, **options}
-    return PatchDataset(Bank(folder), DataConfig(str(folder), patch=40, **options), part, 400, seed=3)
+def dataset(folder, part="train", knows_noise=False, **options):
+    config = DataConfig(str(folder), patch=40, **{"prior_perturbation": 0.0, **options})
+    return PatchDataset(Bank(folder), config, part, 400, seed=3, knows_noise=knows_noise)
 
 
 def test_a_number_is_a_patch(folder):
@@ -77,83 +71,34 @@ def test_noise_has_the_dose_s_variance(folder):
     assert noise_scale(0.25) == 1
 
 
+def test_a_network_that_knows_the_noise_is_told_the_slice_s(folder):
+    """At the patch's dose, whatever part of the slice the patch shows."""
+    plain, told = (dataset(folder, doses=(0.1, 0.4), knows_noise=known) for known in (False, True))
+    for number in range(6):
+        (low, target, p), (x, *same) = plain[number], told[number]
+        level = 50 * float(x[1 + NEIGHBOURS, 0, 0])
+        assert torch.equal(x, alone(low[None], level)[0])
+        assert all(torch.equal(one, other) for one, other in zip((target, p), same, strict=True))
+        tissue = target > 1
+        sigma = float((low - target)[tissue].std()) * 500
+        assert level == pytest.approx(0.85 * sigma, rel=0.2)
+
+
 def test_validation_is_quarter_dose_and_upright(folder):
     low, target, p = dataset(folder, "validation")[0]
     assert p.argmax() == 4
     assert (low - target).numpy().std() * 500 == pytest.approx(30, rel=0.1)
 
 
-def test_a_target_without_own_noise_is_free_of_it_in_the_mean(folder):
-    """t + n1 − n2·a/(1 − a): uncorrelated with the input's noise n1 + n2, where n2's variance is (1/a − 1) of n1's."""
-    pairs = [dataset(folder, "validation", own_noise=kept)[0] for kept in ("kept", "removed")]
-    (low, scan, _), (same, target, _) = pairs
-    assert (low == same).all()
-    tissue = scan.numpy() * 500 - 500 > -900  # where the scanner's lower end clips nothing
-    np.testing.assert_allclose(target.numpy()[tissue], (scan - (low - scan) / 3).numpy()[tissue], atol=1e-6)
-
-
-def test_own_noise_is_removed_with_noise_of_its_own_kernel_alone(folder):
-    """Of a slice's several noises the later ones have random kernels, and keep what they should take off."""
-    scans = np.fromfile(folder / "target.bin", np.int16).reshape(6, -1)
-    scans[1] = scans[0]
-    scans.tofile(folder / "target.bin")
-    assert list(dataset(folder).indices) == [0, 1, 2, 3, 5]
-    assert list(dataset(folder, own_noise="removed").indices) == [0, 2, 3, 5]
-
-
-def test_own_noise_stays_in_softened_targets(folder):
-    about = json.loads((folder / "bank.json").read_text())
-    (folder / "bank.json").write_text(json.dumps({**about, "target": "softened:B10"}))
-    with pytest.raises(InputError, match="cannot be removed"):
-        dataset(folder, own_noise="removed")
-
-
-def test_a_phantom_s_target_is_free_of_noise_already(folder):
-    data = dataset(folder, phantom_share=1.0, own_noise="removed")
-    _, target, p = data[0]
-    assert p.argmax() == 5
-    assert set(np.unique(np.rint(target.numpy() * 500 - 500))) <= {-1000.0, 45.0}
-
-
-def test_phantoms_come_in_twos_under_opposite_noise(folder):
-    data = dataset(folder, phantom_share=1.0, opposite_noise=True, own_noise="removed")
-    for number in (0, 6):
-        (low, target, p), (opposite, same, q) = data[number], data[number + 1]
-        assert torch.equal(target, same)
-        assert torch.equal(p, q)
-        assert (low != opposite).any()
-        tissue = target > -0.9  # where the scanner's lower end clips nothing
-        torch.testing.assert_close(((low + opposite) / 2)[tissue], target[tissue])
-
-
-def test_scans_have_no_twins(folder):
-    data = dataset(folder, phantom_share=0.0, opposite_noise=True)
-    (_, target, _), (_, other, _) = data[0], data[1]
-    assert not torch.equal(target, other)
-
-
-@pytest.mark.parametrize("option", ["insert_share", "kernel_share"])
-def test_scan_and_target_are_varied_alike(folder, option):
-    plain, varied = (dataset(folder, doses=(0.25, 0.25), **given) for given in ({}, {option: 1.0}))
-    changed = 0
-    for number in range(12):
-        low, target, _ = varied[number]
-        changed += bool((target != plain[number][1]).any())
-        soft_tissue = target.numpy() * 500 - 500 > -900  # where the scanner's lower end clips nothing
-        assert abs((low - target).numpy()[soft_tissue].mean()) * 500 < 10
-    assert changed > 8
-
-
-def test_patients_and_phantoms_are_balanced(folder):
-    data = dataset(folder, phantom_share=0.25)
+def test_patients_are_balanced(folder):
+    data = dataset(folder)
     drawn = np.array([int(data[number][2].argmax()) for number in range(400)])
-    assert np.mean(drawn == 5) == pytest.approx(0.25, abs=0.07)
     shares = [np.mean(np.isin(drawn, slices)) for slices in ([0, 1, 2], [3])]
     assert shares[0] / shares[1] == pytest.approx(np.sqrt(3), rel=0.35)
 
 
 def test_left_out_patients_never_train(folder):
-    assert {Bank(folder).slices[index].patient for index in dataset(folder).indices} == {"a", "b", "phantom-1"}
+    assert {Bank(folder).slices[index].patient for index in dataset(folder).indices} == {"a", "b"}
 
 
 def test_ranges_of_the_training_are_described(folder):
@@ -161,7 +106,7 @@ def test_ranges_of_the_training_are_described(folder):
     described = RunData(Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(margin=4), data)).description()
     assert described["noise_hu"] == [pytest.approx(12 / np.sqrt(0.5), abs=0.1), 24.0]
     assert described["pixel_mm"] == [0.8, 0.8]
-    assert (described["patients"], described["phantoms"]) == (2, 1)
+    assert described["patients"] == 2
     assert described["prior_rise"] == largest_rise(len(Bank(folder).header["descriptors"]), 0.3)
     own = RunData(
         Config(RunConfig("a", "1"), NetworkConfig(), OptimiserConfig(margin=4), replace(data, prior_perturbation=0.0))

@@ -38,7 +38,6 @@ bank = "pack"
 patch = 55
 batch = 4
 doses = [0.25, 0.25]
-phantom_share = 0.0
 prior_perturbation = 0.0
 """
 

@@ -15,10 +15,10 @@ from bioatt.core.canonical import canonical
 from bioatt.core.errors import InputError
 from bioatt.io.images import read_volume
 from bioatt.network.organ_maps import OrganMapNetwork
-from bioatt.priors.organ_maps import FILE, CellMaps, OrganMapPrior, OrganMaps, Patch
+from bioatt.priors.organ_maps import FILE, CellMaps, OrganMapPrior, OrganMaps, Patch, load_organ_maps
 from bioatt_training.cli import main
 from bioatt_training.priors.organ_maps.calibrate import presence_line
-from bioatt_training.priors.organ_maps.judge import judge, scans_of
+from bioatt_training.priors.organ_maps.judge import area_under_roc, judge, scans_of
 from bioatt_training.priors.organ_maps.train import adopt
 
 PAPER = load_descriptor_set("paper17")
@@ -59,6 +59,14 @@ def test_judging_knows_right_from_wrong(made_up_collection: Callable[..., Path])
     wrong = judge(Oracle(folder, moved=8), scans_of(folder, patients, PAPER), PAPER)
     assert 0.5 < wrong.dice[0, liver] < 0.95
     assert right.count(("P0",))[liver] == 1
+
+
+def test_the_area_under_a_roc_curve_counts_pairs() -> None:
+    rng = np.random.default_rng(0)
+    score, present = rng.normal(size=60).round(1), rng.random(60) < 0.3
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[present] for b in score[~present]]
+    assert area_under_roc(score, present) == pytest.approx(np.mean(pairs))
+    assert np.isnan(area_under_roc(score, np.ones(60, bool)))
 
 
 def test_presence_is_calibrated_to_the_share_of_slices() -> None:
@@ -115,7 +123,7 @@ def test_an_adopted_network_is_taken_further_calibrated_judged_and_described(
     further = tmp_path / "further"
     assert main([*arguments[:2], str(further), *arguments[3:], "--adopt", str(gpu_outputs), "--further", "1"]) == 0
     assert "7 steps of 5 slices, then 1 steps of 10 slices" in (further / FILE).with_suffix(".md").read_text()
-    moved = OrganMapPrior(PAPER, path=further / FILE).network.head.weight - adopted.network.head.weight
+    moved = load_organ_maps(further / FILE)[0].head.weight - load_organ_maps(out / FILE)[0].head.weight
     assert 0 < moved.abs().max() < 0.01  # it goes on from the adopted weights
 
 

@@ -40,6 +40,7 @@ def test_a_training_goes_on_and_exports_models(pack: Pack, tmp_path: Path) -> No
     assert first.step == 3
     again = Training(pack, replace(RECIPE, steps=5), tmp_path / "run", CPU)
     assert again.step == 3
+    assert again.record["changes"] == ["after step 3: steps 3 → 5"], "told in the model card"
     for name, network in again.networks.items():
         for key, value in network.state_dict().items():
             torch.testing.assert_close(value, first.networks[name].state_dict()[key], msg=key)

@@ -121,11 +121,10 @@ def _prepare(listing: Listing, bank: Path, say: Callable[[str], None]) -> None:
 
 def recipe(shipped: TrainedModel, name: str, data: Data, steps: int) -> Config:
     """Fine-tuning of the shipped network on the data."""
-    network, method = shipped.network, _method(data)
-    kept_px = network.low_pass.sigma_px if network.low_pass is not None and network.low_pass.share else 0.0
+    network = shipped.network
     return Config(
         RunConfig("adapted", "1", initial=name, validate_every=steps // VALIDATIONS, export="last", ema_decay=0.9),
-        NetworkConfig(cast(ArmName, network.arm), network.layout, network.filters, kept_px),
+        NetworkConfig(cast(ArmName, network.arm), network.layout, network.filters),
         OptimiserConfig(steps=steps, learning_rate=2e-4, loss="relative_mse", margin=16),
         DataConfig(
             str(data.bank),
@@ -133,9 +132,8 @@ def recipe(shipped: TrainedModel, name: str, data: Data, steps: int) -> Config:
             batch=4,
             validation_patches=32,
             doses=LOW_DOSES if data.holds == "low dose" else (data.dose, data.dose),
-            phantom_share=0.0,
         ),
-        method,
+        _method(data),
     )
 
 

@@ -18,7 +18,7 @@ from bioatt_training.adversarial.patches import NeighbourPatches, NoisierPatches
 from bioatt_training.adversarial.perceptual import DistanceName
 from bioatt_training.adversarial.unpaired import UnpairedExperiment
 from bioatt_training.data.bank import Bank
-from bioatt_training.fit.config import Config, DataConfig
+from bioatt_training.fit.config import Config
 from bioatt_training.fit.experiment import Experiment
 from bioatt_training.fit.lightning_import import rank_zero_only
 from bioatt_training.fit.loaders import RunData
@@ -34,8 +34,8 @@ class Guarded:
 
     def check(self, config: Config) -> None:
         """See `Method`."""
-        if config.data.sampling != "random" or config.data.opposite_noise:
-            raise InputError(f'[{self.table}] needs [data] sampling = "random" without opposite_noise')
+        if config.data.sampling != "random":
+            raise InputError(f'[{self.table}] needs [data] sampling = "random"')
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value >= 0:
                 raise InputError(f"[{self.table}] {name} must be 0 or more")
@@ -120,8 +120,6 @@ class Unpaired(Guarded):
         self._check_side(config, self.features)
         if not self.width:
             raise InputError("[unpaired] width must be above 0")
-        if config.data.own_noise == "removed":
-            raise InputError('[unpaired] has no pairs to remove noise by: set [data] own_noise = "kept"')
 
     def data(self, config: Config) -> RunData:
         """See `Method`."""
@@ -168,8 +166,8 @@ class UnpairedData(RunData):
     def identity(self) -> str:
         return self.bank.identity + (self.low_bank.identity if self.low_bank else "")
 
-    def _training(self, config: DataConfig) -> Any:
-        return UnpairedPatches(self.bank, config, self.seed, self.low_bank)
+    def _training(self) -> Any:
+        return UnpairedPatches(self.bank, self.config, self.seed, self.low_bank)
 
 
 class LowDoseData(RunData):
@@ -179,9 +177,10 @@ class LowDoseData(RunData):
         self.method = method
         super().__init__(config)
 
-    def _training(self, config: DataConfig) -> Any:
+    def _training(self) -> Any:
         kind = NoisierPatches if self.method.learn == "noisier2noise" else NeighbourPatches
-        return kind(self.bank, config, self.seed, scanned_low=self.method.scanned_low)
+        scanned_low = self.method.scanned_low
+        return kind(self.bank, self.config, self.seed, scanned_low=scanned_low, knows_noise=self.knows_noise)
 
 
 @cache

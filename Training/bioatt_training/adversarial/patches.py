@@ -17,7 +17,7 @@ from bioatt.core.hu import CLIP_HU
 from bioatt_training.data.bank import DOSE, Bank, noise_scale
 from bioatt_training.data.prior_augmentation import perturb
 from bioatt_training.fit.config import DataConfig
-from bioatt_training.fit.patches import PatchDataset, standardised, turned
+from bioatt_training.fit.patches import PatchDataset, conditioned, standardised, turned
 
 Image = NDArray[np.float32]
 SAME_ANATOMY = 0.97
@@ -66,22 +66,26 @@ class LowDosePatches(PatchDataset):
     scanned_low: the bank's scans are low dose themselves, else with their quarter-dose noise.
     """
 
-    def __init__(self, bank: Bank, config: DataConfig, seed: int, *, scanned_low: bool) -> None:
+    def __init__(
+        self, bank: Bank, config: DataConfig, seed: int, *, scanned_low: bool, knows_noise: bool = False
+    ) -> None:
         self.scanned_low = scanned_low
-        super().__init__(bank, config, "train", 1, seed)
+        super().__init__(bank, config, "train", 1, seed, knows_noise=knows_noise)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        index, rng, _ = self._drawn(number)
+        index, rng = self._drawn(number)
         window = self._window(index, rng)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        images = (turned(image, turns, flip) for image in self._images(index, window, rng))
-        given, wanted = (standardised(image) for image in images)
+        slices = self._images(index, rng)
+        given, wanted = (standardised(turned(image[window], turns, flip)) for image in slices)
+        if self.knows_noise:
+            given = conditioned(given, slices[0])
         p = perturb(self.bank.prior[index], self.config.prior_perturbation, rng)
         return given, wanted, torch.from_numpy(p)
 
     @abstractmethod
-    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
-        """Input and target (y, x) in HU."""
+    def _images(self, index: int, rng: np.random.Generator) -> tuple[Image, Image]:
+        """Input and target of a slice, (y, x) in HU."""
 
     def _low(self, index: int) -> Image:
         scan, noise = (image.astype(np.float32) for image in self.bank.pair(index))
@@ -96,14 +100,14 @@ class NoisierPatches(LowDosePatches):
     about the same strength and texture, and independent but at the midline.
     """
 
-    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
-        dose = float(np.exp(rng.uniform(*np.log(self.config.doses))))
+    def _images(self, index: int, rng: np.random.Generator) -> tuple[Image, Image]:
+        dose = self._dose(rng)
         noise = self.bank.pair(index)[1].astype(np.float32)
         if self.scanned_low:
-            added = noise[window] * noise_scale(dose)
+            added = noise * noise_scale(dose)
         else:  # as strong as all noise of the low dose, its scan's own included
-            added = noise[:, ::-1][window] * np.float32(np.sqrt((1 / dose - 1) / (1 - DOSE)))
-        low = self._low(index)[window]
+            added = noise[:, ::-1] * np.float32(np.sqrt((1 / dose - 1) / (1 - DOSE)))
+        low = self._low(index)
         return np.clip(low + added, *CLIP_HU), low - added * np.float32(dose / (1 - dose))
 
 
@@ -130,11 +134,11 @@ class NeighbourPatches(LowDosePatches):
             raise InputError("no slices of the bank have a neighbour that shows nearly the same: use noisier2noise")
         return list(self.next)
 
-    def _images(self, index: int, window: tuple[slice, slice], rng: np.random.Generator) -> tuple[Image, Image]:
+    def _images(self, index: int, rng: np.random.Generator) -> tuple[Image, Image]:
         pair = [index, self.next[index]]
         if rng.random() < 0.5:
             pair.reverse()
-        given, wanted = (self._low(k)[window] for k in pair)
+        given, wanted = (self._low(k) for k in pair)
         return given, wanted
 
 

@@ -32,7 +32,8 @@ SIDES = ("full", "low")
 class UnpairedExperiment(GuardedExperiment):
     """Trains `network` to turn low dose into full, beside `back` for the other way; see `methods.Unpaired`.
 
-    Validation is on pairs, with the full dose as reference, as in every other training.
+    Validation is on pairs, with the full dose as reference, as in every other training. Networks that know the noise
+    level are told none in training, since what a generator makes has an unknown one.
     """
 
     def __init__(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> None:

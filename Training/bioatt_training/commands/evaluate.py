@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dose", type=float, default=0.25, help="dose fraction of the input (default 0.25)")
     parser.add_argument("--per-patient", type=int, metavar="N", help="at most N slices of a patient (default all)")
     parser.add_argument(
-        "--prior", default="embedded", help="source seen on the low-dose slice (default embedded), or bank: the bank's"
+        "--prior", default="maps", help="source seen on the low-dose slice (default maps), or bank: the bank's"
     )
     parser.add_argument(
         "--strength",

@@ -11,9 +11,7 @@ RESUMES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train fit`."""
-    parser.add_argument(
-        "--config", required=True, nargs="+", metavar="FILE.toml", help="see Training/configs; several: stages"
-    )
+    parser.add_argument("--config", required=True, metavar="FILE.toml", help="see Training/configs")
     parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints, logs and the exported model")
     parser.add_argument("--arm", help="train this arm of Table 1 instead of the configuration's")
     parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
@@ -30,16 +28,16 @@ def run(args: argparse.Namespace) -> None:
     from bioatt_training.adversarial.methods import METHODS
     from bioatt_training.fit.config import Config
     from bioatt_training.fit.lightning_import import rank_zero_only
-    from bioatt_training.fit.run import fit_stages
+    from bioatt_training.fit.run import fit
 
     if args.devices < 1 or args.nodes < 1:
         raise InputError("--devices and --nodes are 1 or more")
-    configs = [Config.read(Path(path), METHODS) for path in args.config]
+    config = Config.read(Path(args.config), METHODS)
     if args.arm:
-        configs = [config.of_arm(args.arm) for config in configs]
+        config = config.of_arm(args.arm)
     if args.seed is not None:
-        configs = [replace(config, run=replace(config.run, seed=args.seed)) for config in configs]
+        config = replace(config, run=replace(config.run, seed=args.seed))
     if args.bank:
-        configs = [replace(config, data=replace(config.data, bank=args.bank)) for config in configs]
-    model = fit_stages(configs, Path(args.out), devices=args.devices, nodes=args.nodes)
+        config = replace(config, data=replace(config.data, bank=args.bank))
+    model = fit(config, Path(args.out), devices=args.devices, nodes=args.nodes)
     rank_zero_only(print)(model)

@@ -1,4 +1,4 @@
-"""`bioatt-train prepare`: scans, in pairs or alone, and simulated torsos, as a bank that `fit` trains on."""
+"""`bioatt-train prepare`: scans, in pairs or alone, as a bank that `fit` trains on."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--patients", metavar="FILE.csv", help="columns file, patient: whose scans these are")
     parser.add_argument("--dose", type=float, help="dose fraction of the low-dose scans in pairs (default 0.25)")
-    parser.add_argument("--realisations", type=int, default=1, help="noise drawn this often for a single scan")
     parser.add_argument("--most-slices", type=int, default=1_000_000, metavar="N", help="slices taken of a scan")
-    parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="simulated torsos to train on as well")
     parser.add_argument(
         "--target",
         default="scan",
         metavar="scan|softened[:KERNEL]",
         help="what the network is asked for: the scan (default), or the scan as a softer kernel (B10) would show it",
     )
-    parser.add_argument("--prior", default="embedded", help="source of the priors (default embedded)")
+    parser.add_argument("--prior", default="maps", help="source of the priors (default maps)")
     parser.add_argument("--fast", action="store_true", help="noise from half the views")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -64,8 +62,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.dose is not None and not 0 < args.dose < 1:
         raise InputError(f"a dose fraction lies between 0 and 1, not at {args.dose:g}")
-    if args.realisations < 1 or args.most_slices < 1 or args.phantoms < 0:
-        raise InputError("--realisations and --most-slices are 1 or more, --phantoms 0 or more")
+    if args.most_slices < 1:
+        raise InputError("--most-slices is 1 or more")
     target = _target(args.target)
     listing = find_scans(Path(args.data))
     if args.patients:
@@ -84,16 +82,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.out:
             raise InputError("name the folder for the bank, or use --list")
         split = args.split if args.split in ("patients", "slices") else Path(args.split)
-        plan = Plan(
-            split,
-            args.realisations,
-            args.most_slices,
-            phantoms=args.phantoms,
-            target=target,
-            prior=args.prior,
-            fast=args.fast,
-            seed=args.seed,
-        )
+        plan = Plan(split, args.most_slices, target=target, prior=args.prior, fast=args.fast, seed=args.seed)
         count = prepare(listing, Path(args.out), plan, say=print)
         print(f"{count} slices in {args.out}")
         if args.pack:

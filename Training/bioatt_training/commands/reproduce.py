@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="patients", metavar="FILE.json|patients|slices", help="as in `bioatt-train prepare`"
     )
-    parser.add_argument("--prior", default="embedded", help="source of the priors in a bank made here")
+    parser.add_argument("--prior", default="maps", help="source of the priors in a bank made here")
 
 
 def run(args: argparse.Namespace) -> None:

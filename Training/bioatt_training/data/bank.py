@@ -2,15 +2,13 @@
 
 Noise for another dose fraction a is the stored noise times √((1/a − 1) / 3), since inserted variance goes as 1/a − 1
 (electronic noise apart). A network is asked for the scan itself, whose own noise stays in the input, or, in a bank made
-so, for the scan as a softer kernel shows it; phantoms, mixed in, have noise-free targets. `bioatt_training.data.writer`
-writes banks.
+so, for the scan as a softer kernel shows it. `bioatt_training.data.writer` writes banks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,11 +44,6 @@ class Slice:
     shape: tuple[int, int]
     slice_id: str = ""
     spacing_mm: float | None = None
-
-    @property
-    def is_phantom(self) -> bool:
-        """Whether it was simulated, so that its target has no noise."""
-        return self.patient.startswith("phantom-")
 
 
 class Bank:
@@ -108,11 +101,3 @@ class Bank:
     def indices(self, part: str) -> list[int]:
         """Slices of a part: train, validation or test."""
         return [index for index, one in enumerate(self.slices) if one.part == part]
-
-    def own_kernel_indices(self, part: str) -> list[int]:
-        """As `indices`, of a scan's slice the first noise alone: it has the scan's kernel, any other a random one."""
-        first: dict[object, int] = {}
-        for index in self.indices(part):
-            one, scan = self.slices[index], self.pair(index)[0]
-            first.setdefault(index if one.is_phantom else (one.patient, zlib.crc32(scan.tobytes())), index)
-        return list(first.values())

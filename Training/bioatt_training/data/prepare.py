@@ -21,7 +21,6 @@ from bioatt.simulation.tomography import FAMILY, Kernel, kernel_named
 from bioatt_training.data import split as splits
 from bioatt_training.data.bank import DOSE, noise_scale
 from bioatt_training.data.pairs import check_pair, duplicates, matched
-from bioatt_training.data.phantoms import SMOOTH_TO_SHARP, phantom_slices
 from bioatt_training.data.scans import Listing, Scan
 from bioatt_training.data.writer import BankWriter
 from bioatt_training.simulate.insertion import insert_noise
@@ -37,19 +36,15 @@ log = logging.getLogger(__name__)
 class Plan:
     """How a bank is made.
 
-    split: a file, "patients" (at random) or "slices" (the paper's, which warns). realisations: noise drawn this often
-    for a training slice without a low-dose partner, first with the scan's own kernel, then with random ones.
-    most_slices: taken evenly from each scan. phantoms: simulated torsos, four training slices each, noise-free targets.
-    target: the kernel through which a scan is a target, None for the scan as it is; phantoms' targets stay as they are.
-    prior: source of the priors. fast: noise from half the views.
+    split: a file, "patients" (at random) or "slices" (the paper's, which warns). most_slices: taken evenly from each
+    scan. target: the kernel through which a scan is a target, None for the scan as it is. prior: source of the priors.
+    fast: noise from half the views.
     """
 
     split: str | Path = "patients"
-    realisations: int = 1
     most_slices: int = 1_000_000
-    phantoms: int = 0
     target: Kernel | None = None
-    prior: str = "embedded"
+    prior: str = "maps"
     descriptors: str = "paper17"
     fast: bool = False
     seed: int = 1
@@ -98,10 +93,6 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
         if not writer.slices:
             what, why = listing.left_out[-1] if listing.left_out else (listing.kind, "no slices")
             raise InputError(f"no scan could be used; the last, {what}: {why}")
-        for number in range(plan.phantoms):
-            if (name := f"phantom {number}") not in writer.done:
-                say(f"{_add_phantom(writer, number, plan, source)}: train")
-                writer.finish(name)
         return len(writer.slices)
 
 
@@ -145,22 +136,15 @@ def _add_scan(
     thickness_mm = full.acquisition.slice_thickness_mm or scan.thickness_mm
     named = full.acquisition.kernel or scan.kernel
     own = _own_kernel(full.hu[kept], full.pixel_mm, named) if low_hu is None or plan.target else FAMILY["B30"]
-    before = len(writer.slices)
-    for realisation in range(plan.realisations if low_hu is None else 1):
-        if realisation:
-            kept = kept[parts[kept] == "train"]
-        if not kept.size:
-            break
-        if low_hu is None:
-            kernel = FAMILY[str(rng.choice(SMOOTH_TO_SHARP))] if realisation else own
-            noise = _inserted(full, kept, thickness_mm, kernel, plan, rng)
-        else:
-            noise = (low_hu[kept] - full.hu[kept]) / noise_scale(scan.dose)
-        targets = softened(full.hu[kept], full.pixel_mm, own, plan.target) if plan.target else [None] * len(kept)
-        for k, extra, target in zip(kept, noise, targets, strict=True):
-            about = _about(full, k) | {"source": scan.name, "patient": scan.patient, "part": str(parts[k])}
-            writer.add(full.hu[k], extra, p[k], about | {"thickness_mm": thickness_mm, "kernel": named}, target)
-    return len(writer.slices) - before
+    if low_hu is None:
+        noise = _inserted(full, kept, thickness_mm, own, plan, rng)
+    else:
+        noise = (low_hu[kept] - full.hu[kept]) / noise_scale(scan.dose)
+    targets = softened(full.hu[kept], full.pixel_mm, own, plan.target) if plan.target else [None] * len(kept)
+    for k, extra, target in zip(kept, noise, targets, strict=True):
+        about = _about(full, k) | {"source": scan.name, "patient": scan.patient, "part": str(parts[k])}
+        writer.add(full.hu[k], extra, p[k], about | {"thickness_mm": thickness_mm, "kernel": named}, target)
+    return len(kept)
 
 
 def _read(scan: Scan) -> tuple[Volume, np.ndarray | None, list[str]]:
@@ -173,14 +157,6 @@ def _read(scan: Scan) -> tuple[Volume, np.ndarray | None, list[str]]:
     full = _slices(full, full_index)
     check_pair(low.hu[low_index], full.hu)
     return full, low.hu[low_index], warnings
-
-
-def _add_phantom(writer: BankWriter, number: int, plan: Plan, source: AnatomicalPrior) -> str:
-    name, clean, noise, p, kernel = phantom_slices(number, source, plan.seed)
-    for k, hu in enumerate(clean.hu):
-        about = _about(clean, k) | {"source": name, "patient": name, "part": "train"}
-        writer.add(hu, noise[k], p[k], about | {"thickness_mm": None, "kernel": kernel}, hu if plan.target else None)
-    return name
 
 
 def _about(volume: Volume, k: int) -> dict[str, Any]:

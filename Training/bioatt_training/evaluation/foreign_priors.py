@@ -3,7 +3,7 @@
     python -m bioatt_training.evaluation.foreign_priors DATA bioatt bioatt-fast
 
 Five quarter-dose slices (simulated, seed 7), strength 1, float32; PSNR in the window [-160, 240] HU against the scan,
-as the difference from the embedded prior's. The head is of a patient in training, the only head there is.
+as the difference from that of the model's own prior. The head is of a patient in training, the only head there is.
 """
 
 from __future__ import annotations
@@ -62,11 +62,10 @@ def foreign_priors(scans: Path, volume: str, k: int, right: str, wrong: str) -> 
         "random softmax": peaked / peaked.sum(),
     }
     fixed = {name: FixedPrior(p, names) for name, p in rows.items()}
-    embedded = build_prior("embedded", descriptors=DESCRIPTORS)
     return {
         "uniform": build_prior("uniform", descriptors=DESCRIPTORS),
         **fixed,
-        "organ masks": SegmentationPrior(masks, DESCRIPTORS, embedded),
+        "organ masks": SegmentationPrior(masks, DESCRIPTORS, build_prior("maps", descriptors=DESCRIPTORS)),
     }
 
 
@@ -77,8 +76,8 @@ def without_guard(model: TrainedModel) -> TrainedModel:
 
 
 def main(scans: Path, models: list[str]) -> None:
-    """Print a line for each model, slice and prior: dB from the embedded prior's without guard and with, and blend."""
-    print("| model | slice | prior | without guard, dB | with guard, dB | share of the embedded prior, % |")
+    """Print a line for each model, slice and prior: dB from the own prior's without guard and with, and blend."""
+    print("| model | slice | prior | without guard, dB | with guard, dB | share of the own prior, % |")
     print("|---|---|---|---:|---:|---:|")
     for case, (volume, k, right, wrong) in CASES.items():
         full, low = low_dose(scans, volume, k)
@@ -93,12 +92,12 @@ def main(scans: Path, models: list[str]) -> None:
 
         for name in models:
             model = load_model(name)
-            embedded, _ = judged(model, "embedded")
-            print(f"| {name} | {case} | embedded | {embedded:.2f} (PSNR) | | |", flush=True)
+            own, _ = judged(model, "auto")
+            print(f"| {name} | {case} | own | {own:.2f} (PSNR) | | |", flush=True)
             for source, prior in priors.items():
                 before, _ = judged(without_guard(model), prior)
                 after, share = judged(model, prior)
-                change = f"{before - embedded:+.2f} | {after - embedded:+.2f}"
+                change = f"{before - own:+.2f} | {after - own:+.2f}"
                 print(f"| {name} | {case} | {source} | {change} | {share:.0f} |", flush=True)
 
 

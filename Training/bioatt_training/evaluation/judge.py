@@ -47,7 +47,7 @@ class Judgement:
     part: str = "test"
     dose: float = 0.25
     per_patient: int | None = None
-    prior: str = "embedded"
+    prior: str = "maps"
     strength: float = 1.0
     whole: bool = True
 
@@ -192,9 +192,7 @@ class Judge:
         reference, before = grid_patches(target), grid_patches(low)
         if not len(before):
             return {}
-        if self.model.interpolated is not None:
-            self.model.interpolated.apply(self.network, noise_level(low))
-        after = self._blended(denoised_patches(self.network, before, p), before)
+        after = self._blended(denoised_patches(self.network, before, p, noise_level(low)), before)
         lows = {f"{name}_low": values for name, values in patch_metrics(reference, before).items()}
         return lows | patch_metrics(reference, after)
 

@@ -7,6 +7,8 @@ is 500 HU; SSIM with a 7×7 uniform window. Compare such figures with the paper'
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from torch.nn import functional
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.core.metrics import planes_ssim
 from bioatt.network import BioAttNetwork
+from bioatt.network.slab_unet import alone
 from bioatt_training.fit.grid import PATCH, SIDE
 
 METRICS = ("rmse", "psnr", "ssim")
@@ -31,10 +34,13 @@ def grid_patches(hu: NDArray) -> NDArray[np.float32]:
     return covered.reshape(rows, PATCH, columns, PATCH).swapaxes(1, 2).reshape(-1, PATCH, PATCH)
 
 
-def denoised_patches(network: BioAttNetwork, low: NDArray[np.float32], p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """HU patches (n, 55, 55) through the network in float32; p (N,) is their slice's prior.
+def denoised_patches(
+    network: BioAttNetwork, low: NDArray[np.float32], p: NDArray[np.float32], noise_hu: float = math.nan
+) -> NDArray[np.float32]:
+    """HU patches (n, 55, 55) through the network in float32; p (N,) is their slice's prior, noise_hu its noise level.
 
-    A network on blocks of pixels sees patches reflected by the pixel that 55 lacks to the next multiple.
+    A network on blocks of pixels sees patches reflected by the pixel that 55 lacks to the next multiple; one that knows
+    neighbours sees none.
     """
     device = next(network.parameters()).device
     lacking = -PATCH % network.block
@@ -42,8 +48,11 @@ def denoised_patches(network: BioAttNetwork, low: NDArray[np.float32], p: NDArra
     with torch.inference_mode():
         for first in range(0, len(low), BATCH):
             x = torch.from_numpy((low[first : first + BATCH, None] - OFFSET_HU) / SCALE_HU).to(device, torch.float32)
+            x = functional.pad(x, (0, lacking, 0, lacking), mode="reflect")
+            if network.neighbours:
+                x = alone(x, noise_hu)
             rows = torch.from_numpy(np.tile(p, (len(x), 1))).to(device) if network.uses_prior else None
-            output: Tensor = network(functional.pad(x, (0, lacking, 0, lacking), mode="reflect"), rows)
+            output: Tensor = network(x, rows)
             outputs.append(output[:, 0, :PATCH, :PATCH].float().cpu().numpy())
     return np.concatenate(outputs) * np.float32(SCALE_HU) + np.float32(OFFSET_HU)
 

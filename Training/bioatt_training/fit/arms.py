@@ -44,4 +44,4 @@ assert tuple(ARMS) == get_args(ArmName)
 def arm_network(config: NetworkConfig, descriptors: int) -> BioAttNetwork:
     """The network of an arm with fresh weights; descriptors: N."""
     arm = ARMS[config.arm]
-    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout, config.means_px)
+    return build_network(arm.network, config.filters, descriptors, arm.weighting, config.layout)

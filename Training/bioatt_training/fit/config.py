@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from bioatt.core.errors import InputError
-from bioatt.inference.models import LARGEST_MEANS_PX
 from bioatt.network import LAYOUTS, Layout
 from bioatt_training.fit.arms import ARMS, ArmName
 
@@ -20,50 +18,36 @@ if TYPE_CHECKING:
 
 GRID_PATCH = 55
 """Side of the paper's patches in pixels (§3.1)."""
-MEANS_PX = 20
-"""Side in pixels of the squares of `means_weight`: about 14 mm, the size of a region of interest."""
 Sampling = Literal["random", "grid", "whole"]
 Algorithm = Literal["adam", "adamw"]
 Schedule = Literal["one_cycle", "cosine", "halving", "plateau"]
-LossName = Literal["mse", "relative_mse", "unbiased"]
+LossName = Literal["mse", "relative_mse"]
 
 LEAST = {
     ("run", "seed"): 0,
     ("run", "validate_every"): 1,
     ("run", "save_every"): 0,
     ("network", "filters"): 1,
-    ("network", "means_px"): 0,
-    ("network", "quiet_means_px"): 0,
     **{("optimiser", key): 0 for key in ("steps", "epochs", "early_stop", "plateau_patience", "margin")},
     **{("optimiser", key): 0 for key in ("minimum_learning_rate", "min_delta", "gradient_clip")},
-    **{("optimiser", key): 0 for key in ("floor_hu", "means_weight", "bias_weight")},
     ("optimiser", "halve_every"): 1,
     ("data", "batch"): 1,
     ("data", "repeats"): 1,
     **{("data", key): 0 for key in ("validation_patches", "epoch_patches", "workers")},
 }
 """Lower bounds; NaN is refused too."""
-ABOVE_ZERO = ("learning_rate", "bias_noise_hu")
-"""Numbers of [optimiser] that must be positive."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """Name and seed of a run, its initial weights, checkpoints, export and arithmetic.
 
-    initial: model file whose weights training starts from (fine-tuning), of the same network; of a model with two sets
-    of weights, the set for high noise. When several stages are trained in one call, each starts from the one before it,
-    or from the earlier one named here, for example "stage-1".
-    noisy: model file, or earlier stage, whose weights and low-frequency preservation the exported model uses at high
-    noise, and this run's at low noise; of the same network and fine-tuned from the same weights (see
-    `bioatt.network.interpolation`).
-    mixture_noise_hu: noise levels in HU between which the two sets of weights are interpolated: this run's alone up to
-    the first, those of `noisy` alone from the second.
+    initial: model whose weights training starts from (fine-tuning), of the same network.
     validate_every: steps of an epoch for random patches, a divisor of the run's steps; otherwise an epoch is one pass
     over the data.
     save_every: steps between checkpoints within an epoch; 0: only after each validation.
     export: best: the weights of the lowest `monitor`; last: the final ones, for losses that no validation metric
-    measures (`unbiased`).
+    measures.
     keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
     ema_decay: decay of the exponential moving average of the weights that is validated and exported; 0: no average.
     precision: auto: bfloat16 autocast where the hardware multiplies it, otherwise float32.
@@ -73,8 +57,6 @@ class RunConfig:
     version: str
     seed: int = 1
     initial: str | None = None
-    noisy: str | None = None
-    mixture_noise_hu: tuple[float, ...] = (15.0, 21.0)
     validate_every: int = 500
     save_every: int = 500
     export: Literal["best", "last"] = "best"
@@ -85,22 +67,21 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and its number of filters.
-
-    means_px: σ in pixels of the Gaussian of low-frequency preservation (see `BioAttNetwork`); 0: none.
-    quiet_means_px: a smaller σ for the exported model's weights at low noise; 0: the same.
-    """
+    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and its number of filters."""
 
     arm: ArmName = "bioatt"
     layout: Layout = "red_cnn"
     filters: int = 96
-    means_px: float = 0.0
-    quiet_means_px: float = 0.0
 
     @property
     def block(self) -> int:
         """The sides of patches are multiples of this number of pixels."""
         return LAYOUTS[self.layout].block
+
+    @property
+    def knows_noise(self) -> bool:
+        """Whether the network is told the noise level."""
+        return LAYOUTS[self.layout].neighbours > 0
 
 
 @dataclass(frozen=True)
@@ -108,12 +89,6 @@ class OptimiserConfig:
     """Loss, optimiser and learning rate.
 
     steps or epochs: the run's length; at most one of them (10,000 steps where neither is given).
-    floor_hu: root mean square error of the input below which `relative_mse` and `unbiased` no longer raise a patch's
-    weight.
-    means_weight: weight in `relative_mse` of the squared error of means over squares of `MEANS_PX`, relative to that of
-    single pixels.
-    bias_weight: weight in `unbiased` of the error that two opposite noise realisations of a phantom have in common.
-    bias_noise_hu: noise level at which a quarter of that weight is left.
     margin: border pixels left out of the loss, since they lack the context that they have in a whole slice.
     schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
     `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
@@ -136,10 +111,6 @@ class OptimiserConfig:
     monitor: Literal["val_relative", "val_loss", "val_guarded"] = "val_relative"
     gradient_clip: float = 1.0
     loss: LossName = "mse"
-    floor_hu: float = 20.0
-    means_weight: float = 0.0
-    bias_weight: float = 4.0
-    bias_noise_hu: float = math.inf
     margin: int = 20
 
 
@@ -153,13 +124,8 @@ class DataConfig:
     workers: processes that prepare batches beside each training process; without effect on the batches.
 
     Random only: patch, its side. doses: range of dose fractions, uniform on a log scale; validation, and the other
-    samplings, use the bank's dose. phantom_share: fraction of the patches from phantoms, whose targets are noise-free.
-    prior_perturbation: fraction of the patches trained with a perturbed prior (see `data.prior_augmentation`).
-    own_noise: of the scan, present in input and target alike: kept, or removed as well (Noisier2Noise, see
-    `simulate.targets`), with inserted noise of the scan's own kernel only.
-    insert_share, kernel_share: fractions of the training patches with inserted ellipses, or with another kernel (see
-    `data.augmentation`). opposite_noise: patches of phantoms come in pairs with noise of opposite sign (see
-    `objectives.unbiased`); the batch must be even.
+    samplings, use the bank's dose. prior_perturbation: fraction of the patches trained with a perturbed prior (see
+    `data.prior_augmentation`).
 
     Grid and whole only: epoch_patches: random patches (or slices) of an epoch; 0: all. repeats: how often an epoch
     shows each patch, each time in another orientation (the authors stored 3 copies). prior_alignment: slice: each
@@ -174,12 +140,7 @@ class DataConfig:
     workers: int = 0
     patch: int = 128
     doses: tuple[float, ...] = (0.1, 0.6)
-    phantom_share: float = 0.2
     prior_perturbation: float = 0.3
-    own_noise: Literal["kept", "removed"] = "kept"
-    insert_share: float = 0.0
-    kernel_share: float = 0.0
-    opposite_noise: bool = False
     epoch_patches: int = 0
     repeats: int = 1
     prior_alignment: Literal["slice", "position"] = "slice"
@@ -222,23 +183,10 @@ class Config:
         if optimiser.steps and optimiser.epochs:
             raise InputError("[optimiser] has both steps and epochs: name one of them")
         self._check_sizes()
-        if data.opposite_noise and data.batch % 2:
-            raise InputError("[data] opposite_noise makes pairs of patches: make batch even")
-        if optimiser.loss == "unbiased" and not (data.opposite_noise and data.phantom_share):
-            raise InputError('[optimiser] loss "unbiased" needs [data] opposite_noise = true and phantoms')
-        for share in ("phantom_share", "prior_perturbation", "insert_share", "kernel_share"):
-            if not 0 <= getattr(data, share) <= 1:
-                raise InputError(f"[data] {share} must lie between 0 and 1")
-        if not self.network.quiet_means_px <= self.network.means_px <= LARGEST_MEANS_PX:
-            raise InputError(f"[network] quiet_means_px <= means_px <= {LARGEST_MEANS_PX:g} must hold")
-        noise = self.run.mixture_noise_hu
-        if not (len(noise) == 2 and 0 <= noise[0] < noise[1]):
-            raise InputError("[run] mixture_noise_hu must be two noise levels in HU, the lower first")
+        if not 0 <= data.prior_perturbation <= 1:
+            raise InputError("[data] prior_perturbation must lie between 0 and 1")
         if not 0 <= self.run.ema_decay < 1:
             raise InputError("[run] ema_decay must lie between 0 and 1")
-        for key in ("own_noise", "insert_share", "kernel_share", "opposite_noise"):
-            if data.sampling != "random" and getattr(data, key) != getattr(DataConfig, key):
-                raise InputError(f'[data] {key} is for sampling = "random" only: leave it out')
         if data.sampling == "random" and not data.validation_patches:
             raise InputError("[data] validation_patches must be 1 or more for random patches")
         if not (len(data.doses) == 2 and 0 < data.doses[0] <= data.doses[1] < 1):
@@ -246,8 +194,6 @@ class Config:
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
         if 2 * optimiser.margin >= side:
             raise InputError(f"[optimiser] margin leaves no pixels of patches of {side} px: make it smaller")
-        if optimiser.means_weight and side - 2 * optimiser.margin < MEANS_PX:
-            raise InputError(f"[optimiser] means_weight needs {MEANS_PX} px within the margins: make the patch larger")
         if data.sampling != "whole" and side % self.network.block:
             raise InputError(
                 f"[network] layout {self.network.layout} needs patches whose side is a multiple of "
@@ -260,9 +206,8 @@ class Config:
         for (table, key), least in LEAST.items():
             if not getattr(getattr(self, table), key) >= least:
                 raise InputError(f"[{table}] {key} must be {least} or more")
-        for key in ABOVE_ZERO:
-            if not getattr(self.optimiser, key) > 0:
-                raise InputError(f"[optimiser] {key} must be above 0")
+        if not self.optimiser.learning_rate > 0:
+            raise InputError("[optimiser] learning_rate must be above 0")
 
     @classmethod
     def read(cls, path: Path, methods: Mapping[str, Any] | None = None) -> Config:

@@ -14,11 +14,11 @@ from bioatt_training.fit.arms import arm_network
 from bioatt_training.fit.config import Config
 from bioatt_training.fit.grid import cells
 from bioatt_training.fit.lightning_import import lightning
-from bioatt_training.fit.objectives import build_loss, interior, paper_metrics, relative_mse
+from bioatt_training.fit.objectives import LOSSES, interior, paper_metrics, relative_mse
 from bioatt_training.fit.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
+"""Low dose as the network takes it, target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
 
 
 class Experiment(lightning.LightningModule):
@@ -34,7 +34,7 @@ class Experiment(lightning.LightningModule):
         self.config, self.steps, self.epoch_steps = config, steps, epoch_steps
         self.network = arm_network(config.network, descriptors)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = build_loss(config.optimiser)
+        self.loss = LOSSES[config.optimiser.loss]
         self._sums: dict[str, list[Tensor]] = {}
 
     def forward(self, low: Tensor, p: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Experiment(lightning.LightningModule):
         low, target, p = batch
         output = self(low, p).float()
         margin = self.config.optimiser.margin
-        return interior(output, margin), interior(target, margin), interior(low, margin)
+        return interior(output, margin), interior(target, margin), interior(low[:, :1], margin)
 
     def _draw_by_number(self, phase: int, number: int) -> None:
         """The random arm draws by phase, number and process, so that a resumed run draws the same values."""

@@ -34,9 +34,9 @@ class RunData(lightning.LightningDataModule):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.bank = config.data, Bank(Path(config.data.bank))
-        self.seed = config.run.seed
-        self.train = self._training(config.data)
-        self.validation = _evenly(_dataset(self.bank, config.data, "validation", 0), config.data)
+        self.seed, self.knows_noise = config.run.seed, config.network.knows_noise
+        self.train = self._training()
+        self.validation = _evenly(self._dataset("validation", 0), config.data)
         if config.data.sampling == "random":
             self.epoch_steps = config.run.validate_every
         else:
@@ -54,9 +54,17 @@ class RunData(lightning.LightningDataModule):
                 f"the last {self.steps % self.epoch_steps} would not be validated"
             )
 
-    def _training(self, config: DataConfig) -> Any:
+    def _training(self) -> Any:
         """The numbered patches to train on."""
-        return _dataset(self.bank, config, "train", self.seed)
+        return self._dataset("train", self.seed)
+
+    def _dataset(self, part: str, seed: int) -> PatchDataset | SliceDataset:
+        config = self.config
+        if config.sampling == "random":
+            count = config.validation_patches
+            return PatchDataset(self.bank, config, part, count, seed, knows_noise=self.knows_noise)
+        kind = GridDataset if config.sampling == "grid" else SliceDataset
+        return kind(self.bank, part, augment=part == "train", seed=seed, alignment=config.prior_alignment)
 
     @property
     def identity(self) -> str:
@@ -106,13 +114,6 @@ class RunData(lightning.LightningDataModule):
         return training_ranges(slices, self.config, self.bank.header.get("dose_fraction", DOSE), len(self.descriptors))
 
 
-def _dataset(bank: Bank, config: DataConfig, part: str, seed: int) -> PatchDataset | SliceDataset:
-    if config.sampling == "random":
-        return PatchDataset(bank, config, part, config.validation_patches, seed)
-    kind = GridDataset if config.sampling == "grid" else SliceDataset
-    return kind(bank, part, augment=part == "train", seed=seed, alignment=config.prior_alignment)
-
-
 def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset:
     """Evenly spaced `validation_patches` of a grid, or whole slices with that many cells."""
     if config.sampling == "random" or not config.validation_patches:
@@ -135,8 +136,6 @@ class TrainingBatches(Sampler[list[int]]):
     def __init__(self, data: RunData, rank: int, processes: int) -> None:
         if data.config.batch % processes:
             raise InputError(f"[data] batch is {data.config.batch}: {processes} processes cannot share it evenly")
-        if data.config.opposite_noise and data.config.batch // processes % 2:
-            raise InputError(f"[data] opposite_noise makes pairs of patches: make batch a multiple of {2 * processes}")
         self.data, self.rank, self.share, self.first = data, rank, data.config.batch // processes, 0
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 
 from bioatt.core.errors import InputError
 from bioatt.core.hu import CLIP_HU, OFFSET_HU, SCALE_HU
-from bioatt_training.data import augmentation as variation
-from bioatt_training.data.augmentation import Patch
-from bioatt_training.data.bank import BODY_HU, DOSE, Bank, Slice, noise_scale
+from bioatt.core.noise import noise_level
+from bioatt.network.slab_unet import alone
+from bioatt_training.data.bank import BODY_HU, Bank, noise_scale
 from bioatt_training.data.prior_augmentation import perturb
 from bioatt_training.fit.config import DataConfig
 
@@ -24,15 +24,16 @@ GRID = 8
 class PatchDataset(Dataset):
     """Patch number n of a seed is always the same; `count` of them make an epoch.
 
-    Items: low and target (1, patch, patch), standardised HU, and p (N,).
+    Items: low and target (1, patch, patch), standardised HU, and p (N,). knows_noise: low as `conditioned` gives it.
     """
 
-    def __init__(self, bank: Bank, config: DataConfig, part: str, count: int, seed: int) -> None:
+    def __init__(
+        self, bank: Bank, config: DataConfig, part: str, count: int, seed: int, *, knows_noise: bool = False
+    ) -> None:
         self.bank, self.config, self.count, self.seed = bank, config, count, seed
+        self.knows_noise = knows_noise
         self.training = part == "train"
         fitting = [i for i in self._candidates(part) if min(bank.slices[i].shape) >= config.patch]
-        if config.own_noise == "removed" and bank.header.get("target", "scan") != "scan":
-            raise InputError("[data] own_noise cannot be removed from softened targets: keep it, or use another bank")
         if not fitting:
             raise InputError(f"the bank has no {part} slices of {config.patch} px or more: use smaller patches")
         self.indices = np.array(fitting)
@@ -41,18 +42,13 @@ class PatchDataset(Dataset):
 
     def _candidates(self, part: str) -> list[int]:
         """Slices of the bank that patches may come from."""
-        return self.bank.own_kernel_indices(part) if self.config.own_noise == "removed" else self.bank.indices(part)
+        return self.bank.indices(part)
 
     def _weights(self) -> NDArray[np.float64]:
-        """Probability of each slice: per patient the root of its number of slices, phantoms in all `phantom_share`."""
+        """Probability of each slice: per patient the root of its number of slices."""
         patients = [self.bank.slices[index].patient for index in self.indices]
         counts = Counter(patients)
         weights = np.array([1 / np.sqrt(counts[patient]) for patient in patients])
-        phantom = np.array([self.bank.slices[index].is_phantom for index in self.indices])
-        share = self.config.phantom_share if phantom.any() else 0.0
-        for members, part in ((phantom, share), (~phantom, 1 - share)):
-            if members.any():
-                weights[members] *= part / weights[members].sum()
         return weights / weights.sum()
 
     def _corners(self, index: int) -> NDArray[np.int64]:
@@ -69,21 +65,28 @@ class PatchDataset(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        index, rng, sign = self._drawn(number)
-        scan, noise = self.bank.pair(index)
+        index, rng = self._drawn(number)
         window = self._window(index, rng)
-        images = (scan, noise, self.bank.target(index))
-        full, extra, target = (image[window].astype(np.float32) for image in images)
-        p, dose = self.bank.prior[index], DOSE
+        images = (*self.bank.pair(index), self.bank.target(index))
+        scan, noise, target = (image[window].astype(np.float32) for image in images)
+        p, scale = self.bank.prior[index], np.float32(1)
         if self.training:
-            dose = float(np.exp(rng.uniform(*np.log(self.config.doses))))
-            extra *= sign * noise_scale(dose)
-            full, extra, target = self._varied(full, extra, target, self.bank.slices[index], rng)
+            scale = noise_scale(self._dose(rng))
+            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+            scan, noise, target = (turned(image, turns, flip) for image in (scan, noise, target))
             p = perturb(p, self.config.prior_perturbation, rng)
-        low = np.clip(full + extra, *CLIP_HU)
-        if self.config.own_noise == "removed" and not self.bank.slices[index].is_phantom:
-            target = target - extra * np.float32(dose / (1 - dose))
-        return standardised(low), standardised(target), torch.from_numpy(p)
+        low = standardised(np.clip(scan + scale * noise, *CLIP_HU))
+        if self.knows_noise:
+            low = conditioned(low, images[0] + scale * images[1])
+        return low, standardised(target), torch.from_numpy(p)
+
+    def _drawn(self, number: int) -> tuple[int, np.random.Generator]:
+        """Slice of a patch, and the generator of all else that is drawn for it."""
+        rng = np.random.default_rng([self.seed, number])
+        return int(rng.choice(self.indices, p=self.weights)), rng
+
+    def _dose(self, rng: np.random.Generator) -> float:
+        return float(np.exp(rng.uniform(*np.log(self.config.doses))))
 
     def _window(self, index: int, rng: np.random.Generator) -> tuple[slice, slice]:
         """Rows and columns of a patch whose centre lies in the body."""
@@ -91,32 +94,6 @@ class PatchDataset(Dataset):
         corner = corners[rng.integers(len(corners))] + rng.integers(GRID, size=2)
         y, x = np.minimum(corner, np.array(self.bank.slices[index].shape) - size).tolist()
         return slice(y, y + size), slice(x, x + size)
-
-    def _drawn(self, number: int) -> tuple[int, np.random.Generator, int]:
-        """Slice, random generator and sign of the noise of a patch.
-
-        With `opposite_noise`, numbers 2k and 2k + 1 have one slice, and on a phantom all but the sign in common.
-        """
-        rng = np.random.default_rng([self.seed, number])
-        if not (self.training and self.config.opposite_noise):
-            return int(rng.choice(self.indices, p=self.weights)), rng, 1
-        shared = np.random.default_rng([self.seed, number // 2, 1])
-        index = int(shared.choice(self.indices, p=self.weights))
-        return (index, shared, 1 - 2 * (number % 2)) if self.bank.slices[index].is_phantom else (index, rng, 1)
-
-    def _varied(
-        self, full: Patch, extra: Patch, target: Patch, about: Slice, rng: np.random.Generator
-    ) -> tuple[Patch, Patch, Patch]:
-        """The three images in the same orientation, some patches with inserts or another kernel, as configured."""
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        full, extra, target = (turned(image, turns, flip) for image in (full, extra, target))
-        if self.config.insert_share and rng.random() < self.config.insert_share:
-            added = variation.inserts(full, about.pixel_mm, about.kernel, rng)
-            full, target = full + added, target + added
-        if self.config.kernel_share and rng.random() < self.config.kernel_share:
-            factor = variation.kernel_change(full.shape, about.pixel_mm, rng)
-            full, extra, target = (variation.filtered(image, factor) for image in (full, extra, target))
-        return full, extra, target
 
 
 def turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:
@@ -128,3 +105,8 @@ def turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.flo
 def standardised(hu: NDArray[np.float32]) -> Tensor:
     """A slice or patch (y, x) in HU as the network's (1, y, x)."""
     return torch.from_numpy((np.ascontiguousarray(hu) - np.float32(OFFSET_HU)) / np.float32(SCALE_HU))[None]
+
+
+def conditioned(patch: Tensor, hu: NDArray[np.float32]) -> Tensor:
+    """A patch (1, H, W) of the slice hu (y, x) as `slab_unet.alone` gives it, with the slice's noise level."""
+    return alone(patch[None], noise_level(hu))[0]

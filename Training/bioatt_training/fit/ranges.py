@@ -17,8 +17,7 @@ def training_ranges(slices: Sequence[Slice], config: DataConfig, dose: float, de
 
     dose: fraction of the stored low dose, which samplings other than "random" train on alone. descriptors: N.
     """
-    phantoms = {one.patient for one in slices if one.is_phantom}
-    noise = [one.noise_hu for one in slices if one.noise_hu and one.patient not in phantoms]
+    noise = [one.noise_hu for one in slices if one.noise_hu]
     thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
     pixel = [one.pixel_mm for one in slices]
     doses = (config.doses[0], config.doses[1]) if config.sampling == "random" else (dose, dose)
@@ -29,9 +28,8 @@ def training_ranges(slices: Sequence[Slice], config: DataConfig, dose: float, de
         "kernels": sorted({one.kernel for one in slices if one.kernel}),
         "doses": list(doses),
         "prior_rise": largest_rise(descriptors, config.prior_perturbation) if config.sampling == "random" else None,
-        "patients": len({one.patient for one in slices} - phantoms),
+        "patients": len({one.patient for one in slices}),
         "slices": len(slices),
-        "phantoms": len(phantoms),
         "sampling": config.sampling,
         "patch": {"random": config.patch, "grid": GRID_PATCH, "whole": None}[config.sampling],
     }

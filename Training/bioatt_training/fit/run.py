@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from bioatt.compute.device import cpu_has_bf16, tune_cpu
 from bioatt.core.errors import InputError
 from bioatt.inference.models import load_model, save_model
 from bioatt.io.files import atomic_write
-from bioatt.network import BioAttNetwork, InterpolatedWeights
+from bioatt.network import BioAttNetwork
 from bioatt_training.fit.arms import ARMS, arm_network
 from bioatt_training.fit.checkpoints import BEST, LAST, Checkpoints, Patience, WholeFiles, epoch_checkpoint
 from bioatt_training.fit.config import Config
@@ -80,78 +79,29 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     return _model(config, folder)
 
 
-def fit_stages(configs: Sequence[Config], folder: Path, *, devices: int = 1, nodes: int = 1) -> Path:
-    """Train the stages of one model, each from the weights of the one before; returns the last one's model file.
-
-    A single stage trains into `folder`, several into its sub-folders stage-1, stage-2, …, by which names a later one
-    can start from, or be exported with, another than the one before. Raises InputError as `fit`, and for a later stage
-    that starts from anything else.
-    """
-    if not configs[1:]:
-        return fit(configs[0], folder, devices=devices, nodes=nodes)
-    stages = [f"stage-{number}" for number in range(1, len(configs) + 1)]
-    _check_stages(configs, stages)
-    trained: dict[str | None, str] = {}
-    before = None
-    for stage, config in zip(stages, configs, strict=True):
-        initial, noisy = config.run.initial or before, config.run.noisy
-        run = replace(config.run, initial=trained.get(initial, initial), noisy=trained.get(noisy, noisy))
-        trained[stage] = str(fit(replace(config, run=run), folder / stage, devices=devices, nodes=nodes))
-        before = stage
-    return Path(trained[before])
-
-
-def _check_stages(configs: Sequence[Config], stages: list[str]) -> None:
-    """Raise InputError, before anything is trained, where a stage builds on what will not be there by then."""
-    for number, config in enumerate(configs):
-        earlier, initial, noisy = stages[:number], config.run.initial, config.run.noisy
-        if number and initial and initial not in earlier:
-            raise InputError(f"[run] initial of {stages[number]} is {initial}: name one of {', '.join(earlier)}")
-        if noisy and noisy not in earlier and not Path(noisy).is_file():
-            raise InputError(f"[run] noisy of {stages[number]} is {noisy}: name an earlier stage, or a model file")
-
-
 def _experiment(config: Config, data: RunData) -> Experiment:
-    """What is trained, with the weights it starts from. Raises InputError where given models do not fit it."""
+    """What is trained, with the weights it starts from. Raises InputError where the given model does not fit it."""
     build = config.method.experiment if config.method else Experiment
     experiment = build(config, len(data.descriptors), data.steps, data.epoch_steps)
-    network, names = experiment.network, data.descriptors
     if config.run.initial:
-        network.load_state_dict(_alike(config.run.initial, "initial", network, names).state_dict())
-    if config.run.noisy:
-        _check_interpolation(_quiet(config, network), _alike(config.run.noisy, "noisy", network, names), config)
+        initial = _initial(config.run.initial, experiment.network, data.descriptors)
+        experiment.network.load_state_dict(initial.state_dict())
     return experiment
 
 
-def _alike(model: str, key: str, network: BioAttNetwork, descriptors: tuple[str, ...]) -> BioAttNetwork:
-    """The network of a model file that `[run] key` names.
+def _initial(model: str, network: BioAttNetwork, descriptors: tuple[str, ...]) -> BioAttNetwork:
+    """The network of a model.
 
     Raises InputError where it is of another kind, or its maps are for other descriptors or in another order.
     """
     given = load_model(model)
     if given.network.kind != network.kind:
         raise InputError(
-            f"[run] {key} is a {given.network.kind}, the configuration's network a {network.kind}: use its like"
+            f"[run] initial is a {given.network.kind}, the configuration's network a {network.kind}: use its like"
         )
     if given.descriptors and given.descriptors != descriptors:
-        raise InputError(f"[run] {key} has other descriptors than the bank, or in another order: use another model")
+        raise InputError("[run] initial has other descriptors than the bank, or in another order: use another model")
     return given.network
-
-
-def _quiet(config: Config, network: BioAttNetwork) -> BioAttNetwork:
-    """The network of the exported model at low noise: itself, or a copy that preserves higher frequencies too."""
-    if not config.network.quiet_means_px:
-        return network
-    quiet = copy.deepcopy(network)
-    quiet.preserve_low_frequencies(config.network.quiet_means_px)
-    return quiet
-
-
-def _check_interpolation(quiet: BioAttNetwork, noisy: BioAttNetwork, config: Config) -> None:
-    try:
-        InterpolatedWeights(quiet, noisy, (config.run.mixture_noise_hu[0], config.run.mixture_noise_hu[1]))
-    except ValueError as error:
-        raise InputError(f"[network] means_px does not fit that of [run] noisy: {error}") from None
 
 
 def _model(config: Config, folder: Path) -> Path:
@@ -191,13 +141,12 @@ def precision(config: Config) -> Any:
 
 
 def _noted(config: Config) -> str:
-    """The configuration as JSON; model files appear as the SHA-256 of their weights, wherever they are."""
+    """The configuration as JSON; the initial model appears as its SHA-256, wherever it is."""
     said = asdict(config)
     if config.method is None:
         del said["method"]
-    for key in ("initial", "noisy"):
-        if said["run"][key]:
-            said["run"][key] = load_model(said["run"][key]).sha256
+    if config.run.initial:
+        said["run"]["initial"] = load_model(config.run.initial).sha256
     return json.dumps(said, indent=1)
 
 
@@ -215,22 +164,17 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
         "training": {**data.description(), "arm": config.network.arm, "seed": config.run.seed},
         "metrics": {"best_step": held["global_step"]},
     }
-    noisy, quiet = network, _quiet(config, network)
     if config.run.initial:
         before = load_model(config.run.initial).metadata.get("training", {})
         metadata["training"] |= _widened(metadata["training"], before)
-    if config.run.noisy:
-        given = load_model(config.run.noisy)
-        noisy = given.network
-        metadata["training"] |= _widened(metadata["training"], given.metadata.get("training", {}))
-    if quiet is not noisy:
-        metadata["mixture_noise_hu"] = list(config.run.mixture_noise_hu)
-    sha256 = save_model(path, noisy, metadata, None if quiet is noisy else quiet)
+    sha256 = save_model(path, network, metadata)
     with atomic_write(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps({"sha256": sha256, **metadata}, indent=1), encoding="utf-8")
 
 
 def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The union of two trainings' ranges of noise and dose: of this run and of the model it builds on."""
+    """The union of two trainings' ranges of noise, dose and priors: of this run and of the model it starts from."""
     both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
-    return {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}
+    widened: dict[str, Any] = {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}
+    rises = [one.get("prior_rise", 1.0) for one in (training, other)]
+    return widened | {"prior_rise": max(rises)}

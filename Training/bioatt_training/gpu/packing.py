@@ -35,8 +35,7 @@ RESERVED = VALIDATION_PATCHES * GRID_PATCH**2 * 3
 def pack_bank(bank_folder: Path, path: Path, mib: float) -> tuple[int, int]:
     """Write a pack of at most `mib` MiB; returns its slices and its bytes.
 
-    Training slices with the scan's own kernel, none of phantoms. Raises InputError where the bank has no training or
-    validation slices, or not one slice fits.
+    Raises InputError where the bank has no training or validation slices, or not one slice fits.
     """
     bank = Bank(bank_folder)
     if bank.header.get("target", "scan") != "scan":
@@ -57,8 +56,8 @@ def pack_bank(bank_folder: Path, path: Path, mib: float) -> tuple[int, int]:
 def _spread(bank: Bank) -> list[int]:
     """Training slices of patients in an order whose every beginning is spread over the scans, and along each."""
     by_source: dict[str, list[int]] = defaultdict(list)
-    for index in bank.own_kernel_indices("train"):
-        if not bank.slices[index].is_phantom and min(bank.slices[index].shape) >= SPECTRUM_SIDE:
+    for index in bank.indices("train"):
+        if min(bank.slices[index].shape) >= SPECTRUM_SIDE:
             by_source[bank.slices[index].source].append(index)
     halving = {source: [members[k] for k in _halving(len(members))] for source, members in by_source.items()}
     rounds = max((len(members) for members in halving.values()), default=0)
@@ -103,7 +102,7 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
 
 def _validation(bank: Bank, folder: Path) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
     """Low dose, target and prior of patches of left-out patients, with the bank's own noise."""
-    config = DataConfig(bank=str(folder), patch=GRID_PATCH, phantom_share=0.0)
+    config = DataConfig(bank=str(folder), patch=GRID_PATCH)
     patches = PatchDataset(bank, config, "validation", VALIDATION_PATCHES, 0)
     low, target, p = (np.stack(images) for images in zip(*map(patches.__getitem__, range(len(patches))), strict=True))
     in_hu = (np.rint(image[:, 0] * SCALE_HU + OFFSET_HU).astype(np.int16) for image in (low, target))

@@ -23,7 +23,7 @@ from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.network import BioAttNetwork
 from bioatt_training.fit.arms import ARMS, ArmName, arm_network
 from bioatt_training.fit.config import Config, NetworkConfig
-from bioatt_training.fit.objectives import build_loss, interior, paper_metrics
+from bioatt_training.fit.objectives import LOSSES, interior, paper_metrics
 from bioatt_training.fit.schedule import build_optimiser
 from bioatt_training.gpu.batches import Batches, seed_of
 from bioatt_training.gpu.outputs import Outputs, Tensors
@@ -63,18 +63,13 @@ def check_config(config: Config) -> None:
     """Raise InputError for a configuration that asks for what is not done on the card."""
     optimiser, data = config.optimiser, config.data
     for what, given, known in (
-        ("[data] sampling", data.sampling, ("random",)),
-        ("[data] own_noise", data.own_noise, ("kept",)),
-        *(
-            (f"[data] {key}", getattr(data, key), (0.0, False))
-            for key in ("prior_perturbation", "phantom_share", "insert_share", "kernel_share", "opposite_noise")
-        ),
-        ("[optimiser] schedule", optimiser.schedule, ("cosine",)),
-        ("[run] initial", config.run.initial, (None,)),
-        ("[run] noisy", config.run.noisy, (None,)),
+        ("[data] sampling", data.sampling, "random"),
+        ("[data] prior_perturbation", data.prior_perturbation, 0.0),
+        ("[optimiser] schedule", optimiser.schedule, "cosine"),
+        ("[run] initial", config.run.initial, None),
     ):
-        if given not in known:
-            raise InputError(f"{what} is {given!r}: training on the card knows {known[0]!r} alone")
+        if given != known:
+            raise InputError(f"{what} is {given!r}: training on the card knows {known!r} alone")
     if not optimiser.steps:
         raise InputError("[optimiser] steps must be given: an arm ends after them, or when its time is over")
 
@@ -155,7 +150,7 @@ class ArmRun:
             config.optimiser, self.network.parameters(), fused=True if device.type == "cuda" else None
         )
         self.batches = Batches(pack, config.data, config.run.seed, device)
-        self.loss = build_loss(config.optimiser)
+        self.loss = LOSSES[config.optimiser.loss]
         self.arithmetic = _arithmetic(config, device)
         known = outputs.record["arms"].setdefault(
             self.name, {"steps": 0, "seconds": 0.0, "progress": 0.0, "history": []}

@@ -1,1 +1,1 @@
-"""Training of the networks that tell the anatomy: the embedded prior and the organ maps."""
+"""Training of the network that tells the anatomy."""

@@ -46,7 +46,7 @@ class Drawing:
     phantoms: int = 4
     slabs: float = 0.35
     doses: tuple[float, float] = (0.05, 0.85)
-    opposite: bool = False
+    opposite: bool = True
     inserted: float = 0.5
     inserts: float = 0.5
     kernels: float = 0.5

@@ -43,6 +43,8 @@ def export(
             "descriptors": list(descriptors.descriptors),
             "prior": "maps",
             "training": training,
+            "recipe": record["recipe"],
+            "changes": record.get("changes", []),
             "metrics": {key: last[f"{name} {key}"] for key in ("with", "alone") if f"{name} {key}" in last},
         }
         paths[name] = out / f"{name}.safetensors"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -81,8 +81,8 @@ class Plan:
     most: int
 
 
-def plans(data: Path, split: Path) -> list[Plan]:
-    """Scans of the training and validation patients in the collection's folder.
+def plans(data: Path, split: Path, wanted: Collection[str] = ("train", "validation")) -> list[Plan]:
+    """Scans of the patients of these parts in the collection's folder.
 
     Raises InputError where the split cannot be read.
     """
@@ -91,7 +91,7 @@ def plans(data: Path, split: Path) -> list[Plan]:
     found = []
     for path, patient, kernel, thickness, correlation in rows:
         part = _OUTSIDE_SPLIT.get(patient, parts[patient])
-        if part == "test" or not path.is_file():
+        if part not in wanted or not path.is_file():
             continue
         slab = path.parent.name == "slabs"
         most = (9 if slab else 16) if part == "train" else (9 if slab or "LIDC-0002" in path.name else 4)
@@ -118,7 +118,7 @@ def read_stack(plan: Plan, seed: int) -> Stack:
     full = canonical(read_volume(plan.path)).volume
     z = chosen(full.shape[0], full.spacing[2], plan.most)
     hu = np.clip(full.hu[z], -1024, 3071)
-    kernel = _kernel(hu, full.pixel_mm, plan.kernel)
+    kernel = kernel_of(hu, full.pixel_mm, plan.kernel)
     noise = insert_noise(
         hu,
         full.pixel_mm,
@@ -138,7 +138,7 @@ def read_stack(plan: Plan, seed: int) -> Stack:
         z=z,
         own_level=own,
         quarter_level=quarter,
-        response=_response(kernel, full.pixel_mm),
+        response=response(kernel, full.pixel_mm),
         step_mm=float(full.spacing[2]),
         pixel_mm=float(full.pixel_mm),
         thickness_mm=float(full.acquisition.slice_thickness_mm or plan.thickness_mm or full.spacing[2]),
@@ -186,7 +186,7 @@ def phantom_stack(number: int, seed: int = 1) -> Stack:
         z=np.arange(count),
         own_level=np.zeros(count, np.float32),
         quarter_level=quarter,
-        response=_response(kernel, clean.pixel_mm),
+        response=response(kernel, clean.pixel_mm),
         step_mm=step,
         pixel_mm=float(clean.pixel_mm),
         thickness_mm=thickness,
@@ -232,7 +232,7 @@ def make_stacks(data: Path, folder: Path, split: Path, phantoms: Sequence[int], 
     return paths
 
 
-def _kernel(hu: NDArray[np.float32], pixel_mm: float, named: str | None) -> Kernel:
+def kernel_of(hu: NDArray[np.float32], pixel_mm: float, named: str | None) -> Kernel:
     """The kernel that the noise shows, else the one named, else B30."""
     try:
         return estimate_kernel(hu, pixel_mm, slice_noise(hu))
@@ -244,5 +244,6 @@ def _kernel(hu: NDArray[np.float32], pixel_mm: float, named: str | None) -> Kern
         return FAMILY["B30"]
 
 
-def _response(kernel: Kernel, pixel_mm: float) -> NDArray[np.float32]:
+def response(kernel: Kernel, pixel_mm: float) -> NDArray[np.float32]:
+    """(RESPONSE_STEPS,) of a kernel from 0 to LARGEST_RESPONSE cycles per pixel."""
     return kernel.response(np.linspace(0, LARGEST_RESPONSE, RESPONSE_STEPS) / pixel_mm).astype(np.float32)

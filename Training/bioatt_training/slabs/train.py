@@ -58,10 +58,10 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 1.0
     averaging: float = 0.998
-    floor_hu: tuple[float, float] = (20.0, 8.0)
-    floor_until: float = 1.0
+    floor_hu: tuple[float, float] = (20.0, 4.0)
+    floor_until: float = 0.75
     means_weight: float = 5.0
-    bias_weight: float = 0.0
+    bias_weight: float = 100.0
     bias_noise_hu: float = 16.0
     attention_weight: float = 0.01
     distil_from: float = 0.2
@@ -292,7 +292,8 @@ class Training:
 
     def _go_on(self) -> None:
         known = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        self.record = {**known, "recipe": self.record["recipe"]}
+        changes = known.get("changes", []) + _changes(known["recipe"], self.record["recipe"], known["step"])
+        self.record = {**known, "recipe": self.record["recipe"], "changes": changes}
         for name in self.networks:
             state = torch.load(self.folder / f"{name}-{STATE}", map_location=self.device, weights_only=True)
             self.networks[name].load_state_dict(state["network"])
@@ -367,6 +368,15 @@ def _validation(pack: Pack, drawing: Drawing, device: torch.device) -> list[Batc
         batches.seed(number)
         drawn.append(batches.draw())
     return [one._replace(p=one.maps) for one in drawn]
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], step: int) -> list[str]:
+    """What differs between two recipes, as one sentence, for the model card."""
+    old, new = ({**one, **one["drawing"]} for one in (before, now))
+    said = [
+        f"{key} {old.get(key)} → {value}" for key, value in new.items() if key != "drawing" and old.get(key) != value
+    ]
+    return [f"after step {step:,}: {', '.join(said)}"] if said else []
 
 
 def _plain(value: Any) -> Any:

@@ -114,7 +114,7 @@ class InstallationSection(Section):
             self.panel.fail(error, again)
 
     def _prior(self) -> str:
-        return self.panel.parameters.prior if self.panel.parameters is not None else "embedded"
+        return self.panel.parameters.prior if self.panel.parameters is not None else "maps"
 
     def _versions(self) -> str:
         """Extension, engine, models, and the packages that the engine's process found."""

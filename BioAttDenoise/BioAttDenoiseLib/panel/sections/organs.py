@@ -168,7 +168,7 @@ class OrgansSection(Section):
             failed(error)
             return
         self.panel.showStatus(_("Finding organs…"))
-        logic.ensure(Kind.ORGANS, "embedded", ask, failed, cancelled)
+        logic.ensure(Kind.ORGANS, "maps", ask, failed, cancelled)
 
     def _node(self) -> Any:
         return self.panel.parameters.inputVolume if self.panel.parameters is not None else None

@@ -1,7 +1,7 @@
 """Backends: the programs that compute a network. PyTorch is always there; OpenVINO where it is installed.
 
 A backend is built for a network and computes its residual: `backend(x, p)` is `network.residual(x, p)`. The few
-operations around it (padding, low-frequency preservation) are PyTorch's for all.
+operations around it (padding, the scale of HU) are PyTorch's for all.
 """
 
 from __future__ import annotations

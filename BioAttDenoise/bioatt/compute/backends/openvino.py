@@ -1,12 +1,10 @@
 """OpenVINO on the CPU, from PyTorch's trace of the network; results equal PyTorch's to rounding.
 
-Its telemetry is switched off before it is imported. The network's parameters are inputs of the compiled graph and are
-read where they lie, so that weights which change from slice to slice need no compilation.
+Its telemetry is switched off before it is imported.
 """
 
 from __future__ import annotations
 
-import copy
 import sys
 import warnings
 from collections.abc import Callable
@@ -36,7 +34,7 @@ def import_openvino() -> Any:
 class OpenVinoNetwork:
     """`network.residual(x, p)` of a network with at most one slice at a time, compiled at the first call.
 
-    network: on the CPU; its parameters may change in place between calls. cancelled is asked while it computes.
+    network: on the CPU. cancelled is asked while it computes.
     """
 
     def __init__(self, network: nn.Module, compute: Compute, threads: int) -> None:
@@ -69,41 +67,25 @@ class OpenVinoNetwork:
         return torch.from_numpy(request.get_output_tensor().data.copy())
 
     def _compiled(self, x: Tensor, p: Tensor | None) -> Any:
-        """A request whose last inputs are the network's parameters."""
         ov = import_openvino()
         side = slice(0, _TRACED_PX)
         example = [x[..., side, side], *([] if p is None else [p[..., side, side] if p.ndim == 4 else p])]
-        parameters = [
-            weight.detach()
-            for part in self.network.modules()
-            for weight in part._parameters.values()
-            if weight is not None
-        ]
-
-        network = copy.deepcopy(self.network)
-        places = [
-            (module, name)
-            for module in network.modules()
-            for name, weight in module._parameters.items()
-            if weight is not None
-        ]
-
-        def residual(*inputs: Tensor) -> Tensor:
-            for (module, name), weight in zip(places, inputs[len(example) :], strict=True):
-                module._parameters[name] = weight
-            return network.residual(*inputs[: len(example)])
-
-        with torch.no_grad(), warnings.catch_warnings():
+        # the precision is OpenVINO's to choose: what autocast adds to a trace it cannot always convert
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            traced = torch.jit.trace(residual, (*example, *parameters), check_trace=False)
-            model = ov.convert_model(traced)
+            model = ov.convert_model(torch.jit.trace(_Residual(self.network), tuple(example), check_trace=False))
         shapes = [[1, x.shape[1], -1, -1], *([] if p is None else [[*p.shape[:2], -1, -1] if p.ndim == 4 else p.shape])]
-        shapes += [parameter.shape for parameter in parameters]
         model.reshape({port: ov.PartialShape(list(shape)) for port, shape in zip(model.inputs, shapes, strict=True)})
-        request = ov.Core().compile_model(model, "CPU", self.options).create_infer_request()
-        for index, parameter in enumerate(parameters, start=len(example)):
-            request.set_input_tensor(index, ov.Tensor(parameter.numpy(), shared_memory=True))
-        return request
+        return ov.Core().compile_model(model, "CPU", self.options).create_infer_request()
+
+
+class _Residual(nn.Module):
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given: Tensor) -> Any:
+        return self.network.residual(*given)
 
 
 def _given(x: Tensor, p: Tensor | None) -> list[Tensor]:

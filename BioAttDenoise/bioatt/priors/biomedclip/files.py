@@ -88,7 +88,7 @@ def find_files(place: str = "") -> BiomedCLIPFiles:
         return in_folder(default_folder())
     found = in_hub_cache(IMAGE_REPOSITORY)
     if found is None:
-        raise InputError(f"BiomedCLIP is not on this machine: {HOW_TO_GET}; or use the prior `embedded`")
+        raise InputError(f"BiomedCLIP is not on this machine: {HOW_TO_GET}; or use the prior `maps`")
     return found
 
 

@@ -1,10 +1,9 @@
-"""The gain of a model is over the best baseline, and the stored results agree with the README and the model cards."""
+"""The gain of a model is over the best baseline, and the stored results agree with their page."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +17,6 @@ from bioatt_training.studies.benchmark.truth import Case
 ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "Training" / "results" / "benchmark"
 RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
-OF_EARLIER_VERSIONS = {("+1.38", "+1.10", "+1.66")}
-"""Intervals of the cards that are not of the stored results: bioatt-fast 0.6.0."""
-PHYSICS = json.loads((ROOT / "Training" / "results" / "physics" / "results.json").read_text(encoding="utf-8"))
-INTERVAL = re.compile(r"([+-]?\d+\.\d+)\s\[([+-]?\d+\.\d+),\s([+-]?\d+\.\d+)\]")
 
 
 def verdict(found, least=-math.inf, most=math.inf) -> str:
@@ -63,10 +58,16 @@ def requirements() -> Iterator[tuple[str, str]]:
 
 NOT_MET = {
     "PSNR over the best filter >= 0.8 dB, scans": "missed",
-    "PSNR over the best filter >= 2.0 dB, phantoms": "open",
-    "size of the bias below the best filter's, phantoms": "open",
+    "PSNR over the best filter >= 2.0 dB, phantoms": "missed",
+    "SSIM over the best filter > 0, phantoms": "open",
+    "size of the bias below the best filter's, phantoms": "missed",
+    "bioatt-fast - bioatt >= -0.15 dB": "missed",
     "bioatt: SD of disc shifts <= that of the removed noise": "open",
+    "bioatt: largest shift of a phantom's disc < 1 HU, soft tissue": "missed",
+    "bioatt: largest shift of a phantom's disc < 1 HU, bone": "missed",
+    "bioatt: f50 at 100 HU >= 0.95": "missed",
     "bioatt-fast: SD of disc shifts <= that of the removed noise": "open",
+    "bioatt-fast: largest shift of a phantom's disc < 1 HU, soft tissue": "missed",
 }
 """Requirements that the stored results do not show to be met. Every other one must be."""
 
@@ -79,29 +80,6 @@ def test_the_readme_is_that_of_the_stored_results():
     text = "\n".join(readme(RESULTS)).rstrip() + "\n"
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == text
     assert all((FOLDER / name).is_file() for name in RESULTS["figures"])
-
-
-def stored(value) -> Iterator[tuple[float, float, float]]:
-    """Every interval of the results: {mean, low, high} of the benchmark, [mean, low, high] of the physics study."""
-    if isinstance(value, list) and len(value) == 3 and all(isinstance(number, float | int) for number in value):
-        yield tuple(value)
-    if isinstance(value, dict):
-        if {"mean", "low", "high"} <= value.keys() and value["low"] is not None:
-            yield value["mean"], value["low"], value["high"]
-        for one in value.values():
-            yield from stored(one)
-
-
-@pytest.mark.parametrize("card", ["bioatt.md", "bioatt-fast.md"])
-def test_the_intervals_of_the_model_cards_are_stored(card):
-    known = [*stored(RESULTS), *stored(PHYSICS)]
-    cited = INTERVAL.findall((ROOT / "Resources" / "Models" / card).read_text(encoding="utf-8"))
-    assert len(cited) > 10
-    for numbers in set(cited) - OF_EARLIER_VERSIONS:
-        digits = len(numbers[0].partition(".")[2])
-        close = 0.501 * 10**-digits
-        wanted = [float(number) for number in numbers]
-        assert any(all(abs(a - b) <= close for a, b in zip(wanted, one, strict=True)) for one in known), numbers
 
 
 @pytest.mark.parametrize(

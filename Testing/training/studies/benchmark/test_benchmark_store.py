@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bioatt.core.errors import InputError
-from bioatt.priors.embedded import FILE
 from bioatt_training.data.bank import Bank
 from bioatt_training.studies.benchmark.denoisers import Model
 from bioatt_training.studies.benchmark.runner import QUICK, Runner
@@ -34,11 +33,11 @@ def test_measurements_of_another_bank_are_refused(made_up_bank, tmp_path):
 
 
 def test_a_model_s_identity_is_its_prior_s_too(shifting_model, tmp_path, monkeypatch):
-    (tmp_path / "Models").mkdir()
-    (tmp_path / "Models" / FILE).write_bytes(b"taught anew")
+    file = tmp_path / "maps.safetensors"
+    file.write_bytes(b"taught anew")
     base, guided = shifting_model("plain"), shifting_model("guided", arm="bioatt")
     before = [Model(path).identity for path in (base, guided)]
-    monkeypatch.setattr("bioatt_training.studies.benchmark.denoisers.resources_folder", lambda: tmp_path)
+    monkeypatch.setattr("bioatt_training.studies.benchmark.denoisers.organ_maps_file", lambda: file)
     after = [Model(path).identity for path in (base, guided)]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
 

@@ -12,7 +12,7 @@ from bioatt.core.metrics import psnr
 from bioatt_training.data.bank import Bank
 from bioatt_training.studies.benchmark.measures.quality import WINDOW, limits, quality
 from bioatt_training.studies.benchmark.tables import difference, over_patients, summary
-from bioatt_training.studies.benchmark.truth import Case, bank_case, patients, phantom_cases, region, sharpness
+from bioatt_training.studies.benchmark.truth import Case, bank_case, phantom_cases, region, sharpness
 
 
 @pytest.fixture
@@ -27,13 +27,6 @@ def test_a_case_at_full_dose_is_the_scan_and_at_less_has_more_noise(bank):
     noise = [(case.at(dose) - case.truth.astype(float)).std() for dose in (0.5, 0.25)]
     assert noise[1] == pytest.approx(math.sqrt(3) * noise[0], rel=0.05)
     assert not case.seen
-
-
-def test_of_several_realisations_the_first_is_taken(bank, monkeypatch):
-    first = bank.indices("test")[0]
-    monkeypatch.setattr(Bank, "indices", lambda self, part: [first, first + 1, first])
-    (found,) = patients(bank, "test").values()
-    assert found == [first, first + 1]
 
 
 def test_the_oracle_is_above_the_input_by_the_dose_in_decibels():

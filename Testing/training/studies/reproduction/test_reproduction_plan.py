@@ -86,7 +86,7 @@ def test_models_are_judged_with_a_prior_of_what_they_are_given(made_up_bank, shi
     judge = Judge(read_model(shifting_model(arm="bioatt")), bank, paper_size(4).judgement)
     index = bank.indices("test")[0]
     volume = judge._images(index)[2]
-    expected = build_prior("embedded", descriptors=judge.denoiser.descriptors).probabilities(volume).p[0]
+    expected = build_prior("maps", descriptors=judge.denoiser.descriptors).probabilities(volume).p[0]
     np.testing.assert_array_equal(judge._prior(index, volume), expected)
 
 

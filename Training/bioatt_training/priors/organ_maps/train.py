@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import DescriptorSet
 from bioatt.core.errors import InputError
+from bioatt.core.volume import Volume
 from bioatt.io.files import atomic_write, make_folder
 from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, SIGMA_MM, Calibration, OrganMapPrior, save_organ_maps
@@ -26,7 +27,7 @@ from bioatt_training.priors.organ_maps.data import load_slices, phantom_slices
 from bioatt_training.priors.organ_maps.fit import Fit, FitConfig, TrainingSets
 from bioatt_training.priors.organ_maps.judge import Judgement, Scan, judge, scans_of
 from bioatt_training.priors.organ_maps.slices import OrganSlices
-from bioatt_training.priors.robustness import quarter_dose
+from bioatt_training.simulate import insert_noise
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def judge_part(weights: Path, part: str, prepared: Prepared, data: Path, folder:
     def quarter(scan: Scan) -> Scan:
         path = held / (scan.name.replace("/", "_") + ".npy")
         if not path.is_file():
-            np.save(path, np.rint(quarter_dose(scan.volume.hu, scan.volume)).astype(np.int16))
+            np.save(path, np.rint(_quarter_dose(scan.volume)).astype(np.int16))
         return scan._replace(volume=dataclasses.replace(scan.volume, hu=np.load(path).astype(np.float32)))
 
     smoothed = OrganMapPrior(descriptors, path=weights)
@@ -196,3 +197,11 @@ def facts(prepared: Prepared, trained: Trained) -> dict[str, int | float]:
         "sigma": SIGMA_MM,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
     }
+
+
+def _quarter_dose(volume: Volume) -> NDArray[np.float32]:
+    """HU with noise inserted to a quarter of the dose, a standard kernel's where the scan's cannot be told."""
+    try:
+        return insert_noise(volume.hu, volume.pixel_mm, dose_fraction=0.25).hu_low
+    except InputError:
+        return insert_noise(volume.hu, volume.pixel_mm, dose_fraction=0.25, kernel="B30").hu_low

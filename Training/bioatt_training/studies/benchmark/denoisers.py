@@ -9,11 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bioatt.core.resources import resources_folder
 from bioatt.core.strength import DEFAULT_STRENGTH
 from bioatt.core.volume import Volume
 from bioatt.inference import denoiser as engine
-from bioatt.priors.embedded import FILE
+from bioatt.priors.organ_maps import organ_maps_file
 from bioatt_training.studies.benchmark.images import Image
 
 WHOLE = 1.0
@@ -47,7 +46,7 @@ class Identity:
 
 
 class Model:
-    """A trained model as users run it: embedded prior of the noisy slice, default strength unless given."""
+    """A trained model as users run it: its own prior of the noisy slice, default strength unless given."""
 
     def __init__(self, model: str | Path, strength: float = DEFAULT_STRENGTH) -> None:
         self._denoiser, self.strength = engine.Denoiser(model), strength
@@ -56,8 +55,7 @@ class Model:
             self.name += f", strength {strength:g}"
         self.identity = f"model {self._denoiser.model.sha256[:16]} {self._denoiser.compute.precision} {strength:g}"
         if self._denoiser.model.network.uses_prior:
-            prior = (resources_folder() / "Models" / FILE).read_bytes()
-            self.identity += f" prior {hashlib.sha256(prior).hexdigest()[:16]}"
+            self.identity += f" prior {hashlib.sha256(organ_maps_file().read_bytes()).hexdigest()[:16]}"
         self.sha256 = self._denoiser.model.sha256
         self.neighbours = self._denoiser.model.network.neighbours
 

@@ -41,15 +41,15 @@ SITES = (
     Site(
         "lung",
         "LIDC-0314_chest1mm.nrrd",
-        20,
-        (215, 140),
+        8,
+        (200, 150),
         (WINDOWS["lung"], SOFT),
         "LIDC-IDRI, 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0",
     ),
     Site(
         "liver",
         "CRLM-CT-1004_liver.nrrd",
-        24,
+        10,
         (125, 110),
         (SOFT, (20.0, 200.0)),
         "Colorectal-Liver-Metastases, 10.7937/QXK2-QG03, CC BY 4.0",

@@ -57,7 +57,7 @@ def readme(results: Found) -> list[str]:
         "section Noise texture do not). Soft tissue is segmented on the reference, including its noise: in very noisy",
         "scans (neck, sharp kernels) an output without that noise has a bias by regression to the mean; phantoms have",
         "none. Values are means over patients of each patient's mean, with bootstrap 95 % intervals over patients.",
-        "Models use the embedded prior of the noisy slice, at their default strength unless another is named.",
+        "Models use their own prior of the noisy slice, at their default strength unless another is named.",
         "",
         *_models(results),
         "",
@@ -185,8 +185,7 @@ def _phantoms(found: Found) -> list[str]:
     lines = [
         "## Phantoms, against the noise-free scan",
         "",
-        "Quarter dose; the patients are torsos of seeds that no training used. The weights of the models were selected",
-        "by their results on these torsos (see the model cards): on other torsos they are expected to be lower.",
+        "Quarter dose; the patients are torsos of seeds that no training used.",
         "",
     ]
     if "with baselines" in found:

@@ -70,12 +70,10 @@ class Case:
 
 
 def patients(bank: Bank, part: str) -> dict[str, list[int]]:
-    """Slices of a bank's part by patient, without phantoms, each with noise of its own kernel."""
+    """Slices of a bank's part by patient."""
     found: dict[str, list[int]] = {}
-    for index in bank.own_kernel_indices(part):
-        one = bank.slices[index]
-        if not one.is_phantom:
-            found.setdefault(one.patient, []).append(index)
+    for index in bank.indices(part):
+        found.setdefault(bank.slices[index].patient, []).append(index)
     return dict(sorted(found.items()))
 
 

@@ -79,7 +79,6 @@ def configuration(name: str, bank: str, size: Size) -> Config:
         batch=size.batch,
         validation_patches=32,
         doses=LOW_DOSES if isinstance(method, LowDose) else (DOSE, DOSE),
-        phantom_share=0.0,
         prior_perturbation=0.0,
     )
     return Config(run, NetworkConfig("base", "gated_unet", size.filters), optimiser, data, method)

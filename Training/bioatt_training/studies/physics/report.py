@@ -135,8 +135,8 @@ def _ci(value: list[float | None] | None, digits: int = 2) -> str:
     return DASH if value is None else format_interval(value, digits)
 
 
-def _percent(value: list[float]) -> str:
-    return format_interval([100 * one for one in value], 0, unit=" %")
+def _percent(value: list[float | None]) -> str:
+    return format_interval([None if one is None else 100 * one for one in value], 0, unit=" %")
 
 
 def _low(results: Found) -> list[str]:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from bioatt.core.strength import DEFAULT_STRENGTH
 from bioatt.core.volume import Volume
+from bioatt.inference.planes import REACH_MM
 from bioatt_training.studies.benchmark.denoisers import Model
 from bioatt_training.studies.benchmark.images import Image
+from bioatt_training.studies.physics.phantoms import THICKNESS_MM
 
 
 class Subject(Protocol):
@@ -31,7 +33,7 @@ class Network:
         self.model = Model(model, strength)
         self.name, self.identity = self.model.name, self.model.identity
         self.sha256, self.strength = self.model.sha256, strength
-        self.reach = self.model.neighbours // 2
+        self.reach = min(self.model.neighbours // 2, int(REACH_MM // THICKNESS_MM))
 
     def __call__(self, scan: Volume) -> NDArray:
         """Denoise."""

@@ -74,7 +74,7 @@ class Size:
     @property
     def judgement(self) -> Judgement:
         """How the runs' models are judged: with a prior of the low dose, since nobody has another."""
-        return Judgement(part="test", per_patient=self.per_patient, prior="embedded")
+        return Judgement(part="test", per_patient=self.per_patient, prior="maps")
 
     @property
     def kept_epochs(self) -> tuple[int, ...]:

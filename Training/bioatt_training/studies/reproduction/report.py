@@ -305,8 +305,8 @@ def _deviations(setting: Setting) -> list[str]:
         f"- Each slice has its own prior; the authors' priors were assigned by position in a list. Training and the "
         f"maps above use that of the full-dose scan ({header['prior']}), the test that of the low-dose slice "
         f"({setting.size.judgement.prior}).",
-        "- The embedded prior was itself trained on organ labels of all 70 patients of the models' training data: "
-        "where the bank is of these, it has seen the test patients' anatomy.",
+        "- The organ maps were themselves trained, on outlines of 54 people: where a bank's test patients are among "
+        "these, they have seen the anatomy.",
         "- The model with the lowest validation loss is tested; the paper pools the models of epochs 1, 5, 10 and 20.",
         "- Values by epoch are of validation slices.",
         "- The arm whole trains on as many epochs and about as many pixels, in fewer steps of one slice.",

@@ -1,0 +1,27 @@
+"""The model cards say what the model files and the stored results of the studies say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bioatt_training.studies.card import write_cards
+
+ROOT = Path(__file__).parents[3]
+MODELS, RESULTS = ROOT / "Resources" / "Models", ROOT / "Training" / "results"
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory):
+    """The cards as the stored results give them, by name."""
+    folder = tmp_path_factory.mktemp("cards")
+    for weights in MODELS.glob("bioatt*.safetensors"):
+        (folder / weights.name).symlink_to(weights)
+    write_cards(folder, RESULTS)
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+
+
+@pytest.mark.parametrize("name", ["bioatt.md", "bioatt-fast.md"])
+def test_the_cards_are_those_of_the_stored_results(cards, name):
+    assert (MODELS / name).read_text(encoding="utf-8") == cards[name]
