@@ -1,6 +1,6 @@
 """Trained-model files, `NAME.safetensors` with metadata in the header, and the catalogue of models.
 
-Weights may be stored as float16; they are used as float32.
+Weights may be stored as float16, or as int8 with a scale for each output channel beside them; they are used as float32.
 
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), padding, normalisation,
 descriptors, prior (the source that "auto" means), training (ranges of noise, pixel, slice thickness, kernels;
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bioatt.core.errors import InputError
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
@@ -31,6 +32,8 @@ FORMATS = (1, 2, FORMAT)
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_FILTERS = 1024
+SCALE = ".scale"
+"""Ends the name of the scales of a tensor stored as int8."""
 _GIVEN_UP = ("means_px", "quiet_means_px", "mixture_noise_hu")
 """Low-frequency preservation and two sets of weights: a network that knows the noise level needs neither."""
 
@@ -137,6 +140,7 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             metadata["weighting"],
             metadata["layout"],
         )
+        weights = _unpacked(weights)
         network.load_state_dict(weights)
     except InputError:
         raise
@@ -179,9 +183,10 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
             raise InputError(f"{name} has a range {key} whose ends are swapped: {low} to {high}")
 
 
-def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) -> str:
+def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], *, as_int8: bool = False) -> str:
     """Write a trained-model file, whole or not at all; returns its SHA-256.
 
+    as_int8: store matrices of weights as int8, half the size of float16 at an error of 1/254 of a channel's largest.
     metadata: must hold `descriptors` (names; empty for arms without prior), `version` and `training`; the network's own
     attributes are added.
     """
@@ -198,6 +203,27 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any]) 
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights = _packed(weights) if as_int8 else weights
     with atomic_write(path) as partial:
         safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of two and more dimensions as int8 and, under their name and SCALE, float32 scales of their rows."""
+    packed = dict(weights)
+    for name, value in weights.items():
+        if value.ndim > 1:
+            rows = value.float()
+            scale = rows.abs().amax(dim=tuple(range(1, rows.ndim)), keepdim=True).clamp_min(1e-12) / 127
+            packed[name], packed[name + SCALE] = torch.round(rows / scale).to(torch.int8), scale
+    return packed
+
+
+def _unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `_packed`; other weights are returned as they are. Raises KeyError where scales are missing."""
+    return {
+        name: value * weights[name + SCALE] if value.dtype == torch.int8 else value
+        for name, value in weights.items()
+        if not name.endswith(SCALE)
+    }

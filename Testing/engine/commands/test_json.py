@@ -42,7 +42,7 @@ def test_one_document_on_standard_output(command, scan, make_model, tmp_path, ca
             words.append(str(places.get(word, tmp_path / word)) if word.isupper() else word)
     assert main(words) == 0
     found = json.loads(capfd.readouterr().out)
-    assert key in found if key else [entry["name"] for entry in found] == ["bioatt", "bioatt-fast"]
+    assert key in found if key else [entry["name"] for entry in found] == ["bioatt", "bioatt-fast", "bioatt-paper"]
 
 
 def test_the_manifest_of_a_run_tells_what_went_in_how_and_what_came_out(make_model, scan, tmp_path, capfd):

@@ -13,6 +13,7 @@ from bioatt.core.errors import InputError
 from bioatt.core.resources import resources_folder
 from bioatt.inference import models
 from bioatt.inference.models import catalogue, default_model, load_model, read_model, save_model
+from bioatt.network import build_network
 
 
 def test_a_model_survives_its_file(make_model, tmp_path):
@@ -54,6 +55,35 @@ def test_shipped_models_load_and_match_their_catalogue():
         assert model.sha256 == entry.sha256
         assert (resources_folder() / "Models" / entry.file).with_suffix(".md").is_file()
         assert {"noise_hu", "pixel_mm", "slice_thickness_mm", "kernels"} <= set(model.metadata["training"])
+
+
+def test_weights_stored_as_int8_are_near_and_take_half_of_float16(tmp_path):
+    network = build_network("bioatt", 16, 3)
+    metadata = {"version": "1", "descriptor_set": "tiny", "descriptors": ["a", "b", "c"], "training": {}}
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.copy_(torch.randn(weights.shape, generator=torch.Generator().manual_seed(weights.numel())))
+            weights[0] *= 100  # each output channel has a scale of its own
+    save_model(tmp_path / "int8.safetensors", network, metadata, as_int8=True)
+    save_model(tmp_path / "float16.safetensors", copy.deepcopy(network).half(), metadata)
+    found = read_model(tmp_path / "int8.safetensors").network.state_dict()
+    for name, value in network.state_dict().items():
+        rows = value.flatten(1) if value.ndim > 1 else value[:, None]
+        error = (found[name] - value).reshape(rows.shape).abs()
+        assert (error <= rows.abs().amax(1, keepdim=True) * (0.501 / 127)).all()
+        assert value.ndim > 1 or torch.equal(found[name], value)
+    assert (tmp_path / "int8.safetensors").stat().st_size < 0.6 * (tmp_path / "float16.safetensors").stat().st_size
+
+
+def test_int8_weights_without_their_scales_are_refused(make_model, tmp_path):
+    make_model()
+    path = tmp_path / "tiny.safetensors"
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    weights = {name: value.to(torch.int8) for name, value in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(weights, path, metadata=header)
+    with pytest.raises(InputError, match="not a BioAtt model"):
+        read_model(path)
 
 
 def test_unknown_models_are_refused_with_the_list():

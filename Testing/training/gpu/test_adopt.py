@@ -43,7 +43,8 @@ def test_arms_become_models_with_a_report_and_a_card_that_names_the_prior(traine
     assert model.metadata["training"]["patches_shown"] == 12
     assert model.metadata["training"]["patients"] == 3
     for name, value in load_arm(outputs, "bioatt").items():
-        torch.testing.assert_close(model.network.state_dict()[name], value.float(), rtol=2**-7 + 1e-4, atol=1e-6)
+        largest = value.float().abs().amax()  # stored as int8, a step of each channel's largest / 127
+        assert (model.network.state_dict()[name] - value.float()).abs().max() <= largest / 254 + 1e-3 * largest
     assert model.metadata["training"]["prior_rise"] == 0.09
     assert read_model(tmp_path / "out" / "bioatt-paper-base.safetensors").descriptors == ()
     card = (tmp_path / "out" / "bioatt-paper.md").read_text()

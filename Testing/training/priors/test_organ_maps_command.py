@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.canonical import canonical
@@ -56,8 +57,10 @@ def test_judging_knows_right_from_wrong(made_up_collection: Callable[..., Path])
     assert right.dice[:, [lungs, liver]].min() == right.recall[0, liver] == right.auc[0, liver] == 1
     assert right.presence_auc[liver] == 1
     assert right.wrong_cm2[0, lungs] == 0
+    assert right.noise_ratio[0, liver] == 1
     wrong = judge(Oracle(folder, moved=8), scans_of(folder, patients, PAPER), PAPER)
     assert 0.5 < wrong.dice[0, liver] < 0.95
+    assert wrong.noise_ratio[0, liver] == pytest.approx(1, abs=0.15)
     assert right.count(("P0",))[liver] == 1
 
 
@@ -138,6 +141,7 @@ def test_command_trains_calibrates_judges_and_writes_the_card(
     assert "| liver | 0 |" in card  # P5 is shown apart
     assert "## P5" in card
     assert "2 steps of 10 slices" in card
+    assert Image.open(out / "organ_maps.png").size[0] > 500
     prior = OrganMapPrior(PAPER, path=out / FILE)
     scan = canonical(read_volume(folder / "slices" / "P5_belly.nrrd")).volume
     np.testing.assert_allclose(prior.probabilities(scan).p.sum(axis=1), 1, atol=1e-4)

@@ -33,8 +33,11 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from bioatt.anatomy.descriptors import load_descriptor_set
+    from bioatt.priors.organ_maps import OrganMapPrior
     from bioatt_training.priors.organ_maps.card import model_card
+    from bioatt_training.priors.organ_maps.figure import write_figure
     from bioatt_training.priors.organ_maps.fit import FURTHER, FitConfig
+    from bioatt_training.priors.organ_maps.judge import scans_of
     from bioatt_training.priors.organ_maps.slices import write_pack
     from bioatt_training.priors.organ_maps.train import adopt, export, facts, judge_part, prepare, train
 
@@ -55,4 +58,6 @@ def run(args: argparse.Namespace) -> None:
     judgements = judge_part(weights, "test", prepared, data, folder)
     card = model_card(weights, facts(prepared, trained), judgements, args.apart)
     weights.with_suffix(".md").write_text(card, encoding="utf-8")
+    scans = scans_of(data, prepared.patients("test"), descriptors)
+    write_figure(OrganMapPrior(descriptors, path=weights), scans, descriptors, weights.with_suffix(".png"))
     print(card)

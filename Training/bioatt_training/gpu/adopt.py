@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bioatt.core.errors import InputError
 from bioatt.inference.models import read_model, save_model
 from bioatt.io.files import atomic_write, make_folder
-from bioatt.network import BioAttNetwork
 from bioatt_training.data.bank import Bank, Slice
 from bioatt_training.evaluation.compare import evaluate_all
 from bioatt_training.evaluation.judge import Judgement
@@ -23,8 +20,6 @@ from bioatt_training.fit.ranges import training_ranges
 from bioatt_training.gpu.card import card
 from bioatt_training.gpu.outputs import load_arm, read_record
 
-MANTISSA_BITS = 6
-"""Of float16's ten: what is judged are these weights. They move single pixels by 1 HU or so, beside 10 HU of noise."""
 PRIOR_RISE = 0.09
 """These networks saw the pooled priors of their slices alone; bounded so, one-hot ones cost 0.1 dB instead of 1.4."""
 EVALUATION = "evaluation.json"
@@ -78,7 +73,7 @@ def _seen(record: Mapping[str, Any], arms: list[ArmName]) -> str:
 
 
 def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmName, out: Path) -> Path:
-    """Write an arm's averaged weights as a trained-model file: float16 with a short mantissa, which compresses."""
+    """Write an arm's averaged weights as a trained-model file, in int8; what is judged are these."""
     pack = record["pack"]
     done = record["arms"][arm]
     slices = [Slice(**{**line, "shape": tuple(line["shape"])}) for line in pack["slices"]]
@@ -104,20 +99,8 @@ def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmNam
     }
     name = config.run.name if arm == "bioatt" else f"{config.run.name}-{arm}"
     path = out / f"{name}.safetensors"
-    save_model(path, shortened(network), metadata)
+    save_model(path, network, metadata, as_int8=True)
     return path
-
-
-def shortened(network: BioAttNetwork) -> BioAttNetwork:
-    """The network in float16, of whose ten bits of mantissa MANTISSA_BITS are kept in every matrix of weights."""
-    step = 2 ** (10 - MANTISSA_BITS)
-    short: BioAttNetwork = network.half()
-    with torch.no_grad():
-        for weights in short.parameters():
-            if weights.ndim > 1:
-                bits = weights.view(torch.int16)
-                bits.copy_((bits + step // 2) // step * step)
-    return short
 
 
 def read_config(record: Mapping[str, Any]) -> Config:

@@ -20,7 +20,7 @@ def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, An
     rows = {
         "version": model.version,
         "network": f"RED-CNN, {network.filters} filters, organ-aware attention with {network.descriptors} maps after "
-        f"the third and the fifth layer ({parameters:,} parameters, float16 of six bits of mantissa in the file)",
+        f"the third and the fifth layer ({parameters:,} parameters, int8 in the file)",
         "prior": f"`{model.metadata['prior']}`, pooled to one distribution a slice; **not BiomedCLIP's**, "
         "which the paper has",
         "data": f"{training['slices']} slices of {training['patients']} patients of the collections in "

@@ -1,4 +1,4 @@
-"""How good organ maps are on patients that were left out: Dice and recall by organ, AUC of maps and presence."""
+"""How good organ maps are on patients that were left out: Dice, recall and noise by organ, AUC of maps and presence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bioatt.anatomy.descriptors import DescriptorSet
+from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
+from bioatt.anatomy.measure import measure_organs
 from bioatt.core.canonical import canonical
 from bioatt.core.volume import Volume
 from bioatt.io.images import read_volume
@@ -34,11 +35,15 @@ class Scan(NamedTuple):
     outlined: dict[int, tuple[NDArray[np.uint8], NDArray[np.bool_]]]
     presence: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None
 
-    def only_outlined(self) -> Scan:
-        """The outlined slices alone; their distance means nothing any more."""
-        rows = sorted(self.outlined)
+    def rows(self, rows: Sequence[int]) -> Volume:
+        """These slices alone; their distance means nothing any more."""
         ids = tuple(self.volume.slice_ids[z] for z in rows)
-        volume = replace(self.volume, hu=self.volume.hu[rows], slice_ids=ids, sources=())
+        return replace(self.volume, hu=self.volume.hu[rows], slice_ids=ids, sources=())
+
+    def only_outlined(self) -> Scan:
+        """The scan of the outlined slices alone."""
+        rows = sorted(self.outlined)
+        volume = self.rows(rows)
         presence = None if self.presence is None else (self.presence[0][rows], self.presence[1][rows])
         return self._replace(
             volume=volume, outlined={k: self.outlined[z] for k, z in enumerate(rows)}, presence=presence
@@ -50,8 +55,10 @@ class Judgement:
     """Figures by patient (rows of `patients`) and descriptor, NaN where a patient's outlines lack the organ.
 
     dice, recall: of the most probable class, the patient's slices pooled. auc: of the organ's map for its outline, over
-    the body's pixels of slices that show it. presence_auc: (N,) over slices of known presence, all patients.
-    wrong_cm2: mean area by slice taken for the organ where the outlines say that it is not (nowhere on the slice).
+    the body's pixels of slices that show it. noise_ratio: noise within the maps' organ over that within its outline
+    (`bioatt.anatomy.measure`), mean of the patient's slices in which both are homogeneous. wrong_cm2: mean area by
+    slice taken for the organ where the outlines say that it is not (nowhere on the slice). presence_auc: (N,) over
+    slices of known presence, all patients.
     """
 
     descriptors: tuple[str, ...]
@@ -59,6 +66,7 @@ class Judgement:
     dice: NDArray[np.float64]
     recall: NDArray[np.float64]
     auc: NDArray[np.float64]
+    noise_ratio: NDArray[np.float64]
     wrong_cm2: NDArray[np.float64]
     presence_auc: NDArray[np.float64]
     presence_gap: NDArray[np.float64]
@@ -67,9 +75,7 @@ class Judgement:
 
     def mean(self, figure: NDArray[np.float64], without: Sequence[str] = ()) -> NDArray[np.float64]:
         """(N,) mean over the patients that have a figure, but those named."""
-        kept = np.array([patient not in without for patient in self.patients])
-        counted = (~np.isnan(figure[kept])).sum(axis=0)
-        return np.where(counted > 0, np.nansum(figure[kept], axis=0) / np.maximum(counted, 1), np.nan)
+        return _mean_known(figure[[patient not in without for patient in self.patients]])
 
     def count(self, without: Sequence[str] = ()) -> NDArray[np.int64]:
         """(N,) patients whose outlines hold the organ."""
@@ -109,12 +115,14 @@ def judge(prior: OrganMapPrior, scans: Iterator[Scan], descriptors: DescriptorSe
     sums: dict[str, NDArray[np.float64]] = {}
     pixels: dict[tuple[str, int], list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {}
     seen: list[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]] = []
+    ratios: dict[str, list[NDArray[np.float64]]] = {}
     slices = 0
     for scan in scans:
         maps = prior.maps(scan.volume)
         for z, (labels, hidden) in scan.outlined.items():
             found = sums.setdefault(scan.patient, np.zeros((5, n)))
             found += _overlaps(maps.labels(z), labels, hidden, scan.volume.pixel_mm)
+            ratios.setdefault(scan.patient, []).append(_noise_ratio(maps.labels(z), labels, scan.rows([z])))
             slices += 1
             for column, part in _scores(maps.probabilities(z), scan.volume.hu[z], labels, hidden):
                 pixels.setdefault((scan.patient, column), []).append(part)
@@ -131,7 +139,8 @@ def judge(prior: OrganMapPrior, scans: Iterator[Scan], descriptors: DescriptorSe
         recall = np.where(true > 0, both / true, np.nan)
         wrong = np.where(judged > 0, wrong / judged, np.nan)
     presence, gap, count = _presence(seen, n)
-    return Judgement(descriptors.descriptors, patients, dice, recall, auc, wrong, presence, gap, slices, count)
+    noise = np.stack([_mean_known(np.stack(ratios[patient])) for patient in patients])
+    return Judgement(descriptors.descriptors, patients, dice, recall, auc, noise, wrong, presence, gap, slices, count)
 
 
 def _scores(
@@ -168,6 +177,22 @@ def _overlaps(
     absent = (true == 0) & ~hidden[classes]
     area = np.where(absent, taken * pixel_mm**2 / 100, 0)
     return np.stack([both, taken, true, area, absent]).astype(np.float64)
+
+
+def _noise_ratio(found: NDArray[np.uint8], outlined: NDArray[np.uint8], scan: Volume) -> NDArray[np.float64]:
+    """(N,) noise of a slice within the organs found over that within the outlined ones, NaN where either has none."""
+    sd = np.full((2, len(load_descriptor_set(ANATOMY_SET))), np.nan)
+    for row, regions in zip(sd, (found, outlined), strict=True):
+        for organ in measure_organs(regions[None], scan)["organs"]:
+            if organ["noise_before"] is not None and not organ["noise_is_bound"]:
+                row[organ["value"] - 1] = organ["noise_before"]
+    return sd[0] / sd[1]
+
+
+def _mean_known(figures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the first axis of what is not NaN, NaN where nothing is."""
+    known = (~np.isnan(figures)).sum(axis=0)
+    return np.where(known > 0, np.nansum(figures, axis=0) / np.maximum(known, 1), np.nan)
 
 
 def _presence(
