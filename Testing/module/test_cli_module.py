@@ -19,8 +19,8 @@ def scan(tmp_path):
     from bioatt.core.volume import Volume
     from bioatt.io.images import write_volume
 
-    hu = np.full((3, 64, 64), -1000, np.int16)
-    hu[:, 8:-8, 8:-8] = np.random.default_rng(0).normal(40, 25, (3, 48, 48))
+    hu = np.full((3, 160, 160), -1000, np.int16)
+    hu[:, 8:-8, 8:-8] = np.random.default_rng(0).normal(40, 25, (3, 144, 144))
     write_volume(Volume(hu), tmp_path / "in.nrrd")
     return tmp_path / "in.nrrd"
 
@@ -59,7 +59,7 @@ def test_a_run_as_slicer_makes_it(scan, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "<filter-progress>1.000</filter-progress>" in done.stdout
     before, after = read_volume(scan), read_volume(tmp_path / "out.nrrd")
-    assert after.hu[:, 16:-16, 16:-16].std() < 0.8 * before.hu[:, 16:-16, 16:-16].std()
+    assert after.hu[:, 48:-48, 48:-48].std() < 0.8 * before.hu[:, 48:-48, 48:-48].std()
 
 
 def test_what_cannot_be_denoised_is_one_line(tmp_path):

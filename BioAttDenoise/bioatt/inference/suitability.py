@@ -5,6 +5,8 @@ Networks lose resolution or leave noise outside their training (Huber 2021).
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +45,7 @@ def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float
                 f"{what} {value:.3g} {unit} lies outside the model's training ({low:g} to {high:g} {unit}): {CARE}"
             )
     kernel, kernels = volume.acquisition.kernel, training.get("kernels")
-    if kernel and kernels and kernel.lower() not in {one.lower() for one in kernels}:
+    if kernel and kernels and _sharpness(kernel) not in {_sharpness(one) for one in kernels}:
         lines.append(f"kernel {kernel} was not in the model's training: {CARE}")
     step = max((abs(slope) for slope, _ in volume.rescale), default=0.0)
     if np.isfinite(noise_hu) and step > COARSE * noise_hu:
@@ -52,6 +54,11 @@ def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float
             "rounded to them, which undoes part of it"
         )
     return lines
+
+
+def _sharpness(kernel: str) -> str:
+    """A kernel's name without the letter of the scan mode at its end: Siemens' B30f and B30s differ in speed alone."""
+    return re.sub(r"(?<=\d)[fhms]$", "", kernel.strip().lower())
 
 
 def unchanged_warnings(before: Volume, after: Volume, strength: float) -> list[str]:

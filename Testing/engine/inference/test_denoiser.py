@@ -215,8 +215,9 @@ def test_scans_unlike_the_training_are_warned_about(tiny, make_volume):
     odd = replace(make_volume(spacing=(2.0, 2.0, 3.0)), acquisition=Acquisition(kernel="B80", slice_thickness_mm=12.0))
     warnings = " ".join(tiny.denoise(odd).warnings)
     assert all(word in warnings for word in ("pixel size 2 mm", "slice thickness 12 mm", "kernel B80"))
-    usual = replace(make_volume(), acquisition=Acquisition(kernel="b30f", slice_thickness_mm=3.0))
-    assert tiny.denoise(usual).warnings == ()
+    for kernel in ("b30f", "B30s"):  # the letter is the scan's mode
+        usual = replace(make_volume(), acquisition=Acquisition(kernel=kernel, slice_thickness_mm=3.0))
+        assert tiny.denoise(usual).warnings == ()
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
