@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
-from bioatt.anatomy.sources import OrganProbabilities
 from bioatt.core.errors import InputError
 from bioatt.core.strength import check_strength
+
+if TYPE_CHECKING:
+    from bioatt.anatomy.sources import OrganProbabilities
 
 
 def parse_organ_strength(text: str) -> dict[str, float]:

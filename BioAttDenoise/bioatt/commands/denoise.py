@@ -76,8 +76,8 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest
     from bioatt.inference.report import provenance, run_manifest, write_report
-    from bioatt.io.files import files_named
-    from bioatt.io.outputs import check_file_place, check_result_output, is_series, write_result
+    from bioatt.io.files import files_named, is_series
+    from bioatt.io.outputs import check_file_place, check_result_output, write_result
 
     tune_cpu()
     options, strength, output = engine_options(args), chosen_strength(args), Path(args.output)

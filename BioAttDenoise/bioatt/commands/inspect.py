@@ -64,8 +64,8 @@ def _volumes(path: Path) -> list[str]:
     from bioatt.io.dicom.groups import describe, groups_of
     from bioatt.io.dicom.read import ct_images
     from bioatt.io.dicom.slices import lenient
+    from bioatt.io.files import suffix_of
     from bioatt.io.images import READABLE
-    from bioatt.io.integrity import suffix_of
 
     try:
         if path.is_file() and suffix_of(path) in READABLE:

@@ -6,13 +6,16 @@ Networks lose resolution or leave noise outside their training (Huber 2021).
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bioatt.core.noise import LEAST_VARIANCE, local_moments
 from bioatt.core.volume import Volume
-from bioatt.inference.models import TrainedModel
+
+if TYPE_CHECKING:
+    from bioatt.inference.models import TrainedModel
 
 CARE = "compare with the original with care"
 FILLED_HU = (-900.0, 1000.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bioatt.compute.backends import Forward
-from bioatt.network import BioAttNetwork, Stage
+
+if TYPE_CHECKING:
+    from bioatt.network import BioAttNetwork, Stage
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from bioatt.core.errors import InputError
-from bioatt.io.integrity import suffix_of
 
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def suffix_of(path: Path) -> str:
+    """The file's ending in lower case, `.nii.gz` as one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def is_series(output: Path) -> bool:
+    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
+
+    What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
+    """
+    return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
 class OccupiedError(InputError):

@@ -23,9 +23,9 @@ from bioatt.core.hu import cast, check_hu
 from bioatt.core.provenance import DENOISED, DENOISED_BEFORE
 from bioatt.core.volume import Acquisition, Volume
 from bioatt.io.dicom.reconstructions import reconstruction, reconstruction_warning
-from bioatt.io.files import atomic_write, check_folder, check_name, same_file
+from bioatt.io.files import atomic_write, check_folder, check_name, same_file, suffix_of
 from bioatt.io.formats.nifti import forget_orientation, read_nifti, volume_index
-from bioatt.io.integrity import check_whole, suffix_of
+from bioatt.io.integrity import check_whole
 from bioatt.io.quiet import quiet_stderr
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")

@@ -7,16 +7,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from bioatt.io.files import suffix_of
 from bioatt.io.formats.metaimage import check_voxels
 from bioatt.io.formats.nrrd import check_nrrd
 
 _LONGEST_HEADER = 1 << 20
-
-
-def suffix_of(path: Path) -> str:
-    """The file's ending in lower case, `.nii.gz` as one."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def check_whole(path: Path) -> None:

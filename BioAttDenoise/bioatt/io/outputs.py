@@ -8,17 +8,9 @@ from pathlib import Path
 from bioatt.core.errors import InputError
 from bioatt.core.provenance import DENOISED, strength_note
 from bioatt.core.volume import Volume
-from bioatt.io.files import check_folder, occupied, same_file
+from bioatt.io.files import check_folder, is_series, occupied, same_file
 from bioatt.io.images import check_output, write_volume
 from bioatt.io.integrity import data_files
-
-
-def is_series(output: Path) -> bool:
-    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
-
-    What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
-    """
-    return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
 def check_result_output(

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from bioatt.core.errors import SeveralVolumesError
 from bioatt.core.volume import Volume
+from bioatt.io.files import is_series, suffix_of
 from bioatt.io.images import read_volume
-from bioatt.io.integrity import suffix_of
-from bioatt.io.outputs import is_series
 
 
 def each_volume(

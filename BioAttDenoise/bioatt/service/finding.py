@@ -23,9 +23,10 @@ from bioatt.io.dicom.slices import (
     kernel_of,
     lenient,
 )
+from bioatt.io.files import suffix_of
 from bioatt.io.images import READABLE, read_acquisition
-from bioatt.io.integrity import data_files, suffix_of
-from bioatt.service.rules import Facts
+from bioatt.io.integrity import data_files
+from bioatt.service.facts import Facts
 
 LISTS = (".txt", ".csv")
 PATH, NAME = "path", "name"

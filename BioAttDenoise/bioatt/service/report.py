@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bioatt
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
 from bioatt.io.files import atomic_write
-from bioatt.service.batch import Batch
 from bioatt.service.page import page
 from bioatt.service.studies import Outcome
+
+if TYPE_CHECKING:
+    from bioatt.service.batch import Batch
 
 NAME = "report"
 _COLUMNS = (

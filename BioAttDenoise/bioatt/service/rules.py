@@ -33,23 +33,13 @@ from typing import Any, TypeVar
 from bioatt.anatomy.strength import checked_organ_strength
 from bioatt.core.errors import InputError
 from bioatt.core.strength import DEFAULT_STRENGTH, Strength, TargetNoise, parse_strength
+from bioatt.service.facts import Facts
 
 Parsed = TypeVar("Parsed")
 
 FORMATS = ("dicom", "nrrd", "nii.gz", "mha")
 PATTERNS = ("series_description", "kernel", "modality")
 RANGES = ("thickness_mm", "ctdi_vol_mgy")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What rules ask of a scan; None where it does not tell. ctdi_vol_mgy: CTDIvol (0018,9345)."""
-
-    series_description: str | None = None
-    kernel: str | None = None
-    modality: str | None = None
-    thickness_mm: float | None = None
-    ctdi_vol_mgy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 from bioatt.core.provenance import DENOISED_BEFORE, DERIVED_MARK
-from bioatt.io.integrity import content_sha256, suffix_of
+from bioatt.io.files import suffix_of
+from bioatt.io.integrity import content_sha256
 from bioatt.io.locks import BusyError
 from bioatt.io.outputs import check_result_output, write_result
 from bioatt.io.phases import each_volume

@@ -10,8 +10,8 @@ import pytest
 from bioatt.cli import main
 from bioatt.core.errors import InputError
 from bioatt.inference.denoiser import Denoiser
+from bioatt.io.files import is_series
 from bioatt.io.images import read_volume, write_volume
-from bioatt.io.outputs import is_series
 
 
 @pytest.mark.parametrize("option", ["OUT", "--report"])

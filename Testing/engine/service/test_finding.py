@@ -10,8 +10,8 @@ import pytest
 
 from bioatt.core.errors import InputError
 from bioatt.io.images import read_volume
+from bioatt.service.facts import Facts
 from bioatt.service.finding import find_series
-from bioatt.service.rules import Facts
 
 
 def names(found):

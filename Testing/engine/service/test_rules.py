@@ -6,7 +6,8 @@ import pytest
 
 from bioatt.core.errors import InputError
 from bioatt.core.strength import TargetNoise
-from bioatt.service.rules import EVERY_SCAN, Facts, first_met, read_rules
+from bioatt.service.facts import Facts
+from bioatt.service.rules import EVERY_SCAN, first_met, read_rules
 
 THREE = """
 [[rule]]

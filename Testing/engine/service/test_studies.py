@@ -10,9 +10,10 @@ import pytest
 
 from bioatt.io.images import read_volume
 from bioatt.io.locks import locked
+from bioatt.service.facts import Facts
 from bioatt.service.finding import Series, find_series
 from bioatt.service.results import WORK, Results, index_of
-from bioatt.service.rules import Facts, Rule
+from bioatt.service.rules import Rule
 from bioatt.service.studies import Engine, denoise_series
 
 
