@@ -60,7 +60,7 @@ def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float
 
 
 def _sharpness(kernel: str) -> str:
-    """A kernel's name without the letter of the scan mode at its end: Siemens' B30f and B30s differ in speed alone."""
+    """A kernel's name without the letter at its end by which Siemens names the scan's mode, as in B30f and B30s."""
     return re.sub(r"(?<=\d)[fhms]$", "", kernel.strip().lower())
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest, bootstrap, mannwhitneyu, t, wilcoxon
 
 from bioatt_training.evaluation.statistics import (
+    area_under_roc,
     crossed_interval,
     excludes_zero,
     interval,
@@ -124,3 +125,11 @@ def test_the_area_under_a_roc_curve_is_mann_whitneys_and_its_interval_covers():
     assert low < area < high
     truth = 0.7602  # Φ(1/√2)
     assert 0.90 <= np.mean([low <= truth <= high for _, low, high in (roc_area(*draw) for draw in draws)]) <= 0.99
+
+
+def test_the_area_under_a_roc_curve_counts_pairs():
+    rng = np.random.default_rng(0)
+    score, present = rng.normal(size=60).round(1), rng.random(60) < 0.3
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[present] for b in score[~present]]
+    assert area_under_roc(score, present) == pytest.approx(np.mean(pairs))
+    assert np.isnan(area_under_roc(score, np.ones(60, bool)))

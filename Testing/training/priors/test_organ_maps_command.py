@@ -19,7 +19,7 @@ from bioatt.network.organ_maps import OrganMapNetwork
 from bioatt.priors.organ_maps import FILE, CellMaps, OrganMapPrior, OrganMaps, Patch, load_organ_maps
 from bioatt_training.cli import main
 from bioatt_training.priors.organ_maps.calibrate import presence_line
-from bioatt_training.priors.organ_maps.judge import area_under_roc, judge, scans_of
+from bioatt_training.priors.organ_maps.judge import judge, scans_of
 from bioatt_training.priors.organ_maps.train import adopt
 
 PAPER = load_descriptor_set("paper17")
@@ -62,14 +62,6 @@ def test_judging_knows_right_from_wrong(made_up_collection: Callable[..., Path])
     assert 0.5 < wrong.dice[0, liver] < 0.95
     assert wrong.noise_ratio[0, liver] == pytest.approx(1, abs=0.15)
     assert right.count(("P0",))[liver] == 1
-
-
-def test_the_area_under_a_roc_curve_counts_pairs() -> None:
-    rng = np.random.default_rng(0)
-    score, present = rng.normal(size=60).round(1), rng.random(60) < 0.3
-    pairs = [(a > b) + 0.5 * (a == b) for a in score[present] for b in score[~present]]
-    assert area_under_roc(score, present) == pytest.approx(np.mean(pairs))
-    assert np.isnan(area_under_roc(score, np.ones(60, bool)))
 
 
 def test_presence_is_calibrated_to_the_share_of_slices() -> None:

@@ -124,6 +124,17 @@ def roc_area(positive: ArrayLike, negative: ArrayLike) -> list[float]:
     return [area, max(area - reach, 0.0), min(area + reach, 1.0)]
 
 
+def area_under_roc(score: NDArray[Any], present: NDArray[np.bool_]) -> float:
+    """Chance that a present one scores above an absent one, ties as half (Mann–Whitney U); NaN without both."""
+    from scipy.stats import rankdata
+
+    positive, negative = int(present.sum()), int((~present).sum())
+    if positive == 0 or negative == 0:
+        return float("nan")
+    ranks = rankdata(score)
+    return float((ranks[present].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
 def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
     """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: as the paper prints mean ± SD."""
     counts = np.array([group["patches"] for group in groups], np.float64)

@@ -17,6 +17,7 @@ from bioatt.inference.models import TrainedModel, load_model
 from bioatt_training.reporting import format_interval, format_number, markdown_table, write_markdown
 from bioatt_training.studies.benchmark.tables import BIAS, NOISE, PSNR, SSIM
 from bioatt_training.studies.benchmark.truth import SHARPNESS
+from bioatt_training.studies.network.report import cell_text
 from bioatt_training.studies.physics.report import low_contrast
 
 Found = Mapping[str, Any]
@@ -258,7 +259,7 @@ def _aims(name: str, aims: Found) -> list[str]:
     column = aims["columns"].index("model")
     rows = [
         [
-            _cell(cell, digits)
+            cell_text(cell, digits)
             for place, (cell, digits) in enumerate(zip(row, aims["digits"], strict=True))
             if place != column
         ]
@@ -266,10 +267,6 @@ def _aims(name: str, aims: Found) -> list[str]:
         if row[column] == name
     ]
     return markdown_table([heading for heading in aims["columns"] if heading != "model"], rows)
-
-
-def _cell(cell: Any, digits: int) -> str:
-    return cell if isinstance(cell, str) else format_interval(cell, digits, count=2)
 
 
 def _before_after(name: str, found: Found) -> list[str]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descriptor_set
 from bioatt.anatomy.measure import measure_organs
@@ -18,6 +17,7 @@ from bioatt.core.volume import Volume
 from bioatt.io.images import read_volume
 from bioatt.priors.organ_cells import BODY_ABOVE_HU
 from bioatt.priors.organ_maps import OrganMapPrior
+from bioatt_training.evaluation.statistics import area_under_roc
 from bioatt_training.priors.labelled import label_ranges, patients_by_file, ranges_by_file
 from bioatt_training.priors.organ_maps.data import hidden_classes, outlines
 
@@ -153,15 +153,6 @@ def _scores(
     for value in np.unique(truth[truth > 0]):
         kept = body & ~((truth == 0) & hidden[value])
         yield int(value) - 1, (shown[value][kept], (truth == value)[kept])
-
-
-def area_under_roc(score: NDArray[np.floating], present: NDArray[np.bool_]) -> float:
-    """Chance that one with the organ scores above one without, ties as half (Mann–Whitney U); NaN without both."""
-    positive, negative = int(present.sum()), int((~present).sum())
-    if positive == 0 or negative == 0:
-        return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[present].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def _overlaps(

@@ -1,4 +1,4 @@
-"""What the network was meant to reach, beside what was measured. Every aim is a least value of a mean."""
+"""What the network was meant to reach, beside what was measured. Every aim is a least value; the interval decides."""
 
 from __future__ import annotations
 
@@ -29,9 +29,18 @@ def aims(rows: Mapping[str, Sequence[Row]]) -> Table:
     for aim in AIMS:
         for name, found in by(rows.get(aim.of, []), "model").items():
             value = aim.measure(found)
-            met = DASH if value[0] is None or not known(value) else "yes" if value[0] >= aim.least else "no"
-            lines.append([aim.text, name, f"{aim.least:g}", value, met])
+            lines.append([aim.text, name, f"{aim.least:g}", value, verdict(value, aim.least)])
     return table("Aims", "", {"": 0, "model": 0, "at least": 0, "measured": 3, "met": 0}, lines)
+
+
+def verdict(value: Interval, least: float) -> str:
+    """ "yes" where the whole interval reaches the least value, "no" where none of it does, else "open"."""
+    mean, low, high = value
+    if mean is None or not known(value):
+        return DASH
+    if low is None or high is None or low < least <= high:
+        return "open"
+    return "yes" if low >= least else "no"
 
 
 def _frequency(rows: Sequence[Row]) -> Interval:

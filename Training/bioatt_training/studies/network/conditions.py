@@ -16,6 +16,7 @@ from bioatt.core.structure import removed_structure
 from bioatt.core.volume import Volume
 from bioatt.inference.attention import AttentionRequest
 from bioatt.network import STAGES, Stage
+from bioatt_training.evaluation.statistics import area_under_roc
 from bioatt_training.studies.benchmark.measures.quality import WINDOW
 from bioatt_training.studies.network.examined import Examined, Image
 from bioatt_training.studies.network.scans import Scan
@@ -82,13 +83,6 @@ def distributions(
     }
 
 
-def area_under_curve(score: NDArray[np.uint8], positive: NDArray[np.bool_], negative: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve of scores 0 … 255, ties counted half."""
-    a, b = (np.bincount(score[mask], minlength=256) / mask.sum() for mask in (positive, negative))
-    below = np.concatenate([[0], b.cumsum()[:-1]])
-    return float((a * (below + b / 2)).sum())
-
-
 def _alarm(before: NDArray, after: NDArray, spacing: tuple[float, float, float]) -> bool:
     return removed_structure(before[None], after[None], spacing).alarm
 
@@ -132,8 +126,8 @@ def _attention(
     "outside": mean size of the change in HU when pₙ is 0."""
     found: dict[str, dict[str, float]] = {}
     for number, (organ, mask) in enumerate(masks.items()):
-        beside = body & ~mask
-        found[organ] = {stage: area_under_curve(stored[stage, organ], mask, beside) for stage in STAGES}
+        beside, shown = body & ~mask, body | mask
+        found[organ] = {stage: area_under_roc(stored[stage, organ][shown], mask[shown]) for stage in STAGES}
         if number < MOST_ORGANS:
             without = maps.copy()
             without[model.model.descriptors.index(organ)] = 0

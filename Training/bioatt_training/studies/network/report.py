@@ -77,12 +77,13 @@ def readme(results: Mapping[str, Any]) -> list[str]:
 
 
 def _section(one: Mapping[str, Any]) -> list[str]:
-    rows = [[_cell(cell, digits) for cell, digits in zip(row, one["digits"], strict=True)] for row in one["rows"]]
+    rows = [[cell_text(cell, digits) for cell, digits in zip(row, one["digits"], strict=True)] for row in one["rows"]]
     note = [one["note"], ""] if one["note"] else []
     return ["", f"## {one['title']}", "", *note, *markdown_table(one["columns"], rows)]
 
 
-def _cell(cell: Any, digits: int) -> str:
+def cell_text(cell: Any, digits: int) -> str:
+    """A cell of a table for people."""
     if isinstance(cell, str):
         return cell
     return format_interval(cell, digits, count=2) if isinstance(cell, list) else format_number(cell, digits)
