@@ -84,6 +84,20 @@ def test_averaging_three_slices_gains_about_the_root_of_three(scanned):
     assert result[SliceAverage.name]["noise"] == pytest.approx(result[INPUT]["noise"] / np.sqrt(3), rel=0.1)
 
 
+def test_a_slow_subject_is_measured_on_fewer_scans_against_their_own_input(tmp_path):
+    size = replace(runner.QUICK, scans=64, slow_scans=32, pixels=64)
+    study = runner.Runner(SliceAverage(), tmp_path, size, slow=(Scaled(),))
+    phantom = phantoms.cylinder(((100.0, 10.0),), size=64, name="low")
+    found = study._detection(phantom, "B30", 0.25, 64)
+    (insert,) = found["scaled"]["inserts"].values()
+    (shown,) = found[INPUT]["inserts"].values()
+    assert len(insert["d"]["DoG"]) == len(shown["d"]["DoG"]) == 17
+    assert found["scaled"]["given"]["noise"] != found[INPUT]["noise"]
+    assert insert["erased"][1] < shown["erased"][1]
+    ratio = compared(found, "")["scaled"]["mean ratio"]["DoG"]
+    assert ratio == pytest.approx([1, 1, 1], abs=0.02)  # paired with its own scans, whose d′ it keeps
+
+
 def test_erased_inserts_are_noticed_and_honest_ones_agree_with_the_truth(scanned):
     phantom, found = scanned
     few = replace(found, **{name: _first(getattr(found, name), 4) for name in ("absent", "present")})

@@ -191,6 +191,7 @@ def _beside(results: Found) -> list[str]:
     return [
         "Beside plain means of three slices. The inserts are rods along z: averaging costs them nothing, so that its",
         "ratio, about √3, is the most that neighbouring slices can give, and more than they give for lesions.",
+        *([f"BM3D was given {results['slow_scans']} of the scans."] if any(row[2] == "BM3D" for row in rows) else []),
         "",
         *markdown_table(["kernel", "dose", "", "noise HU", *(f"mean ratio, {o}" for o in OBSERVERS)], rows),
         "",

@@ -21,8 +21,8 @@ FIRST = OBSERVERS[0]
 def measured(runner: Runner) -> Iterator[dict[str, Any]]:
     """The results as they grow, part by part; measures what is not stored yet.
 
-    {"model", "size", "scans", "low", "high": {kernel: `doses`}, "liver": `doses`, "sizes", "agreement", "noticed",
-    "tasks"}.
+    {"model", "size", "scans", "slow_scans", "low", "high": {kernel: `doses`}, "liver": `doses`, "sizes", "agreement",
+    "noticed", "tasks"}.
     """
     size, model = runner.size, runner.model.name
     low: dict[str, Any] = {}
@@ -31,6 +31,7 @@ def measured(runner: Runner) -> Iterator[dict[str, Any]]:
         "model": {"name": model, "sha256": runner.model.sha256, "strength": runner.model.strength},
         "size": size.name,
         "scans": size.scans,
+        "slow_scans": size.slow_scans,
         "low": low,
         "high": high,
     }
@@ -100,7 +101,10 @@ def compared(found: Found, model: str) -> dict[str, Any]:
     """{subject: {"noise", "mean ratio": {observer}, "inserts": {insert: {"d", "ratio": {observer}, "contrast",
     "fabricated", "erased", "invented"}}}} of one phantom, kernel and dose; d′ of FIRST; inserts of the input and the
     model alone."""
-    return {name: _subject(one, found[INPUT], name, detailed=name in (INPUT, model)) for name, one in found.items()}
+    return {
+        name: _subject(one, one.get("given", found[INPUT]), name, detailed=name in (INPUT, model))
+        for name, one in found.items()
+    }
 
 
 def _subject(found: Found, given: Found, name: str, *, detailed: bool) -> dict[str, Any]:
