@@ -19,10 +19,11 @@ from bioatt.anatomy.strength import StrengthMap, checked_organ_strength
 from bioatt.compute import device as devices
 from bioatt.compute import memory
 from bioatt.compute.backends import BackendName, check_backend
-from bioatt.compute.tuning import Choice
+from bioatt.compute.tuning import Choice, tuning_wanted
 from bioatt.core.errors import InputError
 from bioatt.core.noise import median_noise, noise_by_slice
 from bioatt.core.noise.removal import NoiseRemoval, measure
+from bioatt.core.resources import models_folder
 from bioatt.core.strength import DEFAULT_STRENGTH, Strength
 from bioatt.core.volume import Volume
 from bioatt.inference.attention import AttentionMaps, AttentionRecorder, AttentionRequest
@@ -154,7 +155,8 @@ class Denoiser:
 
             if self.model.network.weighting == "random":
                 raise InputError("a network whose weights are drawn at every call needs PyTorch: use --backend torch")
-            self._backend = OpenVinoNetwork(self._network, self.compute, torch.get_num_threads())
+            kept = models_folder() / "openvino" if tuning_wanted() else None
+            self._backend = OpenVinoNetwork(self._network, self.compute, torch.get_num_threads(), kept)
 
     @property
     def way(self) -> Choice:

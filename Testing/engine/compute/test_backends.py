@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from bioatt.compute import backends
+from bioatt.compute.backends.openvino import OpenVinoNetwork
 from bioatt.core.errors import Cancelled, InputError
 from bioatt.inference.attention import AttentionRequest
 from bioatt.inference.denoiser import Denoiser
@@ -72,6 +74,49 @@ def test_cancelling_ends_within_a_slice(make_model, make_volume):
         denoiser.denoise(volume, cancelled=lambda: time.monotonic() - start > 0.3 * whole)
     assert time.monotonic() - start < 0.9 * whole
     assert denoiser.denoise(make_volume(1)).volume.shape[0] == 1
+
+
+@needs_openvino
+def test_a_converted_network_is_kept_and_read_again_only_as_it_was_written(
+    make_model, make_volume, tmp_path, monkeypatch
+):
+    """By later processes, with the same result to the bit; where it is damaged or of other weights, it is not used."""
+    monkeypatch.setenv("BIOATT_TUNING", "on")
+    monkeypatch.setenv("BIOATT_MODELS", str(tmp_path))
+    model, volume = make_model(), make_volume(1)
+    first = pair(model)[1].denoise(volume).volume.hu
+    (kept,) = (tmp_path / "openvino").iterdir()
+    conversions = []
+    convert = OpenVinoNetwork._converted
+    monkeypatch.setattr(
+        OpenVinoNetwork, "_converted", lambda self, *given: conversions.append(1) or convert(self, *given)
+    )
+    np.testing.assert_array_equal(pair(model)[1].denoise(volume).volume.hu, first)
+    assert not conversions
+
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+    np.testing.assert_array_equal(pair(model)[1].denoise(volume).volume.hu, first)
+    assert len(conversions) == 1
+    np.testing.assert_array_equal(pair(model)[1].denoise(volume).volume.hu, first)
+    assert len(conversions) == 1  # mended by the run before
+
+    with torch.no_grad():
+        next(model.network.parameters()).mul_(1.5)
+    assert np.abs(pair(model)[1].denoise(volume).volume.hu - first).max() > 1
+    assert len(conversions) == 2
+
+
+@needs_openvino
+def test_nothing_is_kept_where_it_cannot_be_or_is_not_wanted(make_model, make_volume, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIOATT_MODELS", str(tmp_path / "models"))
+    pair(make_model())[1].denoise(make_volume(1))
+    assert not (tmp_path / "models").exists()
+    monkeypatch.setenv("BIOATT_TUNING", "on")
+    (tmp_path / "models").write_text("a file in the way")
+    pair(make_model())[1].denoise(make_volume(1))
+    assert (tmp_path / "models").is_file()
 
 
 @needs_openvino

@@ -5,10 +5,14 @@ Its telemetry is switched off before it is imported.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import logging
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from bioatt.compute.device import Compute
-from bioatt.core.errors import Cancelled
+from bioatt.core.errors import Cancelled, InputError
+from bioatt.io.files import atomic_write, make_folder
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 _ASK_EVERY_MS = 20
 _TRACED_PX = 64
+_MOST_KEPT = 8
+"""Converted networks in a folder; the oldest go first."""
+log = logging.getLogger(__name__)
 
 
 def import_openvino() -> Any:
@@ -34,10 +42,11 @@ def import_openvino() -> Any:
 class OpenVinoNetwork:
     """`network.residual(x, p)` of a network with at most one slice at a time, compiled at the first call.
 
-    network: on the CPU. cancelled is asked while it computes.
+    network: on the CPU. kept: folder where converted networks are kept from process to process; None keeps none.
+    cancelled is asked while it computes.
     """
 
-    def __init__(self, network: nn.Module, compute: Compute, threads: int) -> None:
+    def __init__(self, network: nn.Module, compute: Compute, threads: int, kept: Path | None = None) -> None:
         self.network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.options = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[compute.precision],  # unset, it is bf16 where the CPU has it
@@ -46,6 +55,7 @@ class OpenVinoNetwork:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }
+        self.kept = kept
         self.cancelled: Callable[[], bool] | None = None
         self._requests: dict[int, Any] = {}
 
@@ -67,6 +77,18 @@ class OpenVinoNetwork:
         return torch.from_numpy(request.get_output_tensor().data.copy())
 
     def _compiled(self, x: Tensor, p: Tensor | None) -> Any:
+        """A request of the network compiled, from its kept form where there is one."""
+        core = import_openvino().Core()
+        path = None if self.kept is None else self.kept / f"{self._fingerprint(x, p)}.blob"
+        if path is not None and (blob := _read(path)):
+            with suppress(RuntimeError):  # another version's; it is converted anew
+                return core.import_model(blob, "CPU", self.options).create_infer_request()
+        compiled = core.compile_model(self._converted(x, p), "CPU", self.options)
+        if path is not None:
+            _keep(path, compiled.export_model().getvalue())
+        return compiled.create_infer_request()
+
+    def _converted(self, x: Tensor, p: Tensor | None) -> Any:
         ov = import_openvino()
         side = slice(0, _TRACED_PX)
         example = [x[..., side, side], *([] if p is None else [p[..., side, side] if p.ndim == 4 else p])]
@@ -76,7 +98,40 @@ class OpenVinoNetwork:
             model = ov.convert_model(torch.jit.trace(_Residual(self.network), tuple(example), check_trace=False))
         shapes = [[1, x.shape[1], -1, -1], *([] if p is None else [[*p.shape[:2], -1, -1] if p.ndim == 4 else p.shape])]
         model.reshape({port: ov.PartialShape(list(shape)) for port, shape in zip(model.inputs, shapes, strict=True)})
-        return ov.Core().compile_model(model, "CPU", self.options).create_infer_request()
+        return model
+
+    def _fingerprint(self, x: Tensor, p: Tensor | None) -> str:
+        """Of all that the compiled network depends on: programs, options, shapes, code and weights."""
+        shape = None if p is None else (p.ndim, p.shape[1])
+        versions = import_openvino().__version__, torch.__version__
+        found = hashlib.sha256(repr((versions, self.options, x.shape[1], shape)).encode())
+        for source in sorted(Path(inspect.getfile(type(self.network))).parent.glob("*.py")):
+            found.update(source.read_bytes())
+        for name, value in self.network.state_dict().items():
+            found.update(name.encode() + value.numpy().tobytes())
+        return found.hexdigest()[:32]
+
+
+def _read(path: Path) -> bytes | None:
+    """A kept network; None where there is none, or where its checksum is not that of its bytes."""
+    with suppress(OSError):
+        content = path.read_bytes()
+        digest, blob = content[:32], content[32:]
+        if hashlib.sha256(blob).digest() == digest:
+            return blob
+    return None
+
+
+def _keep(path: Path, blob: bytes) -> None:
+    """Write a network with its checksum; where nothing can be written, the next process converts again."""
+    try:
+        make_folder(path.parent)
+        with atomic_write(path) as partial:
+            partial.write_bytes(hashlib.sha256(blob).digest() + blob)
+        for old in sorted(path.parent.glob("*.blob"), key=lambda one: one.stat().st_mtime)[:-_MOST_KEPT]:
+            old.unlink(missing_ok=True)
+    except (OSError, InputError) as error:
+        log.info("the converted network is not kept: %s", error)
 
 
 class _Residual(nn.Module):
