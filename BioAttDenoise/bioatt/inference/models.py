@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bioatt.core.errors import InputError
 from bioatt.core.hu import OFFSET_HU, SCALE_HU
 from bioatt.core.resources import models_folder, resources_folder
 from bioatt.io.files import atomic_write
 from bioatt.network import ARMS, LAYOUTS, WEIGHTINGS, BioAttNetwork, build_network
+from bioatt.network.packing import packed, unpacked
 from bioatt.priors import FORMER_NAMES
 
 FORMAT = 3
@@ -32,8 +32,6 @@ FORMATS = (1, 2, FORMAT)
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_FILTERS = 1024
-SCALE = ".scale"
-"""Ends the name of the scales of a tensor stored as int8."""
 _GIVEN_UP = ("means_px", "quiet_means_px", "mixture_noise_hu")
 """Low-frequency preservation and two sets of weights: a network that knows the noise level needs neither."""
 
@@ -140,7 +138,7 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             metadata["weighting"],
             metadata["layout"],
         )
-        weights = _unpacked(weights)
+        weights = unpacked(weights)
         network.load_state_dict(weights)
     except InputError:
         raise
@@ -203,27 +201,7 @@ def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], 
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    weights = _packed(weights) if as_int8 else weights
+    weights = packed(weights) if as_int8 else weights
     with atomic_write(path) as partial:
         safetensors.torch.save_file(weights, partial, metadata={"bioatt": json.dumps(described, sort_keys=True)})
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of two and more dimensions as int8 and, under their name and SCALE, float32 scales of their rows."""
-    packed = dict(weights)
-    for name, value in weights.items():
-        if value.ndim > 1:
-            rows = value.float()
-            scale = rows.abs().amax(dim=tuple(range(1, rows.ndim)), keepdim=True).clamp_min(1e-12) / 127
-            packed[name], packed[name + SCALE] = torch.round(rows / scale).to(torch.int8), scale
-    return packed
-
-
-def _unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `_packed`; other weights are returned as they are. Raises KeyError where scales are missing."""
-    return {
-        name: value * weights[name + SCALE] if value.dtype == torch.int8 else value
-        for name, value in weights.items()
-        if not name.endswith(SCALE)
-    }

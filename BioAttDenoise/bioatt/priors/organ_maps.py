@@ -31,6 +31,7 @@ from bioatt.core.resources import models_folder, resources_folder
 from bioatt.core.volume import Volume
 from bioatt.io.files import atomic_write
 from bioatt.network.organ_maps import OrganMapNetwork, fuse
+from bioatt.network.packing import packed, unpacked
 from bioatt.priors.base import Prior
 from bioatt.priors.organ_cells import AIR_HU, body_box, cell_count, coordinates, on_pixels, to_cells, window_of
 from bioatt.priors.spatial import SpatialRows
@@ -343,10 +344,10 @@ def _overlap(extent: slice, size: int) -> tuple[slice, slice]:
 
 
 def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, Any]) -> None:
-    """Write a network in evaluation mode, normalisations folded in, as float16; `metadata`: descriptors, calibration
+    """Write a network in evaluation mode, normalisations folded in, as int8; `metadata`: descriptors, calibration
     {temperature, slope, offset}, what else it should say."""
     folded = fuse(copy.deepcopy(network).eval())
-    weights = {name: tensor.detach().cpu().half().contiguous() for name, tensor in folded.state_dict().items()}
+    weights = packed({name: tensor.detach().cpu().contiguous() for name, tensor in folded.state_dict().items()})
     described = {"widths": list(network.widths), **metadata}
     import safetensors.torch
 
@@ -371,7 +372,8 @@ def load_organ_maps(path: Path) -> tuple[OrganMapNetwork, dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["bioatt"])
         network = fuse(OrganMapNetwork(1 + len(metadata["descriptors"]), tuple(metadata["widths"])).eval())
-        network.load_state_dict({name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()})
+        weights = unpacked(safetensors.torch.load_file(path))
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         Calibration(**metadata["calibration"])
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(

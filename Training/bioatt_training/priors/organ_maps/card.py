@@ -27,7 +27,7 @@ only**: no segmentation for diagnosis or planning.
 - Input: one axial slice in HU with its pixel size, averaged onto cells of 3.3 mm, in three windows (lung, soft tissue,
   bone), and each cell's place in the body's box. One pass. Neighbouring slices are averaged with Gaussian weights of
   their distance (σ {sigma:g} mm).
-- Network: U-net, {parameters:,} weights as float16, {bytes:,} bytes, SHA-256 `{sha256}`.
+- Network: U-net, {parameters:,} weights stored as int8, {bytes:,} bytes, SHA-256 `{sha256}`.
 - Training: {outlined} outlined slices of {patients} patients; {weak} slices without outlines, of which is known which
   organs they show; {phantoms} slices of simulated torsos; {steps};
   AdamW, cosine, weights averaged. Pose (prone, turned, mirrored), size, shape, field of view, table, contrast agent,
