@@ -1,6 +1,4 @@
-"""3D Slicer module BioAttDenoise: registration and the four classes Slicer looks for. What they do is in
-BioAttDenoiseLib.
-"""
+"""3D Slicer module BioAttDenoise: the four classes Slicer looks for. The code is in BioAttDenoiseLib."""
 
 import sys
 
@@ -15,7 +13,7 @@ from slicer.ScriptedLoadableModule import (
 try:
     from slicer.i18n import tr as _
     from slicer.i18n import translate
-except ImportError:  # a Slicer so old that it is refused below, in English
+except ImportError:  # Slicer too old: refused below, in English
 
     def _(text):
         return text
@@ -26,24 +24,24 @@ except ImportError:  # a Slicer so old that it is refused below, in English
 
 DOCUMENTATION = "https://github.com/BioAttDenoise/SlicerBioAttDenoise#readme"
 REFUSAL = ""
-"""Why the module cannot work in this Slicer; empty where it can."""
+"""Why the module cannot run in this Slicer; empty if it can."""
 
 if sys.version_info >= (3, 11):  # noqa: UP036
     from BioAttDenoiseLib.logic import DenoiseLogic
-else:  # the library has syntax that this Python does not know: only this file is read
+else:  # the library's syntax is too new for this Python: do not import it
     REFUSAL = _(
         "BioAtt Denoise needs Slicer 5.10 or newer (this one runs Python {major}.{minor}). Install a newer Slicer."
     ).format(major=sys.version_info[0], minor=sys.version_info[1])
 
     class DenoiseLogic:
-        """Cannot denoise."""
+        """Stand-in that refuses to denoise."""
 
         def __init__(self):
             raise RuntimeError(REFUSAL)
 
 
 class BioAttDenoise(ScriptedLoadableModule):
-    """The module as Slicer lists it."""
+    """Module metadata for Slicer."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -52,7 +50,7 @@ class BioAttDenoise(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The BioAttDenoise contributors"]
         self.parent.helpText = _(
-            "Removes noise from low-dose CT with a network that is told which anatomy each slice shows. "
+            "Removes noise from low-dose CT with a network guided by the anatomy of each slice. "
             "Choose a CT volume and press Denoise; the original is never changed. For research use only."
         ) + _(' See the <a href="{url}">documentation</a>.').format(url=DOCUMENTATION)
         self.parent.acknowledgementText = _(
@@ -118,7 +116,7 @@ class BioAttDenoiseLogic(DenoiseLogic, ScriptedLoadableModuleLogic):
 
 
 class BioAttDenoiseTest(ScriptedLoadableModuleTest):
-    """What can be tested in any Slicer: offline, without torch, without installing anything."""
+    """Tests that run in any Slicer: offline, without torch, without installing anything."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -131,7 +129,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
         return slicer.util.addVolumeFromArray(hu, name="CT")
 
     def test_parameters(self):
-        """Defaults, and what is stored in the scene."""
+        """Defaults, and values stored in the scene."""
         from bioatt.core.strength import DEFAULT_STRENGTH
 
         logic = BioAttDenoiseLogic()
@@ -142,7 +140,7 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
         self.assertRaises(ValueError, setattr, parameters, "strength", 101)
 
     def test_output_is_like_its_input(self):
-        """Geometry, look and name, without a network."""
+        """Geometry, display properties and name, without running a network."""
         from BioAttDenoiseLib.scene import volumes
 
         node = self.makeVolume()
@@ -155,13 +153,13 @@ class BioAttDenoiseTest(ScriptedLoadableModuleTest):
         self.assertEqual(output.GetDisplayNode().GetWindow(), 350)
 
     def test_what_cannot_be_denoised_is_said(self):
-        """No volume, and one without voxels."""
+        """Errors for no volume, and for a volume without voxels."""
         logic = BioAttDenoiseLogic()
         self.assertRaises(ValueError, logic.denoise, None)
         self.assertRaises(ValueError, logic.denoise, slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
 
     def test_engine_process(self):
-        """The engine's process starts with Slicer's Python, answers, and ends; torch may be missing."""
+        """The engine process starts with Slicer's Python, replies and ends; torch may be missing."""
         from BioAttDenoiseLib.engine import requests
         from BioAttDenoiseLib.engine.job import Kind
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python-real
 """Slicer's command-line module: `bioatt denoise` with Slicer's progress (Slicer Execution Model).
 
-Slicer runs it with its own Python in a process of its own; the engine lies beside the module BioAtt Denoise.
+Slicer runs it with its own Python in a separate process; the engine is next to the module BioAtt Denoise.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ENGINES = (HERE.parent / "qt-scripted-modules", HERE.parent)
-"""Where the package bioatt is: in an installed extension, and in a clone."""
+"""Locations of the package bioatt: in an installed extension, and in a clone."""
 
 
 def main(arguments):
@@ -27,7 +27,7 @@ def main(arguments):
     try:
         from bioatt.core.errors import BioAttError
     except ImportError:
-        print("The engine is not there: install the extension BioAttDenoise as a whole.", file=sys.stderr)
+        print("The engine is missing: reinstall the extension BioAttDenoise.", file=sys.stderr)
         return 1
     try:
         _denoise(args)
@@ -65,7 +65,7 @@ def _denoise(args):
         model_version=result.model.version,
         strength=result.strength,
         organ_strength=result.organ_strength,
-        overwrite=True,  # Slicer names a file of its own
+        overwrite=True,  # Slicer passes its own progress file
     )
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -1,3 +1,1 @@
-"""BioAttDenoise in Slicer: scene, panel and the engine's process. Never imports torch; talks to `bioatt` only through
-its worker.
-"""
+"""BioAttDenoise in Slicer: scene, panel and engine process. Never imports torch; uses `bioatt` through its worker."""

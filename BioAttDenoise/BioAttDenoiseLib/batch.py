@@ -1,4 +1,4 @@
-"""Many volumes of the scene in a row: all CT volumes, or those of a sequence. Of folders see `DenoiseLogic`."""
+"""Batches of volumes in the scene: all CT volumes, or those of a sequence. For folders see `DenoiseLogic`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .engine.options import EngineOptions
 from .scene import sequences, slice_views, volumes
 
 Start = Callable[..., Any]
-"""start(onDone, onError, onCancelled, onProgress) begins one volume; onDone gets its result and the warnings."""
+"""start(onDone, onError, onCancelled, onProgress) starts one volume; onDone receives its result and the warnings."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one volume of a batch.
+    """Outcome of one volume of a batch.
 
-    result: the output node; None where it failed (`error` says why). skipped: the output was there already and stays as
-    it was.
+    result: the output node; None if it failed (`error` holds the reason). skipped: the output already existed and is
+    unchanged.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Outcome:
 
     @property
     def lines(self) -> list[str]:
-        """What a person should know of it, a line each."""
+        """Warnings or the error for the user, one line each."""
         texts = self.warnings if self.error is None else str(self.error).splitlines()[:1]
         return [f"⚠ {self.name}: {text.rstrip('.')}." for text in texts]
 
 
 class BatchRun:
-    """Volumes one after another, each begun when the one before has ended, whether well or not.
+    """Denoises volumes one after another; a failure does not stop the run.
 
     steps: (name, start) of each. onEach(outcome) after every volume, onDone(outcomes) at the end; onCancelled().
-    onProgress gets a volume's progress as a part of the whole, with `volume`: "2 of 5". `outcomes` has what was
-    `skipped`, then what is done so far.
+    onProgress receives a volume's progress as a fraction of the whole run, with `volume`: "2 of 5". `outcomes` holds
+    the `skipped` volumes, then those finished so far.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BatchRun:
         self._each, self._done, self._cancelled, self._progress = onEach, onDone, onCancelled, onProgress
 
     def next(self) -> None:
-        """Begin the next volume that can be begun, or end."""
+        """Start the next volume that can start, or finish."""
         while self.number < len(self.steps):
             name, start = self.steps[self.number]
             try:
@@ -70,7 +70,7 @@ class BatchRun:
                     onProgress=self._told,
                 )
                 return
-            except Exception as error:  # of one volume; memory for the next may be there
+            except Exception as error:  # of this volume only; the next may fit in memory
                 self._add(Outcome(name, error=as_engine_error(error)))
         self._done(self.outcomes)
 
@@ -91,7 +91,7 @@ class BatchRun:
 
 
 class Batch:
-    """Mixed into the logic: runs its requests one after another."""
+    """Mixin of the logic: runs its requests one after another."""
 
     denoiseAsync: Callable[..., Any]
     wait: Callable[[], None]
@@ -102,17 +102,17 @@ class Batch:
         onDone: Callable[[Outcome], None] = lambda outcome: None,
         **options: Any,
     ) -> list[Outcome]:
-        """Denoise volume nodes (by default every CT volume of the scene that was not made here) and wait; returns what
-        became of each. onDone(outcome) after each. organStrength: strengths, 0 … 1, of organs that the organ maps
-        find. A volume whose output with the same settings is in the scene, of the voxels that it has now, is
-        skipped. Raises EngineError where it was cancelled.
+        """Denoise volume nodes (by default every CT volume of the scene that is not an output of this module), wait,
+        and return their outcomes. onDone(outcome) is called after each. organStrength: strengths, 0 … 1, of organs that
+        the organ maps find. A volume is skipped if the scene holds its output with the same settings and its voxels
+        have not changed since. Raises EngineError if cancelled.
         """
         return self._wait_for(
             lambda **callbacks: self.denoiseAllAsync(volumeNodes, onEach=onDone, **callbacks, **options)
         )
 
     def denoiseAllAsync(self, volumeNodes: list[Any] | None = None, **more: Any) -> BatchRun:
-        """As `denoiseAll`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
+        """Like `denoiseAll`, without waiting. Takes the callbacks of `BatchRun`, organStrength and the members of
         EngineOptions.
         """
         callbacks, organs, chosen = _sorted(more)
@@ -133,17 +133,17 @@ class Batch:
     def denoiseSequence(
         self, sequence: Any, onDone: Callable[[Outcome], None] = lambda outcome: None, **options: Any
     ) -> list[Outcome]:
-        """Denoise every volume of a sequence into a new sequence and wait; returns what became of each, whose result is
-        the new sequence. See `denoiseSequenceAsync`. Raises EngineError where it was cancelled.
+        """Denoise every volume of a sequence into a new sequence, wait, and return the outcomes; their result is the
+        new sequence. See `denoiseSequenceAsync`. Raises EngineError if cancelled.
         """
         return self._wait_for(
             lambda **callbacks: self.denoiseSequenceAsync(sequence, onEach=onDone, **callbacks, **options)
         )
 
     def denoiseSequenceAsync(self, sequence: Any, **more: Any) -> BatchRun:
-        """As `denoiseSequence`, without waiting: the callbacks of `BatchRun`, organStrength and the members of
-        EngineOptions. A level of strength means for all volumes what it means for the first one, so that the noise does
-        not change from phase to phase. Raises EngineError for a sequence that holds no volumes.
+        """Like `denoiseSequence`, without waiting. Takes the callbacks of `BatchRun`, organStrength and the members of
+        EngineOptions. A strength level is resolved on the first volume and applied to all, so that the noise does not
+        change from phase to phase. Raises EngineError for a sequence that holds no volumes.
         """
         callbacks, organs, chosen = _sorted(more)
         problem = sequences.problem(sequence)
@@ -208,24 +208,24 @@ class Batch:
 
 
 def report(outcomes: list[Outcome], done: str) -> str:
-    """How a batch went: `done`, then how many were skipped and failed, then a line for each warning and failure."""
+    """Summary of a batch: `done`, counts of skipped and failed volumes, then a line for each warning and failure."""
     skipped = sum(outcome.skipped for outcome in outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
     lines = [done]
     if skipped:
-        lines.append(_("Skipped, since the output is there already: {count}.").format(count=skipped))
+        lines.append(_("Skipped, output already exists: {count}.").format(count=skipped))
     if failed:
         lines.append(_("Failed: {count}.").format(count=failed))
     return "\n".join([*lines, *(line for outcome in outcomes for line in outcome.lines)])
 
 
 def finished(outcomes: list[Outcome]) -> list[Outcome]:
-    """Those that were denoised."""
+    """The volumes that were denoised."""
     return [outcome for outcome in outcomes if outcome.error is None and not outcome.skipped]
 
 
 def _sorted(more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The callbacks, strength by organ, and the members of EngineOptions."""
+    """Split into callbacks, strength by organ, and members of EngineOptions."""
     callbacks = {name: value for name, value in more.items() if name.startswith("on")}
     organs = {"organStrength": more.get("organStrength") or {}}
     return callbacks, organs, {name: value for name, value in more.items() if name not in callbacks | organs}

@@ -1,10 +1,10 @@
-"""Denoising for scripts and for the panel: a volume node in, a volume node out, computed in the engine's process.
+"""Denoising for scripts and the panel: volume node in, volume node out, computed in the engine process.
 
-logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic()
-output = logic.denoise(volume, strength=0.8)                                  # waits
-logic.denoiseAsync(volume, onDone=lambda result: print(result.summary))       # returns at once
-outcomes = logic.denoiseAll()                                                 # every CT volume of the scene
-report = logic.denoiseFolder("/data/scans", "/data/results")                  # as `bioatt batch`
+logic = slicer.modules.bioattdenoise.widgetRepresentation().self().logic      # or BioAttDenoiseLogic() output =
+logic.denoise(volume, strength=0.8)                                  # waits logic.denoiseAsync(volume, onDone=lambda
+result: print(result.summary))       # returns at once outcomes = logic.denoiseAll()
+# every CT volume of the scene report = logic.denoiseFolder("/data/scans", "/data/results")                  # like
+`bioatt batch`
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ POLL_INTERVAL_MS = 25
 
 @dataclass(frozen=True)
 class DenoiseResult:
-    """What came out. volume: the output node. prior: source, descriptors and probabilities by slice, or None. Noise in
-    HU, None where unmeasurable. strength: 0 … 1; strength_asked: the level that it comes from, or empty.
+    """Result of a denoising. volume: the output node. prior: source, descriptors and probabilities by slice, or None.
+    Noise in HU, None if unmeasurable. strength: 0 … 1; strength_asked: the level it comes from, or empty.
     """
 
     volume: Any
@@ -70,9 +70,9 @@ class DenoiseResult:
 
 
 class DenoiseLogic(Batch):
-    """Mixed into the module's logic class. Everything here is called from the main thread.
+    """Mixin of the module's logic class. Call everything here from the main thread.
 
-    python and script say how the engine's process is started; tests replace them.
+    python and script define how the engine process is started; tests replace them.
     """
 
     def __init__(self) -> None:
@@ -116,17 +116,17 @@ class DenoiseLogic(Batch):
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
         **options: Any,
     ) -> Job:
-        """Start a denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
+        """Start denoising and return; exactly one of onDone, onError and onCancelled is called later, from Slicer's
         event loop.
 
-        outputVolume: an earlier output of this input, to be overwritten, or a volume without voxels; None makes a new
-        one, `<input> denoised` or of a part `<input> partly denoised`. slices: first and last axial slice, counted from
-        1; or roi, a markups ROI: the voxels outside stay as they are. attention: {stages, descriptors (None: all),
-        unified} keeps the attention maps of the same run as `DenoiseResult.attention`, of the region's slices.
-        organStrength: strengths, 0 … 1, of organs ({"lungs": 0.5}), where `anatomy` finds them (see
-        `engine.requests.Anatomy`); everything else gets `strength`. options:
-        the members of EngineOptions. onProgress gets {fraction, done, slices, eta_s}. Raises ValueError for a volume
-        or region that cannot be denoised and for an output of anything else, EngineError where a denoising is running.
+        outputVolume: an earlier output of this input to overwrite, or a volume without voxels; None creates a new one,
+        `<input> denoised` or, for a part, `<input> partly denoised`. slices: first and last axial slice, counted from
+        1; or roi, a markups ROI. Voxels outside are unchanged. attention: {stages, descriptors (None: all), unified}
+        keeps the attention maps of the same run as `DenoiseResult.attention`, for the region's slices. organStrength:
+        strengths, 0 … 1, of organs ({"lungs": 0.5}) found by `anatomy` (see `engine.requests.Anatomy`); everything else
+        gets `strength`. options: the members of EngineOptions. onProgress receives {fraction, done, slices, eta_s}.
+        Raises ValueError for a volume or region that cannot be denoised or an output of another input, EngineError if a
+        denoising is running.
         """
         chosen = EngineOptions(**options)
         region = self._region(inputVolume, outputVolume, slices, roi)
@@ -175,15 +175,15 @@ class DenoiseLogic(Batch):
         onCancelled: Callable[[], None] = lambda: None,
         onProgress: Callable[[dict[str, Any]], None] = lambda progress: None,
     ) -> Job:
-        """Denoise all scans of a folder, and of those in it, into another, as `bioatt batch` does (Docs/batch.md), and
-        return; the scene is not touched. The same again goes on where it was interrupted.
+        """Start denoising all scans of a folder and its subfolders into another, like `bioatt batch` (Docs/batch.md),
+        and return; the scene is not touched. Repeat the call to resume an interrupted batch.
 
-        rules: a TOML file that says which scans are denoised and how; without it all are, by model, strength and
-        organStrength. onDone gets {report, page}: what report.json holds, and the path of the report's page.
-        onProgress gets {fraction, done, scans, eta_s}. Raises EngineError where a denoising is running.
+        rules: a TOML file that selects the scans and their settings; without it all are denoised with model, strength
+        and organStrength. onDone receives {report, page}: the content of report.json, and the path of the report page.
+        onProgress receives {fraction, done, scans, eta_s}. Raises EngineError if a denoising is running.
         """
         request = requests.batch(
-            Path(inputFolder).absolute(),  # the engine's process has another current folder
+            Path(inputFolder).absolute(),  # the engine process has a different current folder
             Path(outputFolder).absolute(),
             Path(rules).absolute() if rules else None,
             model=model,
@@ -201,7 +201,7 @@ class DenoiseLogic(Batch):
         )
 
     def _outcome(self, begin: Callable[..., Job]) -> Any:
-        """Wait for what begin(onDone, onError) starts; what it gives. Raises what it fails with."""
+        """Wait for the job that begin(onDone, onError) starts; returns its result or raises its error."""
         outcome: list[Any] = []
         begin(onDone=outcome.append, onError=outcome.append)
         self.wait()
@@ -225,8 +225,8 @@ class DenoiseLogic(Batch):
         onCancelled: Callable[[], None] = lambda: None,
         install: bool = True,
     ) -> None:
-        """Wait until a job of a kind may start and everything for a prior's source is there. Missing packages are
-        installed after asking, or with install=False are an error.
+        """Wait until a job of a kind may start and everything for a prior's source is installed. Missing packages are
+        installed after asking; with install=False they are an error.
         """
         try:
             self.submit(
@@ -242,17 +242,17 @@ class DenoiseLogic(Batch):
             onError(error)
 
     def cancel(self) -> None:
-        """End what runs or waits. Its onCancelled is called within a second; the scene stays as it was."""
+        """Cancel the running or waiting job. Its onCancelled is called within a second; the scene is unchanged."""
         self.jobs.cancel()
 
     def wait(self) -> None:
-        """Wait for what runs, without Slicer's event loop."""
+        """Wait for the running job, without Slicer's event loop."""
         while self.jobs.busy:
             self.jobs.poll()
             time.sleep(0.005)
 
     def shutdown(self) -> None:
-        """End the engine's process. The next denoising starts a new one."""
+        """End the engine process. The next denoising starts a new one."""
         self._timer.stop()
         self.jobs.stop()
 
@@ -264,16 +264,14 @@ class DenoiseLogic(Batch):
     def _make_process(self) -> EngineProcess:
         environment = slicer.util.startupEnvironment()
         environment["PYTHONUNBUFFERED"] = "1"
-        # Threads that wait by spinning take the processor from Slicer, and make the engine ten times slower beside it.
+        # Spinning threads compete with Slicer for the CPU and make the engine ten times slower.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         environment["BIOATT_MODELS"] = str(models_folder())
         more = {} if self.script is None else {"script": self.script}
         return EngineProcess(self.python, temporary=slicer.app.temporaryPath, environment=environment, **more)
 
     def _region(self, node: Any, output: Any, slices: tuple[int, int] | None, roi: Any) -> regions.Region:
-        """The region asked for. Raises ValueError where it cannot be denoised, or the output cannot be put where it is
-        asked for.
-        """
+        """The requested region. Raises ValueError if it cannot be denoised, or if the output volume cannot be used."""
         problem = volumes.problem(node)
         if problem:
             raise ValueError(problem)
@@ -303,7 +301,7 @@ class DenoiseLogic(Batch):
         reply: dict[str, Any],
         organs: dict[str, float],
     ) -> DenoiseResult:
-        """Put the reply into the scene. Nothing is added before everything that can fail is done."""
+        """Put the reply into the scene. Everything that can fail is done before anything is added."""
         before = slicer.util.arrayFromVolume(source)
         if region.whole:
             voxels = regions.cast(reply["array"], before.dtype)
@@ -311,7 +309,7 @@ class DenoiseLogic(Batch):
             voxels = before.copy()
             region.insert(voxels, region.received(reply["array"]))
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
-            target = None  # it was removed meanwhile
+            target = None  # removed meanwhile
         part = _part(region, voxels.shape)
         name = _("{name} denoised") if part == volumes.WHOLE else _("{name} partly denoised")
         node = volumes.make_output(source, target, name.format(name=source.GetName()))
@@ -339,7 +337,10 @@ class DenoiseLogic(Batch):
         )
         volumes.describe_series(node, source, reply["model"]["name"], strength, part == volumes.WHOLE, asked)
         if region.box is not None:
-            reply |= {"noise_before": None, "noise_after": None}  # of whole slices, which the output does not hold
+            reply |= {
+                "noise_before": None,
+                "noise_after": None,
+            }  # measured on whole slices, which the output does not contain
         return DenoiseResult(
             volume=node,
             options=options,
@@ -358,8 +359,8 @@ class DenoiseLogic(Batch):
 
 
 def _part(region: regions.Region, shape: tuple[int, ...]) -> str:
-    """What of an array of a shape (k, j, i) was denoised, both ends included: slices counted from 1 as people do,
-    voxels from 0 as Slicer shows their indices.
+    """The denoised part of an array of a shape (k, j, i), both ends included. Slices count from 1, voxels from 0 like
+    Slicer's IJK indices.
     """
     if region.whole or region.box == tuple(slice(0, count) for count in shape):
         return volumes.WHOLE
@@ -370,7 +371,7 @@ def _part(region: regions.Region, shape: tuple[int, ...]) -> str:
 
 
 def _provenance(made_of: dict[str, Any] | None) -> dict[str, str | None]:
-    """Attributes that say which words and files a prior came from; None takes a former output's away."""
+    """Attributes that record a prior's descriptor set and files; None removes those of an earlier output."""
     words = made_of["descriptor_set"] if made_of else None
     return {
         "DescriptorSet": words["name"] if words else None,
@@ -380,11 +381,9 @@ def _provenance(made_of: dict[str, Any] | None) -> dict[str, str | None]:
 
 
 def _lost(node: Any, stamp: int) -> str:
-    """Why the result no longer belongs to the input; empty where it does."""
+    """Why the result no longer matches the input; empty if it does."""
     if not slicer.mrmlScene.IsNodePresent(node):
-        return _("The input volume was removed while it was denoised. Nothing was added to the scene.")
+        return _("The input volume was removed during denoising. Nothing was added to the scene.")
     if node.GetImageData() is None or node.GetImageData().GetMTime() != stamp:
-        return _(
-            "The input volume was changed while it was denoised. Nothing was added to the scene; press Denoise again."
-        )
+        return _("The input volume was modified during denoising. Nothing was added to the scene; press Denoise again.")
     return ""

@@ -1,6 +1,6 @@
-"""The current slice, denoised and laid over its slice view: over the output's where there is one, else the input's.
+"""The current slice, denoised and overlaid on a slice view: the output's if there is one, else the input's.
 
-The network runs once a slice, twice where organs have strengths of their own; strength is blended here, at once.
+The network runs once per slice, twice if organs have individual strengths; strength is blended here instantly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .scene.windows import SameWindow
 
 @dataclass
 class Shown:
-    """A preview on screen: the input, its slice's voxels at strength 0 and 1 (float32), and the node that shows them.
-    With strengths by organ, strength is that of everything else.
+    """A displayed preview: the input, its slice's voxels at strength 0 and 1 (float32), and the node that shows them.
+    With strengths by organ, strength applies to everything else.
     """
 
     source: Any
@@ -37,7 +37,7 @@ class Shown:
 
 
 class Preview:
-    """One preview at a time. It is no part of the scene that is saved, and clearing it puts the views back."""
+    """One preview at a time. It is not saved with the scene, and clearing it restores the views."""
 
     def __init__(self, logic: Any) -> None:
         self.logic = logic
@@ -55,11 +55,11 @@ class Preview:
         onCancelled: Callable[[], None],
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Denoise the slice of `node` that is on screen; onDone gets the engine's reply when it is shown. Where it is
-        not `wanted` any more when it arrives, it is dropped and onCancelled called. organs: {organStrength, anatomy} as
-        `DenoiseLogic.denoiseAsync` has them, empty for none.
+        """Denoise the current slice of `node`; onDone receives the engine's reply when it is shown. If the reply is no
+        longer `wanted` when it arrives, it is dropped and onCancelled is called. organs: {organStrength, anatomy} as in
+        `DenoiseLogic.denoiseAsync`, empty for none.
 
-        Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
+        Raises ValueError for a volume that cannot be denoised, EngineError if the engine is busy.
         """
         problem = volumes.problem(node)
         if problem:
@@ -82,7 +82,7 @@ class Preview:
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
-                onError(EngineError("input", _("The input volume was removed meanwhile.")))
+                onError(EngineError("input", _("The input volume was removed during the preview.")))
                 return
             if not wanted():
                 onCancelled()
@@ -93,7 +93,7 @@ class Preview:
             if len(known) == 2:
                 self._show(node, region, *known)
                 onDone({**reply, "seconds": seconds})
-            elif self.logic.jobs.waiting is not None:  # another slice, by now
+            elif self.logic.jobs.waiting is not None:  # another slice was requested meanwhile
                 onCancelled()
             else:
                 ask(1.0)
@@ -101,13 +101,13 @@ class Preview:
         ask(0.0 if organs else 1.0)
 
     def set_strength(self, strength: float) -> None:
-        """Blend anew, 0 … 1; takes no computation."""
+        """Set the strength, 0 … 1, and blend again without running the network."""
         self.strength = strength
         if self.shown is not None:
             self._blend()
 
     def clear(self) -> None:
-        """Take the preview away and give every view back its former foreground."""
+        """Remove the preview and restore every view's previous foreground."""
         shown, self.shown = self.shown, None
         if shown is None:
             return

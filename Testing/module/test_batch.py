@@ -73,14 +73,14 @@ def test_every_ct_volume_of_the_scene(batch, make_ct, slicer):
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
     assert len(names(slicer)) == 6, "what has an output with these settings is not denoised again"
-    assert "Skipped, since the output is there already: 3" in driver.status
+    assert "Skipped, output already exists: 3" in driver.status
     edited = slicer.util.getNode("b")
     slicer.util.arrayFromVolume(edited)[0, 0, 0] += 1
     slicer.util.arrayFromVolumeModified(edited)
     driver.click(driver.batch.allVolumesButton)
     driver.wait_idle()
     assert driver.status.splitlines()[0] == "Done, 1 volume: b denoised_1."
-    assert "Skipped, since the output is there already: 2" in driver.status
+    assert "Skipped, output already exists: 2" in driver.status
     assert len(names(slicer)) == 7, "what was edited since is"
     driver.ui.strengthSlider.value = 60
     driver.click(driver.batch.allVolumesButton)
@@ -104,14 +104,14 @@ def test_maps_that_were_made_here_are_no_scans(batch, make_ct, slicer):
     driver.wait_idle()
     assert driver.status.splitlines() == [
         "Done, no volumes.",
-        "Skipped, since the output is there already: 1.",
+        "Skipped, output already exists: 1.",
     ]
 
 
 def test_a_scene_without_a_ct(batch):
     driver = batch()
     driver.click(driver.batch.allVolumesButton)
-    assert driver.status == "There is no CT volume to denoise."
+    assert driver.status == "There is no CT volume to denoise: load one first."
 
 
 def test_progress_is_of_the_whole_and_cancel_keeps_what_is_done(batch, make_ct, slicer, until):
@@ -264,7 +264,7 @@ def test_progress_of_a_folder_is_of_the_whole_and_cancel_leaves_nothing_half_wri
     assert driver.status == ""
     driver.click(driver.ui.denoiseButton)
     driver.wait_idle()
-    assert driver.status == "Cancelled. What is done stays; the same again goes on."
+    assert driver.status == "Cancelled. Finished scans are kept; start again to resume."
     until(lambda: [path for path in (tmp_path / "out" / ".bioatt").iterdir() if path.is_dir()] == [])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".bioatt", "a"]
     assert opened == []
@@ -299,7 +299,7 @@ def test_an_emptied_folder_line_is_not_the_current_folder(folders, tmp_path):
     driver.batch.outputFolderLineEdit.currentPath = ""
     assert not driver.batch.folderButton.enabled
     driver.section.onFolder()
-    assert driver.status == "Choose both folders."
+    assert driver.status == "Choose the input and output folders."
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The engine's process and its jobs."""
+"""The engine process and its jobs."""

@@ -1,11 +1,11 @@
-"""A folder with everything that a computer without internet needs, for "Install from folder" in the module.
+"""Create a folder with everything an offline computer needs, for "Install from folder" in the module.
 
-On a connected computer, with any Python that has pip (needs nothing else, and no Slicer):
+Run it on a connected computer with any Python that has pip; Slicer is not needed:
 
     python bundle.py FOLDER [--models MODELS] [--biomedclip] [--openvino] [pip options]
 
-makes FOLDER/packages (wheels) and FOLDER/models (copied from MODELS, the module's models folder). Options that are not
-known here go to `pip download`; for a Slicer on Windows, say, with torch for a graphics card:
+creates FOLDER/packages (wheels) and FOLDER/models (copied from MODELS, the module's models folder). Unknown options are
+passed to `pip download`; for example, for Slicer on Windows with a graphics card:
 
     python bundle.py FOLDER --platform win_amd64 --python-version 3.12 --extra-index-url URL
 """
@@ -22,11 +22,11 @@ from pathlib import Path
 PACKAGES, MODELS = "packages", "models"
 TORCH = "torch>=2.6"
 EXTRAS = {"biomedclip": "open_clip_torch", "openvino": "openvino"}
-"""What not everybody needs, and how the files of its first package begin."""
+"""Optional extras, and the file name prefix of each extra's first package."""
 
 
 def requirements(extras: Iterable[str]) -> list[str]:
-    """What is needed beside Slicer's own packages, and for some of `EXTRAS`; the files lie in Resources beside the
+    """Packages needed in addition to Slicer's own, plus those of some `EXTRAS`; the files are in Resources next to the
     library.
     """
     resources = Path(__file__).resolve().parents[2] / "Resources"
@@ -36,12 +36,12 @@ def requirements(extras: Iterable[str]) -> list[str]:
 
 
 def extras_in(packages: Path) -> list[str]:
-    """Those of `EXTRAS` that were brought along."""
+    """The `EXTRAS` that the folder contains."""
     return [extra for extra, package in EXTRAS.items() if any(packages.glob(f"{package}-*"))]
 
 
 def copy_models(source: Path, target: Path) -> list[str]:
-    """Copy model files and BiomedCLIP's folder, those that are not there yet; returns their names."""
+    """Copy model files and BiomedCLIP's folder unless they exist; returns the names of what was copied."""
     copied = []
     for path in sorted(source.iterdir()) if source.is_dir() else ():
         there = target / path.name
@@ -60,12 +60,17 @@ def copy_models(source: Path, target: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="make a folder for 'Install from folder'")
+    parser = argparse.ArgumentParser(description="create a folder for 'Install from folder'")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", type=Path, help="the module's models folder, to be brought along")
+    parser.add_argument("--models", type=Path, help="the module's models folder, to include its models")
     for extra in EXTRAS:
         parser.add_argument(
-            f"--{extra}", dest="extras", action="append_const", const=extra, default=[], help=f"with {extra}'s packages"
+            f"--{extra}",
+            dest="extras",
+            action="append_const",
+            const=extra,
+            default=[],
+            help=f"include {extra}'s packages",
         )
     args, options = parser.parse_known_args(arguments)
     (args.folder / PACKAGES).mkdir(parents=True, exist_ok=True)

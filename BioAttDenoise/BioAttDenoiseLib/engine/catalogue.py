@@ -1,5 +1,5 @@
-"""The models and sources of anatomy that the panel offers: those that ship, those the user imported, and whether
-BiomedCLIP is here. Reads JSON, no weights.
+"""Models and sources of anatomy that the panel offers: shipped, imported, and BiomedCLIP if downloaded. Reads JSON, no
+weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BIOMEDCLIP = "biomedclip"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model to choose: `value` is what the engine is told, `present` whether its weights are on this computer."""
+    """A selectable model: `value` is passed to the engine; `present` is true if its weights are on this computer."""
 
     value: str
     label: str
@@ -30,7 +30,7 @@ class ModelEntry:
 
 
 def shipped_models_folder() -> Path:
-    """Resources/Models beside the installed module, or at the top of a clone."""
+    """Resources/Models next to the installed module, or at the top of a clone."""
     package = Path(__file__).resolve().parents[1]
     candidates = [package.parent / "Resources" / "Models", package.parents[1] / "Resources" / "Models"]
     return next((folder for folder in candidates if (folder / "models.json").is_file()), candidates[0])
@@ -42,7 +42,7 @@ def models() -> list[ModelEntry]:
     try:
         lines = json.loads((shipped / "models.json").read_text(encoding="utf-8"))["models"]
     except (OSError, ValueError, KeyError):
-        lines = []  # the engine says what is wrong with the installation when it runs
+        lines = []  # the engine reports a broken installation when it runs
     entries = [
         ModelEntry(
             line["name"], line["name"], line["summary"], any((f / line["file"]).is_file() for f in (own, shipped))
@@ -56,8 +56,8 @@ def models() -> list[ModelEntry]:
 
 
 def model_choices() -> list[tuple[str, str, str, bool]]:
-    """What the panel lists as models: value, name, tool tip, and whether it can be chosen."""
-    found = [("auto", _("Automatic"), _("The model that is recommended for this computer's device."), True)]
+    """Entries of the panel's model list: value, name, tool tip, and whether it can be selected."""
+    found = [("auto", _("Automatic"), _("The model recommended for this computer's device."), True)]
     for entry in models():
         label = entry.label if entry.present else _("{name} (missing)").format(name=entry.label)
         found.append((entry.value, label, entry.summary, entry.present))
@@ -65,14 +65,14 @@ def model_choices() -> list[tuple[str, str, str, bool]]:
 
 
 def prior_choices() -> list[tuple[str, str, str, bool]]:
-    """What the panel lists as sources of anatomy, likewise."""
+    """Entries of the panel's list of anatomy sources, likewise."""
     biomedclip = "BiomedCLIP" if biomedclip_present() else _("BiomedCLIP (download under Advanced)")
     about = _(
-        "The source of the publication: a vision-language model, 790 MB, downloaded under Advanced. "
+        "The source used in the publication: a vision-language model, 790 MB, downloaded under Advanced. "
         "Its published weights have not been tested with this module."
     )
     return [
-        ("maps", _("Built-in"), _("The organ maps that ship with the module; needs nothing more."), True),
+        ("maps", _("Built-in"), _("The organ maps that ship with the module; needs no download."), True),
         (BIOMEDCLIP, biomedclip, about, True),
         ("uniform", _("None (uniform)"), _("Every structure is equally likely: shows what the anatomy adds."), True),
         ("random", _("Random"), _("Random probabilities: a control for experiments."), True),
@@ -80,8 +80,8 @@ def prior_choices() -> list[tuple[str, str, str, bool]]:
 
 
 def descriptor_choices() -> list[tuple[str, str, str, bool]]:
-    """What the panel lists as descriptor sets, likewise."""
-    return [("", _("The model's own"), _("The words that the model was trained with."), True)]
+    """Entries of the panel's list of descriptor sets, likewise."""
+    return [("", _("The model's own"), _("The descriptors the model was trained with."), True)]
 
 
 def biomedclip_present() -> bool:
@@ -90,9 +90,9 @@ def biomedclip_present() -> bool:
 
 
 def import_model(path: Path) -> Path:
-    """Copy a model file into the models folder, whole or not at all. Raises ValueError where it is not one of ours."""
+    """Copy a model file atomically into the models folder. Raises ValueError if it is not a BioAtt model."""
     if not is_model(path):
-        text = _("{name} is not a BioAtt model: choose a .safetensors file made by bioatt-train.")
+        text = _("{name} is not a BioAtt model: choose a .safetensors file written by bioatt-train.")
         raise ValueError(text.format(name=path.name))
     folder = models_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,12 +110,12 @@ def remove_model(value: str) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a safetensors file carries our description."""
+    """Whether a safetensors file has BioAtt metadata."""
     return "bioatt" in _metadata(path)
 
 
 def versions() -> list[tuple[str, str]]:
-    """(name, version) of the models on this computer, as far as their files say it."""
+    """(name, version) of the models on this computer, as recorded in their files."""
     found = {}
     for folder in (shipped_models_folder(), models_folder()):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -127,7 +127,7 @@ def versions() -> list[tuple[str, str]]:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file (its header is JSON after an 8-byte length); empty where there are none."""
+    """The metadata of a safetensors file (its header is JSON after an 8-byte length); empty if it has none."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

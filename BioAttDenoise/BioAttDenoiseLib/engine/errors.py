@@ -11,7 +11,7 @@ except ImportError:  # outside Slicer
 
 
 def hint(kind: str) -> str:
-    """What the user can do about an error of a kind; empty where its message says it."""
+    """What the user can do about an error of a kind; empty if the message already says so."""
     if kind == "memory":
         return _(
             "The computer ran out of memory. Close other programs, denoise fewer slices, or choose a smaller tile "
@@ -23,7 +23,7 @@ def hint(kind: str) -> str:
             "Edit / Application Settings / Modules."
         )
     if kind == "install":
-        return _('The engine is not completely installed. Press "Check installation" under Advanced.')
+        return _('The engine installation is incomplete. Press "Check installation" under Advanced.')
     if kind == "crash":
         return _(
             "The denoising process ended unexpectedly. Your scene is unchanged; press Denoise to try again. "
@@ -32,12 +32,12 @@ def hint(kind: str) -> str:
     if kind == "killed":
         return _(
             "The denoising process was ended by the operating system. Your scene is unchanged; press Denoise to try "
-            "again. If it happens again, memory may be short: close other programs, or choose a smaller tile size "
+            "again. If it happens again, memory may be low: close other programs, or choose a smaller tile size "
             "under Advanced. The log there has details."
         )
     if kind == "internal":
         return _(
-            "This is a fault of BioAttDenoise. Your scene is unchanged; please report it with the log under Advanced."
+            "This is a bug in BioAttDenoise. Your scene is unchanged; please report it with the log under Advanced."
         )
     return ""
 
@@ -53,7 +53,7 @@ class EngineError(Exception):
 
 
 def as_engine_error(error: BaseException) -> EngineError | ValueError:
-    """Any exception as one that the panel can tell: ValueError and EngineError as they are."""
+    """Convert any exception to one the panel can show; ValueError and EngineError are returned unchanged."""
     if isinstance(error, (EngineError, ValueError)):
         return error
     if isinstance(error, MemoryError):

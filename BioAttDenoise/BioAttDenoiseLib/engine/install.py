@@ -1,8 +1,8 @@
-"""What the engine needs in Slicer's Python, and how it gets there: asked for once, never at import, never in tests.
+"""Packages the engine needs in Slicer's Python, and their installation: on request, never at import, never in tests.
 
-torch is installed by the extension PyTorch (PyTorchUtils), the rest by Slicer's own installer. Whether something is
-missing is found out in the engine's process, by metadata. `PyTorchUtils.torchInstalled()` is never called: it imports
-torch into Slicer and fails on a half-installed one.
+The extension PyTorch (PyTorchUtils) installs torch, Slicer's own installer the rest. The engine process detects missing
+packages from their metadata. `PyTorchUtils.torchInstalled()` is never called: it imports torch into Slicer and fails on
+a half-installed one.
 """
 
 from __future__ import annotations
@@ -24,33 +24,31 @@ from .errors import EngineError
 from .settings import models_folder
 
 BUNDLED = ["torch", "torchvision", "SimpleITK", "numpy", "pydicom"]
-"""Never replaced by pip: torch's build fits the graphics card, the others are Slicer's."""
+"""Never replaced by pip: torch's build matches the graphics card, the others are Slicer's."""
 
 
 def torch_requirement() -> str:
-    """Versions of torch that can be installed here. Windows: 2.13 has paths that Windows cannot write."""
+    """Versions of torch that can be installed here. On Windows, 2.13 has paths that cannot be written."""
     return ">=2.6,<2.13" if platform.system() == "Windows" else ">=2.6"
 
 
 def requirements(resources: Path, prior: str) -> list[str]:
-    """Requirements for a prior's source: torch first, of which a newer one that another extension brought is good
-    too.
-    """
+    """Requirements of a prior's source, torch first; a newer torch installed by another extension is accepted."""
     files = ["requirements.txt"] + (["requirements-biomedclip.txt"] if prior.startswith(BIOMEDCLIP) else [])
     lines = [line for name in files for line in _lines(resources / name)]
     return [f"torch{torch_requirement().split(',')[0]}", *lines]
 
 
 def optional(resources: Path) -> list[str]:
-    """What the user may install for speed."""
+    """Optional packages for speed."""
     return _lines(resources / "requirements-openvino.txt")
 
 
 def install(packages: list[dict[str, Any]], python: str) -> bool:
-    """Install what `packages` (the engine's answer to `check`) says is not ok, after asking. Returns whether Slicer
-    restarts now.
+    """Install the packages that `packages` (the engine's reply to `check`) reports as not ok, after asking. Returns
+    whether Slicer restarts now.
 
-    Raises EngineError where there is no torch for this Slicer, where the user declines, in testing mode, or when the
+    Raises EngineError if there is no torch for this Slicer, the user declines, Slicer is in testing mode, or the
     installation fails (with instructions for an offline computer).
     """
     wanted = [package for package in packages if package["state"] != "ok"]
@@ -61,16 +59,14 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
         raise EngineError(
             "install",
             _(
-                "Slicer for Mac is a program for Intel processors, on other Macs too, and the last torch for those, "
-                "2.2, cannot work with Slicer's NumPy 2: nothing is installed. Denoise with the command line instead, "
-                "in a Python for this Mac: bioatt denoise."
+                "Slicer for Mac is built for Intel processors, on other Macs too, and the last torch for them, "
+                "2.2, does not work with Slicer's NumPy 2: nothing is installed. Use the command line instead, "
+                "with a Python for this Mac: bioatt denoise."
             ),
         )
     names = ", ".join(package["name"] for package in wanted)
     if slicer.app.testingEnabled():
-        raise EngineError(
-            "install", _("Not installed: {names}. In testing mode nothing is installed.").format(names=names)
-        )
+        raise EngineError("install", _("Not installed: {names}. Testing mode installs nothing.").format(names=names))
     if not _agreed(wanted):
         raise EngineError("install", _("Denoising needs {names}. Press Denoise again to install.").format(names=names))
     try:
@@ -79,56 +75,55 @@ def install(packages: list[dict[str, Any]], python: str) -> bool:
         _install_rest([package for package in wanted if package["name"] != "torch"])
     except EngineError:
         raise
-    except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
+    except Exception as error:  # whatever failed (pip, network, file system), tell the user how to recover
         raise EngineError("install", _failed(error, wanted, python)) from None
     return torch is not None and _restart()
 
 
 def upgrade(requirements: list[str], python: str) -> bool:
-    """Install the newest versions of these requirements, after asking; returns whether the user has agreed. torch
-    stays, whose build fits the graphics card. Raises EngineError in testing mode and when the installation fails.
+    """Install the newest versions of these requirements, after asking; returns whether the user agreed. torch is kept,
+    because its build matches the graphics card. Raises EngineError in testing mode and if the installation fails.
     """
     wanted = [line for line in requirements if not line.startswith("torch")]
     text = _(
-        "The newest versions of these packages are fetched from the internet: {names}.\n\ntorch stays as it is, since "
-        "its build fits this computer: the module PyTorch Utils changes it.\n\nUpgrade now?"
+        "The newest versions of these packages will be downloaded: {names}.\n\ntorch is kept, because "
+        "its build matches this computer; use the module PyTorch Utils to change it.\n\nUpgrade now?"
     ).format(names=", ".join(wanted))
     return _fetch(wanted, "--upgrade", text, _("BioAttDenoise: upgrade packages"), python)
 
 
 def install_optional(requirements: list[str], python: str) -> bool:
-    """Install what `optional` names, after asking; returns whether the user has agreed. Raises EngineError in testing
-    mode and when the installation fails.
+    """Install the packages of `optional`, after asking; returns whether the user agreed. Raises EngineError in testing
+    mode and if the installation fails.
     """
     text = _(
-        "OpenVINO is fetched from the internet (30 to 90 MB): {names}. Its telemetry stays off.\n\nInstall it into "
-        "Slicer now?"
+        "OpenVINO will be downloaded (30 to 90 MB): {names}. Its telemetry stays off.\n\nInstall it into Slicer now?"
     ).format(names=", ".join(requirements))
     return _fetch(requirements, "--force-reinstall", text, _("BioAttDenoise: install OpenVINO"), python)
 
 
 def _fetch(requirements: list[str], option: str, question: str, title: str, python: str) -> bool:
-    """Install with an option of pip where the user agrees to the question; returns whether that was so."""
+    """Ask, and install with a pip option if the user agrees; returns whether the user agreed."""
     if slicer.app.testingEnabled():
-        raise EngineError("install", _("In testing mode nothing is installed."))
+        raise EngineError("install", _("Testing mode installs nothing."))
     if not slicer.util.confirmOkCancelDisplay(question, title):
         return False
     try:
         for requirement in requirements:
             _install_with_dependencies(requirement, option)
-    except Exception as error:  # pip, network, file system: whatever it was, the user needs the way out
+    except Exception as error:  # whatever failed (pip, network, file system), tell the user how to recover
         packages = [{"requirement": line, "name": line} for line in requirements]
         raise EngineError("install", _failed(error, packages, python)) from None
     return True
 
 
 def install_folder(folder: Path) -> list[str]:
-    """Install the packages of a folder that `bundle.py` has made, without internet, and copy its models; returns the
-    models' names. Raises EngineError where it is no such folder or pip fails.
+    """Install packages offline from a folder created by `bundle.py` and copy its models; returns the models' names.
+    Raises EngineError if it is not such a folder or pip fails.
     """
     packages = folder / bundle.PACKAGES
     if not packages.is_dir():
-        text = _('"{name}" has no folder "packages": choose one that bundle.py has made.')
+        text = _('"{name}" has no subfolder "packages": choose a folder created by bundle.py.')
         raise EngineError("install", text.format(name=folder.name))
     wanted = bundle.requirements(bundle.extras_in(packages))
     try:
@@ -139,14 +134,14 @@ def install_folder(folder: Path) -> list[str]:
 
 
 def offline(packages: list[dict[str, Any]], python: str) -> str:
-    """How to install on a computer without internet, with the exact commands."""
+    """Instructions for installing on an offline computer, with the exact commands."""
     wanted = " ".join(f'"{_to_install(package)}"' for package in packages)
     version = ".".join(platform.python_version_tuple()[:2])
     return _(
         "Without internet on this computer:\n"
         "1. On a connected computer with the same operating system and Python {version}:\n"
         "   python -m pip download --dest packages {wanted}\n"
-        "2. Bring the folder packages here, close Slicer, and run in a terminal (Windows: Command Prompt):\n"
+        "2. Copy the folder packages to this computer, close Slicer, and run in a terminal (Windows: Command Prompt):\n"
         '   "{python}" -m pip install --no-index --find-links packages {wanted}'
     ).format(version=version, wanted=wanted, python=python)
 
@@ -181,9 +176,9 @@ def _install_torch(package: dict[str, Any]) -> None:
                 "and press Denoise again."
             ),
         ) from None
-    if package["state"] == "broken":  # pip takes a half-installed package for installed and never repairs it
+    if package["state"] == "broken":  # pip treats a half-installed package as installed and never repairs it
         _remove_leftovers("torch")
-        with contextlib.suppress(Exception):  # where nothing is left that pip could remove
+        with contextlib.suppress(Exception):  # if nothing is left for pip to remove
             slicer.util.pip_uninstall("torch")
     PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=torch_requirement())
 
@@ -207,7 +202,7 @@ def _install_rest(packages: list[dict[str, Any]]) -> None:
 
 
 def _remove_leftovers(name: str) -> None:
-    """Take away a package's metadata without record or version: pip stops at them whatever it is asked to do."""
+    """Remove package metadata without record or version, which make every pip command fail."""
     from packaging.utils import canonicalize_name
 
     folders = [folder for entry in sys.path for folder in Path(entry).glob("*.dist-info")]
@@ -225,8 +220,8 @@ def _pip_can_remove(folder: Path) -> bool:
 
 
 def _install_with_dependencies(requirement: str, *options: str) -> None:
-    """Without those that are bundled, which Slicer 5.10 cannot leave out: the package without dependencies, then those
-    that are missing in the same way.
+    """Install without the bundled packages, which Slicer 5.10 cannot skip: the package without its dependencies, then
+    each missing dependency in the same way.
     """
     from packaging.requirements import Requirement
 
@@ -246,10 +241,10 @@ def _install_with_dependencies(requirement: str, *options: str) -> None:
 
 
 def _restart() -> bool:
-    """Whether the user has agreed to it."""
+    """Ask for consent; whether the user agreed."""
     text = _(
         "torch was installed. Restarting Slicer now is recommended, because the installer has loaded parts of it.\n\n"
-        "What is not saved in the scene is lost then, without another question. To keep it choose No, save the scene, "
+        "Unsaved changes to the scene will be lost without further warning. To keep them, choose No, save the scene, "
         "and restart Slicer yourself.\n\nRestart Slicer now?"
     )
     agreed = slicer.util.confirmYesNoDisplay(text, _("BioAttDenoise: restart"))

@@ -1,4 +1,4 @@
-"""What the queue of jobs holds: requests for the engine's process, and jobs that wait for their answers."""
+"""Contents of the job queue: requests to the engine process, and jobs that wait for the replies."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Request:
-    """A request of the worker's protocol. Its fields may hold arrays, at any depth: the queue puts each into a file,
-    whose name is sent.
+    """A request of the worker protocol. Its fields may hold arrays at any depth; the queue writes each to a file and
+    sends the file name.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Request:
         return found
 
     def named(self, names: list[str]) -> dict[str, Any]:
-        """The fields, with names in the places of the arrays."""
+        """The fields, with each array replaced by its file name."""
         left = iter(names)
         return _replaced(self.fields, lambda array: next(left))
 
@@ -35,30 +35,30 @@ class Kind(Enum):
     """What a job is for."""
 
     BACKGROUND = "background"
-    """Finds out what this computer has, or loads a model before it is needed."""
+    """Detects packages and devices, or preloads a model."""
     PREVIEW = "preview"
     STRENGTH = "strength"
-    """The noise of a scan is measured, for what low, medium and high mean."""
+    """Measures the noise of a scan, which defines low, medium and high."""
     MAPS = "maps"
     ORGANS = "organs"
-    """Organs are found and measured."""
+    """Finds and measures organs."""
     DENOISE = "denoise"
     FILES = "files"
-    """Files alone: those of a model come or go, or a folder is denoised. No matter of the scene."""
+    """Works on files only: downloads or removes a model, or denoises a folder. Leaves the scene alone."""
 
     @property
     def rank(self) -> int:
-        """A job takes the place of one that waits with the same rank or a lower one."""
+        """A job replaces a waiting job of the same or lower rank."""
         return {"background": 0, "denoise": 2, "files": 2}.get(self.value, 1)
 
     @property
     def yields(self) -> bool:
-        """Whether it waits for what runs, and makes way for whatever else begins."""
+        """Whether it waits for the running job and yields to any other that starts."""
         return self in (Kind.PREVIEW, Kind.STRENGTH)
 
 
 class Phase(Enum):
-    """How far the denoising or file job is that the user started."""
+    """Progress of the denoising or file job that the user started."""
 
     IDLE = "idle"
     PREPARING = "preparing"
@@ -67,20 +67,21 @@ class Phase(Enum):
 
 
 class Stage(Enum):
-    """What is done for a job before its first `progress`."""
+    """Steps of a job before its first `progress`."""
 
     SENDING = "sending"
-    """The voxels are written for the engine's process."""
+    """Writing the voxels for the engine process."""
     STARTING = "starting"
-    """The engine's process loads the model and looks at the whole volume."""
+    """The engine process loads the model and analyses the whole volume."""
 
 
 @dataclass
 class Job:
-    """A request on its way; without a request, the wait for what `needs` names. Exactly one of on_result, on_error and
-    on_cancelled is called, once, on the main thread.
+    """A request in progress; without a request, it waits until the packages of `needs` are installed. Exactly one of
+    on_result, on_error and on_cancelled is called, once, on the main thread.
 
-    needs: a source of anatomy whose packages must be there first. install: whether the user is asked to install them.
+    needs: a source of anatomy whose packages must be installed first. install: whether the user is asked to install
+    them.
     """
 
     kind: Kind
@@ -98,7 +99,7 @@ class Job:
 
 
 def _replaced(value: Any, replace: Callable[[np.ndarray], Any]) -> Any:
-    """A copy of nested dicts, with every array exchanged for what `replace` answers."""
+    """A copy of nested dicts, with every array replaced by `replace(array)`."""
     if isinstance(value, np.ndarray):
         return replace(value)
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""The one queue of jobs for the engine's process: what runs, what waits and what may interrupt. Jobs are submitted from
-the main thread and answered through callbacks on the main thread by `poll()`.
+"""The job queue of the engine process: what runs, what waits and what may interrupt. Jobs are submitted from the main
+thread; `poll()` calls their callbacks on the main thread.
 
-Knows neither Qt nor MRML. The process is started with the first job and kept; when it dies, the job that ran fails with
-a message a clinician understands, and the next job starts a new one.
+Independent of Qt and MRML. The process starts with the first job and is kept; if it dies, the running job fails with a
+message a clinician understands, and the next job starts a new process.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from .job import Job, Kind, Phase, Request, Stage
 from .process import EngineGoneError, EngineProcess
 
 CANCEL_PATIENCE_S = 0.7
-"""How long a cancelled job may take to end by itself before the process is ended by force."""
+"""Grace period for a cancelled job before the process is killed."""
 
 LAUNCHER_WORDS = "exit abnormally"
-"""What PythonSlicer, a launcher, says last when the interpreter was killed; it then exits with 1. A crash of the
-interpreter reads the same.
+"""Last line written by PythonSlicer, a launcher, when the interpreter was killed; it then exits with 1. A crash of the
+interpreter looks the same.
 """
 
 
 class Gate(Protocol):
-    """Says whether a job that `needs` something may start (see `readiness.Readiness`)."""
+    """Decides whether a job that `needs` something may start (see `readiness.Readiness`)."""
 
     installing: bool
 
     def passes(self, job: Job) -> bool:
-        """Whether it may start now; else finds out by `JobQueue.ask`, after which the queue asks again."""
+        """Whether it may start now; otherwise checks through `JobQueue.ask`, after which the queue calls this again."""
 
 
 class JobQueue:
-    """One job runs, one waits. What may wait, and for what:
+    """One job runs, one waits:
 
-    - a job waits while background work runs;
-    - a preview, or the measuring of noise for a strength, waits for whatever runs, the newest only;
-    - anything else cancels one of those that runs, and is refused while maps, organs, a denoising or file work runs;
-    - a job takes the place of one that waits, unless that one is more important.
+    - any job waits while background work runs;
+    - a preview or a noise measurement waits for any running job; only the newest is kept;
+    - any other job cancels a running preview or noise measurement, and is refused while maps, organs, a denoising or
+      file work runs;
+    - a job replaces the waiting one, unless that one has a higher rank.
 
-    make_process() starts a process; it raises EngineGoneError where it cannot, OSError where there is no place for its
-    files. on_change() is called when a job was accepted, cancelled or has ended.
+    make_process() starts a process; it raises EngineGoneError if it cannot, OSError if its folder cannot be created.
+    on_change() is called when a job is accepted, is cancelled or ends.
     """
 
     def __init__(self, make_process: Callable[[], EngineProcess]) -> None:
@@ -72,7 +73,7 @@ class JobQueue:
 
     @property
     def phase(self) -> Phase:
-        """How far the denoising or file job is."""
+        """Progress of the denoising or file job."""
         job = self.find(Kind.DENOISE) or self.find(Kind.FILES)
         if job is None:
             return Phase.IDLE
@@ -82,7 +83,7 @@ class JobQueue:
 
     @property
     def log(self) -> str:
-        """What the processes wrote on stderr, newest last."""
+        """Lines the processes wrote to stderr, newest last."""
         return "\n".join([*self.old_log, *(self.process.log if self.process is not None else ())])
 
     def submit(
@@ -97,9 +98,9 @@ class JobQueue:
         needs: str | None = None,
         install: bool = False,
     ) -> Job:
-        """Start a job, or let it wait. Raises EngineError where it is refused or the process cannot be started."""
+        """Start or queue a job. Raises EngineError if it is refused or the process cannot be started."""
         if needs is not None and self.gate is not None and self.gate.installing:
-            raise EngineError("input", _("Packages are being installed. Wait until that has ended."))
+            raise EngineError("input", _("Packages are being installed. Wait until the installation has finished."))
         self.make_room(kind)
         job = Job(kind, request, on_result, on_error, on_cancelled, on_progress, needs, install)
         if self.running is None and needs is None:
@@ -113,27 +114,27 @@ class JobQueue:
         return job
 
     def make_room(self, kind: Kind) -> None:
-        """Cancel what waits, for a job of a kind. Raises EngineError where that is refused."""
+        """Cancel the waiting job in favor of one of a kind. Raises EngineError if that is refused."""
         for job in (self.running, self.waiting):
             if job is not None and _blocks(job, job is self.waiting, kind):
                 raise EngineError("input", _busy_text(job.kind))
         self.drop()
 
     def drop(self) -> None:
-        """Cancel the job that waits; what is found out for it in the background is still taken in."""
+        """Cancel the waiting job; the result of a background check for it is still used."""
         job, self.waiting = self.waiting, None
         if job is not None:
             job.on_cancelled()
             self.on_change()
 
     def fail(self, error: Exception) -> None:
-        """End the job that waits with an error."""
+        """End the waiting job with an error."""
         job, self.waiting = self.waiting, None
         if job is not None:
             job.on_error(error)
 
     def cancel(self, kind: Kind | None = None) -> None:
-        """End the job of a kind, or the most important one: politely first, by force when it does not react."""
+        """Cancel the job of a kind, or the highest-ranking one; kill the process if it does not react."""
         jobs = [job for job in (self.waiting, self.running) if job is not None]
         job = self.find(kind) if kind is not None else max(jobs, key=lambda job: job.kind.rank, default=None)
         if job is None:
@@ -150,7 +151,7 @@ class JobQueue:
         on_result: Callable[[dict[str, Any]], None],
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Background work for the job that waits, which otherwise fails with it. Only while nothing runs."""
+        """Run background work for the waiting job, which fails if the work fails. Only while nothing runs."""
         job = Job(Kind.BACKGROUND, request, on_result, on_error or self.fail, self.drop, lambda message: None)
         try:
             self._run(job)
@@ -158,10 +159,10 @@ class JobQueue:
             self.fail(error)
 
     def poll(self) -> None:
-        """Bring what has come from the process to the callbacks. Call it often from the main thread."""
+        """Pass messages from the process to the callbacks. Call it often from the main thread."""
         process = self.process
         for message in process.messages() if process is not None else ():
-            if self.process is not process:  # a callback has begun with another, or ended it
+            if self.process is not process:  # a callback has started another process, or ended it
                 break
             self._handle(message)
         job = self.running
@@ -170,7 +171,7 @@ class JobQueue:
             self._finish(job, job.on_cancelled)
 
     def restart(self) -> None:
-        """End the process by force; the next job starts a new one."""
+        """Kill the process; the next job starts a new one."""
         self._drop_process(kill=True)
 
     def stop(self) -> None:
@@ -181,12 +182,12 @@ class JobQueue:
             self._drop_process()
 
     def _advance(self) -> None:
-        """Start the job that waits, when nothing runs and what it needs is there."""
+        """Start the waiting job if nothing runs and its requirements are met."""
         while self.running is None and self.waiting is not None:
             job = self.waiting
             if self.gate is not None and not self.gate.passes(job):
                 if self.waiting is job:
-                    return  # it is being found out
+                    return  # the check is running
                 continue
             self.waiting = None
             if job.request is None:
@@ -199,7 +200,7 @@ class JobQueue:
 
     def _run(self, job: Job) -> None:
         process, request = self._ensure_process(), job.request
-        assert request is not None, "a job that only waits is not run"
+        assert request is not None, "a job without a request is not run"
         self.running = job
         arrays = request.arrays()
         if not arrays:
@@ -232,7 +233,7 @@ class JobQueue:
             except EngineGoneError as error:
                 raise EngineError("install", f"{error}. {hint('install')}") from None
             except OSError as error:
-                text = _("No folder for temporary files can be made: {problem}.").format(problem=error.strerror)
+                text = _("Cannot create a folder for temporary files: {problem}.").format(problem=error.strerror)
                 raise EngineError("disk", f"{text} {hint('disk')}") from None
         return self.process
 
@@ -311,25 +312,25 @@ class JobQueue:
 
 
 def _busy_text(kind: Kind) -> str:
-    """Why another job cannot begin, by the kind of the one that is in the way."""
+    """Why another job cannot start, by the kind of the one that blocks it."""
     if kind is Kind.MAPS:
         return _("Attention maps are being computed. Wait until they are ready, or press Cancel.")
     if kind is Kind.ORGANS:
-        return _("Organs are being measured. Wait until that is done, or press Cancel.")
+        return _("Organs are being measured. Wait until the measurement is done, or press Cancel.")
     if kind is Kind.FILES:
-        return _("A folder is being denoised, or files of a model are being changed. Wait, or press Cancel.")
-    return _("A denoising is already running. Wait for it, or press Cancel.")
+        return _("A folder is being denoised, or a model is being downloaded or removed. Wait, or press Cancel.")
+    return _("Denoising is already running. Wait until it is done, or press Cancel.")
 
 
 def _blocks(job: Job, waits: bool, kind: Kind) -> bool:
-    """Whether a job stands in the way of one of another kind."""
+    """Whether a job blocks one of another kind."""
     if waits:
         return job.kind.rank > kind.rank
     return not (job.kind is Kind.BACKGROUND or job.kind.yields or kind.yields)
 
 
 def _was_killed(exit_code: int | None, log: list[str]) -> bool:
-    """Whether the system ended the process by force, which it does where memory runs out."""
+    """Whether the system killed the process, as it does when memory runs out."""
     if exit_code in (-9, 137):
         return True
     return os.name != "nt" and exit_code == 1 and any(LAUNCHER_WORDS in line for line in log[-5:])

@@ -1,4 +1,4 @@
-"""How to denoise, as plain values: the same for the panel, scripts and batches."""
+"""Denoising options as plain values, shared by the panel, scripts and batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bioatt.core.strength import DEFAULT_STRENGTH
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior:
-    maps, biomedclip, uniform, random[:SEED] or a .json file. descriptors: a descriptor set of one's own for the
-    prior (.json), empty for the model's. strength: 0 (nothing) to 1, or "low", "medium", "high". device: auto, gpu,
-    cpu. precision: auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
+    """model: "auto" (the catalogue's default for the device), a catalogue name, or a .safetensors file. prior: maps,
+    biomedclip, uniform, random[:SEED] or a .json file. descriptors: a custom descriptor set for the prior (.json),
+    empty for the model's. strength: 0 (nothing) to 1, or "low", "medium", "high". device: auto, gpu, cpu. precision:
+    auto, fp32, bf16, fp16. tile: pixels, 0 for whole slices.
     """
 
     model: str = "auto"
@@ -28,11 +28,11 @@ class EngineOptions:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of a worker's request."""
+        """The fields of a worker request."""
         return {key: value for key, value in asdict(self).items() if value or key not in ("descriptors", "tile")}
 
     def settings(self, organs: Mapping[str, float]) -> str:
-        """What decides about the voxels of an output, in one line: device, precision and tiles do not. organs:
+        """The settings that determine an output's voxels, in one line; device, precision and tiles do not. organs:
         strengths by organ.
         """
         strength = self.strength if isinstance(self.strength, str) else f"{self.strength:g}"
@@ -42,17 +42,17 @@ class EngineOptions:
 
 
 def takes_descriptors(prior: str) -> bool:
-    """Whether a source of anatomy looks for whatever a descriptor set names."""
+    """Whether a source of anatomy can use any descriptor set."""
     return prior.startswith("biomedclip")
 
 
 def unblended(options: EngineOptions) -> EngineOptions:
-    """The same with all of the network's change, of which any strength can be blended."""
+    """The same at full strength, from which any strength can be blended."""
     return replace(options, strength=1.0)
 
 
 def options_of(parameters: Any) -> EngineOptions:
-    """How to denoise, as a parameter node says (`scene.parameters`)."""
+    """Options from a parameter node (`scene.parameters`)."""
     return EngineOptions(
         model=parameters.model,
         prior=parameters.prior,

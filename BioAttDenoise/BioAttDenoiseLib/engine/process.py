@@ -1,8 +1,8 @@
-"""The engine's process as Slicer sees it: started, spoken to in JSON lines, and ended with everything it started.
+"""The engine process from Slicer's side: starting it, exchanging JSON lines, and ending it with its children.
 
-Knows neither Qt nor MRML. Messages are described in Docs/worker_protocol.md, with arrays in place of their names; a
-result whose arrays cannot be read comes as an `error`. Two are added here: `gone {exit}` when the process has ended,
-and `prepared {token}` from `run_in_background`. Reader threads fill a queue, the caller empties it with `messages()`.
+Independent of Qt and MRML. Messages are described in Docs/worker_protocol.md, with arrays in place of their file names;
+a result whose arrays cannot be read becomes an `error`. Two are added here: `gone {exit}` when the process has ended,
+and `prepared {token}` from `run_in_background`. Reader threads fill a queue, which the caller drains with `messages()`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ START_WORKER = Path(__file__).resolve().with_name("start_worker.py")
 
 
 def cleaning_up() -> bool:
-    """Whether leftovers of a process are still being removed: other threads of Slicer's Python run only while its main
-    thread runs Python too, now and then.
+    """Whether files of an ended process are still being removed. Other threads of Slicer's Python run only while its
+    main thread runs Python, so the caller must keep polling.
     """
     return any(thread.name == CLEAN_UP for thread in threading.enumerate())
 
@@ -48,7 +48,7 @@ class EngineProcess:
     """One worker process with its private folder for arrays.
 
     python: the interpreter (PythonSlicer). script: what it runs. temporary: where the private folder is made.
-    environment: the child's. Raises EngineGoneError where it cannot be started, OSError where no folder can be made.
+    environment: the child's. Raises EngineGoneError if it cannot be started, OSError if no folder can be created.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                cwd=self.folder.parent,  # Windows removes no folder that a process works in
+                cwd=self.folder.parent,  # Windows cannot remove a process's current folder
                 **_own_group(),
             )
         except OSError as error:
@@ -93,24 +93,24 @@ class EngineProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process still lives."""
+        """Whether the process is still running."""
         return not self.finished and self._process.poll() is None
 
     def request(self, kind: str, **fields: Any) -> int:
-        """Send a request; returns its id. Raises EngineGoneError when the process has ended."""
+        """Send a request; returns its id. Raises EngineGoneError if the process has ended."""
         self._last_id += 1
         if "output" in fields:
             path = Path(fields["output"]["path"])
-            self._outputs |= {path, path.parent}  # what is half written lies in a folder that was there, or beside
+            self._outputs |= {path, path.parent}  # partial outputs are in a folder that existed before, or next to it
         self._send({"type": kind, "id": self._last_id, **fields})
         return self._last_id
 
     def cancel(self, identity: int) -> None:
-        """Ask for the end of a request."""
+        """Ask the process to cancel a request."""
         self._send({"type": "cancel", "request": identity})
 
     def messages(self) -> list[dict[str, Any]]:
-        """What has come in since the last call."""
+        """Messages received since the last call."""
         found = []
         while True:
             try:
@@ -119,7 +119,9 @@ class EngineProcess:
                 return found
 
     def run_in_background(self, work: Callable[[], Any], token: int) -> None:
-        """Do file work off the main thread; ends as message `prepared {token, value}` or `prepared {token, error}`."""
+        """Do file work off the main thread; the outcome arrives as the message `prepared {token, value}` or `prepared
+        {token, error}`.
+        """
 
         def run() -> None:
             try:
@@ -131,7 +133,7 @@ class EngineProcess:
         threading.Thread(target=run, daemon=True).start()
 
     def save(self, name: str, array: np.ndarray) -> str:
-        """Put an array into the private folder. Raises OSError where the disk is full."""
+        """Write an array to the private folder. Raises OSError if the disk is full."""
         with open(self.folder / name, "wb") as file:
             np.save(file, array)
         return name
@@ -141,7 +143,7 @@ class EngineProcess:
         (self.folder / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End the process by closing its stdin, by force if that takes longer than a moment."""
+        """End the process by closing its stdin; kill it if it does not end shortly."""
         with contextlib.suppress(OSError):
             self._stdin.close()
         try:
@@ -166,13 +168,13 @@ class EngineProcess:
         self.discard()
 
     def discard(self) -> None:
-        """Remove what a process leaves that has ended or is about to. Does not wait."""
+        """Remove the files of a process that has ended or is about to. Does not wait."""
         threading.Thread(target=self._clean_up, name=CLEAN_UP).start()
 
     def _clean_up(self) -> None:
-        """Wait for the end, then remove the private folder and what is half written beside the outputs."""
+        """Wait for the end, then remove the private folder and partial files next to the outputs."""
         self._process.wait()
-        self._reply_reader.join(2)  # of a launcher's child too: its stdout ends with it
+        self._reply_reader.join(2)  # also of a launcher's child, whose stdout closes when it ends
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.pid is not None:
             for folder in self._outputs:
@@ -186,13 +188,13 @@ class EngineProcess:
             raise EngineGoneError(_("the engine's process has ended")) from None
 
     def _read_replies(self) -> None:
-        """Fill the inbox until the process ends. Whatever happens here, `gone` comes last: a job waits for it."""
+        """Fill the inbox until the process ends. `gone` always comes last, because a job waits for it."""
         try:
             for line in self._stdout:
                 self._receive(line)
         except Exception as error:
             self.log.append(f"replies can no longer be read: {type(error).__name__}")
-            self.kill()  # nobody would hear its answers
+            self.kill()  # its replies could not be received
         finally:
             self.finished = True
             code = self._process.wait()
@@ -200,7 +202,7 @@ class EngineProcess:
             self._inbox.put({"type": "gone", "exit": code})
 
     def _receive(self, line: bytes) -> None:
-        """Put a reply into the inbox: with its arrays, or as an `error` where these cannot be read."""
+        """Put a reply into the inbox with its arrays, or as an `error` if they cannot be read."""
         try:
             message = json.loads(line)
             if message["type"] == "ready":
@@ -216,7 +218,7 @@ class EngineProcess:
         self._inbox.put(message)
 
     def _load_arrays(self, message: dict[str, Any]) -> None:
-        """Replace the names of result arrays by the arrays, here in the reader's thread: it may take a while."""
+        """Replace the names of result arrays by the arrays, in the reader thread because it may take a while."""
         holders = [
             each
             for each in [message, *message.get("attention", []), *message.get("maps", [])]
@@ -228,7 +230,7 @@ class EngineProcess:
                 holder["array"] = np.load(path)
                 path.unlink(missing_ok=True)
         finally:
-            for path in paths:  # those that nobody will read: each may hold gigabytes
+            for path in paths:  # unread arrays may hold gigabytes each
                 path.unlink(missing_ok=True)
 
     def _read_log(self) -> None:
@@ -237,9 +239,9 @@ class EngineProcess:
 
 
 def _unreadable(error: Exception) -> dict[str, str]:
-    """What the `error` says that stands for a result whose arrays cannot be read."""
+    """Message of the `error` that replaces a result whose arrays cannot be read."""
     if isinstance(error, MemoryError):
-        text = _("memory ran out while the result was read: close volumes that are no longer needed")
+        text = _("memory ran out while reading the result: close volumes you no longer need")
         return {"kind": "memory", "message": text}
     if isinstance(error, OSError):
         return {"kind": "disk", "message": error.strerror or "unreadable"}

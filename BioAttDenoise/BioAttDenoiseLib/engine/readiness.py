@@ -1,5 +1,5 @@
-"""Before the first denoising: is everything installed, and which devices are there. Asks the engine's process, so
-Slicer never waits.
+"""Checks before the first denoising that everything is installed, and which devices exist. The engine process does the
+check, so Slicer never waits.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .job import Job, Request
 
 
 class Readiness:
-    """The queue's gate: remembers what was found until `forget()`. resources: the folder with the requirement files.
-    onInstall() is called when an installation begins.
+    """The queue's gate: remembers the findings until `forget()`. resources: the folder with the requirement files.
+    onInstall() is called when an installation starts.
     """
 
     def __init__(self, logic: Any, resources: Path, onInstall: Callable[[], None]) -> None:
@@ -25,27 +25,27 @@ class Readiness:
         self.devices: list[dict[str, str]] = []
         self.packages: list[dict[str, Any]] = []
         self.optional: list[dict[str, Any]] = []
-        """Like `packages`, of what nothing needs; both empty before the engine was asked."""
+        """Like `packages`, for optional packages; both are empty before the first check."""
         self.version = ""
-        """The engine's; empty before it was asked."""
+        """The engine's version; empty before the first check."""
         self.installing = False
-        """Whether packages are being installed. Slicer's installer handles events meanwhile and cannot be stopped."""
+        """Whether packages are being installed. Slicer's installer processes events meanwhile and cannot be stopped."""
         self._checked: set[bool] = set()
 
     @property
     def devices_text(self) -> str:
-        """The devices that were found, for people; empty before."""
+        """Display text of the detected devices; empty before the first check."""
         found = "; ".join(device["label"] for device in self.devices)
         return _("Found: {devices}.").format(devices=found) if found else ""
 
     def forget(self) -> None:
-        """Look again next time."""
+        """Repeat the check next time."""
         self._checked.clear()
         self.devices = []
 
     def passes(self, job: Job) -> bool:
-        """Whether everything for the source of anatomy that a job needs is there; else finds out, and installs it where
-        the job asks for that and the user agrees.
+        """Whether everything for a job's source of anatomy is installed; otherwise checks, and installs it if the job
+        asks for that and the user agrees.
         """
         if job.needs is None:
             return True
@@ -76,7 +76,7 @@ class Readiness:
             self._checked.add(_needs_biomedclip(prior))
             if not self.devices:
                 self._greet()
-        elif job is None or job.needs != prior:  # nobody asks any more, or for another source
+        elif job is None or job.needs != prior:  # the job is gone, or another source was chosen
             return
         elif installed or not job.install:
             self.jobs.fail(EngineError("install", _("Not installed: {names}.").format(names=", ".join(missing))))
@@ -94,12 +94,12 @@ class Readiness:
             self.installing = False
         if failure is not None:
             self.jobs.fail(failure)
-        elif restarting:  # a process that is started now would only be in its way
+        elif restarting:  # a process started now would interfere
             self.jobs.drop()
         else:
-            self.jobs.restart()  # a fresh process sees the new packages
+            self.jobs.restart()  # a new process sees the new packages
             job = self.jobs.waiting
-            if job is not None and job.needs is not None:  # the scene may have been closed meanwhile
+            if job is not None and job.needs is not None:  # the scene may have closed meanwhile
                 self._check(job.needs, installed=True)
 
     def _greet(self) -> None:

@@ -1,4 +1,4 @@
-"""Every request that the worker gets (see Docs/worker_protocol.md)."""
+"""All requests to the worker (see Docs/worker_protocol.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .job import Request
 from .options import EngineOptions, unblended
 
 Anatomy = str | Labels
-"""Where organs lie: "maps", "segmentation:FILE", or the labels of a segmentation in the scene."""
+"""Source of the organs: "maps", "segmentation:FILE", or the labels of a segmentation in the scene."""
 
 
 def denoise(
@@ -39,12 +39,12 @@ def denoise(
 
 
 def attention_maps(node: Any, region: regions.Region, options: EngineOptions, attention: dict[str, Any]) -> Request:
-    """The attention maps of a region, whatever the strength."""
+    """Compute the attention maps of a region; strength does not matter."""
     return denoise(node, region, unblended(options), attention)
 
 
 def strength(node: Any, options: EngineOptions) -> Request:
-    """What low, medium and high mean for a volume node."""
+    """Resolve low, medium and high for a volume node."""
     fields: dict[str, Any] = {"volume": regions.geometry(volumes.ijk_to_ras(node))}
     return _of_volume("strength", node, unblended(options), np.array(slicer.util.arrayFromVolume(node)), fields)
 
@@ -61,7 +61,7 @@ def preview(
     anatomy: as in `denoise`.
     """
     axial, matrix = region.axial_first(slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node))
-    # the engine takes one slice of a stack of axial slices: of any other stack it gets the axial ones around it
+    # the engine expects a stack of axial slices; from any other stack, send the axial slices around this one
     stack = replace(region, axis=0)
     sent, fields = stack.fields(axial, matrix)
     fields.pop("slices", None)
@@ -75,8 +75,8 @@ def preview(
 def organs(
     node: Any, after: Any, anatomy: Anatomy, device: str, reference: str = "muscle", maps: tuple[str, ...] = ()
 ) -> Request:
-    """Find and measure the organs of a volume node, and of `after` on the same grid (None: before alone). reference:
-    the organ, or muscle, that contrast is measured to. maps: organs whose maps are wanted.
+    """Find and measure the organs of a volume node, and of `after` on the same grid (None: only before). reference: the
+    organ, or muscle, against which contrast is measured. maps: organs whose maps are requested.
     """
     fields: dict[str, Any] = {
         "device": device,
@@ -100,7 +100,7 @@ def batch(
     device: str,
     organ_strength: dict[str, float],
 ) -> Request:
-    """Denoise all scans of a folder into another, by a file of rules, or without one all by the other settings."""
+    """Denoise all scans of a folder into another, following a rules file, or the other settings if there is none."""
     fields = {"source": {"path": str(source)}, "output": {"path": str(output)}, "device": device}
     if rules is not None:
         return Request("batch", {**fields, "rules": str(rules)})
@@ -124,12 +124,12 @@ def export(node: Any, source: Path, series: str, output: Path) -> Request:
 
 
 def load(options: EngineOptions) -> Request:
-    """Have the model in memory."""
+    """Load the model into memory."""
     return Request("load", options.fields)
 
 
 def check(requirements: list[str]) -> Request:
-    """Which of these Python packages are installed."""
+    """Check which of these Python packages are installed."""
     return Request("check", {"requirements": requirements})
 
 

@@ -10,9 +10,7 @@ MODELS_FOLDER = "BioAttDenoise/ModelsFolder"
 
 
 def models_folder() -> Path:
-    """Where downloaded and imported models are kept: the user's choice, else a folder of their own in the home folder's
-    cache.
-    """
+    """Folder for downloaded and imported models: the user's choice, else a folder in the home folder's cache."""
     chosen = slicer.app.settings().value(MODELS_FOLDER, "")
     return Path(chosen) if chosen else Path.home() / ".cache" / "bioatt"
 

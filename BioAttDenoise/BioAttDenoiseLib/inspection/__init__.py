@@ -1,1 +1,1 @@
-"""Comparing, overlaying, measuring and checking what denoising did."""
+"""Compare, overlay, measure and check denoising results."""

@@ -1,4 +1,4 @@
-"""The attention maps of one run of the network, kept as the engine gave them (uint8), and what of them is shown."""
+"""The attention maps of one run of the network, stored as received from the engine (uint8), and views of them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class SlicePrior:
     source: str
 
     def at(self, index: int) -> np.ndarray | None:
-        """The probabilities at an index of the whole array, None outside what was denoised."""
+        """The probabilities at an index of the whole array, None outside the denoised region."""
         row = index - self.start
         return self.p[row] if 0 <= row < len(self.p) else None
 
     def rows(self, index: int) -> list[tuple[str, float]]:
-        """(structure, probability) of a slice, the most probable first; empty outside what was denoised."""
+        """(structure, probability) of a slice, most probable first; empty outside the denoised region."""
         p = self.at(index)
         if p is None:
             return []
@@ -38,9 +38,9 @@ class SlicePrior:
 
 
 def slice_prior(table: dict[str, Any], region: regions.Region, ijk_to_ras: np.ndarray) -> SlicePrior:
-    """The engine's table, whose rows go from feet to head, in the order of the array's slices."""
+    """The engine's table (rows from feet to head), reordered to the array's slices."""
     rows = np.asarray(table["probabilities"], np.float32)
-    if rows.ndim == 4:  # a spatial prior (slices, N, y, x): its share of each slice
+    if rows.ndim == 4:  # a spatial prior (slices, N, y, x): its mean over each slice
         rows = rows.mean(axis=(2, 3))
     if ijk_to_ras[2, 2 - region.axis] < 0:
         rows = rows[::-1]
@@ -49,7 +49,7 @@ def slice_prior(table: dict[str, Any], region: regions.Region, ijk_to_ras: np.nd
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """maps: (stage, descriptor or "unified") → uint8 of the region's slices. prior None where the model has none."""
+    """maps: (stage, descriptor or "unified") → uint8 of the region's slices. prior is None if the model has none."""
 
     region: regions.Region
     shape: tuple[int, int, int]
@@ -61,13 +61,13 @@ class AttentionMaps:
         return tuple(dict.fromkeys(stage for stage, _ in self.maps))
 
     def names(self, stage: str) -> tuple[str, ...]:
-        """What can be shown of a stage: the organs, and "unified"."""
+        """The maps available for a stage: the organs, and "unified"."""
         return tuple(name for s, name in self.maps if s == stage)
 
     def voxels(self, stage: str, name: str, view: str = RAW) -> np.ndarray:
         """float32 of the whole volume's shape: 0 … 1, for the contrast over organs −1 … 1; 0 outside the region.
 
-        Raises InputError where the contrast has no other organ to compare with, KeyError for a map that is not there.
+        Raises InputError if the contrast has no other organ to compare with, KeyError for a missing map.
         """
         stored = self.maps[stage, name]
         if view == CONTRAST and name != UNIFIED:
@@ -90,7 +90,7 @@ class AttentionMaps:
 def maps_of_reply(
     reply: dict[str, Any], region: regions.Region, shape: tuple[int, int, int], ijk_to_ras: np.ndarray
 ) -> AttentionMaps:
-    """The maps that came with an engine's reply to `denoise` with `attention`."""
+    """The maps in the engine's reply to `denoise` with `attention`."""
     prior = slice_prior(reply["prior"], region, ijk_to_ras) if reply["prior"] else None
     maps = {(entry["stage"], entry["name"]): region.received(entry["array"]) for entry in reply["attention"]}
     return AttentionMaps(region, shape, prior, maps)

@@ -18,16 +18,16 @@ from ..scene import colour, slice_views
 from ..scene.layouts import ATTENTION, DIFFERENCE, INPUT, OUTPUT
 
 PANEL_PX = 720
-"""Smallest width of a panel: smaller views are enlarged by a whole factor."""
+"""Minimum width of a panel; smaller views are enlarged by an integer factor."""
 GAP, LINE = 10, 34
 SCALES_MM = (5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One view: its picture (rows, columns, RGB), millimetres by pixel of the picture, and what is written above it.
+    """One slice view: its picture (rows, columns, RGB), the pixel size in mm, and the caption above it.
 
-    range: HU at the ends of the difference's color bar; 0: no bar. edges: as `slice_views.edges`.
+    range: HU at the ends of the difference's color bar; 0: no bar. edges: see `slice_views.edges`.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Panel:
 
 
 def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
-    """The comparison's views as panels, row by row as on screen. `attention` says which map is shown. ValueError where
-    a view shows another volume than its caption would tell.
+    """The comparison's views as panels, row by row as on screen. `attention` describes the displayed map. Raises
+    ValueError if a view shows a different volume than its caption would state.
     """
     if comparison.flickered:
         comparison.flicker()
@@ -52,7 +52,7 @@ def panels(comparison: Any, attention: str = "") -> list[list[Panel]]:
 
 
 def settings_line(output: Any) -> str:
-    """Model, prior with what it was made of, and strength, as the output volume records them."""
+    """Model, prior with its provenance, and strength, as recorded in the output volume."""
     if output is None or output.GetAttribute("BioAttDenoise.Model") is None:
         return ""
     names = ("Model", "ModelSHA256", "Prior", "Strength")
@@ -87,11 +87,13 @@ def figure(rows: list[list[Panel]], footer: str) -> np.ndarray:
 
 
 def write_figure(path: str | Path, image: np.ndarray) -> None:
-    """Write as .png or .pdf, whole or not at all. ValueError: another ending; OSError: an unwritable place."""
+    """Write atomically as .png or .pdf. Raises ValueError for another extension, OSError if it cannot be written."""
     target = Path(path)
     kind = target.suffix.lower()
     if kind not in (".png", ".pdf"):
-        raise ValueError(_('A figure is saved as .png or .pdf, not as "{ending}".').format(ending=target.suffix))
+        raise ValueError(
+            _('Figures are saved as .png or .pdf, not "{ending}": choose one of these.').format(ending=target.suffix)
+        )
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.write_bytes(_png(image))
@@ -104,7 +106,7 @@ def write_figure(path: str | Path, image: np.ndarray) -> None:
 
 
 def view_image(view: Any) -> np.ndarray:
-    """What the slice pipeline makes of a view's volumes, on black: (rows, columns, 3) uint8, top row first."""
+    """The slice pipeline's rendering of a view's volumes on black: (rows, columns, 3) uint8, top row first."""
     logic = slicer.app.applicationLogic().GetSliceLogic(view)
     port = logic.GetImageDataConnection()
     if port is None:
@@ -123,7 +125,7 @@ def _check_volume(comparison: Any, name: str) -> None:
         return
     shown = slicer.mrmlScene.GetNodeByID(identity) if identity else None
     found = f'"{shown.GetName()}"' if shown is not None else _("no volume")
-    text = _('The view for "{expected}" shows {found}. Leave the comparison, enter it again, then save the figure.')
+    text = _('The view for "{expected}" shows {found}. Leave and re-enter the comparison, then save the figure.')
     raise ValueError(text.format(expected=expected.GetName(), found=found))
 
 
@@ -152,7 +154,7 @@ def _panel(name: str, view: Any, comparison: Any, attention: str) -> Panel:
 
 
 def _marks(view: Any) -> str:
-    """What the check for removed structure marks in a view, as the end of a caption; empty without a check."""
+    """Caption suffix with the structure check's finding in a view; empty without a check."""
     identity = slice_views.composite_of(view).GetLabelVolumeID()
     marks = slicer.mrmlScene.GetNodeByID(identity) if identity else None
     if marks is None:
@@ -167,7 +169,7 @@ def _marks(view: Any) -> str:
 
 
 def _with_bars(panel: Panel) -> np.ndarray:
-    """The picture with its scale bar, and the difference with its color bar."""
+    """The picture with its scale bar, and a color bar for the difference."""
     image = panel.image.copy()
     if panel.range:
         _draw_color_bar(image, panel.range)
@@ -181,7 +183,7 @@ def _with_bars(panel: Panel) -> np.ndarray:
 
 
 def _with_letters(image: np.ndarray, edges: str) -> np.ndarray:
-    """The picture with the patient's directions in the middle of its left, right, upper and lower edge, in place."""
+    """Draw the patient directions at the middle of the left, right, upper and lower edge, in place."""
     rows, columns = image.shape[:2]
     places = ((8, rows // 2), (columns - 24, rows // 2), (columns // 2 - 8, 6), (columns // 2 - 8, rows - 34))
     for letter, (left, top) in zip(edges, places, strict=False):
@@ -190,7 +192,7 @@ def _with_letters(image: np.ndarray, edges: str) -> np.ndarray:
 
 
 def _draw_color_bar(image: np.ndarray, hu: float) -> None:
-    """The difference's colors from +hu down to -hu, at the right edge."""
+    """Draw the difference's color bar from +hu down to -hu at the right edge."""
     height, left = image.shape[0] // 2, image.shape[1] - 100
     top = image.shape[0] // 4
     colors = (255 * colour.ramp(colour.DIFFERENCE, height)[::-1]).astype(np.uint8)
@@ -202,7 +204,7 @@ def _draw_color_bar(image: np.ndarray, hu: float) -> None:
 
 
 def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None:
-    """White text on a darkened ground, made smaller until it fits `room` pixels."""
+    """White text on a darkened background, shrunk to fit `room` pixels."""
     if not text:
         return
     style = vtk.vtkTextProperty()
@@ -216,7 +218,9 @@ def _write(image: np.ndarray, text: str, left: int, top: int, room: int) -> None
             break
     columns, rows, _depth = drawn.GetDimensions()
     pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(rows, columns, -1)
-    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][::-1]  # VTK's rows go up, beyond the text it is empty
+    pixels = pixels[: dimensions[1] + 1, : dimensions[0] + 1][
+        ::-1
+    ]  # VTK's rows go up; beyond the text the image is empty
     part = image[top : top + pixels.shape[0], left : left + pixels.shape[1]]
     alpha = pixels[: part.shape[0], : part.shape[1], 3:] / 255.0
     part[...] = 0.3 * part * (1 - alpha) + 255 * alpha
@@ -235,7 +239,7 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _make_pdf(path: Path) -> None:
-    """Replace a PNG by a PDF of one page that holds the picture, as wide as a slide."""
+    """Replace a PNG by a one-page PDF with the picture, as wide as a slide."""
     picture = qt.QImage(str(path))
     width = 13.33 * 25.4
     size = qt.QPageSize(qt.QSizeF(width, width * picture.height() / picture.width()), qt.QPageSize.Millimeter)
@@ -243,7 +247,7 @@ def _make_pdf(path: Path) -> None:
     writer.setPageLayout(qt.QPageLayout(size, qt.QPageLayout.Portrait, qt.QMarginsF(0, 0, 0, 0)))
     painter = qt.QPainter()
     if not painter.begin(writer):
-        raise OSError(_("no PDF can be written there"))
+        raise OSError(_("cannot write a PDF there"))
     painter.setRenderHint(qt.QPainter.LosslessImageRendering)
     painter.drawImage(painter.viewport(), picture)
     painter.end()

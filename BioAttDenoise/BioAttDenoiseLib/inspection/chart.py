@@ -1,4 +1,4 @@
-"""The prior as Slicer's tables and plots: bars of the slice on screen, and each organ's probability along z."""
+"""The prior as table and plot nodes: bars for the current slice, and each organ's probability along z."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..signals import connect
 from .attention_maps import SlicePrior
 
 CURVES = 6
-"""Organs drawn along z: the most probable ones."""
+"""Number of organs plotted along z, most probable first."""
 PRIOR_ROLE = "BioAttDenoisePrior"
 SOURCE_ATTRIBUTE, START_ATTRIBUTE = "BioAttDenoise.PriorSource", "BioAttDenoise.PriorStart"
 COLORS = (
@@ -27,15 +27,15 @@ COLORS = (
     (0.80, 0.47, 0.65),
     (0.0, 0.45, 0.70),
 )
-"""Okabe and Ito's colors, told apart by color-blind readers too."""
+"""Okabe and Ito's colors, distinguishable for color-blind readers."""
 SELECTED = "dataSelected(vtkStringArray*, vtkCollection*)"
-"""What Slicer's plot view says when a bar is clicked (VTK's chart selects no point of a line by a click). It has no
-signal for double clicks; the first click of one is a click.
+"""Signal of Slicer's plot view when a bar is clicked (VTK's chart does not select points of a line by a click). It has
+no signal for double clicks; the first click of one counts as a click.
 """
 
 
 class PriorChart:
-    """Tables and charts of one volume's prior. The table along z is saved with the scene; the charts are made anew.
+    """Tables and charts of one volume's prior. The table along z is saved with the scene; the charts are recreated.
 
     onOrgan(name) is called when an organ's bar is clicked.
     """
@@ -50,7 +50,7 @@ class PriorChart:
         self.index: int | None = None
 
     def setPrior(self, source: Any, output: Any, prior: SlicePrior) -> None:
-        """Take a prior: `source` gives the slices' places, `output` (or None) is what the table is kept with."""
+        """Set the prior: `source` gives the slice positions; the table is kept with `output` (or None)."""
         self.clear()
         self.source, self.prior = source, prior
         self.along_z = table_along_z(source, prior)
@@ -65,7 +65,7 @@ class PriorChart:
             output.SetNodeReferenceID(PRIOR_ROLE, self.along_z.GetID())
 
     def restore(self, output: Any) -> bool:
-        """Take the prior that was saved with an output volume, as its input's; whether there was one."""
+        """Load the prior saved with an output volume, for its input; whether there was one."""
         table = output.GetNodeReference(PRIOR_ROLE) if output is not None else None
         if table is None:
             return False
@@ -75,7 +75,7 @@ class PriorChart:
         return True
 
     def update(self, index: int) -> None:
-        """Draw the bars of another slice."""
+        """Update the bars for another slice."""
         self.index = index
         bars = self._nodes.get("bar table")
         if bars is None:
@@ -92,7 +92,7 @@ class PriorChart:
         self._nodes["bar chart"].SetTitle(_("Slice {number}").format(number=index + 1))
 
     def show(self) -> None:
-        """Put the charts into the plot views of the comparison's layout."""
+        """Show the charts in the plot views of the comparison's layout."""
         if self.prior is None:
             return
         if "bar chart" not in self._nodes:
@@ -106,13 +106,13 @@ class PriorChart:
         self._listen()
 
     def clear(self) -> None:
-        """Take the charts out of the scene; the table along z stays where an output refers to it."""
+        """Remove the charts from the scene; the table along z stays if an output references it."""
         for node in reversed(self._nodes.values()):
             slice_views.remove(node)
         self._nodes, self.source, self.prior, self.along_z, self.index = {}, None, None, None, None
 
     def deafen(self) -> None:
-        """Listen to clicks no more: the views may go away."""
+        """Stop listening to clicks: the views may be deleted."""
         for view in self._heard:
             view.disconnect(SELECTED, self._selected)
         self._heard = []
@@ -126,14 +126,14 @@ class PriorChart:
                 self._heard.append(view)
 
     def _selected(self, series: Any, selections: Any) -> None:
-        """series: ids of plot series; selections: of each the selected rows."""
+        """series: ids of plot series; selections: the selected rows of each."""
         for number in range(min(series.GetNumberOfValues(), selections.GetNumberOfItems())):
             node, rows = slicer.mrmlScene.GetNodeByID(series.GetValue(number)), selections.GetItemAsObject(number)
             if node is None or node is not self._nodes.get("bar series") or not rows.GetNumberOfValues():
                 continue
             name = self._nodes["bar table"].GetTable().GetValue(rows.GetValue(0), 0).ToString()
-            rows.SetNumberOfTuples(0)  # else VTK tells it again at the next press of the button, wherever that is
-            qt.QTimer.singleShot(0, lambda name=name: self.onOrgan(name))  # the chart is still at work on the click
+            rows.SetNumberOfTuples(0)  # else VTK repeats it at the next button press, wherever that is
+            qt.QTimer.singleShot(0, lambda name=name: self.onOrgan(name))  # the chart is still processing the click
 
     def _make_bars(self) -> None:
         node = self._add("bar table", "vtkMRMLTableNode", _("Probability by organ"))
@@ -210,7 +210,7 @@ def table_along_z(source: Any, prior: SlicePrior) -> Any:
 
 
 def prior_of_table(node: Any) -> SlicePrior:
-    """The prior that a table along z holds."""
+    """The prior stored in a table along z."""
     table = node.GetTable()
     columns = [table.GetColumn(index) for index in range(1, table.GetNumberOfColumns())]
     p = np.array(

@@ -1,4 +1,6 @@
-"""Input and output side by side: same place, zoom and window; their difference; flicker. Leaving undoes it all."""
+"""Input and output side by side with the same position, zoom and window; their difference; flicker. Leaving restores
+the previous state.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ FLICKER_MS = 500
 
 
 class Comparison:
-    """The comparison of one output with its input. onChanged(): it ended by itself, as a volume was removed."""
+    """The comparison of one output with its input. onChanged() is called if it ends because a volume was removed."""
 
     def __init__(self, onChanged: Callable[[], None] = lambda: None) -> None:
         self.onChanged = onChanged
@@ -44,11 +46,11 @@ class Comparison:
 
     @property
     def active(self) -> bool:
-        """Whether the views compare."""
+        """Whether a comparison is shown."""
         return self.layouts.active
 
     def start(self, before: Any, after: Any, kind: str = SIDE_BY_SIDE, charts: bool = False) -> None:
-        """Compare two volumes of one geometry in a layout. Raises ValueError for others, RuntimeError without views."""
+        """Compare two volumes in a layout. Raises ValueError if their geometry differs, RuntimeError without views."""
         if kind != SINGLE and not slice_views.same_grid(before, after):
             raise ValueError(
                 _("The two volumes have different geometry. Choose the output that was made from this input.")
@@ -64,11 +66,11 @@ class Comparison:
             self._watch()
         self._fill(fit=True)
         self.setOffset(offset)
-        # the widgets of a new layout get their size from Qt's next round
+        # Qt sizes the widgets of a new layout in its next event loop iteration
         qt.QTimer.singleShot(0, self._fit)
 
     def leave(self) -> None:
-        """Back to the former layout; everything made for the comparison goes."""
+        """Restore the previous layout and remove everything created for the comparison."""
         if not self.active:
             return
         offset = self._current_offset()
@@ -81,18 +83,18 @@ class Comparison:
                     view.JumpSliceByOffsetting(*offset)
 
     def setRange(self, hu: float) -> None:
-        """The difference's colors reach from −hu to +hu."""
+        """Set the difference's color range to ±hu."""
         self.range = hu
         if self.difference is not None:
             self.difference.GetDisplayNode().SetWindowLevel(2 * hu, 0)
 
     def setOffset(self, ras: Any) -> None:
-        """Bring a place (RAS mm) into all views of the comparison."""
+        """Jump all views of the comparison to a position (RAS mm)."""
         for view in self.layouts.views().values():
             view.JumpSliceByOffsetting(*ras)
 
     def flicker(self) -> None:
-        """Exchange input and output where the output is shown; again: back."""
+        """Swap input and output in the output's view; call again to swap back."""
         if not self.active or self.after is None:
             return
         self.flickered = not self.flickered
@@ -105,7 +107,7 @@ class Comparison:
         slice_views.composite_of(view).SetBackgroundVolumeID(shown[self.flickered].GetID())
 
     def setFlickering(self, on: bool) -> None:
-        """Switch twice a second."""
+        """Toggle twice per second."""
         if on and self.active:
             self._timer.start()
         else:
@@ -116,7 +118,7 @@ class Comparison:
         return {OUTPUT: self.after, DIFFERENCE: self.difference}.get(name, self.before)
 
     def composite(self, name: str) -> Any:
-        """The composite node of a view of the comparison, None where the layout does not have it."""
+        """The composite node of a view of the comparison, None if the layout does not contain it."""
         view = self.layouts.views().get(name)
         return slice_views.composite_of(view) if view is not None else None
 
@@ -134,7 +136,9 @@ class Comparison:
                 view.RotateToVolumePlane(self.before)
             composite = slice_views.composite_of(view)
             composite.SetSaveWithScene(False)
-            composite.SetDoPropagateVolumeSelection(False)  # else a volume that is loaded takes every view
+            composite.SetDoPropagateVolumeSelection(
+                False
+            )  # else a newly loaded volume replaces the background of every view
             if name == DIFFERENCE:
                 self._make_difference()
             composite.SetBackgroundVolumeID(self.volume(name).GetID())
@@ -173,7 +177,7 @@ class Comparison:
         self._stamp = self._voxels_stamp()
 
     def _watch(self) -> None:
-        """One window for both; an end when one of the volumes goes; a new difference when voxels change."""
+        """Share one window; end if one of the volumes is removed; update the difference when voxels change."""
         if self.after is not None:
             _same_window(self.before, self.after)
             self._window = SameWindow(self.before, self.after)
@@ -185,7 +189,7 @@ class Comparison:
         self._observed.append((scene, scene.AddObserver(scene.StartCloseEvent, lambda *_: self.leave())))
 
     def _voxels_changed(self) -> None:
-        """A node is "modified" for many reasons: the time stamp of its voxels tells."""
+        """A node is "modified" for many reasons: check the time stamp of its voxels."""
         if self.difference is None or self._stamp == self._voxels_stamp():
             return
         if slice_views.same_grid(self.before, self.after):
@@ -219,7 +223,7 @@ class Comparison:
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """output − input, exactly: integers in a type that holds every difference that occurs."""
+    """output − input, exact: integers use a type wide enough for every difference."""
     if before.dtype.kind == "f" or after.dtype.kind == "f":
         return after.astype(np.result_type(before, after), copy=False) - before
     change = after.astype(np.int32) - before
@@ -229,7 +233,7 @@ def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _offset(before: Any, after: Any) -> tuple[float, float, float]:
-    """The place that an axial view of one of the volumes shows, else the input's centre."""
+    """The position shown by an axial view of one of the volumes, else the input's centre."""
     for view, _composite in slice_views.showing(before, after):
         if slice_views.axial(view, before):
             return tuple(view.GetSliceToRAS().GetElement(row, 3) for row in range(3))

@@ -1,5 +1,6 @@
-"""What the sections on attention, comparison and numbers share: one overlay, comparison, chart
-and structure check."""
+"""State shared by the sections on attention, comparison and numbers: one overlay, comparison, chart and structure
+check.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ _made: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
 
 
 def inspection_of(panel: Any) -> Inspection:
-    """The panel's one inspection."""
+    """The panel's inspection state."""
     if panel not in _made:
         _made[panel] = Inspection(panel.logic)
     return _made[panel]
 
 
 class Inspection:
-    """The input, its output and everything that explains how one became the other."""
+    """The input, its output, and the prior and maps of the denoising."""
 
     def __init__(self, logic: Any) -> None:
         self.logic = logic
@@ -42,7 +43,7 @@ class Inspection:
         self.comparison = Comparison()
 
     def resultArrived(self, result: Any) -> None:
-        """Take prior and maps of a denoising."""
+        """Set the prior and maps of a denoising."""
         source = result.volume.GetNodeReference(volumes.INPUT_ROLE)
         matrix = volumes.ijk_to_ras(source)
         if result.prior is not None:
@@ -63,10 +64,10 @@ class Inspection:
         onCancelled: Callable[[], None],
         onProgress: Callable[[dict[str, Any]], None],
     ) -> None:
-        """Have the network's maps of a volume, or of the slice `index` of it.
+        """Compute the network's maps of a volume, or of its slice `index`.
 
-        request: {stages, descriptors (None: all), unified}.
-        Raises ValueError for a volume that cannot be denoised, EngineError where the engine is busy.
+        request: {stages, descriptors (None: all), unified}. Raises ValueError for a volume that cannot be denoised,
+        EngineError if the engine is busy.
         """
         problem = volumes.problem(node)
         if problem:
@@ -78,7 +79,7 @@ class Inspection:
 
         def finish(reply: dict[str, Any]) -> None:
             if not slicer.mrmlScene.IsNodePresent(node):
-                onError(ValueError(_("The input volume was removed meanwhile.")))
+                onError(ValueError(_("The input volume was removed during the computation.")))
                 return
             maps = maps_of_reply(reply, region, shape, matrix)
             self.overlay.setMaps(node, maps)
@@ -96,21 +97,21 @@ class Inspection:
         )
 
     def composites(self, node: Any) -> list[Any]:
-        """Where the overlay goes: the comparison's own view for it, else every view that shows the volume or an output
-        of it.
+        """Views for the overlay: the comparison's dedicated view, else every view that shows the volume or an output of
+        it.
         """
         own = self.comparison.composite(layouts.ATTENTION)
         shown = slice_views.showing(node, *slice_views.outputs_of(node))
         return [own] if own is not None else [composite for _view, composite in shown]
 
     def prior(self) -> SlicePrior | None:
-        """The prior that is known."""
+        """The known prior."""
         if self.chart.prior is not None:
             return self.chart.prior
         return self.overlay.maps.prior if self.overlay.maps is not None else None
 
     def clear(self) -> None:
-        """Everything off the screen."""
+        """Remove everything from the views."""
         self.structure_check.stop()
         self.overlay.clear()
         self.overlay.maps = None

@@ -1,4 +1,4 @@
-"""Numbers of a comparison: regions of interest, contrast to noise, and the distance to a reference volume."""
+"""Measurements of a comparison: regions of interest, contrast-to-noise ratio, and error against a reference volume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIGITS = {"HU": 1, "dB": 2, "mm³": 0}
 
 @dataclass(frozen=True)
 class Number:
-    """One line of the table."""
+    """One row of the table."""
 
     volume: str
     quantity: str
@@ -30,12 +30,12 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value as it is shown."""
+        """The value as displayed."""
         return f"{self.value:.{DIGITS.get(self.unit, 3)}f}".replace("-", "−")
 
 
 def roi_voxels(roi: Any, node: Any) -> np.ndarray:
-    """HU of the voxels of a volume whose centres lie in a markups ROI box. Raises ValueError where there are none."""
+    """HU of the voxels whose centres lie inside a markups ROI. Raises ValueError if there are none."""
     array, matrix = slicer.util.arrayFromVolume(node), volumes.ijk_to_ras(node)
     box = regions.box_region(array.shape, matrix, volumes.box_corners(roi, node)).box
     assert box is not None
@@ -47,7 +47,7 @@ def roi_voxels(roi: Any, node: Any) -> np.ndarray:
     half = np.array(roi.GetSize())[:, None] / 2
     inside = (np.abs(local[:3]) <= half + 1e-6).all(axis=0)
     if not inside.any():
-        raise ValueError(_('Region "{name}" contains no voxel. Make it larger.').format(name=roi.GetName()))
+        raise ValueError(_('ROI "{name}" contains no voxels. Make it larger.').format(name=roi.GetName()))
     return array[box].reshape(-1)[inside].astype(np.float64)
 
 
@@ -74,7 +74,7 @@ def roi_numbers(nodes: list[Any], first: Any, second: Any = None) -> list[Number
 
 
 def noise_numbers(nodes: list[Any]) -> list[Number]:
-    """Soft-tissue σ of each volume, where it can be measured."""
+    """Soft-tissue σ of each volume, if it can be measured."""
     lines = []
     for node in nodes:
         sd = metrics.noise_sd(_axial(node))
@@ -86,7 +86,7 @@ def noise_numbers(nodes: list[Any]) -> list[Number]:
 def reference_numbers(nodes: list[Any], reference: Any) -> list[Number]:
     """RMSE, PSNR and SSIM of each volume against a reference, in the soft-tissue window.
 
-    Raises ValueError where the reference has other voxels.
+    Raises ValueError if the reference has a different voxel grid.
     """
     span = metrics.WINDOWS["soft tissue"]
     truth = _axial(reference)

@@ -1,4 +1,4 @@
-"""The organs of a volume as the engine found and measured them: table, segmentation node, organ maps."""
+"""The organs found and measured by the engine: table, segmentation node, organ maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..scene import segmentations, slice_views, volumes
 
 class Organs:
     """One volume's organs. The segmentation node is hidden and unsaved until `keep()`; the maps, uint8 of the whole
-    volume, are kept by organ as they come.
+    volume, are stored by organ as they arrive.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Organs:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The table's rows, an organ each."""
+        """The table's rows, one per organ."""
         return self.table.get("organs", [])
 
     def take(self, source: Any, reply: dict[str, Any]) -> None:
-        """Take the engine's answer to `organs` in place of what was there."""
+        """Replace the state with the engine's reply to `organs`."""
         self.clear()
         self.source, self.table = source, reply["table"]
         self._labels = reply["array"]
@@ -39,16 +39,16 @@ class Organs:
         self.takeMaps(reply)
 
     def takeMaps(self, reply: dict[str, Any]) -> None:
-        """Take the organ maps that came with an answer."""
+        """Add the organ maps of a reply."""
         self._maps |= {entry["name"]: entry["array"] for entry in reply["maps"]}
 
     def map(self, name: str) -> np.ndarray | None:
-        """An organ's probability, float32 (k, j, i), None where its map has not come."""
+        """An organ's probability, float32 (k, j, i), None if its map has not arrived."""
         stored = self._maps.get(name)
         return None if stored is None else stored.astype(np.float32) / 255
 
     def centre(self, name: str) -> tuple[float, float, float] | None:
-        """RAS mm on screen of the voxel of an organ that is nearest its middle; None where it has none."""
+        """RAS mm on screen of the organ's voxel nearest its centre; None if it has none."""
         value = next((row["value"] for row in self.rows if row["organ"] == name), None)
         voxels = np.argwhere(self._labels == value) if value is not None else ()
         if not len(voxels):
@@ -58,18 +58,18 @@ class Organs:
         return tuple(volumes.to_world(self.source, [place])[0])
 
     def keep(self) -> Any:
-        """Make the segmentation an ordinary node of the scene; returns it."""
+        """Make the segmentation a regular node of the scene; returns it."""
         segmentations.keep(self.node)
         self.kept = True
         return self.node
 
     def save(self, path: str | Path) -> None:
         """Write the table as CSV. Raises OSError."""
-        # with a byte order mark: Excel takes plain UTF-8 for Latin-1
+        # with a byte order mark, as Excel reads plain UTF-8 as Latin-1
         Path(path).write_text(as_csv(self.table), encoding="utf-8-sig")
 
     def clear(self) -> None:
-        """Take everything out of the scene but a segmentation that is kept."""
+        """Remove everything from the scene except a kept segmentation."""
         if not self.kept:
             slice_views.remove(self.node)
         self.source, self.table, self.node, self.kept, self._maps = None, {}, None, False, {}

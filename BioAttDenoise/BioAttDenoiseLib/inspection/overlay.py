@@ -1,4 +1,4 @@
-"""An attention map over the slice views: color, opacity, threshold, legend; taking it away puts the views back."""
+"""An attention map over the slice views: color, opacity, threshold, legend. Removing it restores the views."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .attention_maps import CONTRAST, CONTRIBUTION, RAW, UNIFIED, AttentionMaps
 
 MAP_ATTRIBUTE = "BioAttDenoise.AttentionMap"
 ORGAN_MAP, PROBABILITY = "organ map", "p"
-"""Stage and view of what is no attention map but an organ's probability."""
+"""Stage and view that denote an organ's probability instead of an attention map."""
 
 
 class Overlay:
-    """One map at a time, in one hidden volume node: what is kept of many maps stays small (uint8)."""
+    """Shows one map at a time in one hidden volume node; the other maps stay small in memory (uint8)."""
 
     def __init__(self) -> None:
         self.source: Any = None
@@ -29,20 +29,20 @@ class Overlay:
 
     @property
     def shows_organ_map(self) -> bool:
-        """Whether an organ's probability is on screen, and no attention map."""
+        """Whether an organ's probability is shown instead of an attention map."""
         return self.shown is not None and self.shown[0] == ORGAN_MAP
 
     def setMaps(self, source: Any, maps: AttentionMaps | None) -> None:
-        """Take other maps; what is on screen of the former ones goes."""
+        """Replace the maps and hide the one shown."""
         self.clear()
         self.source, self.maps = source, maps
 
     def show(self, stage: str, name: str, view: str, composites: list[Any]) -> Any:
-        """Show a map in the views of these composite nodes; returns its volume. Raises ValueError where no maps
-        were computed, and as `AttentionMaps.voxels`.
+        """Show a map in the views of these composite nodes; returns its volume. Raises ValueError if no maps were
+        computed, and the errors of `AttentionMaps.voxels`.
         """
         if self.maps is None:
-            raise ValueError(_("There are no attention maps yet: compute them, or keep them with every denoising."))
+            raise ValueError(_('There are no attention maps yet: press "Compute maps".'))
         self._lay(self.maps.voxels(stage, name, view), (stage, name, view), composites)
         return self.node
 
@@ -74,7 +74,7 @@ class Overlay:
                 composite.SetForegroundOpacity(opacity)
 
     def setThreshold(self, threshold: float) -> None:
-        """Values below it are transparent, and so is what no map covers (0)."""
+        """Values below it are transparent, as are voxels outside the map (0)."""
         self.threshold = threshold
         if self.node is not None:
             self.node.GetDisplayNode().SetLowerThreshold(max(threshold, 1e-6))
@@ -85,7 +85,7 @@ class Overlay:
         self._show_legend()
 
     def keep(self) -> Any:
-        """The map on screen as an ordinary volume of the scene."""
+        """Copy the displayed map to a regular volume node of the scene."""
         assert self.shown is not None
         kept = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.node.GetName())
         kept.CopyOrientation(self.node)
@@ -97,7 +97,7 @@ class Overlay:
         return kept
 
     def clear(self) -> None:
-        """Give every view back its former foreground and remove the map's node."""
+        """Restore every view's previous foreground and remove the map's node."""
         former, self._former = self._former, []
         for composite, foreground, opacity in former:
             if self._is_ours(composite):
@@ -112,7 +112,7 @@ class Overlay:
         return present and composite.GetForegroundVolumeID() == self.node.GetID()
 
     def _put_into(self, composites: list[Any]) -> None:
-        """Into these views and out of all others; what was there before is remembered once."""
+        """Show in these views only; each view's previous foreground is remembered once."""
         kept = []
         for entry in self._former:
             composite, foreground, opacity = entry
@@ -130,7 +130,7 @@ class Overlay:
             composite.SetForegroundOpacity(self.opacity)
 
     def _style(self, display: Any, name: str, view: str, highest: float) -> None:
-        # contributions are small: each fills the scale, which the legend tells
+        # contributions are small: scale each to the full range, as the legend shows
         high = max(highest, 0.01) if view == CONTRIBUTION and name != UNIFIED else 1.0
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0.0, high)
@@ -149,7 +149,7 @@ class Overlay:
 
 
 def title(volume: str, stage: str, name: str, view: str) -> str:
-    """A name for the node of a map."""
+    """The node name of a map."""
     if stage == ORGAN_MAP:
         return _("{volume} organ map {name}").format(volume=volume, name=name)
     shown = name if view == RAW else f"{name} {view}"
@@ -157,7 +157,7 @@ def title(volume: str, stage: str, name: str, view: str) -> str:
 
 
 def _label(stage: str, name: str, view: str) -> str:
-    """What a color bar is of: organ map p, attention A, contribution p A (A' where all organs are together)."""
+    """Title of a color bar: organ map p, attention A, contribution p A (A' for all organs together)."""
     if stage == ORGAN_MAP:
         return f"{name}\n" + _("organ map p")
     kind = {CONTRAST: _("A - mean"), CONTRIBUTION: _("contribution p A")}.get(view, _("attention A"))

@@ -1,6 +1,6 @@
 """A reader study: pairs of low dose, denoised and reference, blinded and in random order, scored from 1 to 5.
 
-Which volume stands left is written with the score and shown nowhere: the views hold hidden volumes called "1" and "2".
+The side of each volume is stored with the score but never shown: the views hold hidden volumes named "1" and "2".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOW, DENOISED, REFERENCE = "low dose", "denoised", "reference"
 SCORES = (1, 2, 3, 4, 5)
 """1: the left one is much better; 3: no difference; 5: the right one is much better."""
 MARGIN = 0.1
-"""Share of the slices at either end that no trial shows."""
+"""Fraction of the slices at either end that no trial shows."""
 COLUMNS = (
     "reader", "seed", "trials", "trial", "case", "slice", "left", "right", "score", "seconds", "window", "level",
     "model", "strength",
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Trial:
-    """One pair to be scored: index is that of the slice along the scan's axial axis."""
+    """One pair to score; index is the slice index along the scan's axial axis."""
 
     number: int
     case: Case
@@ -53,8 +53,8 @@ class Trial:
 
 
 def cases_of_scene() -> list[Case]:
-    """Every output of the scene with its input, and with the input's reference where that has the same voxels. In order
-    of names, so that a plan does not depend on the order of loading.
+    """Every output of the scene with its input, and with the input's reference if it has the same voxel grid. Sorted by
+    name, so that a plan does not depend on the loading order.
     """
     found = []
     for output in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
@@ -71,7 +71,7 @@ def cases_of_scene() -> list[Case]:
 
 
 def plan(cases: list[Case], slices: int, seed: int) -> list[Trial]:
-    """Every pair of every case on `slices` slices, sides and order at random; the same for the same seed and cases."""
+    """Every pair of every case on `slices` slices, with random sides and order; reproducible from seed and cases."""
     rng = np.random.default_rng(seed)
     drawn = []
     for case in cases:
@@ -89,17 +89,17 @@ def plan(cases: list[Case], slices: int, seed: int) -> list[Trial]:
 
 
 class Scores:
-    """The CSV file of a study: a line a score, written at once. A file of the same study is gone on with."""
+    """The CSV file of a study: one line per score, written immediately. A file of the same study is resumed."""
 
     def __init__(self, path: Path, reader: str, seed: int, trials: list[Trial]) -> None:
-        """Raises ValueError where the file is of another study, OSError where it cannot be read."""
+        """Raises ValueError if the file is of another study, OSError if it cannot be read."""
         self.path, self.reader, self.seed, self.trials = path, reader, seed, trials
         self.rows: list[dict[str, Any]] = []
         if path.exists():
             with path.open(encoding="utf-8-sig", newline="") as file:
                 self.rows = list(csv.DictReader(file))
             if not all(self._is_of_this_study(row) for row in self.rows):
-                raise ValueError(_("{name} is of another study: name another file.").format(name=path.name))
+                raise ValueError(_("{name} belongs to another study: choose another file.").format(name=path.name))
 
     @property
     def next(self) -> Trial | None:
@@ -115,7 +115,7 @@ class Scores:
         self._write([*self.rows, {name: str(value) for name, value in zip(COLUMNS, values, strict=True)}])
 
     def undo(self) -> None:
-        """Take the last score back. Raises OSError."""
+        """Undo the last score. Raises OSError."""
         self._write(self.rows[:-1])
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -137,7 +137,7 @@ class Scores:
 
 
 class ReaderStudy:
-    """Shows the trials of a study, one after another, in two linked views."""
+    """Shows the trials of a study one by one in two linked views."""
 
     def __init__(self) -> None:
         self.layouts = layouts.Layouts()
@@ -152,13 +152,13 @@ class ReaderStudy:
         return self.layouts.active
 
     def start(self, scores: Scores) -> None:
-        """Begin, or go on. Raises RuntimeError without views."""
+        """Start or resume. Raises RuntimeError without views."""
         self.layouts.show(layouts.BLIND)
         self.scores = scores
         self._show()
 
     def score(self, value: int) -> None:
-        """Keep a score of the pair on screen and go on. Raises OSError where it cannot be written."""
+        """Store the score of the pair on screen and show the next. Raises OSError if it cannot be written."""
         if self.scores is None or self.trial is None:
             return
         display = self._nodes[0].GetDisplayNode()
@@ -167,13 +167,13 @@ class ReaderStudy:
         self._show()
 
     def back(self) -> None:
-        """To the last pair that was scored, whose score goes. Raises OSError."""
+        """Return to the last scored pair and discard its score. Raises OSError."""
         if self.scores is not None and self.scores.rows:
             self.scores.undo()
             self._show()
 
     def stop(self) -> None:
-        """Back to the former layout; scores stay in their file."""
+        """Restore the previous layout; scores stay in their file."""
         if self.active:
             self._forget()
             self.layouts.leave()

@@ -1,4 +1,4 @@
-"""Swipe and spyglass: the output seen in a part of the input's slice view; its voxels elsewhere are transparent."""
+"""Swipe and spyglass: the output in a part of the input's slice view; its other voxels are transparent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from ..scene import regions, slice_views, volumes
 from ..scene.windows import SameWindow
 
 HIDDEN = -32768.0
-"""Value of the voxels that are not revealed; the display's threshold leaves them out."""
+"""Value of the hidden voxels; the display threshold excludes them."""
 LINE = 4095.0
-"""Value of the voxels along the border: white in every window, and not so high that interpolation widens the line."""
+"""Value of the voxels along the border: white in every window, but low enough that interpolation does not widen the
+line.
+"""
 
 
 class Reveal:
@@ -35,7 +37,7 @@ class Reveal:
         return self._state is not None
 
     def start(self, before: Any, after: Any, view: Any, follow: bool = False) -> None:
-        """Reveal in a slice view; follow: around the mouse instead of beside the line."""
+        """Reveal in a slice view; follow: around the mouse instead of right of the line."""
         self.clear()
         composite = slice_views.composite_of(view)
         self._state = (before, after, view, composite)
@@ -58,17 +60,17 @@ class Reveal:
             self.swipeTo(self.fraction)
 
     def swipeTo(self, fraction: float) -> None:
-        """The line's place, 0 (left edge of the image: all output) to 1."""
+        """Set the line's position, 0 (left edge of the image: all output) to 1."""
         self.fraction, self._centre = fraction, None
         self.update()
 
     def lookAt(self, r: float, a: float, s: float) -> None:
-        """The circle's centre on screen, in RAS mm."""
+        """Set the circle's centre on screen, in RAS mm."""
         self._centre = np.array([r, a, s])
         self.update()
 
     def update(self) -> None:
-        """Show the slice that is on screen."""
+        """Update to the current slice."""
         if self._state is None:
             return
         before, after, view, _composite = self._state
@@ -88,7 +90,7 @@ class Reveal:
         slicer.util.updateVolumeFromArray(self.node, part)
 
     def clear(self) -> None:
-        """Take the output out of the view."""
+        """Remove the output from the view."""
         if self._scrolling is not None:
             self._scrolling.stop()
         self._window.stop()
@@ -117,7 +119,7 @@ class Reveal:
 
 
 def _border(revealed: np.ndarray, axis: int) -> np.ndarray:
-    """The revealed voxels of a slice (one voxel thick along `axis`) beside one that is not."""
+    """The revealed voxels of a slice (one voxel thick along `axis`) that border a hidden one."""
     border = np.zeros(revealed.shape, bool)
     for along in {0, 1, 2} - {axis}:
         count = revealed.shape[along]

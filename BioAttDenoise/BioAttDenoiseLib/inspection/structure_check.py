@@ -1,4 +1,4 @@
-"""The structure check in the scene: searches what was removed for anatomy while Slicer goes on, and marks it."""
+"""The structure check in the scene: searches the difference for anatomy in the background, and marks it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..signals import connect
 
 
 class StructureCheck:
-    """One search at a time: a slice at each turn of Slicer's event loop."""
+    """One search at a time, one slice per iteration of Slicer's event loop."""
 
     def __init__(self) -> None:
         self.found: StructureMap | None = None
@@ -40,7 +40,7 @@ class StructureCheck:
         onDone: Callable[[], None],
         onProgress: Callable[[float], None] = lambda fraction: None,
     ) -> None:
-        """Search in before − after; onDone() when `found` is there. Raises ValueError for different volumes."""
+        """Search before − after; onDone() is called when `found` is set. Raises ValueError if the geometry differs."""
         if not slice_views.same_grid(before, after):
             raise ValueError(
                 _("The two volumes have different geometry. Choose the output that was made from this input.")
@@ -57,7 +57,7 @@ class StructureCheck:
         self._timer.start()
 
     def run(self, before: Any, after: Any) -> StructureMap:
-        """The same at once: for scripts."""
+        """Run the search synchronously, for scripts."""
         self.start(before, after, lambda: None)
         while self.running:
             self._step()
@@ -65,12 +65,12 @@ class StructureCheck:
         return self.found
 
     def stop(self) -> None:
-        """End a search that runs."""
+        """Stop a running search."""
         self._timer.stop()
         self._pair = self._search = self._steps = None
 
     def forget(self) -> None:
-        """Take the marks out of the scene."""
+        """Remove the marks from the scene."""
         self.found, node, self.node = None, self.node, None
         slice_views.remove(node)
 
@@ -85,7 +85,7 @@ class StructureCheck:
                 view.SetUseLabelOutline(True)
 
     def worst(self) -> tuple[float, float, float] | None:
-        """The place on screen (RAS mm) of the strongest mark; None where nothing was found."""
+        """The position on screen (RAS mm) of the strongest mark; None if nothing was found."""
         if self.found is None or not self.found.alarm:
             return None
         at = np.unravel_index(np.argmax(self.found.significance), self.found.significance.shape)
@@ -95,7 +95,7 @@ class StructureCheck:
         return tuple(volumes.to_world(self.node, [place])[0])
 
     def _order(self) -> list[int]:
-        """The array's axes, the one of the axial slices first."""
+        """The array's axes, with the axis of the axial slices first."""
         return [self._axis, *(axis for axis in range(3) if axis != self._axis)]
 
     def _step(self) -> None:

@@ -1,1 +1,1 @@
-"""The module's panel; its sections are in a folder of their own."""
+"""The module's panel; its sections are in `sections`."""

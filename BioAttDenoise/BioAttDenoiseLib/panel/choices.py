@@ -1,4 +1,4 @@
-"""Combo boxes whose entries are found at run time, bound to a text parameter."""
+"""Combo boxes with entries determined at run time, bound to a text parameter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..signals import connect
 class Choice:
     """Binds a QComboBox to the text parameter `name`: entries are (value, label, tooltip, enabled).
 
-    A value that is not among the entries (a scene from another computer) is kept and shown as missing.
+    A value that is not among the entries (e.g. a scene from another computer) is kept and shown as missing.
     """
 
     def __init__(self, comboBox: Any, name: str) -> None:
@@ -29,7 +29,7 @@ class Choice:
         connect(comboBox, "currentIndexChanged(int)", self._chosen)
 
     def setEntries(self, entries: list[tuple[str, str, str, bool]]) -> None:
-        """Offer these entries; the choice stays."""
+        """Replace the entries; the selection is kept."""
         self.comboBox.blockSignals(True)
         self.comboBox.clear()
         self.values = []
@@ -39,7 +39,7 @@ class Choice:
             index = len(self.values) - 1
             self.comboBox.setItemData(index, toolTip, qt.Qt.ToolTipRole)
             if not enabled:
-                self.comboBox.setItemData(index, 0, qt.Qt.UserRole - 1)  # Qt's role for an entry that cannot be chosen
+                self.comboBox.setItemData(index, 0, qt.Qt.UserRole - 1)  # Qt's role for a disabled entry
         self.comboBox.blockSignals(False)
         self.update()
 
@@ -67,12 +67,12 @@ class Choice:
 
 
 class FileChoice(Choice):
-    """A choice whose last entry asks for a JSON file, which then is the parameter's value.
+    """A choice whose last entry asks for a JSON file and stores its path as the parameter's value.
 
-    check(path) raises InputError for a file that cannot be used; say(text) tells the user why, and the choice stays.
+    check(path) raises InputError for an unusable file; say(text) shows the reason, and the selection is kept.
     """
 
-    PICK = "\0"  # no value that a parameter can have
+    PICK = "\0"  # not a valid parameter value
 
     def __init__(
         self, comboBox: Any, name: str, title: str, check: Callable[[Path], Any], say: Callable[[str], None]
@@ -88,7 +88,7 @@ class FileChoice(Choice):
             super()._chosen(index)
             return
         path = qt.QFileDialog.getOpenFileName(self.comboBox, self.title, "", "JSON (*.json)")
-        path = path[0] if isinstance(path, tuple) else path  # Qt gives a text in PythonQt
+        path = path[0] if isinstance(path, tuple) else path  # PythonQt returns a string
         try:
             if path and self.parameters is not None:
                 self.check(Path(path))
@@ -100,9 +100,9 @@ class FileChoice(Choice):
 
 
 def choices_of(ui: Any, say: Callable[[str], None]) -> list[Choice]:
-    """The panel's choices: of the model, of the source of anatomy, of the descriptor set. say(text): see FileChoice."""
-    prior = _("Probabilities of every slice, as bioatt prior --json writes them")
-    descriptors = _("A descriptor set of your own (.json)")
+    """The panel's choices of model, source of anatomy and descriptor set. say(text): see FileChoice."""
+    prior = _("Probabilities by slice, as written by bioatt prior --json")
+    descriptors = _("A custom descriptor set (.json)")
     return [
         Choice(ui.modelComboBox, "model"),
         FileChoice(ui.priorComboBox, "prior", prior, FixedPrior.from_file, say),
@@ -111,6 +111,6 @@ def choices_of(ui: Any, say: Callable[[str], None]) -> list[Choice]:
 
 
 def name_in_tool_tip(selector: Any, label: Any) -> None:
-    """A long name does not fit into a node selector: its tool tip has all of it, above its label's."""
+    """Long names do not fit into a node selector: show the full name in its tool tip, above the label's."""
     node = selector.currentNode()
     selector.toolTip = f"{node.GetName()}\n\n{label.toolTip}" if node is not None else label.toolTip

@@ -1,4 +1,4 @@
-"""The button "Export to DICOM": the chosen output as a derived series, made from the series of its input."""
+"""The button "Export to DICOM": writes the selected output as a DICOM series derived from its input series."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import results
 
 
 class DicomExport:
-    """Owns the button. The engine writes the series; the scan that it derives from is never touched."""
+    """Owns the button. The engine writes the series; the original series is never modified."""
 
     def __init__(self, panel: Any) -> None:
         self.panel, self.button = panel, panel.ui.exportButton
@@ -30,12 +30,12 @@ class DicomExport:
         self.button.enabled = self.panel.idle and output is not None
 
     def onExport(self) -> None:
-        """Ask for what is not known, and write."""
+        """Ask for missing information, and write."""
         output = self._output()
         if output is None:
             return
         if output.GetAttribute(f"{volumes.ATTRIBUTE}Region") != volumes.WHOLE:
-            text = _("Only a part of this volume was denoised: a DICOM series is made of whole volumes alone.")
+            text = _("Only part of this volume was denoised: denoise the whole volume to export a DICOM series.")
             self.panel.showStatus(f"⚠ {text}")
             return
         source = output.GetNodeReference(volumes.INPUT_ROLE)
@@ -47,12 +47,12 @@ class DicomExport:
             series = (Path(folder), volumes.series_uid(source)) if folder else None
         if series is None:
             return
-        place = _folder(_("Folder in which the derived series gets a folder of its own"))
+        place = _folder(_("Folder in which to create the folder of the derived series"))
         if place:
             self.write(output, *series, _free(Path(place) / volumes.file_name(output)))
 
     def write(self, output: Any, source: Path, series: str, folder: Path) -> None:
-        """Write an output as a series derived from the series of a folder (empty: the longest) into a new folder."""
+        """Write an output to a new folder, derived from a series in a folder (empty: the longest)."""
         panel = self.panel
 
         def again() -> None:
@@ -65,7 +65,9 @@ class DicomExport:
             question = _("Add the derived series to Slicer's DICOM database?")
             if dicom.database() is not None and slicer.util.confirmYesNoDisplay(question, "BioAttDenoise"):
                 added = dicom.take_in(folder)
-                panel.showStatus(lines[0] + " " + (_("Added to the database.") if added else _("It was not added.")))
+                panel.showStatus(
+                    lines[0] + " " + (_("Added to the database.") if added else _("It could not be added."))
+                )
 
         def failed(error: Exception) -> None:
             panel.fail(error, again)
@@ -86,7 +88,7 @@ class DicomExport:
         panel.prepare(Kind.FILES, start, again, "maps")
 
     def _output(self) -> Any:
-        """The chosen output, where it is one and its input is there."""
+        """The selected output, if it is one and its input is in the scene."""
         output = self.panel.parameters.outputVolume if self.panel.parameters is not None else None
         made = output is not None and output.GetAttribute(f"{volumes.ATTRIBUTE}Model")
         return output if made and output.GetNodeReference(volumes.INPUT_ROLE) is not None else None
@@ -97,7 +99,7 @@ def _folder(title: str) -> str:
 
 
 def _free(folder: Path) -> Path:
-    """The folder itself, or with a number behind where it is there."""
+    """The folder, with a number appended if it exists."""
     number, found = 1, folder
     while found.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The preview's part of the panel: the button, and the check box "Live", which follows scrolling and settings."""
+"""The preview controls: the button, and the check box "Live", which follows scrolling and settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..signals import connect
 from .sections.organs import OrgansSection
 
 SETTLE_MS = 150
-"""How long scrolling or typing must rest before the next live preview starts."""
+"""Idle time after scrolling or typing before the next live preview starts."""
 
 
 class LivePreview(VTKObservationMixin):
@@ -40,11 +40,11 @@ class LivePreview(VTKObservationMixin):
 
     @property
     def computing(self) -> bool:
-        """Whether a preview is computed, or waits."""
+        """Whether a preview is running or waiting."""
         return self.panel.logic.jobs.find(Kind.PREVIEW) is not None
 
     def onButton(self, checked: bool) -> None:
-        """Show the preview, or take it away."""
+        """Show or remove the preview."""
         if checked:
             self.request()
         else:
@@ -55,7 +55,7 @@ class LivePreview(VTKObservationMixin):
             self.request()
 
     def parametersChanged(self) -> None:
-        """The strength is blended at once; any other setting makes the preview old."""
+        """Blend a new strength immediately; any other setting makes the preview stale."""
         if self.panel.parameters is None:
             return
         self.preview.set_strength(self.panel.strength.number)
@@ -67,7 +67,7 @@ class LivePreview(VTKObservationMixin):
             self.clear()
 
     def request(self) -> None:
-        """Preview the slice on screen, when the engine has time for it."""
+        """Preview the current slice when the engine is free."""
         parameters = self.panel.parameters
         if parameters is None or parameters.inputVolume is None or not self.panel.idle:
             return
@@ -77,7 +77,7 @@ class LivePreview(VTKObservationMixin):
         logic.ensure(Kind.PREVIEW, parameters.prior, self._compute, self._failed, self._cancelled)
 
     def clear(self) -> None:
-        """Take the preview away."""
+        """Remove the preview."""
         self._settle.stop()
         self.removeObservers()
         self.preview.clear()
@@ -88,7 +88,7 @@ class LivePreview(VTKObservationMixin):
         self._said = ""
 
     def update(self) -> None:
-        """Enable the widgets and tell what they do."""
+        """Enable the widgets and update their texts."""
         parameters = self.panel.parameters
         possible = parameters is not None and parameters.inputVolume is not None and self.panel.idle
         self.ui.previewButton.enabled = possible and not self.computing
@@ -102,7 +102,7 @@ class LivePreview(VTKObservationMixin):
         parameters = self.panel.parameters
         if parameters is None:
             return None
-        chosen = unblended(options_of(parameters))  # strength is blended in without a computation
+        chosen = unblended(options_of(parameters))  # strength is blended without running the network
         return (parameters.inputVolume, chosen, self.preview.p, self._organs().strengthKey())
 
     def _compute(self) -> None:
@@ -118,7 +118,9 @@ class LivePreview(VTKObservationMixin):
             self.panel.showStatus(self._said)
 
         def cancelled() -> None:
-            """By something more important, or because the settings are others now: then "Live" asks anew."""
+            """Cancelled by a job of higher rank, or because the settings changed: then "Live" requests a new
+            preview.
+            """
             self._cancelled()
             if self.panel.parameters is not None and self.panel.parameters.livePreview and self._key() != key:
                 self._settle.start()

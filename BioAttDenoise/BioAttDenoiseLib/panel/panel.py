@@ -1,6 +1,4 @@
-"""The module's panel: binds the widgets to the scene's parameters, starts and cancels denoisings, and says how they
-went.
-"""
+"""The module's panel: binds the widgets to the scene's parameters, starts and cancels denoising, shows the outcome."""
 
 from __future__ import annotations
 
@@ -51,11 +49,11 @@ SECTIONS = (
     ModelsSection,
     InstallationSection,
 )
-"""Parts of the panel that are folded away (see `section.Section`); BioAttDenoise.ui has their places."""
+"""Collapsible parts of the panel (see `section.Section`); BioAttDenoise.ui has their placeholders."""
 
 
 class Panel(VTKObservationMixin):
-    """One panel on one logic. entered() says whether the module is on screen."""
+    """One panel on one logic. entered() returns whether the module is shown."""
 
     def __init__(
         self, layout: Any, logic: Any, resourcePath: Callable[[str], str], entered: Callable[[], bool]
@@ -86,7 +84,7 @@ class Panel(VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
-            # Slicer's readers add a volume first and say afterwards what it is: CT, MR or PET
+            # Slicer's readers add a volume before they set its modality: CT, MR or PET
             (slicer.mrmlScene.NodeAddedEvent, lambda *_: qt.QTimer.singleShot(0, self.selectCurrentVolume)),
             (slicer.mrmlScene.NodeAboutToBeRemovedEvent, self.onNodeGoes),
         ):
@@ -97,7 +95,7 @@ class Panel(VTKObservationMixin):
     # --- life of the panel and of the scene
 
     def enter(self) -> None:
-        """The module comes on screen: find out in the background what this computer has."""
+        """The module is shown: check packages and devices in the background."""
         if self.parameters is None:
             self.initializeParameters()
         self.selectCurrentVolume()
@@ -107,16 +105,16 @@ class Panel(VTKObservationMixin):
             self.logic.ensure(Kind.BACKGROUND, prior, self._foundOut, lambda error: None, install=False)
 
     def _foundOut(self) -> None:
-        """Have the model in memory before it is needed. What fails here is told when it is needed."""
+        """Preload the model. Errors are reported when it is needed."""
         if self.parameters is not None and self.parameters.inputVolume is not None and not self.logic.jobs.busy:
             self.logic.jobs.ask(requests.load(options_of(self.parameters)), lambda reply: None, lambda error: None)
 
     def exit(self) -> None:
-        """Another module comes on screen; what runs goes on."""
+        """Another module is shown; running jobs continue."""
         self.live.clear()
 
     def cleanup(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
         self.logic.jobs.drop()
         self.logic.jobs.on_change = lambda: None
         self.live.clear()
@@ -141,7 +139,7 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
-        """A scene was loaded: its parameters are shown, now or when the module comes on screen."""
+        """A scene was loaded: show its parameters, now or when the module is shown."""
         self.setParameters(None)
         if self.entered():
             self.initializeParameters()
@@ -152,7 +150,7 @@ class Panel(VTKObservationMixin):
             release(self.parameters, node)
 
     def initializeParameters(self) -> None:
-        """Bind to the scene's parameters; choose the volume on screen where none is chosen."""
+        """Bind to the scene's parameters; select the displayed volume if none is selected."""
         self.setParameters(self.logic.getParameterNode())
         self.selectCurrentVolume()
 
@@ -174,7 +172,7 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def selectCurrentVolume(self) -> None:
-        """Where no input is chosen, take the volume that the slice views show, else the first CT volume."""
+        """If no input is selected, select the volume in the slice views, else the first CT volume."""
         if self.parameters is None or self.parameters.inputVolume is not None or slicer.mrmlScene.IsBatchProcessing():
             return
         chosen = slice_views.ct_on_screen()
@@ -192,8 +190,8 @@ class Panel(VTKObservationMixin):
         self.update()
 
     def _inputChanged(self) -> None:
-        """An output or reference of another input is chosen no longer: another scan's place, name and patient. What was
-        said of the former input goes too.
+        """Clear an output or reference of another input (position, name and patient differ), and messages about the
+        previous input.
         """
         if self.idle:
             self.showStatus("")
@@ -209,7 +207,7 @@ class Panel(VTKObservationMixin):
     # --- what the panel shows
 
     def onRoiAdded(self, roi: Any) -> None:
-        """A region that the user makes starts in the middle of the volume, half as wide, to be moved from there."""
+        """A new ROI starts in the centre of the volume at half its width, for the user to move."""
         if self.parameters is not None and self.parameters.inputVolume is not None:
             volumes.place_in_the_middle(roi, self.parameters.inputVolume)
 
@@ -218,22 +216,22 @@ class Panel(VTKObservationMixin):
         return next(section for section in self.sections if isinstance(section, kind))
 
     def refreshModels(self) -> None:
-        """Offer the models and sources of anatomy that there are now."""
+        """Update the lists of models and sources of anatomy."""
         for kind in (ComputingSection, ModelsSection):
             self.section(kind).refresh()
 
     @property
     def idle(self) -> bool:
-        """Whether something can be started."""
+        """Whether a job can be started."""
         return self.state is Phase.IDLE and not self.readiness.installing
 
     @property
     def state(self) -> Phase:
-        """How far the denoising, the batch or the file job is."""
+        """Show the progress of the denoising, batch or file job."""
         return self.logic.jobs.phase
 
     def update(self) -> None:
-        """Show what can be done now and what is going on."""
+        """Update buttons and progress to the current state."""
         problem = self._problem()
         idle, installing = self.idle, self.readiness.installing
         node = self.parameters.inputVolume if self.parameters is not None else None
@@ -247,8 +245,8 @@ class Panel(VTKObservationMixin):
         self.ui.denoiseButton.enabled = not (installing or self.state is Phase.CANCELLING or (idle and problem))
         texts = {Phase.IDLE: _("&Denoise"), Phase.CANCELLING: _("Cancelling…")}
         self.ui.denoiseButton.text = _("Installing…") if installing else texts.get(self.state, _("Cancel"))
-        ready = _("Denoise the volume. Slicer stays usable meanwhile.")
-        stop = _("An installation cannot be cancelled.") if installing else _("Stop. The scene stays as it is.")
+        ready = _("Denoise the volume in the background.")
+        stop = _("An installation cannot be cancelled.") if installing else _("Cancel. The scene is not changed.")
         self.ui.denoiseButton.toolTip = (problem or ready) if idle else stop
         self.ui.progressBar.visible = self.state is not Phase.IDLE
         self.progress.follow(self.logic.jobs.running if self.state is Phase.RUNNING else None)
@@ -263,17 +261,17 @@ class Panel(VTKObservationMixin):
             section.update()
 
     def showStatus(self, text: str) -> None:
-        """A sentence below the buttons; empty takes it away. Buttons for an earlier failure go."""
+        """Show a message below the buttons; empty removes it. Recovery buttons of an earlier error are removed."""
         self.recovery.clear()
         self.ui.statusLabel.text = text
         self.ui.statusLabel.visible = bool(text)
 
     def _problem(self) -> str:
-        """Why nothing can be denoised now; empty where it can."""
+        """Why nothing can be denoised now; empty if it can."""
         if self.parameters is None:
             return _("The scene is closing.")
         if self.parameters.region is Region.ROI and self.parameters.roi is None:
-            return _("Choose the region of interest, or the whole volume.")
+            return _("Choose a ROI, or set Region to the whole volume.")
         return volumes.problem(self.parameters.inputVolume)
 
     def _installing(self) -> None:
@@ -283,7 +281,7 @@ class Panel(VTKObservationMixin):
     # --- denoising
 
     def onDenoiseButton(self) -> None:
-        """Start, or while something runs, cancel."""
+        """Start, or cancel the running job."""
         if self.state is Phase.IDLE:
             self.denoise()
         else:
@@ -294,7 +292,7 @@ class Panel(VTKObservationMixin):
         self.logic.cancel()
 
     def denoise(self, then: Callable[[], None] = lambda: None) -> None:
-        """Start with the panel's settings. then() is called when the output is there."""
+        """Start with the panel's settings. then() is called when the output exists."""
         problem = self._problem()
         if problem:
             self.showStatus(problem)
@@ -322,12 +320,12 @@ class Panel(VTKObservationMixin):
                 onCancelled=self._cancelled,
                 onProgress=self.progress.show,
             )
-        except Exception as error:  # memory for the snapshot too
+        except Exception as error:  # including a MemoryError for the snapshot
             self._failed(error)
 
     def runBatch(self, begin: Callable[..., Any], done: Callable[[list[Outcome]], str], kind: Kind) -> None:
-        """Start a batch with the panel's settings: begin(callbacks and options) as `Batch.denoiseAllAsync`; Denoise is
-        Cancel meanwhile. done(outcomes) says how it went. kind: what its jobs are.
+        """Start a batch with the panel's settings: begin takes callbacks and options like `Batch.denoiseAllAsync`.
+        Denoise becomes Cancel during the run. done(outcomes) returns the summary. kind: the kind of its jobs.
         """
         ended: list[Outcome] = []
 
@@ -351,11 +349,11 @@ class Panel(VTKObservationMixin):
         self.prepare(kind, start, lambda: self.runBatch(begin, done, kind))
 
     def prepare(self, kind: Kind, then: Callable[[], None], again: Callable[[], None], prior: str = "") -> None:
-        """See that everything is installed for a source of anatomy (empty: the chosen one), then go on. again() starts
-        all of it once more, should it fail.
+        """Check that everything is installed for a source of anatomy (empty: the selected one), then continue. again()
+        repeats everything after a failure.
         """
         self._again = again
-        if self.parameters is None or self.readiness.installing:  # the scene closes, or a script asks too early
+        if self.parameters is None or self.readiness.installing:  # the scene is closing, or a script calls too early
             return
         try:
             self.logic.jobs.make_room(kind)
@@ -380,10 +378,10 @@ class Panel(VTKObservationMixin):
         then()
 
     def _cancelled(self) -> None:
-        self.showStatus(_("Cancelled. The scene is as it was."))
+        self.showStatus(_("Cancelled. The scene is unchanged."))
 
     def fail(self, error: Exception, again: Callable[[], None]) -> None:
-        """Tell a failure below the buttons, with what can be done about it. again() starts the same once more."""
+        """Show an error below the buttons, with a remedy. again() repeats the action."""
         self.showStatus(f"⚠ {error}")
         self.recovery.offer(error, again)
 
@@ -391,7 +389,7 @@ class Panel(VTKObservationMixin):
         error = as_engine_error(error)
         self.fail(error, self._again)
         if isinstance(error, EngineError) and error.kind != "input":
-            # Slicer logs the text of a message, not its details: names of files and patients belong there
+            # Slicer logs a message's text but not its details, so file and patient names go into the details
             slicer.util.errorDisplay(
                 hint(error.kind) or hint("internal"),
                 windowTitle="BioAttDenoise",

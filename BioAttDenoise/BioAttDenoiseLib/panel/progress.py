@@ -1,4 +1,4 @@
-"""The progress bar: how far a job is; while nobody knows, a busy bar and what is being done."""
+"""The progress bar: a job's progress, or a busy bar and the current step while progress is unknown."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from . import results
 
 
 class Progress:
-    """Owns the progress bar. say(text) writes below it."""
+    """Owns the progress bar. say(text) shows a message below it."""
 
     def __init__(self, bar: Any, say: Callable[[str], None]) -> None:
         self.bar, self.say = bar, say
         self._stage: Stage | None = None
 
     def begin(self, text: str) -> None:
-        """Something has begun whose end nobody knows."""
+        """Show a busy bar for a job of unknown duration."""
         self.bar.setRange(0, 0)
         self.say(text)
 
     def follow(self, job: Job | None) -> None:
-        """Say what is done for a denoising that runs, before its first slice is done."""
+        """Show the current step of a running denoising until its first slice is done."""
         stage = job.stage if job is not None and job.request is not None and job.request.kind == "denoise" else None
         if stage is not None and stage is not self._stage:
             self.begin(stage_text(stage))
         self._stage = stage
 
     def show(self, progress: dict[str, Any]) -> None:
-        """A message of a job, as the logic hands it on, with `volume` ("2 of 5") in a batch of the scene."""
-        if self.bar.maximum == 0:  # what was being done has been said
+        """A job's progress message as forwarded by the logic, with `volume` ("2 of 5") in a batch."""
+        if self.bar.maximum == 0:  # clear the step message
             self.say("")
         self.bar.setRange(0, 100)
         self.bar.value = round(100 * progress["fraction"])
@@ -45,8 +45,8 @@ class Progress:
 
 
 def stage_text(stage: Stage) -> str:
-    """What is done for a job, for people."""
+    """Display text for the step of a job."""
     return {
-        Stage.SENDING: _("Handing the volume to the engine…"),
+        Stage.SENDING: _("Sending the volume to the engine…"),
         Stage.STARTING: _("Loading the model, measuring noise, finding anatomy…"),
     }[stage]

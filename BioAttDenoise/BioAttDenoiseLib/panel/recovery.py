@@ -1,4 +1,4 @@
-"""The row of buttons below a failure: try again, with smaller tiles, open the log."""
+"""The buttons below an error message: try again, use smaller tiles, open the log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..engine.errors import EngineError
 from ..signals import connect
 
 MEMORY_KINDS = ("memory", "killed")
-"""Kinds of errors that smaller tiles may help against."""
+"""Kinds of errors that smaller tiles may avoid."""
 FIRST_TILE, SMALLEST_TILE = 512, 128
 
 
 class Recovery:
-    """Owns the buttons. showLog() brings the engine's log into view."""
+    """Owns the buttons. showLog() shows the engine's log."""
 
     def __init__(self, panel: Any, showLog: Callable[[], None]) -> None:
         self.panel, self.ui = panel, panel.ui
@@ -24,7 +24,7 @@ class Recovery:
         connect(self.ui.showLogButton, "clicked(bool)", lambda checked: showLog())
 
     def offer(self, error: Exception, again: Callable[[], None]) -> None:
-        """Show what can be done about an error of the engine; an input that cannot be used needs another input."""
+        """Show the remedies for an engine error; an unusable input has none but another input."""
         self.clear()
         if not isinstance(error, EngineError) or error.kind in ("input", "cancelled"):
             return
@@ -33,7 +33,7 @@ class Recovery:
         self.ui.smallerTilesButton.visible = error.kind in MEMORY_KINDS and self._smaller() is not None
 
     def clear(self) -> None:
-        """The failure is over, or another action has begun."""
+        """Hide the buttons: the error is resolved, or another action has started."""
         self.ui.failureWidget.visible = False
         self._again = lambda: None
 
@@ -49,7 +49,7 @@ class Recovery:
         self.onTryAgain()
 
     def _smaller(self) -> int | None:
-        """The next smaller tile size in pixels; None where it is the smallest."""
+        """The next smaller tile size in pixels; None if it is the smallest."""
         now = self.panel.parameters.tileSize if self.panel.parameters is not None else SMALLEST_TILE
         smaller = now // 2 if now else FIRST_TILE
         return smaller if smaller >= SMALLEST_TILE else None

@@ -1,4 +1,4 @@
-"""How a result and the time left read."""
+"""Display texts for results, durations and engine names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def images(count: int) -> str:
 
 
 def time_left(seconds: float | None) -> str:
-    """What the progress bar says about the time left."""
+    """Text of the progress bar for the time left."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -70,19 +70,19 @@ def time_left(seconds: float | None) -> str:
 
 
 def device(name: str) -> str:
-    """The engine's name of a device, for people."""
+    """Display text for the engine's name of a device."""
     if name.startswith("cuda"):
         return _("the graphics card")
     return {"cpu": _("the processor"), "mps": _("the Apple GPU")}.get(name, name)
 
 
 def level(name: str) -> str:
-    """The engine's name of a level of strength, for people; empty for none."""
+    """Display text for the engine's name of a strength level; empty for none."""
     return {"low": _("low"), "medium": _("medium"), "high": _("high")}.get(name, "")
 
 
 def status(name: str) -> str:
-    """The engine's name of what became of a scan in a folder, for people."""
+    """Display text for the engine's name of a scan's outcome in a folder batch."""
     return {
         "done": _("done"),
         "done before": _("done before"),
@@ -92,7 +92,7 @@ def status(name: str) -> str:
 
 
 def source(name: str) -> str:
-    """The engine's name of a prior's source, for people."""
+    """Display text for the engine's name of a prior's source."""
     return {
         "maps": _("built-in"),
         "biomedclip": "BiomedCLIP",

@@ -1,4 +1,4 @@
-"""Low, Medium and High beside the slider: each is the strength that removes a share of this scan's noise."""
+"""Low, Medium and High next to the slider: each is the strength that removes a given share of the scan's noise."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..signals import connect
 
 
 class StrengthControl:
-    """Owns the buttons and the note below the slider. A chosen level moves the slider to what it means for the scan,
-    as soon as the engine has measured the noise; a slider that is moved by hand ends the level.
+    """Owns the buttons and the note below the slider. Selecting a level moves the slider to its strength for the scan
+    once the engine has measured the noise; moving the slider by hand clears the level.
     """
 
     def __init__(self, panel: Any) -> None:
@@ -38,7 +38,7 @@ class StrengthControl:
 
     @property
     def number(self) -> float:
-        """The strength of a preview, 0 … 1: exactly what a run with these settings applies, as far as it is known."""
+        """The strength of a preview, 0 … 1: exactly what a run with these settings applies, if known."""
         parameters, reply = self.panel.parameters, self._reply()
         if reply is not None and parameters.strengthLevel:
             return float(reply["levels"][parameters.strengthLevel])
@@ -53,14 +53,14 @@ class StrengthControl:
         self.update()
 
     def setParameters(self, parameters: Any) -> None:
-        """Another scene's parameters, or none."""
+        """Bind to another scene's parameters, or none."""
         if parameters is not None:
             self._percent = parameters.strength
 
     def parametersChanged(self) -> None:
-        """A slider that was moved by hand is no level any more."""
+        """Clear the level when the slider is moved by hand."""
         parameters = self.panel.parameters
-        if slicer.mrmlScene.IsBatchProcessing():  # a scene is loaded into the parameters
+        if slicer.mrmlScene.IsBatchProcessing():  # parameters are being loaded from a scene
             return
         if parameters.strength != self._percent:
             self._percent = parameters.strength
@@ -68,13 +68,13 @@ class StrengthControl:
         self._show()
 
     def resultArrived(self, result: Any) -> None:
-        """Show the strength that came out."""
+        """Show the strength that was applied."""
         parameters = self.panel.parameters
         if parameters is not None and parameters.strengthLevel == result.strength_asked != "":
             self._slide(result.strength)
 
     def update(self) -> None:
-        """Show the level and what it removes; have the noise measured where a level is chosen and nobody knows it."""
+        """Show the level and its effect; measure the noise if a level is selected and the noise is unknown."""
         parameters, key = self.panel.parameters, self._key()
         level = parameters.strengthLevel if parameters is not None else ""
         for name, button in self.buttons.items():
@@ -87,8 +87,8 @@ class StrengthControl:
             self._soon.start()
 
     def measure(self, asked: bool = True) -> None:
-        """Have the engine measure what the levels mean for the scan. asked: whether the user did, who then is told why
-        it fails, and asked to install what is missing.
+        """Have the engine resolve the levels for the scan. asked: the user requested it, so show errors and offer to
+        install missing packages.
         """
         key, logic = self._key(), self.panel.logic
         if key is None or self._reply() is not None or not self.panel.idle or self._measuring:
@@ -120,17 +120,17 @@ class StrengthControl:
         self.measure()
 
     def _show(self) -> None:
-        """Move the slider to the level's strength, where that is known."""
+        """Move the slider to the level's strength, if known."""
         reply, level = self._reply(), self.panel.parameters.strengthLevel
         if reply is not None and level:
             self._slide(reply["levels"][level])
 
     def _slide(self, strength: float) -> None:
-        self._percent = float(round(100 * strength))  # as the slider shows it, which would round it and say so
+        self._percent = float(round(100 * strength))  # rounded like the slider, which would otherwise report a change
         self.panel.parameters.strength = self._percent
 
     def _key(self) -> Any:
-        """What the measured noise depends on; None where there is nothing to measure."""
+        """The settings that the measured noise depends on; None if there is nothing to measure."""
         parameters = self.panel.parameters
         node = parameters.inputVolume if parameters is not None else None
         if volumes.problem(node):
@@ -147,7 +147,7 @@ class StrengthControl:
         if reply is None:
             return ""
         if reply["removed"] is None:
-            return _("The noise of this scan cannot be measured: it has no soft tissue.")
+            return _("Cannot measure noise: the scan shows no soft tissue. Set the strength by hand.")
         removed = float(np.interp(self.number, np.linspace(0, 1, len(reply["removed"])), reply["removed"]))
         text = _("Noise in soft tissue: {before:.1f} → {after:.1f} HU")
         return text.format(before=reply["noise"], after=reply["noise"] * (1 - removed))

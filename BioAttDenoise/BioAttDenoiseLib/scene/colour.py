@@ -1,4 +1,6 @@
-"""Color tables made here, as Slicer's color files may be missing. Straight lines in CIELAB: equal steps look equal."""
+"""Color tables created here, because Slicer's color files may be missing. They are straight lines in CIELAB: equal
+steps look equal.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,14 @@ _ANCHORS_LAB = {
         (5, 0, 0),
         (44, 62, 44),
         (72, 42, 28),
-    ),  # light blue, blue, black, red, light red; equally light at both ends, dark as the views beside it
+    ),  # light blue, blue, black, red, light red; equally light at both ends, black in the middle like the other views
     NOISE: ((6, 4, -14), (35, -12, -20), (65, -38, 22), (96, -8, 60)),  # blue-black, teal, green, yellow
 }
 MARK_RGB = (0.1, 1.0, 0.35)
 
 
 def table(kind: str) -> Any:
-    """The color table node of a kind, made in the scene where it is missing. It is hidden and saved with the scene."""
+    """The color table node of a kind, created if missing. It is hidden and saved with the scene."""
     tag = f"BioAttDenoise_{kind}"
     node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is not None:
@@ -64,7 +66,7 @@ def ramp(kind: str, count: int = 256) -> np.ndarray:
 
 
 def _srgb(lab: np.ndarray) -> np.ndarray:
-    """CIELAB (D65) → sRGB, clipped to what a screen can show (IEC 61966-2-1)."""
+    """CIELAB (D65) → sRGB, clipped to the gamut (IEC 61966-2-1)."""
     y = (lab[:, 0] + 16) / 116
     f = np.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], axis=1)
     xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.95047, 1.0, 1.08883)

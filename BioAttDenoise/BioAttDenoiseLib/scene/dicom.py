@@ -1,4 +1,4 @@
-"""Slicer's DICOM database: where a volume's files are, and taking a new series in."""
+"""Slicer's DICOM database: find a volume's files, and add a new series."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from . import volumes
 
 
 def database() -> Any:
-    """Slicer's DICOM database, None where there is none or it is closed."""
+    """Slicer's DICOM database, None if there is none or it is closed."""
     found = getattr(slicer, "dicomDatabase", None)
     return found if found is not None and found.isOpen else None
 
 
 def source_series(node: Any) -> tuple[Path, str] | None:
-    """(folder, SeriesInstanceUID) of the DICOM series that a volume node was loaded from, None where that is not known
-    or its files are gone.
+    """(folder, SeriesInstanceUID) of the DICOM series that a volume node was loaded from, None if it is unknown or its
+    files are missing.
     """
     known = database()
     if known is None:
@@ -34,7 +34,7 @@ def source_series(node: Any) -> tuple[Path, str] | None:
 
 
 def take_in(folder: Path) -> bool:
-    """Add a folder's series to Slicer's DICOM database; whether that could be done."""
+    """Add a folder's series to Slicer's DICOM database; whether that succeeded."""
     if database() is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The layouts of the comparison: which views stand where. Leaving puts the former layout back."""
+"""The layouts of the comparison. Leaving restores the previous layout."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _ROWS = {
     TRIPLE: ((INPUT, OUTPUT), (DIFFERENCE,)),
     BLIND: (BLIND_VIEWS,),
 }
-"""TRIPLE is the grid while there is no map that its fourth view could show, BLIND that of a reader study."""
+"""TRIPLE is the grid without an attention view, BLIND the layout of a reader study."""
 _LABELS = {INPUT: "I", OUTPUT: "O", DIFFERENCE: "D", ATTENTION: "A", BLIND_VIEWS[0]: "1", BLIND_VIEWS[1]: "2"}
 _COLORS = {INPUT: "#8FB4D9", OUTPUT: "#8FD9A8", DIFFERENCE: "#D9C78F", ATTENTION: "#D98FC0"}
 _COLORS |= dict.fromkeys(BLIND_VIEWS, "#B0B0B0")
 FIRST_ID = 28800
 VIEW_GROUP = 28
-"""Links act between views of one group: scrolling here leaves the user's other views where they are."""
+"""View group of the comparison, so that linked scrolling does not move the user's other views."""
 
 
 class Layouts:
-    """Shows one of the layouts; remembers the one that was there before the first."""
+    """Shows one of the layouts; remembers the layout before the first `show`."""
 
     def __init__(self) -> None:
         self.former: int | None = None
@@ -42,10 +42,10 @@ class Layouts:
         return self.kind is not None
 
     def show(self, kind: str, charts: bool = False) -> None:
-        """Switch to a layout, with plot views beside it where `charts`. Raises RuntimeError without a window."""
+        """Switch to a layout, with plot views next to it if `charts`. Raises RuntimeError without a window."""
         manager = slicer.app.layoutManager()
         if manager is None:
-            raise RuntimeError(_("Slicer runs without a window: there are no views to compare in."))
+            raise RuntimeError(_("Slicer runs without a main window: comparing needs slice views."))
         node = manager.layoutLogic().GetLayoutNode()
         identity = FIRST_ID + 2 * list(_ROWS).index(kind) + charts
         if not node.IsLayoutDescription(identity):
@@ -54,7 +54,7 @@ class Layouts:
             self.former = node.GetViewArrangement()
         manager.setLayout(identity)
         self.kind, self.charts = kind, charts
-        # Slicer tells nobody that a scene is being saved, and a file that names this layout would open without views
+        # Slicer sends no event when a scene is saved, and a scene file with this layout would open without views
         node.SetSaveWithScene(False)
         plots = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode") for name in (BARS, CURVES)]
         for view in (*self.views().values(), *plots):
@@ -63,14 +63,14 @@ class Layouts:
 
     @property
     def on_screen(self) -> bool:
-        """Whether the present layout is one of these."""
+        """Whether the current layout is one of these."""
         manager = slicer.app.layoutManager()
         if manager is None or not self.active:
             return False
         return FIRST_ID <= manager.layoutLogic().GetLayoutNode().GetViewArrangement() < FIRST_ID + 2 * len(_ROWS)
 
     def leave(self) -> None:
-        """Back to the layout before the first `show`, unless the user chose another one meanwhile."""
+        """Restore the layout before the first `show`, unless the user selected another one meanwhile."""
         manager = slicer.app.layoutManager()
         if self.active and manager is not None:
             if self.on_screen:
@@ -79,13 +79,13 @@ class Layouts:
         self.former, self.kind, self.charts = None, None, False
 
     def views(self) -> dict[str, Any]:
-        """The slice nodes of the present layout by name."""
+        """The slice nodes of the current layout by name."""
         names = [name for row in _ROWS[self.kind] for name in row] if self.kind else []
         return {name: slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in names}
 
 
 def description(rows: tuple[tuple[str, ...], ...], charts: bool) -> str:
-    """Slicer's XML of a layout."""
+    """Slicer's XML description of a layout."""
     lines = "".join(f'<item><layout type="horizontal">{"".join(map(_slice_view, row))}</layout></item>' for row in rows)
     slices = f'<layout type="vertical">{lines}</layout>'
     if not charts:

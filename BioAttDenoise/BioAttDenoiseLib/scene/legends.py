@@ -1,4 +1,4 @@
-"""Slicer's color legends for the volumes that the module shows: in the views where they are, never saved."""
+"""Slicer's color legends for the module's volumes: only in the views that show them, never saved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import slice_views
 
 
 def show(node: Any, views: list[Any], title: str, number: str) -> None:
-    """A color bar for a volume in these views (none: no bar). number: format of its labels, such as "%.2f"."""
+    """Show a color legend for a volume in these views (none: no legend). number: label format, such as "%.2f"."""
     logic, display = slicer.vtkSlicerColorLogic, node.GetDisplayNode()
     legend = logic.GetColorLegendDisplayNode(display)
     if legend is None and views:
@@ -29,6 +29,6 @@ def show(node: Any, views: list[Any], title: str, number: str) -> None:
 
 
 def remove(node: Any) -> None:
-    """Take a volume's color bar out of the scene."""
+    """Remove a volume's color legend from the scene."""
     if node is not None and node.GetDisplayNode() is not None:
         slice_views.remove(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()))

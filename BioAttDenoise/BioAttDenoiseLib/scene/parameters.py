@@ -1,4 +1,4 @@
-"""The panel's state in the scene: saved and restored with it."""
+"""The panel's state, saved and restored with the scene."""
 
 from enum import Enum
 from inspect import isclass
@@ -23,7 +23,7 @@ class Region(Enum):
 
 
 class Device(Enum):
-    """Where the network runs; the value is the engine's name for it."""
+    """Device that runs the network; the value is the engine's name for it."""
 
     AUTO = "auto"
     GPU = "gpu"
@@ -34,7 +34,7 @@ class Device(Enum):
 
 
 class Precision(Enum):
-    """Arithmetic of the network; the value is the engine's name for it."""
+    """Floating-point precision of the network; the value is the engine's name for it."""
 
     AUTO = "auto"
     FULL = "fp32"
@@ -46,17 +46,17 @@ class Precision(Enum):
 
 
 class MapSlices(Enum):
-    """What attention maps are computed of."""
+    """Slices for which attention maps are computed."""
 
     SLICE = "slice"
     VOLUME = "volume"
 
     def label(self) -> str:
-        return {"SLICE": _("Slice on screen"), "VOLUME": _("Whole volume")}[self.name]
+        return {"SLICE": _("Current slice"), "VOLUME": _("Whole volume")}[self.name]
 
 
 class MapOrgans(Enum):
-    """Which structures' maps are kept besides the unified one."""
+    """Structures whose maps are kept in addition to the unified map."""
 
     PROBABLE = "probable"
     ALL = "all"
@@ -67,7 +67,7 @@ class MapOrgans(Enum):
 
 
 class MapStages(Enum):
-    """Whose maps are kept: those of one attention block or of both."""
+    """Attention blocks whose maps are kept."""
 
     LAST = "last"
     MIDDLE = "middle"
@@ -88,7 +88,7 @@ class Stage(Enum):
 
 
 class MapView(Enum):
-    """How a map's values are presented; the value is the engine's name for it."""
+    """How a map's values are displayed; the value is the engine's name for it."""
 
     RAW = "raw"
     CONTRAST = "contrast"
@@ -96,14 +96,14 @@ class MapView(Enum):
 
     def label(self) -> str:
         return {
-            "RAW": _("As it is (A)"),
+            "RAW": _("Raw (A)"),
             "CONTRAST": _("Contrast over structures"),
             "CONTRIBUTION": _("Contribution (p·A)"),
         }[self.name]
 
 
 class OrganSource(Enum):
-    """Where the organs of the page "Organs" come from."""
+    """Source of the organs on the page "Organs"."""
 
     MAPS = "maps"
     FILE = "file"
@@ -118,7 +118,7 @@ class OrganSource(Enum):
 
 
 class OrganView(Enum):
-    """What is laid over the views when an organ is selected."""
+    """Overlay shown in the slice views when an organ is selected."""
 
     OUTLINES = "outlines"
     MAP = "map"
@@ -138,12 +138,11 @@ class OrganView(Enum):
 class BioAttDenoiseParameterNode:
     """The module's parameters.
 
-    outputVolume None means that a new volume is made. firstSlice and lastSlice count from 1 as the slice views do not,
-    but people do; lastSlice 0 means the last one. strength is in percent; strengthLevel is "low", "medium", "high", or
-    empty where the strength was set by hand. tileSize 0 means whole slices. prior is a
-    source or a .json file; descriptors a .json file, empty for the model's own set. The rest is what the sections show:
-    positions and opacities in percent, the difference's range in HU; organFile is a label file, organStrengths JSON,
-    {organ: percent}.
+    outputVolume None creates a new volume. firstSlice and lastSlice count from 1, unlike the slice views; lastSlice 0
+    means the last slice. strength is in percent; strengthLevel is "low", "medium", "high", or empty if the strength was
+    set by hand. tileSize 0 means whole slices. prior is a source or a .json file; descriptors a .json file, empty for
+    the model's own set. The rest holds the state of the sections: positions and opacities in percent, the difference's
+    range in HU; organFile is a label file, organStrengths JSON, {organ: percent}.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -189,16 +188,16 @@ class BioAttDenoiseParameterNode:
 
 
 def renew(parameters: BioAttDenoiseParameterNode) -> None:
-    """Replace what scenes of earlier versions say and this one calls otherwise."""
+    """Translate values from scenes saved by earlier versions."""
     if parameters.prior == "embedded":
         parameters.prior = "maps"
 
 
 def release(parameters: BioAttDenoiseParameterNode, node: Any) -> None:
-    """Choose nothing wherever a node is chosen that is about to go.
+    """Clear every selector whose node is about to be removed.
 
-    A list of nodes does not fall back to "None": it goes on with the row below, which as the output would be
-    overwritten by the next denoising.
+    A node selector does not fall back to "None" but selects the next row, which as the output would be overwritten by
+    the next denoising.
     """
     for name, kind in get_type_hints(BioAttDenoiseParameterNode).items():
         if isclass(kind) and issubclass(kind, vtkMRMLNode) and getattr(parameters, name) is node:

@@ -1,6 +1,6 @@
-"""A scan to try the module on, without network: a simulated torso at a quarter of the dose, shipped with the module.
+"""A sample scan that needs no download: a simulated quarter-dose torso shipped with the module.
 
-`Testing/screenshots/make_sample.py` makes it, of a phantom that no training has seen.
+`Testing/screenshots/make_sample.py` generates it from a phantom not used in training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ WINDOW, LEVEL = 350, 50
 
 
 def load(source: Any = None) -> Any:
-    """Load the sample and show it in the slice views; returns its volume node. source: what Slicer's sample data module
-    passes.
+    """Load the sample and show it in the slice views; returns its volume node. source: passed by Slicer's Sample Data
+    module.
     """
     scene = slicer.mrmlScene
     name = scene.GenerateUniqueName(NODE_NAME) if scene.GetFirstNodeByName(NODE_NAME) else NODE_NAME
@@ -32,7 +32,7 @@ def load(source: Any = None) -> Any:
 
 
 def register() -> bool:
-    """Offer the sample in Slicer's module Sample Data; whether there is such a module."""
+    """Add the sample to Slicer's Sample Data module; whether that module exists."""
     try:
         from SampleData import SampleDataLogic
     except ImportError:

@@ -1,4 +1,4 @@
-"""Segmentation nodes: made of the engine's label volume, and read as one."""
+"""Segmentation nodes: created from the engine's label volume, and exported to one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bioatt.anatomy.descriptors import ANATOMY_SET, DescriptorSet, load_descript
 from . import slice_views, volumes
 
 TERMINOLOGY_TAG = "TerminologyEntry"
-"""The tag of a segment in which Slicer keeps what the segment is."""
+"""The segment tag in which Slicer stores the terminology entry."""
 FAINT = 0.35
-"""Opacity of the outlines beside the chosen one."""
+"""Opacity of the outlines other than the selected one."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Labels:
 
 
 def make(source: Any, labels: np.ndarray, segments: list[dict[str, Any]]) -> Any:
-    """A hidden, unsaved segmentation node over a volume: labels (k, j, i) uint8 on its grid, segments as the engine's
-    {value, name, color, terminology}. It is outlined in the slice views; `keep` makes it an ordinary node.
+    """A hidden, unsaved segmentation node of a volume: labels (k, j, i) uint8 on its grid, segments as the engine's
+    {value, name, color, terminology}. It is outlined in the slice views; `keep` makes it a regular node.
     """
     node = slice_views.hidden_node(_("{name} organs").format(name=source.GetName()), "vtkMRMLSegmentationNode")
     node.CreateDefaultDisplayNodes()
@@ -56,14 +56,14 @@ def make(source: Any, labels: np.ndarray, segments: list[dict[str, Any]]) -> Any
 
 
 def keep(node: Any) -> None:
-    """Make a segmentation an ordinary node: listed, and saved with the scene."""
+    """Make a segmentation a regular node: listed, and saved with the scene."""
     node.SetSaveWithScene(True)
     node.GetDisplayNode().SetSaveWithScene(True)
     node.SetHideFromEditors(False)
 
 
 def show_outlines(node: Any, visible: bool, chosen: str = "") -> None:
-    """Outline the segments in the slice views; beside a chosen one the others are faint."""
+    """Outline the segments in the slice views; if one is selected, the others are faint."""
     display = node.GetDisplayNode()
     display.SetVisibility2DOutline(visible)
     for name in node.GetSegmentation().GetSegmentIDs():
@@ -71,15 +71,15 @@ def show_outlines(node: Any, visible: bool, chosen: str = "") -> None:
 
 
 def show_surfaces(node: Any, visible: bool) -> None:
-    """Show the segments in the 3-D views; their surfaces are made when they are first shown."""
+    """Show the segments in the 3-D views; the surfaces are created when first shown."""
     if visible:
         node.CreateClosedSurfaceRepresentation()
     node.GetDisplayNode().SetVisibility3D(visible)
 
 
 def labels_of(segmentation: Any, scan: Any) -> Labels:
-    """The segments of a segmentation node as a label volume on a scan's grid, named so that the engine knows them.
-    Raises ValueError where no segment is named after an organ.
+    """The segments of a segmentation node as a label volume on a scan's grid, with the engine's organ names. Raises
+    ValueError if no segment is named after an organ.
     """
     names = load_descriptor_set(ANATOMY_SET)
     segments = segmentation.GetSegmentation()
@@ -97,7 +97,11 @@ def labels_of(segmentation: Any, scan: Any) -> Labels:
     try:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if not logic.ExportSegmentsToLabelmapNode(segmentation, identities, target, scan):
-            raise ValueError(_('"{name}" cannot be read as labels.').format(name=segmentation.GetName()))
+            raise ValueError(
+                _('"{name}" cannot be exported as labels. Choose another segmentation.').format(
+                    name=segmentation.GetName()
+                )
+            )
         array = slicer.util.arrayFromVolume(target).astype(np.uint8 if len(found) < 256 else np.uint16)
         return Labels(array, volumes.ijk_to_ras(target), {n + 1: name for n, (_id, name) in enumerate(found)})
     finally:
@@ -105,8 +109,8 @@ def labels_of(segmentation: Any, scan: Any) -> Labels:
 
 
 def known_name(names: DescriptorSet, segment: Any, identity: str) -> str:
-    """A segment's name as the descriptor set knows it, empty where it does not: its name, its identity, or its name
-    with the side behind ("right kidney": "kidney_right").
+    """The descriptor that matches a segment, empty if none does: by its name, its segment ID, or its name with the side
+    at the end ("right kidney": "kidney_right").
     """
     name = segment.GetName()
     side, _space, rest = name.partition(" ")

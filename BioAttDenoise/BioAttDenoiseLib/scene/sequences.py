@@ -1,4 +1,4 @@
-"""Sequences of volumes, such as a 4-D CT: their items as nodes that can be denoised, and a sequence for the results."""
+"""Sequences of volumes, such as a 4-D CT: access to their items as volume nodes, and a sequence for the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import slice_views, volumes
 
 
 def problem(sequence: Any) -> str:
-    """Why a sequence cannot be denoised; empty where it can."""
+    """Why a sequence cannot be denoised; empty if it can."""
     if sequence.GetNumberOfDataNodes() == 0:
         return _('The sequence "{name}" is empty.').format(name=sequence.GetName())
     if sequence.GetDataNodeClassName() != "vtkMRMLScalarVolumeNode":
@@ -20,12 +20,12 @@ def problem(sequence: Any) -> str:
 
 
 def item_name(sequence: Any, number: int) -> str:
-    """What item `number` is called: the sequence's name, and the item's index with its unit."""
+    """Name of item `number`: the sequence's name, and the item's index with its unit."""
     return f"{sequence.GetName()} {sequence.GetNthIndexValue(number)} {sequence.GetIndexUnit() or ''}".strip()
 
 
 def item(sequence: Any, number: int) -> Any:
-    """A hidden copy of item `number` in the scene, that is not saved."""
+    """A hidden copy of item `number` in the scene; it is not saved."""
     stored = sequence.GetNthDataNode(number)
     node = slice_views.hidden_volume(item_name(sequence, number), stored)
     node.SetAndObserveTransformNodeID(None)
@@ -44,7 +44,7 @@ def make_like(sequence: Any) -> Any:
 
 
 def play_with(made: Any, sequence: Any) -> None:
-    """Have every browser that plays `sequence` play another one at the same time."""
+    """Add another sequence to every sequence browser that plays `sequence`."""
     for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
         if browser.IsSynchronizedSequenceNode(sequence, True):
             browser.AddSynchronizedSequenceNode(made)

@@ -1,4 +1,4 @@
-"""Slice views by their MRML nodes: which are on screen, what they show, where they stand."""
+"""Slice views through their MRML nodes: which are visible, what they show, and at which position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import regions, volumes
 
 
 def composite_of(view: Any) -> Any:
-    """The composite node of a slice node, None where it has none yet."""
+    """The composite node of a slice node, None if it has none yet."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if node.GetLayoutName() == view.GetLayoutName():
             return node
@@ -26,12 +26,12 @@ def all_views() -> list[Any]:
 
 
 def on_screen() -> list[Any]:
-    """The slice nodes of the present layout."""
+    """The slice nodes of the current layout."""
     return [view for view in all_views() if view.IsMappedInLayout()]
 
 
 def showing(*nodes: Any) -> list[tuple[Any, Any]]:
-    """(slice node, composite node) of the views on screen whose background is one of the volumes."""
+    """(slice node, composite node) of the visible views whose background is one of the volumes."""
     wanted = {node.GetID() for node in nodes if node is not None}
     found = [(view, composite_of(view)) for view in on_screen()]
     return [
@@ -42,7 +42,7 @@ def showing(*nodes: Any) -> list[tuple[Any, Any]]:
 
 
 def ct_on_screen() -> Any:
-    """The CT volume that the slice views show, else the scene's first, None where there is none."""
+    """The CT volume that the slice views show, else the scene's first, None if there is none."""
     candidates = volumes.ct_volumes()
     shown = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
     return next((node for node in candidates if node.GetID() in shown), candidates[0] if candidates else None)
@@ -79,7 +79,7 @@ def axial(view: Any, node: Any) -> bool:
 
 
 def outputs_of(node: Any) -> list[Any]:
-    """The volumes that were made from this one by denoising."""
+    """The denoised outputs of this volume."""
     return [
         other
         for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -88,7 +88,7 @@ def outputs_of(node: Any) -> list[Any]:
 
 
 def current_slice(node: Any) -> int:
-    """The slice of a volume on screen: from an axial view that shows it or an output of it, else the middle one."""
+    """The current slice of a volume: from an axial view that shows it or an output of it, else the middle one."""
     for view, _composite in showing(node, *outputs_of(node)):
         if axial(view, node):
             return slice_index(view, node)
@@ -97,7 +97,7 @@ def current_slice(node: Any) -> int:
 
 
 def same_grid(a: Any, b: Any) -> bool:
-    """Whether two volumes have the same voxels in the same places."""
+    """Whether two volumes have the same voxel grid."""
     if a is None or b is None or a.GetImageData() is None or b.GetImageData() is None:
         return False
     same_place = np.allclose(volumes.ijk_to_ras(a), volumes.ijk_to_ras(b), atol=1e-4)
@@ -105,7 +105,7 @@ def same_grid(a: Any, b: Any) -> bool:
 
 
 def hidden_volume(name: str, like: Any, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
-    """A volume node of `like`'s geometry that no list offers and no scene file keeps. Voxels are not set."""
+    """A hidden, unsaved volume node with `like`'s geometry. Voxels are not set."""
     node = hidden_node(name, kind)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetSaveWithScene(False)
@@ -117,7 +117,7 @@ def hidden_volume(name: str, like: Any, kind: str = "vtkMRMLScalarVolumeNode") -
 
 
 def hidden_node(name: str, kind: str) -> Any:
-    """A node of a class that no list offers and no scene file keeps."""
+    """A hidden, unsaved node of a class."""
     node = slicer.mrmlScene.CreateNodeByClass(kind)
     node.UnRegister(None)
     node.SetName(name)
@@ -127,7 +127,7 @@ def hidden_node(name: str, kind: str) -> Any:
 
 
 def remove(node: Any) -> None:
-    """Take a node out of the scene if it is still there."""
+    """Remove a node from the scene if it is still there."""
     if node is not None and slicer.mrmlScene.IsNodePresent(node):
         slicer.mrmlScene.RemoveNode(node)
 
@@ -141,7 +141,7 @@ class Scrolling:
         self.refresh()
 
     def refresh(self) -> None:
-        """Watch the views that there are now."""
+        """Observe the current views."""
         self.stop()
         for view in all_views():
             self._observed.append(

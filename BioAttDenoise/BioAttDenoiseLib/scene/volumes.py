@@ -1,4 +1,4 @@
-"""Volume nodes: what can be denoised, their arrays and geometry, and the output node made like its input."""
+"""Volume nodes: which can be denoised, their arrays and geometry, and creating the output node."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from bioatt.core.provenance import DENOISED, DERIVED_MARK, SERIES_NUMBER_OFFSET,
 
 ATTRIBUTE = "BioAttDenoise."
 MADE_HERE = tuple(f"{ATTRIBUTE}{name}" for name in ("Model", "AttentionMap", "Map"))
-"""Attributes of the volumes that the module makes: outputs, kept attention maps, noise and error maps."""
+"""Attributes of the volumes created by the module: outputs, kept attention maps, noise and error maps."""
 INPUT_ROLE = "BioAttDenoiseInput"
 REFERENCE_ROLE = "BioAttDenoiseReference"
-"""From a scan to the volume that was chosen as its reference: equal voxels alone do not tell whose scan one is."""
+"""Node reference from a scan to its selected reference volume, because equal geometry alone does not prove the same
+patient.
+"""
 WHOLE = "whole"
-"""The attribute Region of an output whose every voxel was denoised."""
+"""Value of the attribute Region if every voxel was denoised."""
 HOUNSFIELD = "[hnsf'U]"  # UCUM code that Slicer's DICOM reader gives CT voxels
 
 
 def problem(node: Any) -> str:
-    """Why a node cannot be denoised, in words for the user; empty where it can. Looks at no voxels."""
+    """Why a node cannot be denoised, as a message for the user; empty if it can. Does not read voxels."""
     if node is None:
         return _("Choose the CT volume to denoise.")
     image = node.GetImageData()
@@ -37,27 +39,27 @@ def problem(node: Any) -> str:
     found = modality(node)
     if found not in ("", "CT"):
         return _(
-            "This volume is not CT (modality {modality}), and the network was trained only on CT. Choose a CT volume."
+            "This volume is not CT (modality {modality}); the network was trained only on CT. Choose a CT volume."
         ).format(modality=found)
     return ""
 
 
 def file_name(node: Any) -> str:
-    """A node's name as that of a file or folder."""
+    """A node's name as a valid file or folder name."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", node.GetName()).strip(" .") or "volume"
 
 
 def takes_output(node: Any, source: Any) -> bool:
-    """Whether an output of `source` may be put into a node: an earlier output of it, or a volume without voxels. A node
-    whose own input is gone takes none: it is another scan's, perhaps another patient's.
+    """Whether a node may receive an output of `source`: an earlier output of it, or a volume without voxels. A node
+    whose own input is gone may not: it may belong to another patient.
     """
     image = node.GetImageData()
     return image is None or 0 in image.GetDimensions() or node.GetNodeReference(INPUT_ROLE) is source
 
 
 def output_made(source: Any, settings: str) -> Any:
-    """The output of a whole volume with these settings (`EngineOptions.settings`) that is in the scene, made of the
-    voxels that the volume has now; None where there is none.
+    """The scene's output of a whole volume with these settings (`EngineOptions.settings`), made from the volume's
+    current voxels; None if there is none.
     """
     made = [
         node
@@ -71,12 +73,12 @@ def output_made(source: Any, settings: str) -> Any:
 
 
 def voxels_checksum(node: Any) -> str:
-    """CRC-32 of a volume's voxels, by which an output tells in a saved scene too whether its input was edited since."""
+    """CRC-32 of a volume's voxels, which shows even in a saved scene whether an output's input was edited since."""
     return f"{zlib.crc32(np.ascontiguousarray(slicer.util.arrayFromVolume(node))):08x}"
 
 
 def series_tag(node: Any, keyword: str) -> str:
-    """What the subject hierarchy says of a volume's DICOM series, such as its SeriesNumber; empty where nothing."""
+    """A volume's DICOM series attribute from the subject hierarchy, such as SeriesNumber; empty if missing."""
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = tree.GetItemByDataNode(node) if tree is not None else 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
@@ -84,13 +86,13 @@ def series_tag(node: Any, keyword: str) -> str:
 
 
 def series_uid(node: Any) -> str:
-    """SeriesInstanceUID of the series that a volume was loaded from, empty where it is of none."""
+    """SeriesInstanceUID of the series that a volume was loaded from, empty if it is not from DICOM."""
     return _item_uid(node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName())
 
 
 def instance_uids(node: Any) -> list[str]:
-    """SOPInstanceUIDs that a volume was loaded from; Slicer's DICOM readers write them to the node, to its item of the
-    subject hierarchy, or to both.
+    """SOPInstanceUIDs that a volume was loaded from; Slicer's DICOM readers write them to the node, its subject
+    hierarchy item, or both.
     """
     name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMInstanceUIDName()
     return (node.GetAttribute("DICOM.instanceUIDs") or _item_uid(node, name)).split()
@@ -103,7 +105,7 @@ def _item_uid(node: Any, name: str) -> str:
 
 
 def modality(node: Any) -> str:
-    """DICOM modality of a volume ("CT", "MR", …), empty where it is not known."""
+    """DICOM modality of a volume ("CT", "MR", …), empty if unknown."""
     found = series_tag(node, "Modality")
     units = node.GetVoxelValueUnits()
     if not found and units is not None and units.GetCodeValue():
@@ -112,22 +114,22 @@ def modality(node: Any) -> str:
 
 
 def ct_volumes() -> list[Any]:
-    """The scene's volumes that look like CT scans and were not made here."""
+    """The scene's volumes that look like CT scans and were not created by the module."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode" and not n.GetHideFromEditors()]
     return [n for n in scans if not (problem(n) or denoised(n) or any(n.GetAttribute(name) for name in MADE_HERE))]
 
 
 def denoised(node: Any) -> bool:
-    """Whether a volume is an output: of the module, or of the engine as NRRD, whose note Slicer keeps as attribute, or
-    as derived series.
+    """Whether a volume is an output: of the module, or of the engine as NRRD (Slicer keeps its note as an attribute) or
+    as a derived series.
     """
     noted = DENOISED in (node.GetAttribute("Note") or "") or DERIVED_MARK in series_tag(node, "SeriesDescription")
     return noted or bool(node.GetAttribute(f"{ATTRIBUTE}Model"))
 
 
 def voxels_of(*nodes: Any) -> tuple[tuple[Any, int | None], ...]:
-    """Nodes with the time stamps of their voxels: equal as long as nobody changes either."""
+    """Nodes with the time stamps of their voxels: equal as long as neither is modified."""
     images = [node and node.GetImageData() for node in nodes]
     return tuple((node, image and image.GetMTime()) for node, image in zip(nodes, images, strict=True))
 
@@ -140,25 +142,25 @@ def ijk_to_ras(node: Any) -> np.ndarray:
 
 
 def middle(node: Any) -> np.ndarray:
-    """(3,) RAS mm of the node itself in the middle of its voxels."""
+    """(3,) centre of the voxel grid in RAS mm of the node itself."""
     last = np.array(node.GetImageData().GetDimensions()) - 1
     return (ijk_to_ras(node) @ [*(last / 2), 1.0])[:3]
 
 
 def straight(node: Any) -> bool:
-    """Whether its slices are planes on screen: nothing bends it, as Slicer does with scans of a tilted gantry."""
+    """Whether its slices are planes on screen: no non-linear transform, as Slicer applies to tilted-gantry scans."""
     parent = node.GetParentTransformNode()
     return parent is None or bool(parent.IsTransformToWorldLinear())
 
 
 def to_world(node: Any, places: Any) -> np.ndarray:
-    """(n, 3) places in the RAS mm of a volume node itself → where its parent transforms put them: on screen."""
+    """(n, 3) points in RAS mm of a volume node itself → world RAS mm, through its parent transforms."""
     parent = node.GetParentTransformNode()
     return places if parent is None else _moved(places, parent.GetTransformToWorld)
 
 
 def from_world(node: Any, places: Any) -> np.ndarray:
-    """(n, 3) places on screen → in the RAS mm of a volume node itself."""
+    """(n, 3) points in world RAS mm → RAS mm of a volume node itself."""
     parent = node.GetParentTransformNode()
     return places if parent is None else _moved(places, parent.GetTransformFromWorld)
 
@@ -178,7 +180,7 @@ def box_corners(roi: Any, node: Any) -> np.ndarray:
 
 
 def place_in_the_middle(roi: Any, node: Any) -> None:
-    """Put a markups ROI around the middle of a volume, half as wide in every direction."""
+    """Centre a markups ROI in a volume, at half its size in every direction."""
     bounds = [0.0] * 6
     node.GetRASBounds(bounds)
     low, high = np.array(bounds[::2]), np.array(bounds[1::2])
@@ -188,7 +190,7 @@ def place_in_the_middle(roi: Any, node: Any) -> None:
 
 
 def acquisition(node: Any) -> dict[str, Any]:
-    """How a scan loaded from DICOM was made, as far as the engine asks: kernel, slice thickness, tube voltage,
+    """Acquisition parameters of a scan loaded from DICOM that the engine uses: kernel, slice thickness, tube voltage,
     modality.
     """
     found: dict[str, Any] = {"modality": modality(node) or None}
@@ -205,19 +207,19 @@ def acquisition(node: Any) -> dict[str, Any]:
         try:
             found[key] = kind(text) if text else None
         except ValueError:
-            found[key] = None  # a header that says nonsense says nothing
+            found[key] = None  # ignore invalid header values
     return found
 
 
 def dicom_files(node: Any) -> list[str]:
-    """The files that a scan was loaded from, as far as Slicer's DICOM database knows them."""
+    """The files that a scan was loaded from, if Slicer's DICOM database knows them."""
     database = getattr(slicer, "dicomDatabase", None)
     return [] if database is None else [file for uid in instance_uids(node) if (file := database.fileForInstance(uid))]
 
 
 def make_output(source: Any, target: Any, name: str) -> Any:
-    """The output node: `target`, or a new one, with the geometry and look of `source` and beside it in the subject
-    hierarchy. Voxels are not set.
+    """The output node: `target`, or a new one, with the geometry and display properties of `source`, next to it in the
+    subject hierarchy. Voxels are not set.
     """
     created = target is None
     if created:
@@ -241,7 +243,7 @@ def make_output(source: Any, target: Any, name: str) -> Any:
 
 
 def copy_look(source: Any, target: Any) -> None:
-    """Window, level, colors, threshold and interpolation of a display node, on another."""
+    """Copy window, level, colors, threshold and interpolation from one display node to another."""
     target.SetAutoWindowLevel(False)
     target.SetWindowLevel(source.GetWindow(), source.GetLevel())
     target.SetAndObserveColorNodeID(source.GetColorNodeID())
@@ -251,18 +253,18 @@ def copy_look(source: Any, target: Any) -> None:
 
 
 def describe_output(node: Any, source: Any, attributes: dict[str, str | None]) -> None:
-    """Record on the output what made it: attributes with our prefix, and its input by reference."""
+    """Record the provenance on the output: attributes with the module's prefix, and a node reference to its input."""
     for key, value in attributes.items():
         node.SetAttribute(f"{ATTRIBUTE}{key}", value)
     node.SetNodeReferenceID(INPUT_ROLE, source.GetID())
 
 
 def describe_series(node: Any, source: Any, model: str, strength: float, whole: bool, asked: str) -> None:
-    """Name and number the series that Slicer's DICOM export makes of an output, as `bioatt.io.dicom.write` does its
-    own; without that it would look like a scan as the scanner made it. strength: 0 … 1; asked: the level that it comes
-    from, or empty. whole: whether all of it was denoised.
+    """Set name and number of the series that Slicer's DICOM export writes for an output, like `bioatt.io.dicom.write`;
+    otherwise it would look like an original scan. strength: 0 … 1; asked: the level it comes from, or empty. whole:
+    whether all of it was denoised.
 
-    The export takes these attributes of the subject hierarchy's item as tags; an item without a study just keeps them.
+    The export uses these attributes of the subject hierarchy item as tags; an item without a study just keeps them.
     """
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = tree.GetItemByDataNode(node) if tree is not None else 0
@@ -271,7 +273,7 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
     name = series_tag(source, "SeriesDescription") or source.GetName()
     try:
         number = int(series_tag(source, "SeriesNumber"))
-    except ValueError:  # of no series
+    except ValueError:  # not from a series
         number = 0
     prefix = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMAttributePrefix()
     for keyword, value in (
@@ -283,7 +285,7 @@ def describe_series(node: Any, source: Any, model: str, strength: float, whole: 
 
 
 def show_instead(old: Any, new: Any) -> None:
-    """Where a slice view shows `old` as its background, show `new`; every view keeps its slice and zoom."""
+    """Replace `old` by `new` as background of the slice views; every view keeps its slice and zoom."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if composite.GetBackgroundVolumeID() == old.GetID():
             composite.SetBackgroundVolumeID(new.GetID())

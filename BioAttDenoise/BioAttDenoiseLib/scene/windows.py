@@ -1,4 +1,4 @@
-"""Window and level of volumes that are looked at together."""
+"""Synchronized window and level of volumes that are viewed together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import vtk
 
 
 class SameWindow:
-    """A change of window or level of one of these volumes is one of all, until `stop()`.
+    """Applies a change of window or level of one of these volumes to all, until `stop()`.
 
-    Slicer's mouse tool changes the topmost volume under the mouse alone, one that was laid over another too.
+    Slicer's window/level mouse tool changes only the topmost volume under the mouse, even an overlay.
     """
 
     def __init__(self, *nodes: Any) -> None:
@@ -33,8 +33,8 @@ class SameWindow:
 
 
 def set_window(display: Any, window: float, level: float) -> None:
-    """Window and level of a display node, in one change."""
-    modifying = display.StartModify()  # an event between the two would tell the former window as a new one
+    """Set window and level of a display node in a single modified event."""
+    modifying = display.StartModify()  # an event between the two would report the previous window as a new one
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(window, level)
     display.EndModify(modifying)

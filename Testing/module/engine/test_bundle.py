@@ -75,7 +75,7 @@ def test_install_from_folder(slicer, scene, make_driver, pip, models, tmp_path, 
         driver = make_driver()
         driver.ui.advancedCollapsibleButton.collapsed = False
         driver.click(driver.advanced.folderInstallButton)
-        assert 'no folder "packages"' in driver.status
+        assert 'no subfolder "packages"' in driver.status
         assert installed == []
         driver.click(driver.advanced.folderInstallButton)
     finally:

@@ -198,7 +198,7 @@ def test_a_restart_is_offered_after_torch(install, world, slicer, monkeypatch, a
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, title: questions.append(text) or answer)
     assert install.install([package("torch", "missing")], "python") is answer
     assert len(restarts) == answer
-    assert "not saved in the scene is lost" in questions[0]
+    assert "Unsaved changes to the scene will be lost" in questions[0]
     assert "save the scene" in questions[0]
 
 

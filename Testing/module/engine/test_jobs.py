@@ -105,7 +105,7 @@ def test_a_failure_reads_well_and_the_next_job_works(recorder, behaviour, kind, 
 @pytest.mark.parametrize(
     ("failure", "kind", "words"),
     [
-        (MemoryError("Unable to allocate 1.2 GiB"), "memory", "close volumes that are no longer needed"),
+        (MemoryError("Unable to allocate 1.2 GiB"), "memory", "close volumes you no longer need"),
         (ValueError("cannot reshape array"), "internal", "The result cannot be read"),
         (EOFError("No data left in file"), "internal", "The result cannot be read"),
         (OSError(5, "Input/output error"), "disk", "Input/output error"),
@@ -356,7 +356,7 @@ def test_an_interpreter_that_is_not_there(tmp_path):
 
 def test_no_place_for_temporary_files_is_told_as_such(tmp_path):
     jobs = JobQueue(lambda: EngineProcess(sys.executable, script=STAND_IN, temporary=str(tmp_path / "gone")))
-    with pytest.raises(EngineError, match=r"^No folder for temporary files can be made: .*\. The disk is full") as told:
+    with pytest.raises(EngineError, match=r"^Cannot create a folder for temporary files: .*\. The disk is full") as told:
         jobs.submit(Kind.BACKGROUND, Request("check"), on_result=print, on_error=print)
     assert told.value.kind == "disk"
 

@@ -221,7 +221,9 @@ def test_nothing_else_starts_while_packages_are_installed(unready, installer, wh
     driver.click(buttons[what])
     driver.until(lambda: installer.runs and not driver.attention.computing)
     driver.wait_idle()
-    assert [str(error) for error in errors] == ["Packages are being installed. Wait until that has ended."]
+    assert [str(error) for error in errors] == [
+        "Packages are being installed. Wait until the installation has finished."
+    ]
     assert ("Preview of one slice" if what == "preview" else "maps are ready") in driver.status
     assert installer.runs == 1
     finish(driver)

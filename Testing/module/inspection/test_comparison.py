@@ -266,7 +266,7 @@ def test_volumes_of_other_geometry_are_refused(slicer, pair, make_ct, comparison
 
 def test_without_a_window_it_says_so(slicer, pair, comparison, monkeypatch):
     monkeypatch.setattr(slicer.app, "_main_window", False)
-    with pytest.raises(RuntimeError, match="without a window"):
+    with pytest.raises(RuntimeError, match="without a main window"):
         comparison.start(*pair)
 
 

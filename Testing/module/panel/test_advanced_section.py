@@ -129,7 +129,7 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
     assert "790 MB" in asked[0]
     assert "huggingface.co/microsoft/BiomedCLIP" in asked[0]
     assert "MIT" in asked[0]
-    assert "No data of yours is sent" in asked[0]
+    assert "None of your data is sent" in asked[0]
     assert requests == [("models", {"action": "download", "name": "biomedclip"})]
 
 
@@ -186,7 +186,7 @@ def test_a_script_is_told_that_a_download_runs(downloading):
     """And not that a denoising does, which nobody sees."""
     from BioAttDenoiseLib.engine.errors import EngineError
 
-    with pytest.raises(EngineError, match="files of a model are being changed"):
+    with pytest.raises(EngineError, match="a model is being downloaded or removed"):
         downloading.logic.denoise(downloading.parameters.inputVolume)
 
 
@@ -234,7 +234,7 @@ def test_check_installation_writes_what_was_found(make_driver, slicer):
     slicer.app.processEvents()
     driver.click(driver.advanced.checkButton)
     driver.wait_idle()
-    assert "Everything that is needed is installed" in driver.status
+    assert "All required packages are installed" in driver.status
     log = driver.advanced.logTextEdit.toPlainText()
     assert "torch 2." in log
     assert "CPU, 4 threads" in log
@@ -263,7 +263,7 @@ def test_upgrade_packages(upgrading):
     upgrading.wait_idle()
     assert "safetensors" in upgrading.asked[0]
     assert upgrading.installed == [["--no-deps", "--upgrade", "safetensors>=0.4.3"]], "torch stays"
-    assert "Everything that is needed is installed" in upgrading.status
+    assert "All required packages are installed" in upgrading.status
     assert "safetensors 0." in upgrading.advanced.versionsLabel.text
 
 
@@ -304,7 +304,7 @@ def test_openvino_is_offered_and_installed_after_a_question(without_openvino, mo
     from BioAttDenoiseLib.engine import install
 
     driver = without_openvino
-    assert "Everything that is needed is installed" in driver.status, "nothing needs it"
+    assert "All required packages are installed" in driver.status, "nothing needs it"
     button = driver.advanced.openVinoButton
     assert (button.text, button.enabled) == ("Install OpenVINO", True)
     driver.answer = False

@@ -195,7 +195,7 @@ def test_numbers_table_and_csv(slicer, story, tmp_path, change_hu):
     story.click(section.ui.copyButton)
     assert "\t" in slicer.app.clipboard().text()
     section.save(str(tmp_path / "missing" / "n.csv"))
-    assert "could not be written" in story.status
+    assert "Could not write" in story.status
 
 
 def test_noise_and_error_maps_are_volumes(slicer, story, change_hu):

@@ -132,7 +132,7 @@ def test_the_series_is_added_to_the_database(loaded, folders, tmp_path, monkeypa
     loaded.wait_idle()
     (folder,) = (tmp_path / "exports").iterdir()
     assert taken == ([] if known is None else [str(folder)])
-    said = "Added to the database." if answer == "added" else "It was not added."
+    said = "Added to the database." if answer == "added" else "It could not be added."
     assert loaded.status == f"Written: 5 DICOM images in {folder.name}. {said}"
 
 
@@ -179,7 +179,7 @@ def test_a_folder_with_another_scan_is_refused(loaded, folders, tmp_path, slicer
 def test_a_part_is_not_exported(loaded, folders):
     loaded.parameters.outputVolume.SetAttribute("BioAttDenoise.Region", "axial slices 1-2 of 5")
     loaded.click(loaded.ui.exportButton)
-    assert "Only a part" in loaded.status
+    assert "Only part" in loaded.status
     assert folders.asked == []
 
 

@@ -67,7 +67,7 @@ def test_the_input_is_deleted_in_the_middle(make_driver, make_ct, slicer, until)
     until(lambda: driver.ui.progressBar.value > 10)
     slicer.mrmlScene.RemoveNode(node)
     driver.wait_idle()
-    assert "removed while it was denoised" in driver.status
+    assert "removed during denoising" in driver.status
     assert volumes(slicer) == []
     make_ct(name="next")
     driver.denoise()
@@ -156,7 +156,7 @@ def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer,
     driver.behave(behaviour)
     driver.denoise()
     (text,) = driver.errors
-    assert "fault of BioAttDenoise" in text
+    assert "bug in BioAttDenoise" in text
     assert "should not happen" not in text
     assert "Doe" not in text + driver.status + driver.logic.jobs.log
 
@@ -260,7 +260,7 @@ def test_a_region_of_interest_must_be_chosen(make_driver, make_ct, slicer):
     driver.behave("steady")
     driver.choose(driver.ui.regionComboBox, "Region of interest")
     assert not driver.ui.denoiseButton.enabled
-    assert "region of interest" in driver.ui.denoiseButton.toolTip
+    assert "Choose a ROI" in driver.ui.denoiseButton.toolTip
     roi = driver.ui.roiSelector.addNode()
     assert driver.parameters.roi is roi
     driver.denoise()

@@ -371,7 +371,7 @@ def test_a_batch_of_the_scene_honours_it(measured, slicer, make_ct):
     assert output.GetAttribute("BioAttDenoise.OrganStrength") == '{"lungs": 0.2}'
     measured.click(measured.sections["BatchSection"].ui.allVolumesButton)
     measured.wait_idle()
-    assert "Skipped, since the output is there already: 2" in measured.status
+    assert "Skipped, output already exists: 2" in measured.status
     set_strength(measured, "lungs", 60)
     measured.click(measured.sections["BatchSection"].ui.allVolumesButton)
     measured.wait_idle()

@@ -136,7 +136,7 @@ def test_before_the_first_slice_the_panel_says_what_is_done(make_driver, make_ct
     until(lambda: driver.ui.progressBar.value > 5)
     assert told == [
         (0, "Checking the installation…"),
-        (0, "Handing the volume to the engine…"),
+        (0, "Sending the volume to the engine…"),
         (0, "Loading the model, measuring noise, finding anatomy…"),
     ]
     assert driver.status == "", "no longer when slices are counted"

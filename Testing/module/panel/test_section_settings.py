@@ -30,7 +30,7 @@ DEFAULTS = {
     "values": [50, 50, 50],
     "threshold": 0,
     "checks": [False, True],
-    "texts": ["Slice on screen", "All", "Both", "Last", "As it is (A)"],
+    "texts": ["Current slice", "All", "Both", "Last", "Raw (A)"],
     "nodes": [None, None, None],
     "map": "unified",
 }

@@ -113,7 +113,7 @@ def test_a_scan_whose_noise_cannot_be_measured(driver, slicer):
     driver.click(driver.ui.lowButton)
     driver.wait_idle()
     assert driver.ui.strengthSlider.value == 50
-    assert "cannot be measured" in driver.ui.strengthNoteLabel.text
+    assert "Cannot measure noise" in driver.ui.strengthNoteLabel.text
     driver.denoise()
     assert "is taken as strength 0.5" in driver.ui.resultLabel.text
 
@@ -140,7 +140,7 @@ def test_every_volume_of_a_batch_gets_its_own(driver, slicer, make_ct):
     assert [node.GetAttribute("BioAttDenoise.StrengthLevel") for node in outputs] == ["medium"] * 2
     driver.click(driver.sections["BatchSection"].ui.allVolumesButton)
     driver.wait_idle()
-    assert "Skipped, since the output is there already: 2" in driver.status
+    assert "Skipped, output already exists: 2" in driver.status
 
 
 def test_a_script_may_give_a_level(driver, slicer):

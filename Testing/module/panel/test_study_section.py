@@ -158,7 +158,7 @@ def test_two_patients_on_one_grid_keep_their_references(study, make_ct, slicer):
 def test_what_is_missing_is_said(study, make_ct, slicer):
     study.study.studyFileLineEdit.currentPath = ""
     study.click(study.study.studyButton)
-    assert "Choose the file" in study.status
+    assert "Choose a file" in study.status
     slicer.mrmlScene.RemoveNode(study.parameters.outputVolume)
     study.click(study.study.studyButton)
     assert "Denoise a scan first" in study.status
@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_written_is_told(study, tmp_path):
     study.study.studyFileLineEdit.currentPath = str(tmp_path / "missing" / "scores.csv")
     study.click(study.study.studyButton)
     press(study, "1")
-    assert "could not be written" in study.status
+    assert "Could not write" in study.status
     assert "1 of 12" in study.study.studyProgressLabel.text, "the pair is asked again"
 
 

@@ -10,7 +10,7 @@ from bioatt_training.evaluation.table import report
 
 
 def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, Any], command: str) -> str:
-    """Markdown: what it is, how it was trained, what it does on left-out patients, and what it is not."""
+    """Markdown: description, training, results on held-out patients, and limits."""
     training, network = model.metadata["training"], model.network
     optimiser, data = record["config"]["optimiser"], record["config"]["data"]
     done = record["arms"]["bioatt"]
@@ -21,13 +21,13 @@ def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, An
         "version": model.version,
         "network": f"RED-CNN, {network.filters} filters, organ-aware attention with {network.descriptors} maps after "
         f"the third and the fifth layer ({parameters:,} parameters, int8 in the file)",
-        "prior": f"`{model.metadata['prior']}`, pooled to one distribution a slice; **not BiomedCLIP's**, "
-        "which the paper has",
-        "data": f"{training['slices']} slices of {training['patients']} patients of the collections in "
-        "[DATA.md](DATA.md); test and validation patients left out (`Training/configs/split.json`)",
-        "noise": f"drawn anew for every patch: spectrum and local level of noise inserted in the projection domain; "
+        "prior": f"`{model.metadata['prior']}`, pooled to one distribution per slice; **not BiomedCLIP's**, "
+        "as in the paper",
+        "data": f"{training['slices']} slices of {training['patients']} patients from the collections in "
+        "[DATA.md](DATA.md); test and validation patients held out (`Training/configs/split.json`)",
+        "noise": f"drawn for every patch: spectrum and local level of noise inserted in the projection domain; "
         f"dose fraction {dose}",
-        "target": "the scan itself, whose own noise is in the input too",
+        "target": "the original scan, whose own noise is also in the input",
         "recipe": f"{done['patches']:,} patches of {data['patch']} px in {done['steps']:,} steps of {data['batch']} "
         f"(the paper: about 28 million), {optimiser['loss']} of all pixels, {optimiser['algorithm']}, learning rate "
         f"{optimiser['learning_rate']:g} falling as a cosine, averaged weights; "
@@ -40,26 +40,26 @@ def card(model: TrainedModel, record: Mapping[str, Any], result: Mapping[str, An
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return f"""# {model.name}
 
-The network of BioAtt (arXiv 2504.01662) as the paper describes it. Its authors publish no weights; these are ours.
+The network of BioAtt (arXiv 2504.01662) as described in the paper. Its authors published no weights; these are ours.
 For denoising, [bioatt](bioatt.md) is the default. **Research use only, not a medical device, not for diagnosis.**
 
 | | |
 | --- | --- |
 {table}
 
-## Measured on left-out patients
+## Results on held-out patients
 
 {report(dict(result)).partition(chr(10))[2].strip()}
 
 ## Limits
 
 - **Its prior is not the paper's.** The paper weights the attention maps by BiomedCLIP's probabilities, which are more
-  peaked than the pooled maps that this network was trained under. A network trained under one is not one trained under
-  the other.
-- It saw the pooled priors of its slices alone: other priors are blended with them, with a warning
+  peaked than the pooled maps used to train this network. Networks trained with different priors are not
+  interchangeable.
+- It was trained only with the pooled priors of its slices: other priors are blended with them, with a warning
   (`training.prior_rise`).
-- It is trained against scans that have noise of their own, and keeps about the share of it that the dose fraction is.
-- Patches of 55 px give full context to their inner pixels alone; the loss counts all of them, as the paper's does.
-- Noise of other doses than those it was trained on is left, or taken for more than it is.
-- The noise was simulated; no scan of another dose was available.
+- Its training targets have noise of their own, so it retains a fraction of the noise about equal to the dose fraction.
+- In patches of 55 px, only the inner pixels have full context; the loss counts all pixels, as in the paper.
+- Noise at doses outside the training range is left in or overestimated.
+- The noise was simulated; no scan acquired at another dose was available.
 """

@@ -25,41 +25,43 @@ TAUGHT = "bioatt-fast"
 _WIDTH = 120
 DOSES = {"0.5": "half", "0.25": "quarter", "0.1": "tenth"}
 _LEADS = {
-    "bioatt": "The default. [bioatt-fast](bioatt-fast.md) has half of the filters.",
-    TAUGHT: "The faster model: half of the filters of [bioatt](bioatt.md), the default, from which it learned.",
+    "bioatt": "This is the default; [bioatt-fast](bioatt-fast.md) has half as many filters.",
+    TAUGHT: "This is the faster model: distilled from the default, [bioatt](bioatt.md), with half as many filters.",
 }
 _HEAD = """\
 # {name}
 
-A U-net that sees a slice with its neighbours and its noise level, with the organ-aware attention of BioAtt (arXiv
-2504.01662) and {descriptors} anatomical descriptors. {lead} **Research use only, not a medical device, not for
+A U-Net that takes a slice, its neighbours and its noise level, with the organ-aware attention of BioAtt (arXiv
+2504.01662) over {descriptors} anatomical descriptors. {lead} **Research use only, not a medical device, not for
 diagnosis.**
 """
 _RECIPE = """
-- *Relative squared error*: the squared error of a patch divided by its input's, to which the regularisation is added in
+- *Relative squared error*: the squared error of a patch divided by that of its input, with the regularisation added in
   quadrature.
-- *Means*: the error of the mean over squares of 20 px, which readers measure.
-- *Bias*: torsos appear with a noise and with its opposite; what both outputs lose of the anatomy (blurred edges, lost
-  contrast), which squared error trades for less noise, counts so much more, at noise well below 16 HU.
-- *Attention*: cross-entropy of the attention maps with the organ maps.
-- Targets are the tissue without noise: of scans by Noisier2Noise (Moran 2020, arXiv 1910.11908), of torsos the
-  noise-free reconstruction. Half of the patches get ellipsoids of 8 to 1000 HU, half another kernel.
+- *Means*: the error of the mean over squares of 20 px, as readers measure it.
+- *Bias*: each torso appears twice, with opposite noise. Anatomy that both outputs lose (blurred edges, lost
+  contrast), which squared error trades for less noise, gets this additional weight at noise well below 16 HU.
+- *Attention*: cross-entropy between the attention maps and the organ maps.
+- Targets are noise-free tissue: from Noisier2Noise for scans (Moran 2020, arXiv 1910.11908), from the noise-free
+  reconstruction for torsos. Half of the patches contain added ellipsoids of 8 to 1000 HU, half use another kernel.
 """
 _LIMITS = """\
-- **The noise that remains is coarser than the scan's**: {shift} at the default strength, at full dose. More strength,
-  coarser noise.
-- **Low-contrast edges become softer**: at full dose and default strength f50 of a 100 HU insert is {edge_100} of the
-  noise-free scan's, of a 50 HU insert {edge_50} (soft, medium, sharp kernels).
-- **The faintest detail of a good scan can be lost.** The structure check cannot see details that barely exceed the
-  noise. Use less strength on good scans, and look at the difference image.
-- **An attention map is a learned weighting**, no organ outline; the [organ maps](organ_maps.md) show organs.
-- The bias of noisy soft tissue includes regression to the mean: tissue is selected by the scan, whose noise the output
-  lacks. In the tables noise is the standard deviation over 9×9 pixels; the remaining noise is coarser and more.
-- Brain and pelvis come from few patients: two volumes of the pelvis (one of them left out), one head above the eyes.
-- An area filled with one tissue-like value (a blanked area, a background of 0 HU after resampling) looks like quiet
-  tissue to the network, which then leaves more noise near it. Fill with air, -1000 HU.
-- Metal, children, cone-beam and photon-counting CT were not in the training. Only axial slices were.
-- The noise was simulated for one energy, without beam hardening or scatter; no scan of another dose was available.
+- **The remaining noise is coarser than the scan's**: {shift} at the default
+  strength and full dose. Higher strength makes it coarser.
+- **Low-contrast edges become softer**: at full dose and default strength, f50 of a 100 HU insert is {edge_100}
+  of the noise-free scan's; that of a 50 HU insert is {edge_50} (soft, medium, sharp kernels).
+- **The faintest details of a good scan can be lost.** The structure check cannot detect details that barely exceed the
+  noise. Use a lower strength on good scans, and inspect the difference image.
+- **An attention map is a learned weighting**, not an organ outline; the [organ maps](organ_maps.md) show organs.
+- The bias in noisy soft tissue includes regression to the mean: tissue is segmented on the scan, whose noise the output
+  lacks. The tables give noise as the standard deviation over 9×9 pixels, which underestimates the coarser remaining
+  noise.
+- Brain and pelvis come from few patients: two pelvis volumes (one held out) and one head above the eyes.
+- An area filled with a constant tissue-like value (a blanked area, a background of 0 HU after resampling) looks like
+  noise-free tissue to the network, which then leaves more noise nearby. Fill such areas with air, -1000 HU.
+- Training covered only axial slices, and no metal, children, cone-beam or photon-counting CT.
+- The noise was simulated for a single energy, without beam hardening or scatter; no scan acquired at another dose was
+  available.
 """
 
 
@@ -88,11 +90,11 @@ def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) 
         *markdown_table(["", ""], _recipe(model.metadata)),
         *_RECIPE.splitlines(),
         "",
-        "## What the strength means",
+        "## Strength",
         "",
         *_strength(curve),
         "",
-        f"## Measured on the {patients} left-out patients",
+        f"## Results on the {patients} held-out patients",
         "",
         *_measured(name, benchmark),
         *_full_dose(benchmark["safety"][name]),
@@ -100,8 +102,8 @@ def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) 
         "",
         "## Any prior, with and without neighbours",
         "",
-        "What the network was meant to reach and what it does, on left-out patients at quarter dose; more in the",
-        "[examination](../../Training/results/network/README.md).",
+        "Aims and results on held-out patients at quarter dose; see the",
+        "[examination](../../Training/results/network/README.md) for details.",
         "",
         *_aims(name, network["aims"]),
         "",
@@ -113,7 +115,7 @@ def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) 
 
 
 def _wrapped(line: str) -> list[str]:
-    """A line of prose as lines of up to 120 characters; rows of tables stay whole."""
+    """Wrap a line of prose to 120 characters; table rows stay whole."""
     if line.startswith("|") or len(line) <= _WIDTH:
         return [line]
     indent = "  " if line.startswith("- ") else ""
@@ -136,17 +138,17 @@ def _what_it_is(model: TrainedModel) -> list[tuple[str, str]]:
         (
             "noise level",
             "10th percentile of the standard deviation over 9×9 px in fat and soft tissue, averaged over neighbouring "
-            "slices: about 0.8 of the noise",
+            "slices; about 0.8 times the noise",
         ),
-        ("prior", "[organ maps](organ_maps.md), pooled over the slice; any other source reaches the network as it is"),
+        ("prior", "[organ maps](organ_maps.md), pooled over the slice; priors from other sources are used unchanged"),
         (
             "input",
             f"HU, standardised (HU + 500) / 500; slices reflected by {net.border} px at the border; halo {net.halo} px",
         ),
         (
             "data",
-            f"{training['slices']:,} slices of {training['patients']} people of the collections in [DATA.md](DATA.md) "
-            f"and {training['phantoms']} simulated torsos; test and validation patients left out "
+            f"{training['slices']:,} slices of {training['patients']} patients from the collections in "
+            f"[DATA.md](DATA.md) and {training['phantoms']} simulated torsos; test and validation patients held out "
             "(`Training/configs/split.json`)",
         ),
         ("dose fractions", f"{low:g} to {high:g}"),
@@ -163,13 +165,13 @@ def _recipe(metadata: Found) -> list[tuple[str, str]]:
         ("steps", f"{training['steps']:,} of {drawing['batch']} patches, for both networks at once"),
         (
             "patches",
-            f"{drawing['patch']} px, the loss on the inner 100; {drawing['phantoms']} of a batch are of torsos",
+            f"{drawing['patch']} px, with the loss on the inner 100; {drawing['phantoms']} per batch are torsos",
         ),
         ("slices with neighbours", f"{100 * drawing['slabs']:.0f} % of the scans' patches"),
         (
             "noise",
-            f"{100 * drawing['inserted']:.0f} % as it was inserted in the projection domain, else drawn with the "
-            "scan's spectrum, directions and levels; between slices as it was measured",
+            f"{100 * drawing['inserted']:.0f} % as inserted in the projection domain, otherwise drawn with the scan's "
+            "spectrum, directions and levels; correlation between slices as measured",
         ),
         (
             "optimiser",
@@ -182,18 +184,18 @@ def _recipe(metadata: Found) -> list[tuple[str, str]]:
             f"{recipe['means_weight']:g}; bias × {recipe['bias_weight']:g}; attention × {recipe['attention_weight']:g}",
         ),
     ]
-    return rows + [("changed on the way", text) for text in metadata.get("changes", ())]
+    return rows + [("changed during training", text) for text in metadata.get("changes", ())]
 
 
 def _strength(curve: Mapping[float, Found]) -> list[str]:
     whole, default = curve[1.0], curve[DEFAULT_STRENGTH]
     full, quarter = (f"noise_{dose}" for dose in ("full", "quarter"))
     return [
-        "At strength 1 the network removes all the noise that it recognises: "
+        "At strength 1, the network removes all the noise it recognises: "
         f"{100 * whole[full]:.0f} % of a full-dose scan's and {100 * whole[quarter]:.0f} % of a quarter-dose scan's "
-        f"(repeated scans of a phantom, mean of three kernels). At the **default of {DEFAULT_STRENGTH:g}** it is "
-        f"{100 * default[full]:.0f} and {100 * default[quarter]:.0f} %. Against a noise-free truth, 1 is best; a scan "
-        "that is compared with has noise of its own.",
+        f"(repeated scans of a phantom, mean of three kernels). At the **default of {DEFAULT_STRENGTH:g}**, it removes "
+        f"{100 * default[full]:.0f} and {100 * default[quarter]:.0f} %. Strength 1 is best against a noise-free ground "
+        "truth; a reference scan has noise of its own.",
     ]
 
 
@@ -210,15 +212,15 @@ def _measured(name: str, benchmark: Found) -> list[str]:
     headings = ["PSNR low dose", "PSNR denoised", "SSIM low dose", "SSIM denoised", "soft-tissue bias HU", "noise HU"]
     phantoms, whole = benchmark["phantoms"]["all"], benchmark["whole"][name]
     lines = [
-        "Default strength, window [-160, 240] HU, simulated dose, single slices against the scan itself, whose own "
-        "noise limits the PSNR; means over patients with 95 % intervals. Noise spectra and pictures are in the "
-        "[benchmark](../../Training/results/benchmark/README.md).",
+        "Default strength, window [-160, 240] HU, simulated dose; single slices compared with the original scan, whose "
+        "noise limits the PSNR; means over patients with 95 % intervals. The "
+        "[benchmark](../../Training/results/benchmark/README.md) has noise spectra and images.",
         "",
         *markdown_table(["dose", *headings], by_dose),
         "",
         *markdown_table(["quarter dose", "patients", *headings], by_part),
         "",
-        "Against noise-free references (torsos of unseen seeds, quarter dose, "
+        "Against noise-free references (torsos of unseen seeds, quarter dose, input "
         f"{_mean(phantoms['low dose'], PSNR)} dB): {_mean(phantoms[name], PSNR)} dB, "
         f"SSIM {_mean(phantoms[name], SSIM, 3)} at the default, {_mean(phantoms[whole], PSNR)} dB, SSIM "
         f"{_mean(phantoms[whole], SSIM, 3)} at strength 1.",
@@ -238,7 +240,9 @@ def _over_filters(name: str, benchmark: Found) -> list[str]:
                 f"- {what.capitalize()}: {_all(gain[PSNR], sign=True)} dB over {beside[f'best {PSNR}']}, SSIM "
                 f"{_all(gain[SSIM], 3, sign=True)} over {beside[f'best {SSIM}']}."
             )
-    head = "**Classical filters** on the middle of the slices, tuned on other patients; the best at each dose:"
+    head = (
+        "**Classical filters**, tuned on other patients; gains on the central part of the slices over the best filter:"
+    )
     return [head, "", *lines, ""] if lines else []
 
 
@@ -246,11 +250,11 @@ def _full_dose(safety: Found) -> list[str]:
     discs, phantom = safety["discs"]["soft tissue"], safety["truth_discs"]
     largest = max(abs(one["largest"]) for one in phantom.values())
     return [
-        f"**Full dose.** Over {discs['count']} discs of 10 mm in soft tissue the mean shift is {discs['mean']:.2f} HU "
+        f"**Full dose.** Over {discs['count']} discs of 10 mm in soft tissue, the mean shift is {discs['mean']:.2f} HU "
         f"(lung {safety['discs']['lung']['mean']:.2f}, bone {safety['discs']['bone']['mean']:.2f}) with an SD of "
-        f"{discs['sd']:.2f} HU. The change of the whole image is {_all(safety['change_of_noise'])} of the scan's own "
-        f"noise. In the mean of repeated scans of a phantom no disc of 10 mm is shifted by more than {largest:.1f} HU; "
-        f"in single scans the shift in soft tissue has an SD of {phantom['soft tissue']['single_sd']:.1f} HU there. "
+        f"{discs['sd']:.2f} HU. The RMS change of the image is {_all(safety['change_of_noise'])} times the scan's own "
+        f"noise. In the mean of repeated scans of a phantom, no disc of 10 mm shifts by more than {largest:.1f} HU; "
+        f"in single scans, the shift in soft tissue has an SD of {phantom['soft tissue']['single_sd']:.1f} HU. "
         f"Edges of 1000 HU keep {_by_kernel(safety['edges']['1000'])} of the input's f50.",
     ]
 

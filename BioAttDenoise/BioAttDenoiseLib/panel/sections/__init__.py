@@ -1,1 +1,1 @@
-"""The parts of the panel that are folded away, one file each."""
+"""The collapsible parts of the panel, one file each."""

@@ -1,4 +1,4 @@
-"""The page "Attention": organs of the slice on screen, their maps, charts, the prior by hand."""
+"""The page "Attention": organs in the current slice, their maps, charts, and the prior set by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAGES = tuple(stage.value for stage in Stage)  # in the order of the combo boxe
 VIEWS = tuple(view.value for view in MapView)
 MOST_PROBABLE = 5
 BAR = 12
-"""Characters of a bar of probability 1."""
+"""Number of characters of a bar of probability 1."""
 
 
 class AttentionSection(Section):
@@ -65,7 +65,7 @@ class AttentionSection(Section):
 
     @property
     def computing(self) -> bool:
-        """Whether maps are computed, or wait."""
+        """Whether maps are being computed, or waiting."""
         return self.panel.logic.jobs.find(Kind.MAPS) is not None
 
     # --- what is shown
@@ -95,7 +95,7 @@ class AttentionSection(Section):
         self.scrolled()
 
     def _follow(self, node: Any) -> None:
-        """Of another input, its own prior: the one that is kept with an output of it, the newest first."""
+        """For another input, load its own prior, saved with its newest output that has one."""
         chart = self.inspection.chart
         if chart.prior is not None and chart.source is not node:
             chart.clear()
@@ -107,7 +107,7 @@ class AttentionSection(Section):
         next((output for output in outputs if chart.restore(output)), None)
 
     def scrolled(self) -> None:
-        """Another slice is on screen, perhaps: its organs are listed."""
+        """The current slice may have changed: list its organs."""
         node = self._node()
         if node is None or node.GetImageData() is None:
             self._list([])
@@ -135,10 +135,10 @@ class AttentionSection(Section):
         self.inspection.clear()
 
     def connectParameters(self, parameters: Any) -> None:
-        self._binding = True  # the combo boxes are filled anew and pass through other entries
+        self._binding = True  # refilling the combo boxes passes through other entries
         super().connectParameters(parameters)
         self._binding = False
-        if parameters is None:  # the scene closes
+        if parameters is None:  # the scene is closing
             self.inspection.clear()
             self.byHand.reset()
             self.ui.showOverlayCheckBox.checked = False
@@ -146,7 +146,7 @@ class AttentionSection(Section):
             self.onShow()
 
     def denoiseOptions(self) -> dict[str, Any]:
-        """Maps in the same pass as the denoising, where asked."""
+        """Request maps in the same run as the denoising, if enabled."""
         return {"attention": self._request()} if self.ui.withDenoisingCheckBox.checked else {}
 
     # --- the overlay
@@ -193,7 +193,7 @@ class AttentionSection(Section):
     def _computed(self, maps: Any) -> None:
         self._offer_maps()
         self._announce()
-        self.panel.showStatus(_("Attention maps are ready: double-click a structure, or choose a map."))
+        self.panel.showStatus(_("Attention maps are ready: double-click a structure or select a map."))
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
@@ -204,7 +204,7 @@ class AttentionSection(Section):
         self.panel.showStatus(_("Cancelled."))
 
     def _offer_maps(self) -> None:
-        """The maps there are: A' first, then the organs by their probability."""
+        """The available maps: A' first, then the organs by probability."""
         maps = self.inspection.overlay.maps
         names = maps.names(maps.stages[0]) if maps is not None and maps.stages else ()
         prior = maps.prior if maps is not None else None
@@ -221,13 +221,11 @@ class AttentionSection(Section):
         box.blockSignals(False)
 
     def onOrgan(self, row: int, column: int) -> None:
-        """Double click in the list: this structure's map."""
+        """Double click in the list: show this structure's map."""
         self.showOrgan(self.ui.organTable.item(row, 0).text())
 
     def want(self, name: str, view: str) -> None:
-        """Show a structure's map as `view` (raw, contribution); where there is none yet, compute it for the slice on
-        screen.
-        """
+        """Show a structure's map as `view` (raw, contribution); if missing, compute it for the current slice."""
         self.ui.mapViewComboBox.currentIndex = VIEWS.index(view)
         if name in self._names:
             self.showOrgan(name)
@@ -253,7 +251,7 @@ class AttentionSection(Section):
         )
 
     def showOrgan(self, name: str) -> None:
-        """Lay a structure's map over the views."""
+        """Overlay a structure's map on the slice views."""
         if name not in self._names:
             self.panel.showStatus(_('There is no map of "{name}" yet: press "Compute maps".').format(name=name))
             return
@@ -261,13 +259,13 @@ class AttentionSection(Section):
         self.onMap()
 
     def onMap(self) -> None:
-        """A map was chosen: it is remembered with the scene, and shown."""
+        """A map was selected: store it with the scene, and show it."""
         self.panel.parameters.mapName = self._names[max(self.ui.mapComboBox.currentIndex, 0)]
         self.ui.showOverlayCheckBox.checked = True
         self.onShow()
 
     def onShow(self) -> None:
-        """Put the chosen map over the views, or take it away."""
+        """Show or remove the overlay of the selected map."""
         overlay = self.inspection.overlay
         if self._binding or (overlay.shows_organ_map and not self.ui.showOverlayCheckBox.checked):
             return
@@ -276,7 +274,7 @@ class AttentionSection(Section):
             return
         stage = STAGES[self.ui.stageComboBox.currentIndex]
         if stage not in overlay.maps.stages:
-            self.ui.stageComboBox.currentIndex = STAGES.index(overlay.maps.stages[0])  # which comes here again
+            self.ui.stageComboBox.currentIndex = STAGES.index(overlay.maps.stages[0])  # which calls this again
             return
         name = self._names[max(self.ui.mapComboBox.currentIndex, 0)]
         view = VIEWS[self.ui.mapViewComboBox.currentIndex]
@@ -286,7 +284,7 @@ class AttentionSection(Section):
         try:
             shown = overlay.show(stage, name, view, self.inspection.composites(self._node()))
             if not slicer.util.arrayFromVolume(shown).any():
-                text = _('The map of "{name}" is 0 everywhere: the network attends to nothing there.')
+                text = _('The map of "{name}" is 0 everywhere: the network does not attend to it.')
                 self.panel.showStatus(text.format(name=name))
         except InputError as error:
             self.panel.showStatus(f"⚠ {error}")
@@ -297,7 +295,7 @@ class AttentionSection(Section):
             self.panel.showStatus(_('Saved as volume "{name}".').format(name=kept.GetName()))
 
     def onCharts(self, checked: bool) -> None:
-        """Plot views beside the slice views."""
+        """Show plot views next to the slice views."""
         comparison, node = self.inspection.comparison, self._node()
         try:
             if checked:
@@ -311,7 +309,7 @@ class AttentionSection(Section):
                 comparison.start(comparison.before, comparison.after, comparison.layouts.kind or layouts.SINGLE)
         except (ValueError, RuntimeError) as error:
             self.panel.showStatus(f"⚠ {error}")
-        self.update()  # other views are to be followed now
+        self.update()  # follow the views of the new layout
         self.onShow()
 
     # --- small things

@@ -1,5 +1,5 @@
-"""The page "Batch": every CT volume of the scene, a sequence, or a folder into another by `bioatt batch`; the panel
-shows how far it is.
+"""The page "Batch": every CT volume of the scene, a sequence, or a folder like `bioatt batch`, with progress in the
+panel.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .section import Section
 
 
 class BatchSection(Section):
-    """See the module's docstring. Model, strength and device are the panel's, of volumes in the scene the source of
-    anatomy too; a folder's file of rules comes before them. The volumes are denoised whole.
+    """See the module's docstring. Model, strength and device come from the panel, and for volumes in the scene the
+    source of anatomy too; a folder's rules file takes precedence. Whole volumes are denoised.
     """
 
     uiFile = "BioAttDenoiseBatch.ui"
@@ -36,7 +36,9 @@ class BatchSection(Section):
         for line in (ui.inputFolderLineEdit, ui.outputFolderLineEdit):
             line.filters = ctk.ctkPathLineEdit.Dirs
             connect(line, "currentPathChanged(QString)", lambda path: self.update())
-            connect(line, "validInputChanged(bool)", lambda valid: self.update())  # all that an emptied line says
+            connect(
+                line, "validInputChanged(bool)", lambda valid: self.update()
+            )  # the only signal of a cleared line edit
         connect(ui.allVolumesButton, "clicked(bool)", lambda checked: self.onAllVolumes())
         connect(ui.sequenceButton, "clicked(bool)", lambda checked: self.onSequence())
         connect(ui.sequenceSelector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
@@ -56,7 +58,7 @@ class BatchSection(Section):
 
     def onAllVolumes(self) -> None:
         if not volumes.ct_volumes():
-            self.panel.showStatus(_("There is no CT volume to denoise."))
+            self.panel.showStatus(_("There is no CT volume to denoise: load one first."))
             return
         self.panel.runBatch(self.panel.logic.denoiseAllAsync, self._volumesDone, Kind.DENOISE)
 
@@ -69,8 +71,8 @@ class BatchSection(Section):
     def onFolder(self) -> None:
         ui = self.ui
         folders = ui.inputFolderLineEdit.currentPath, ui.outputFolderLineEdit.currentPath
-        if not all(folders):  # of an empty path Python makes the current folder
-            self.panel.showStatus(_("Choose both folders."))
+        if not all(folders):  # Python turns an empty path into the current folder
+            self.panel.showStatus(_("Choose the input and output folders."))
             return
         self.panel.prepare(
             Kind.FILES, lambda: self._denoiseFolder(*folders, ui.rulesLineEdit.currentPath), self.onFolder, "embedded"
@@ -91,7 +93,7 @@ class BatchSection(Section):
                 organStrength=panel.section(OrgansSection).table.strengths(),
                 onDone=self._folderDone,
                 onError=self._folderFailed,
-                onCancelled=lambda: panel.showStatus(_("Cancelled. What is done stays; the same again goes on.")),
+                onCancelled=lambda: panel.showStatus(_("Cancelled. Finished scans are kept; start again to resume.")),
                 onProgress=panel.progress.show,
             )
         except EngineError as error:
@@ -119,7 +121,7 @@ class BatchSection(Section):
         return report(outcomes, text.format(volumes=results.volumes(len(done)), names=name))
 
     def _select(self, outputs: list[Any]) -> None:
-        """Choose an output, that of the chosen input where it is among them, and show it in its input's place."""
+        """Select an output, preferably of the selected input, and show it in place of its input."""
         made_from = {output.GetNodeReference(volumes.INPUT_ROLE): output for output in reversed(outputs)}
         parameters = self.panel.parameters
         if parameters is None or not made_from:

@@ -63,7 +63,7 @@ class CompareSection(Section):
         return self.inspection.comparison
 
     def pair(self) -> tuple[Any, Any]:
-        """The output that is chosen and the input it was made from (or that is chosen)."""
+        """The selected output, and the input it was made from (or the selected one)."""
         parameters = self.panel.parameters
         if parameters is None:
             return None, None
@@ -92,14 +92,14 @@ class CompareSection(Section):
         ui.structureJumpButton.visible = self.inspection.structure_check.worst() is not None
 
     def mapsArrived(self) -> None:
-        """The grid gets the view that shows them."""
+        """Add the attention view to the grid."""
         if self.comparison.active and self.comparison.layouts.kind == layouts.TRIPLE:
             self.onMode(layouts.GRID)
 
     def resultArrived(self, result: Any) -> None:
         self._forget()
         if self.comparison.active and self.mode is not None:
-            self.onMode(self.mode)  # the same comparison, of the new output
+            self.onMode(self.mode)  # the same comparison for the new output
         self.update()
 
     def cleanup(self) -> None:
@@ -108,13 +108,13 @@ class CompareSection(Section):
 
     def connectParameters(self, parameters: Any) -> None:
         super().connectParameters(parameters)
-        if parameters is None or not self.comparison.layouts.on_screen:  # a scene was loaded that has its own layout
+        if parameters is None or not self.comparison.layouts.on_screen:  # a loaded scene brought its own layout
             self.comparison.leave()
 
     # --- the views
 
     def onMode(self, mode: str | None) -> None:
-        """Enter a mode of comparison, or with None leave."""
+        """Enter a comparison mode, or leave with None."""
         self.ui.autoFlickerCheckBox.checked = False
         self.panel.showStatus("")
         if mode is None:
@@ -139,10 +139,10 @@ class CompareSection(Section):
         for section in self.panel.sections:
             section.update()
             if hasattr(section, "onShow") and self.inspection.overlay.shown is not None:
-                section.onShow()  # the overlay goes where the layout has its view
+                section.onShow()  # the overlay moves to its view in the layout
 
     def onPreset(self, name: str) -> None:
-        """A window for input and output, whether they are compared or not."""
+        """Set window/level of input and output, whether they are compared or not."""
         for node in self.pair():
             if node is not None and node.GetDisplayNode() is not None:
                 set_window(node.GetDisplayNode(), *PRESETS[name])
@@ -175,12 +175,12 @@ class CompareSection(Section):
             text = _("⚠ Structure was removed in {slices} (peak z-score {peak:.1f}, threshold {threshold:.1f}).")
             text = text.format(slices=slices, peak=float(found.significance.max()), threshold=found.threshold)
         else:
-            text = _("The structure check found no removed structure.")
+            text = _("The structure check found no removed structures.")
         self._searched(text)
         self._mark()
 
     def _forget(self) -> None:
-        """Nothing has been searched, or another pair: its progress, finding and marks go."""
+        """Reset progress, findings and marks: nothing was searched yet, or another pair was selected."""
         self.inspection.structure_check.stop()
         self.inspection.structure_check.forget()
         self._checked = None
@@ -197,7 +197,7 @@ class CompareSection(Section):
         self.update()
 
     def _mark(self) -> None:
-        """Outline what was found: in the difference view, else in every view of the comparison."""
+        """Outline the findings in the difference view, else in every view of the comparison."""
         if self.inspection.structure_check.node is None or not self.comparison.active:
             return
         own = self.comparison.composite(layouts.DIFFERENCE)
@@ -207,7 +207,7 @@ class CompareSection(Section):
         )
 
     def onJump(self) -> None:
-        """To the strongest mark."""
+        """Jump to the strongest mark."""
         place = self.inspection.structure_check.worst()
         if place is not None:
             for view in slice_views.on_screen():
@@ -233,6 +233,6 @@ class CompareSection(Section):
             capture.write_figure(path, capture.figure(capture.panels(self.comparison, attention), footer))
         except (OSError, ValueError) as error:
             text = getattr(error, "strerror", None) or str(error)
-            self.panel.showStatus(_("⚠ The figure could not be written: {text}").format(text=text))
+            self.panel.showStatus(_("⚠ Could not write the figure: {text}").format(text=text))
             return
         self.panel.showStatus(_("Figure written."))

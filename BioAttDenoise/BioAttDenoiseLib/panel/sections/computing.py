@@ -1,4 +1,4 @@
-"""The page "Engine": which network runs, where, and with which anatomy."""
+"""The page "Engine": model, device and source of anatomy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ComputingSection(Section):
         self.refresh()
 
     def refresh(self) -> None:
-        """Offer the models and sources of anatomy that there are now."""
+        """Update the lists of models and sources of anatomy."""
         self.model.setEntries(catalogue.model_choices())
         self.prior.setEntries(catalogue.prior_choices())
         self.descriptors.setEntries(catalogue.descriptor_choices())

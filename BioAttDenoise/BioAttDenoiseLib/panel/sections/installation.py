@@ -44,9 +44,9 @@ class InstallationSection(Section):
         self._showLog()
 
     def onCheck(self) -> None:
-        """Look again at what is installed and say it in the log."""
+        """Check the installation again and write the result to the log."""
         if self.panel.logic.jobs.busy or not self.panel.idle:
-            self.panel.showStatus(_("Wait until what runs now has ended."))
+            self.panel.showStatus(_("Wait until the current job has finished."))
             return
         self.panel.readiness.forget()
         self.panel.logic.shutdown()
@@ -54,7 +54,7 @@ class InstallationSection(Section):
         self.panel.logic.ensure(Kind.BACKGROUND, self._prior(), self._checked, self._checkFailed, install=False)
 
     def onUpgrade(self) -> None:
-        """Install newer versions of the packages, then look at what is there."""
+        """Upgrade the packages, then check the installation."""
         panel = self.panel
 
         def upgrade() -> None:
@@ -66,7 +66,7 @@ class InstallationSection(Section):
         self._install(upgrade, self.onUpgrade)
 
     def onInstallOpenVino(self) -> None:
-        """Install another program that computes the network, then look at what is there."""
+        """Install an optional inference runtime, then check the installation."""
         panel = self.panel
 
         def add() -> None:
@@ -78,15 +78,15 @@ class InstallationSection(Section):
         self._install(add, self.onInstallOpenVino)
 
     def onInstallFolder(self) -> None:
-        """Take packages and models from a folder that was brought here."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder made by bundle.py"))
+        """Install packages and models from a folder copied to this computer."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder created by bundle.py"))
         if not folder:
             return
 
         def bring() -> None:
             models = install.install_folder(Path(str(folder)))
             self.panel.refreshModels()
-            text = _("Installed. Models that are new: {names}.").format(names=", ".join(models) or "0")
+            text = _("Installed. New models: {names}.").format(names=", ".join(models) or "0")
             self.panel.showStatus(text)
 
         self._install(bring, self.onInstallFolder)
@@ -95,16 +95,14 @@ class InstallationSection(Section):
         slicer.app.clipboard().setText(self.ui.logTextEdit.toPlainText())
 
     def showLog(self) -> None:
-        """Bring the log into view."""
+        """Show the log."""
         self.panel.ui.advancedCollapsibleButton.collapsed = False
         self.panel.ui.advancedTabs.setCurrentWidget(self.panel.ui.installationPage)
         self._showLog()
-        qt.QTimer.singleShot(0, self._scrollToLog)  # the widgets below the fold get their places first
+        qt.QTimer.singleShot(0, self._scrollToLog)  # lay out the widgets of the section first
 
     def _install(self, work: Callable[[], None], again: Callable[[], None]) -> None:
-        """Run pip by work() while the engine's process is ended: a library that is loaded cannot be replaced on
-        Windows.
-        """
+        """Run work(), which calls pip, with the engine process stopped: Windows cannot replace a loaded library."""
         self.panel.logic.shutdown()
         self.panel.readiness.forget()
         self.panel.showStatus(_("Installing packages… This cannot be cancelled."))
@@ -117,7 +115,7 @@ class InstallationSection(Section):
         return self.panel.parameters.prior if self.panel.parameters is not None else "maps"
 
     def _versions(self) -> str:
-        """Extension, engine, models, and the packages that the engine's process found."""
+        """Versions of extension, engine and models, and the packages found by the engine process."""
         readiness = self.panel.readiness
         parts = [("BioAttDenoise", bioatt.__version__), (_("engine"), readiness.version), *catalogue.versions()]
         parts += [(package["name"], package["version"]) for package in [*readiness.packages, *readiness.optional]]
@@ -125,7 +123,7 @@ class InstallationSection(Section):
 
     def _checked(self) -> None:
         self._note()
-        self.panel.showStatus(_("Everything that is needed is installed."))
+        self.panel.showStatus(_("All required packages are installed."))
         self.panel.update()
 
     def _checkFailed(self, error: Exception) -> None:
@@ -134,7 +132,7 @@ class InstallationSection(Section):
         self.panel.update()
 
     def _note(self) -> None:
-        """Put what was found into the log."""
+        """Write the findings to the log."""
         readiness = self.panel.readiness
         found = [*readiness.packages, *readiness.optional]
         packages = [f"{p['name']} {p['version'] or '-'}: {p['state']}" for p in found]

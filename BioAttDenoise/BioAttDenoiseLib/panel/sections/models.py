@@ -39,7 +39,7 @@ class ModelsSection(Section):
         self.refresh()
 
     def refresh(self) -> None:
-        """List what can be managed: BiomedCLIP and the imported models."""
+        """List BiomedCLIP and the imported models."""
         self._managed = [catalogue.BIOMEDCLIP, *(entry.value for entry in catalogue.models() if entry.imported)]
         self.ui.manageComboBox.blockSignals(True)
         self.ui.manageComboBox.clear()
@@ -59,10 +59,10 @@ class ModelsSection(Section):
         self.ui.removeButton.enabled = idle and here
 
     def onModelsFolder(self, path: str) -> None:
-        """The models are kept elsewhere from now on; the engine learns it when it starts next."""
+        """The models folder changed; the engine uses it from its next start."""
         folder = Path(path)
         if not folder.parent.is_dir() or folder == models_folder():
-            return  # it is still being typed
+            return  # still being typed
         set_models_folder(folder)
         if not self.panel.logic.jobs.busy:
             self.panel.logic.shutdown()
@@ -70,15 +70,15 @@ class ModelsSection(Section):
 
     def onDownload(self) -> None:
         text = _(
-            "BiomedCLIP ({size}) is fetched from the Hugging Face hub ({source}) into the models folder. Its licence "
-            "is MIT; its authors mean it for research. No data of yours is sent.\n\nWithout internet here: carry the "
+            "BiomedCLIP ({size}) will be downloaded from the Hugging Face hub ({source}) to the models folder. Its "
+            "license is MIT; its authors intend it for research. None of your data is sent.\n\nOffline: copy the "
             "folder from another computer and press Import.\n\nDownload it now?"
         ).format(size=BIOMEDCLIP_SIZE, source=BIOMEDCLIP_SOURCE)
         if slicer.util.confirmOkCancelDisplay(text, _("BioAttDenoise: download")):
             self._manage("download", _("Downloading BiomedCLIP…"), prior=catalogue.BIOMEDCLIP)
 
     def onImport(self) -> None:
-        """A model file is copied; for BiomedCLIP a folder is taken in by the engine."""
+        """Copy a model file; for BiomedCLIP the engine imports a folder."""
         if self._current() == catalogue.BIOMEDCLIP and slicer.util.confirmYesNoDisplay(
             _("Import BiomedCLIP from a folder? Choose No to import a model file."), _("BioAttDenoise: import")
         ):
@@ -94,7 +94,7 @@ class ModelsSection(Section):
             self.importModel(Path(path))
 
     def importModel(self, path: Path) -> None:
-        """Copy a model file into the models folder and choose it."""
+        """Copy a model file to the models folder and select it."""
         try:
             imported = catalogue.import_model(path)
         except (OSError, ValueError) as error:
@@ -120,8 +120,8 @@ class ModelsSection(Section):
         self.panel.refreshModels()
 
     def _manage(self, action: str, text: str, prior: str = "", **fields: Any) -> None:
-        """Bring or delete BiomedCLIP's files; the panel's Denoise is Cancel meanwhile. prior: a source of anatomy whose
-        packages must be there first.
+        """Download, import or delete BiomedCLIP's files; Denoise becomes Cancel meanwhile. prior: a source of anatomy
+        whose packages must be installed first.
         """
         panel = self.panel
 

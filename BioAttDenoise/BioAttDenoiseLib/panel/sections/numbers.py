@@ -44,7 +44,7 @@ class NumbersSection(Section):
         self.update()
 
     def nodes(self) -> list[Any]:
-        """Input and output, as far as they are there."""
+        """Input and output, if present."""
         parameters = self.panel.parameters
         if parameters is None:
             return []
@@ -94,15 +94,15 @@ class NumbersSection(Section):
     def save(self, path: str) -> None:
         """Write the table as CSV."""
         try:
-            # with a byte order mark: Excel takes plain UTF-8 for Latin-1
+            # with a byte order mark, as Excel reads plain UTF-8 as Latin-1
             Path(path).write_text(numbers.as_csv(self.lines), encoding="utf-8-sig")
         except OSError as error:
-            self.panel.showStatus(_("⚠ The file could not be written: {text}").format(text=error.strerror))
+            self.panel.showStatus(_("⚠ Could not write the file: {text}").format(text=error.strerror))
             return
         self.panel.showStatus(_("Written."))
 
     def onNoiseMaps(self) -> None:
-        """Local σ of input and output as volumes, on one color scale."""
+        """Local σ of input and output as volumes with the same color scale."""
         made = []
         for node in self.nodes():
             axis = regions.axial_axis(volumes.ijk_to_ras(node))
@@ -144,7 +144,7 @@ class NumbersSection(Section):
 
 
 def _map_volume(name: str, like: Any, voxels: np.ndarray, kind: str) -> Any:
-    """A new volume of the scene with `like`'s geometry and a color table of ours."""
+    """A new volume with `like`'s geometry and one of the module's color tables."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetAttribute(f"{volumes.ATTRIBUTE}Map", kind)
     node.CopyOrientation(like)

@@ -1,4 +1,4 @@
-"""The page "Organs": a table of what was measured by organ, their outlines and maps, and strength by organ."""
+"""The page "Organs": a table of measurements by organ, outlines and maps, and strength by organ."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OrgansSection(Section):
 
     @property
     def computing(self) -> bool:
-        """Whether organs are measured, or wait."""
+        """Whether organs are being measured, or waiting."""
         return self.panel.logic.jobs.find(Kind.ORGANS) is not None
 
     # --- what is shown
@@ -94,14 +94,14 @@ class OrgansSection(Section):
         self.organs.clear()
 
     def denoiseOptions(self) -> dict[str, Any]:
-        """Strength by organ, where one was set."""
+        """Strengths by organ, if any are set."""
         strengths = self.table.strengths()
         if not strengths:
             return {}
         return {"organStrength": strengths, "anatomy": self._anatomy()}
 
     def strengthKey(self) -> tuple[Any, ...]:
-        """What strength by organ depends on; empty where none was set."""
+        """The settings that strength by organ depends on; empty if none is set."""
         parameters, strengths = self.panel.parameters, self.table.strengths()
         source = parameters.organSource, parameters.organFile, parameters.organSegmentation
         return (*strengths.items(), *source) if strengths else ()
@@ -127,7 +127,7 @@ class OrgansSection(Section):
             self.ui.surfacesCheckBox.checked = False
             self._outline()
             if self.organs.rows:
-                self.panel.showStatus(_("Organs measured: select one to see it in the views."))
+                self.panel.showStatus(_("Organs measured: select one to show it in the slice views."))
             else:
                 self.panel.showStatus(_("No organ was found."))
 
@@ -136,7 +136,7 @@ class OrgansSection(Section):
     def _ask(
         self, maps: tuple[str, ...], take: Callable[[Any, dict[str, Any]], None], again: Callable[[], None]
     ) -> None:
-        """Have the engine look for the organs; take(volume, reply) when it has."""
+        """Have the engine find the organs, then call take(volume, reply)."""
         node, logic, parameters = self._node(), self.panel.logic, self.panel.parameters
 
         def failed(error: Exception) -> None:
@@ -147,7 +147,7 @@ class OrgansSection(Section):
 
         def finish(reply: dict[str, Any]) -> None:
             if self._node() is not node or not slicer.mrmlScene.IsNodePresent(node):
-                self.panel.showStatus(_("Another volume was chosen meanwhile."))
+                self.panel.showStatus(_("Another volume was selected meanwhile: measure again."))
                 return
             take(node, reply)
             self.update()
@@ -163,7 +163,7 @@ class OrgansSection(Section):
 
         try:
             logic.jobs.make_room(Kind.ORGANS)
-            self._anatomy()  # what is wrong with it is told before anything starts
+            self._anatomy()  # report its problems before anything starts
         except (ValueError, EngineError) as error:
             failed(error)
             return
@@ -174,12 +174,12 @@ class OrgansSection(Section):
         return self.panel.parameters.inputVolume if self.panel.parameters is not None else None
 
     def _after(self) -> Any:
-        """The output that is chosen, where it was made from the input."""
+        """The selected output, if it was made from the input."""
         output = self.panel.parameters.outputVolume if self.panel.parameters is not None else None
         return output if slice_views.same_grid(self._node(), output) else None
 
     def _anatomy(self) -> requests.Anatomy:
-        """Where the organs come from. Raises ValueError where nothing is chosen, or it names no organ."""
+        """The source of the organs. Raises ValueError if nothing is selected, or the segmentation names no organ."""
         parameters = self.panel.parameters
         if parameters.organSource is OrganSource.FILE:
             if not parameters.organFile:
@@ -198,7 +198,7 @@ class OrgansSection(Section):
             self.panel.parameters.organFile = path
 
     def onReference(self, index: int) -> None:
-        """Contrast is measured against another organ: the table is filled anew where there is one."""
+        """The reference organ of the contrast changed: refill the table if there is one."""
         if self.panel.parameters is None:
             return
         self.panel.parameters.organReference = self._references[index]
@@ -213,7 +213,7 @@ class OrgansSection(Section):
     # --- the views
 
     def onOrgan(self, name: str) -> None:
-        """A row was selected: go there, and show what is chosen of it."""
+        """A row was selected: jump to the organ, and show the selected overlay."""
         place = self.organs.centre(name)
         for view in slice_views.on_screen() if place is not None else ():
             view.JumpSliceByOffsetting(*place)
@@ -221,12 +221,12 @@ class OrgansSection(Section):
         self.onView()
 
     def onView(self) -> None:
-        """Lay the organ map, the attention or the contribution of the selected organ over the views."""
+        """Overlay the organ map, the attention or the contribution of the selected organ on the slice views."""
         name, node, overlay = self.table.selected(), self._node(), self.inspection.overlay
         if not name or self.organs.node is None or self.panel.parameters is None:
             return
         view = tuple(OrganView)[self.ui.organViewComboBox.currentIndex]
-        self.panel.parameters.organView = view  # before other parameters change, which would set the box back
+        self.panel.parameters.organView = view  # before other parameters change, which would reset the box
         attention = next(section for section in self.panel.sections if isinstance(section, AttentionSection))
         attention.ui.showOverlayCheckBox.checked = False
         if view in (OrganView.ATTENTION, OrganView.CONTRIBUTION):
@@ -269,7 +269,7 @@ class OrgansSection(Section):
         try:
             self.organs.save(path)
         except OSError as error:
-            self.panel.showStatus(_("⚠ The file could not be written: {text}").format(text=error.strerror))
+            self.panel.showStatus(_("⚠ Could not write the file: {text}").format(text=error.strerror))
             return
         self.panel.showStatus(_("Written."))
 
@@ -279,7 +279,7 @@ class OrgansSection(Section):
         self.update()
 
     def remove(self) -> None:
-        """Take the table, the segmentation (where it is not kept) and the organ map away."""
+        """Remove the table, the segmentation (unless kept) and the organ map."""
         if self.inspection.overlay.shows_organ_map:
             self.inspection.overlay.clear()
         self.organs.clear()

@@ -1,4 +1,4 @@
-"""The table of the page "Organs": a row an organ, with a spin box for its strength."""
+"""The table of the page "Organs": one row per organ, with a spin box for its strength."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...signals import connect
 
 STRENGTH_COLUMN = 2
 AS_ALL = -1
-"""Value of a spin box whose organ gets the strength of all."""
+"""Spin box value of an organ that gets the overall strength."""
 
 
 class OrgansTable:
-    """Fills a QTableWidget. onOrgan(name) is called when a row is selected, onStrength(text) when a strength was set,
-    with all that are set as JSON, {organ: percent}.
+    """Fills a QTableWidget. onOrgan(name) is called when a row is selected, onStrength(text) when a strength is set,
+    with all set strengths as JSON, {organ: percent}.
     """
 
     def __init__(self, table: Any, onOrgan: Callable[[str], None], onStrength: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class OrgansTable:
         connect(table, "itemSelectionChanged()", self._selected)
 
     def selected(self) -> str:
-        """The organ whose row is selected, empty for none."""
+        """The organ of the selected row, empty for none."""
         row = self.table.currentRow()
         return self._names[row] if 0 <= row < len(self._names) and self.table.selectedItems() else ""
 
@@ -58,7 +58,7 @@ class OrgansTable:
         self.table.blockSignals(False)
 
     def clear(self) -> None:
-        """No organs. Strengths that are set stay."""
+        """Clear the table. Set strengths are kept."""
         self.table.blockSignals(True)
         self.table.clearSelection()
         self.table.setRowCount(0)
@@ -66,7 +66,7 @@ class OrgansTable:
         self._names, self._boxes = [], []
 
     def setStrengths(self, text: str) -> None:
-        """Take strengths from JSON; what is none is left out."""
+        """Set strengths from JSON; invalid entries are dropped."""
         try:
             found = json.loads(text)
         except ValueError:
@@ -78,7 +78,7 @@ class OrgansTable:
             box.blockSignals(False)
 
     def strengths(self) -> dict[str, float]:
-        """Strength, 0 … 1, of each organ that has one of its own."""
+        """Strength, 0 … 1, of each organ with an individual strength."""
         return {name: percent / 100 for name, percent in sorted(self._percent.items())}
 
     def _add_box(self, row: int, name: str) -> None:
@@ -88,7 +88,7 @@ class OrgansTable:
         box.suffix = " %"
         box.setKeyboardTracking(False)
         box.accessibleName = _("Strength of {organ}").format(organ=name)
-        box.toolTip = _("Strength in this organ at the next denoising; at the lowest value that of the slider above.")
+        box.toolTip = _("Strength in this organ for the next denoising. The lowest value uses the strength slider.")
         box.value = self._percent.get(name, AS_ALL)
         connect(box, "valueChanged(int)", lambda value, name=name: self._set(name, value))
         self.table.setCellWidget(row, STRENGTH_COLUMN, box)
@@ -113,9 +113,9 @@ def cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     moved = ""
     if row["moved"]:
         shift = f"⚠ {shift}"
-        moved = _("The mean moved by more than the noise allows ({limit:.1f} HU).").format(limit=row["shift_limit"])
-    cut = _("The scan cuts this organ off.") if row["cut_off"] else ""
-    bound = _("Anatomy in the organ adds to this: the noise is at most as large.") if row["noise_is_bound"] else ""
+        moved = _("The mean changed by more than noise explains ({limit:.1f} HU).").format(limit=row["shift_limit"])
+    cut = _("The scan truncates this organ.") if row["cut_off"] else ""
+    bound = _("Includes anatomical variation: an upper bound on the noise.") if row["noise_is_bound"] else ""
     return [
         (row["organ"], ""),
         (_pair(row, "noise", ".1f", "≤ " if row["noise_is_bound"] else ""), bound),

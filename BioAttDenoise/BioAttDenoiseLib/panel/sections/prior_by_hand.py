@@ -1,4 +1,4 @@
-"""The prior of a slice set by hand: a slider for each structure, and what the network makes of it as a preview."""
+"""The prior of a slice set by hand: one slider per structure, and a preview of the effect."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...inspection.attention_maps import SlicePrior
 from ...signals import connect
 
 SETTLE_MS = 150
-"""How long a slider must rest before the preview starts."""
+"""Idle time of the sliders before the preview starts."""
 
 
 class PriorByHand:
-    """Sliders in a checkable group box. live is the panel's `LivePreview`: while the box is checked its previews take
-    the sliders' p (their sum made 1) instead of the source's.
+    """Sliders in a checkable group box. live is the panel's `LivePreview`: while the box is checked, its previews use
+    the sliders' p (normalized to sum 1) instead of the source's.
     """
 
     def __init__(self, groupBox: Any, widget: Any, live: Any) -> None:
@@ -32,20 +32,20 @@ class PriorByHand:
         connect(groupBox, "toggled(bool)", self.onToggled)
 
     def show(self, prior: SlicePrior | None, index: int) -> None:
-        """The slice on screen and its prior; sliders that the user is setting stay."""
+        """Set the current slice and its prior; sliders that the user is moving stay."""
         self._shown = prior, index
         if not self.groupBox.checked:
             self._fill()
 
     def reset(self) -> None:
-        """Another volume: what was set for the former one is not its."""
+        """Another volume: discard the values set for the previous one."""
         self._shown = None, 0
         self._settle.stop()
         self.groupBox.checked = False
         self.live.preview.p = None
 
     def onToggled(self, checked: bool) -> None:
-        """Off: the source's own prior again."""
+        """Switch off and return to the source's prior."""
         self.live.preview.p = None
         if checked:
             self._fill()
@@ -54,7 +54,7 @@ class PriorByHand:
             self.live.clear()
 
     def preview(self) -> None:
-        """Denoise the slice on screen with the sliders' p."""
+        """Denoise the current slice with the sliders' p."""
         values = np.array([slider.value for slider in self.sliders], float)
         if not self.groupBox.checked or not values.sum():
             return

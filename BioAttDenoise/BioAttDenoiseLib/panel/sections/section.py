@@ -1,4 +1,4 @@
-"""A part of the panel with widgets of its own: how attention, comparison and whatever comes later join the panel."""
+"""Base class of the panel's sections, such as attention and comparison."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import slicer
 
 
 class Section:
-    """Loads `uiFile` and puts it into the panel's widget `place`. Widgets with a SlicerParameterName are bound to the
-    panel's parameter node.
+    """Loads `uiFile` into the panel's widget `place`. Widgets with a SlicerParameterName are bound to the panel's
+    parameter node.
 
     panel gives `logic`, `parameters` (None while a scene closes), `resourcePath(name)`, `lastResult` and
     `showStatus(text)`.
@@ -32,23 +32,23 @@ class Section:
         """Connect the widgets."""
 
     def update(self) -> None:
-        """Something the panel shows has changed: a parameter, or what the engine does."""
+        """A parameter or the engine's state has changed."""
 
     def resultArrived(self, result: Any) -> None:
-        """A denoising has succeeded (a DenoiseResult)."""
+        """Denoising has succeeded (a DenoiseResult)."""
 
     def mapsArrived(self) -> None:
         """Attention maps were computed."""
 
     def denoiseOptions(self) -> dict[str, Any]:
-        """Further arguments for `denoiseAsync`."""
+        """Additional arguments for `denoiseAsync`."""
         return {}
 
     def cleanup(self) -> None:
-        """The panel goes away."""
+        """The panel is closed."""
 
     def connectParameters(self, parameters: Any) -> None:
-        """Bind the widgets to a parameter node, or with None release them."""
+        """Bind the widgets to a parameter node, or release them with None."""
         if self._guiTag is not None:
             self._bound.disconnectGui(self._guiTag)
             self._guiTag = None

@@ -1,4 +1,4 @@
-"""The page "Reader study": starts and stops a study, and takes scores by keys and buttons."""
+"""The page "Reader study": starts and stops a study, and records scores from keys and buttons."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StudySection(Section):
 
     def connectParameters(self, parameters: Any) -> None:
         super().connectParameters(parameters)
-        if parameters is None and self.study.active:  # the scene closes
+        if parameters is None and self.study.active:  # the scene is closing
             self.stop()
 
     def cleanup(self) -> None:
@@ -65,7 +65,7 @@ class StudySection(Section):
         parameters, path = self.panel.parameters, self.ui.studyFileLineEdit.currentPath
         cases = cases_of_scene()
         if not cases or not path:
-            text = _("Denoise a scan first.") if not cases else _("Choose the file for the scores.")
+            text = _("Denoise a scan first.") if not cases else _("Choose a file for the scores.")
             self.panel.showStatus(f"⚠ {text}")
             return
         self.panel.showStatus("")
@@ -76,7 +76,7 @@ class StudySection(Section):
         self._do(lambda: self.study.start(Scores(target, parameters.studyReader, parameters.studySeed, trials)))
 
     def stop(self) -> None:
-        """Back to the former views."""
+        """Restore the previous views."""
         self.study.stop()
         self._tell()
 
@@ -87,7 +87,7 @@ class StudySection(Section):
         try:
             step()
         except OSError as error:
-            self.panel.showStatus(_("⚠ The scores could not be written: {text}").format(text=error.strerror))
+            self.panel.showStatus(_("⚠ Could not write the scores: {text}").format(text=error.strerror))
         except (ValueError, RuntimeError) as error:
             self.panel.showStatus(f"⚠ {error}")
         self._tell()

@@ -130,14 +130,14 @@ def test_the_report_s_numbers(made_up_bank, tmp_path, pretended):
         (
             "single scans",
             False,
-            ("single scans with quarter-dose noise inserted. The split is", "that no run was trained on"),
+            ("single scans with quarter-dose noise inserted. The split is", "held out from all runs"),
         ),
         (
             "Mayo 2016",
             True,
-            ("pairs of low and full dose. Training and test share patients", "other slices all runs were trained on"),
+            ("pairs of low and full dose. Training and test share patients", "slices were used to train all runs"),
         ),
-        (None, False, ("without a record of how its low dose was made. The split is", "that no run was trained on")),
+        (None, False, ("without a record of how its low dose was generated. The split is", "held out from all runs")),
     ],
 )
 def test_the_report_says_what_the_bank_is(made_up_bank, tmp_path, pretended, layout, shared, said):

@@ -86,10 +86,13 @@ def write_report(results: Results, setting: Setting, folders: Mapping[str, Path]
 
 
 def _lines(results: Results, setting: Setting, drawn: Sequence[str]) -> list[str]:
-    lines = ["# The paper's experiments, run again", "", "Research use only.", ""]
+    lines = ["# Reproduction of the paper's experiments", "", "Research use only.", ""]
     missing = setting.wanted - len(results.runs)
     if missing:
-        lines += [f"**{len(results.runs)} of {setting.wanted} runs have finished**; what follows is of these.", ""]
+        lines += [
+            f"**{len(results.runs)} of {setting.wanted} runs have finished**; the results below cover only these.",
+            "",
+        ]
     lines += [f"- {arm}, seed {seed}, failed: {said}" for (arm, seed), said in results.failures.items()]
     if not results.runs:
         return lines
@@ -112,27 +115,27 @@ def _size(results: Results, setting: Setting) -> list[str]:
         arm: int(np.median([results.runs[arm, s].record["steps"] for s in results.seeds(arm)])) for arm in results.arms
     }
     said = [
-        f"- {size.filters} filters (the paper: 96), epochs: {size.epochs} of {patches} patches of 55², of the "
-        f"{contents.train_patches} in {contents.train_slices} training slices (the paper: 57,631, in its authors' "
+        f"- {size.filters} filters (paper: 96); {size.epochs} epochs of {patches} patches of 55², out of "
+        f"{contents.train_patches} in {contents.train_slices} training slices (paper: 57,631, which in its authors' "
         f"code are batches of 16); validation on {size.validation_patches or contents.validation_patches} patches.",
-        "- Steps of a run: " + ", ".join(f"{arm} {count}" for arm, count in steps.items()) + ".",
-        f"- {len(results.runs)} runs, seeds: {', '.join(map(str, seeds))}; a seed sets the initial weights and the "
-        "order of the patches, the same for every arm.",
+        "- Steps per run: " + ", ".join(f"{arm} {count}" for arm, count in steps.items()) + ".",
+        f"- {len(results.runs)} runs, seeds: {', '.join(map(str, seeds))}; each seed sets the initial weights and "
+        "the order of the patches, identical for all arms.",
         f"- Evaluated on {_judged_slices(results)} test slices of {len(results.patients)} patients, "
         + (
-            "whose other slices all runs were trained on."
+            "whose other slices were used to train all runs."
             if _shared_patients(setting.bank)
-            else "that no run was trained on."
+            else "held out from all runs."
         ),
     ]
     if size.recipe == "budget":
         said.append(
             f"- Planned for {setting.minutes:g} minutes on {setting.machine}: Adam, one cycle up to a learning rate of "
-            f"{LEARNING_RATE:g}, since the paper's 1e-5 hardly moves the weights in so few steps; batches of {BATCH}."
+            f"{LEARNING_RATE:g}, because the paper's 1e-5 hardly moves the weights in so few steps; batches of {BATCH}."
         )
     else:
         said.append(f"- The paper's recipe (Adam 1e-5, halved every 5 epochs, early stop 7), on {setting.machine}.")
-    return ["## What was run", "", *said, "", "```", setting.command, "```"]
+    return ["## Setup", "", *said, "", "```", setting.command, "```"]
 
 
 def _shared_patients(bank: Bank) -> bool:
@@ -161,9 +164,10 @@ def _table(results: Results) -> list[str]:
     return [
         "## Table 1",
         "",
-        f"The paper's protocol: {count} patches of 55² of the test slices, each through the unpadded network alone; "
-        "standardised values, data range 1.0. First mean ± SD over patches and seeds, as in the paper; then the mean "
-        "over patients with its 95 % interval over patients and seeds. The paper's values are of other data.",
+        f"The paper's protocol: {count} patches of 55² from the test slices, each passed through the unpadded network "
+        "separately; standardised values, data range 1.0. The first columns are the mean ± SD over patches and seeds, "
+        "as in the paper; the next are the mean over patients with its 95 % interval over patients and seeds. The "
+        "paper's values come from different data.",
         "",
         *markdown_table(headings, rows),
     ]
@@ -185,8 +189,8 @@ def _differences(results: Results) -> list[str]:
         if cells:
             rows.append([arm, *cells])
     return [
-        "BioAtt minus each other arm, paired by patient and seed, with its 95 % interval over both. There is no test "
-        "over patients alone: they share the few training runs, whose variation it would take for an effect.",
+        "BioAtt minus each other arm, paired by patient and seed, with the 95 % interval over both. Patients alone are "
+        "not tested: they share the few training runs, so such a test would mistake run variation for an effect.",
         "",
         *markdown_table(["bioatt −", *METRICS], rows),
     ]
@@ -195,23 +199,24 @@ def _differences(results: Results) -> list[str]:
 def _agreement(results: Results, setting: Setting) -> list[str]:
     rows = [[finding.said, f"**{finding.verdict}**", finding.found] for finding in findings(results)]
     note = (
-        "Verdicts follow from the 95 % intervals: open where the interval allows both, for one seed or patient, and "
-        "for models that have not learned. Intervals are bootstraps over patients and seeds, widened for small numbers "
-        "by Student's t; those of training curves are over seeds. Attention has no interval: all seeds must agree."
+        "Verdicts follow from the 95 % intervals. They are open if the interval allows both outcomes, with a single "
+        "seed or patient, and for models that have not learned. Intervals are bootstraps over patients and seeds, "
+        "widened for small samples by Student's t; those of training curves are over seeds. Attention has no interval: "
+        "all seeds must agree."
     )
     if setting.size.recipe == "budget":
         note += (
-            " The one-cycle schedule, which ends at a learning rate of 0, determines how the curves end; the paper's "
-            "schedule does not end so, and its curves cannot be judged by these."
+            " The one-cycle schedule, which ends at a learning rate of 0, shapes the end of the curves. The paper's "
+            "schedule ends differently, so these curves say nothing about the paper's."
         )
     return ["## Agreement with the paper", "", *markdown_table(["the paper", "here", "numbers"], rows), "", note]
 
 
 def _figures(drawn: Sequence[str], setting: Setting) -> list[str]:
     captions = {
-        "figure5": "Figure 5: attention. Above the test patches (each arm minus BioAtt), below validation by epoch.",
-        "figure6": "Figure 6: patches or whole slices. In the curves below, validation patches of the arm whole are "
-        "cut from denoised whole slices and so have context, which those of the others lack.",
+        "figure5": "Figure 5: attention. Top: test patches (each arm minus BioAtt). Bottom: validation by epoch.",
+        "figure6": "Figure 6: patches or whole slices. In the bottom curves, validation patches of the arm whole are "
+        "cut from denoised whole slices and therefore have context, unlike those of the other arms.",
         "figure7": "Figure 7: weighting.",
     }
     assert captions.keys() == FIGURES.keys()
@@ -239,8 +244,8 @@ def _attention(results: Results) -> list[str]:
         return []
     headings = [heading for text in ATTENTION.values() for heading in (f"{text}, first", "last")]
     return [
-        "Attention A in the body of that slice, mean over seeds, epoch 1 and the last that was kept: its mean, the "
-        "fraction above 0.95, its standard deviation between organs (mean over pixels) and between pixels (mean over "
+        "Attention A within the body of that slice, mean over seeds, at epoch 1 and the last epoch kept: mean, "
+        "fraction above 0.95, and standard deviation between organs (mean over pixels) and between pixels (mean over "
         "organs).",
         "",
         *markdown_table(["arm", "stage", "last epoch", *headings], rows),
@@ -256,7 +261,7 @@ def _whole_slices(results: Results) -> list[str]:
     return [
         "## Whole slices in HU",
         "",
-        "The same models on whole slices with full context, as `bioatt denoise` runs them; mean over patients and "
+        "The same models applied to whole slices with full context, like `bioatt denoise`; mean over patients and "
         "seeds with its 95 % interval.",
         "",
         *markdown_table(["arm", *(text for text, _ in HU.values())], rows),
@@ -277,8 +282,8 @@ def _costs(results: Results) -> list[str]:
     return [
         "## Time and memory",
         "",
-        "Each run is a process of its own; means over the runs that were not interrupted. Memory: peak of the process, "
-        "of the GPU where there is one.",
+        "Each run is a separate process; means over the uninterrupted runs. Memory is the peak of the process, or of "
+        "the GPU if one is used.",
         "",
         *markdown_table(["arm", "steps", "training s", "s per step", "evaluation s", "peak memory MB"], rows),
     ]
@@ -293,7 +298,7 @@ def _deviations(setting: Setting) -> list[str]:
         "LDCT-and-Projection-data": "LDCT-and-Projection-data, pairs of low and full dose",
         "pairs of folders": "pairs of low and full dose",
     }
-    data = known.get(header.get("layout", ""), "a bank without a record of how its low dose was made")
+    data = known.get(header.get("layout", ""), "a bank without a record of how its low dose was generated")
     if _shared_patients(setting.bank):
         parting = "Training and test share patients, as in the authors' code: the results are optimistic."
     else:
@@ -302,12 +307,12 @@ def _deviations(setting: Setting) -> list[str]:
         "## Differences from the paper",
         "",
         f"- Data: {data}. {parting}",
-        f"- Each slice has its own prior; the authors' priors were assigned by position in a list. Training and the "
-        f"maps above use that of the full-dose scan ({header['prior']}), the test that of the low-dose slice "
+        f"- Each slice has its own prior; the authors assigned priors by position in a list. Training and the "
+        f"maps above use the prior of the full-dose scan ({header['prior']}), the test that of the low-dose slice "
         f"({setting.size.judgement.prior}).",
-        "- The organ maps were themselves trained, on outlines of 54 people: where a bank's test patients are among "
-        "these, they have seen the anatomy.",
+        "- The organ maps were themselves trained on outlines of 54 patients; if a bank's test patients are among "
+        "them, the maps have seen their anatomy.",
         "- The model with the lowest validation loss is tested; the paper pools the models of epochs 1, 5, 10 and 20.",
-        "- Values by epoch are of validation slices.",
-        "- The arm whole trains on as many epochs and about as many pixels, in fewer steps of one slice.",
+        "- Values by epoch are from validation slices.",
+        "- The arm whole trains for as many epochs on about as many pixels, in fewer steps of one slice each.",
     ]
