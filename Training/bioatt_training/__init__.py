@@ -1,1 +1,1 @@
-"""Low-dose simulation, data, training and evaluation of BioAtt. Imports the engine; the engine never imports it."""
+"""Low-dose simulation, data preparation, training and evaluation of BioAtt. Imports the engine, never the reverse."""

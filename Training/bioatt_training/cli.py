@@ -1,4 +1,4 @@
-"""The command `bioatt-train`: simulate low dose, prepare data, train, judge."""
+"""The command `bioatt-train`: simulate low dose, prepare data, train, evaluate."""
 
 from __future__ import annotations
 

@@ -356,7 +356,9 @@ def test_an_interpreter_that_is_not_there(tmp_path):
 
 def test_no_place_for_temporary_files_is_told_as_such(tmp_path):
     jobs = JobQueue(lambda: EngineProcess(sys.executable, script=STAND_IN, temporary=str(tmp_path / "gone")))
-    with pytest.raises(EngineError, match=r"^Cannot create a folder for temporary files: .*\. The disk is full") as told:
+    with pytest.raises(
+        EngineError, match=r"^Cannot create a folder for temporary files: .*\. The disk is full"
+    ) as told:
         jobs.submit(Kind.BACKGROUND, Request("check"), on_result=print, on_error=print)
     assert told.value.kind == "disk"
 

@@ -1,1 +1,1 @@
-"""Training against discriminators, with pretrained features, and without pairs of low and full dose."""
+"""Adversarial training, training with pretrained features, and training without pairs of low and full dose."""

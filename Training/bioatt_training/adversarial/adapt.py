@@ -1,4 +1,6 @@
-"""A model adapted to the scans of a folder in a given time, kept only where it is better on slices held out."""
+"""Adapt a model to the scans of a folder within a time limit; keep the result only if it is better on held-out
+slices.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +38,17 @@ from bioatt_training.fit.schedule import build_optimiser
 Holds = Literal["pairs", "unpaired", "low dose"]
 LOW_DOSES = (0.5, 0.8)
 JUDGED_AT = 0.5
-"""Fraction of the low dose at which models are judged where there are no pairs."""
+"""Fraction of the low dose at which models are evaluated without pairs."""
 MOST_SLICES, JUDGED_SLICES = 40, 16
-"""Taken of each scan, and held out of all of them to judge."""
+"""Slices taken from each scan, and slices held out of all scans for evaluation."""
 SHARE = 0.8
-"""Of the time that is left after the preparation that training gets; judging the rest."""
+"""Share of the time after preparation that is spent on training; the rest is for evaluation."""
 VALIDATIONS, LEAST_STEPS = 4, 8
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a folder holds, the bank that is trained on and judged, and that of its low-dose scans where unpaired."""
+    """The kind of data, the bank for training and evaluation, and the bank of low-dose scans if unpaired."""
 
     holds: Holds
     bank: Path
@@ -60,11 +62,11 @@ class Data:
 
 
 def adapt(folder: Path, out: Path, *, minutes: float, model: str, say: Callable[[str], None]) -> Path | None:
-    """Adapt `model` to the scans of `folder`; returns the adapted model's file, None where `model` is no worse.
+    """Adapt `model` to the scans of `folder`; returns the adapted model's file, or None if `model` is at least as good.
 
-    Pairs are learned from; low and full dose of different patients train against each other; low dose alone learns from
-    more noise. Writes into `out` banks, the training, and adapt.json; the same call resumes. Raises InputError where
-    the folder holds too little, or the time is too short.
+    Pairs are used for supervised training, low and full dose of different patients for adversarial training, and low
+    dose alone for training with added noise. Writes banks, the training and adapt.json to `out`; the same call resumes.
+    Raises InputError if the folder has too few scans or the time is too short.
     """
     begun = time.monotonic()
     make_folder(out)
@@ -109,7 +111,7 @@ def prepared(folder: Path, out: Path, say: Callable[[str], None]) -> Data:
 def _has_pairs(folder: Path) -> bool:
     try:
         return any(scan.low is not None for scan in find_scans(folder).scans)
-    except InputError:  # nothing belongs together
+    except InputError:  # no scans belong together
         return False
 
 
@@ -146,7 +148,7 @@ def _method(data: Data) -> Method | None:
 
 
 def seconds_a_step(config: Config, steps: int = 3) -> float:
-    """Time of a training step on this machine, the first left out."""
+    """Time of a training step on this machine, excluding the first."""
     data = config.method.data(config) if config.method else RunData(config)
     build = config.method.experiment if config.method else Experiment
     experiment = build(config, len(data.descriptors), data.steps, data.epoch_steps)
@@ -162,15 +164,15 @@ def seconds_a_step(config: Config, steps: int = 3) -> float:
 
 
 def compared(adapted: TrainedModel, shipped: TrainedModel, data: Data) -> dict[str, Any]:
-    """Squared errors in HU² of both on the held-out slices, and their paired difference [mean, low, high].
+    """Squared errors in HU² of both models on the held-out slices, and their paired difference [mean, low, high].
 
-    With pairs against the full dose. Without, both see the low dose with more noise, and the target is that of
-    `patches.NoisierPatches`: its own noise adds the same to the expected error of either.
+    With pairs, the reference is the full dose. Without pairs, both models see the low dose with added noise, and the
+    target is that of `patches.NoisierPatches`; its noise adds the same amount to the expected error of both.
     """
     bank = Bank(data.judged)
     indices = spread(bank.indices("test"), JUDGED_SLICES)
     if not indices:
-        raise InputError("no slices are left to judge with: give more scans")
+        raise InputError("no slices are left for evaluation: give more scans")
     errors: list[list[float]] = []
     denoisers = [Denoiser(model) for model in (adapted, shipped)]
     for index in indices:

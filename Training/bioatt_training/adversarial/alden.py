@@ -1,6 +1,6 @@
-"""ALDEN (arXiv 2508.07788): pixels, features, anatomy-aware discriminator and semantic contrast in one loss.
+"""ALDEN (arXiv 2508.07788): pixel, feature, adversarial and semantic contrastive losses combined.
 
-Only the paper's abstract could be read: architecture and weights follow the mechanisms that it names and their nearest
+Only the paper's abstract was available: architecture and weights follow the mechanisms it names and their closest
 published relatives, SeD (Li 2024, arXiv 2402.19387) for the discriminator and ASCON (Chen 2023, arXiv 2307.12225) for
 the contrast.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class AldenExperiment(GuardedExperiment):
-    """Trains `network` on pairs against the discriminator, both in one backward pass; see `methods.Alden`."""
+    """Trains `network` on pairs against a discriminator in a single backward pass; see `methods.Alden`."""
 
     def __init__(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> None:
         super().__init__(config, descriptors, steps, epoch_steps)
@@ -65,7 +65,7 @@ class AldenExperiment(GuardedExperiment):
         return terms
 
     def _generator(self) -> torch.Generator:
-        """Of the step alone, so that a resumed run draws the same."""
+        """Seeded by the step alone, so that a resumed run draws the same values."""
         words = [self.config.run.seed, 2, self.global_step]
         return torch.Generator().manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 

@@ -1,4 +1,4 @@
-"""What an adversary can spoil without a loss showing it: HU of tissues, and structures. On batches, with torch."""
+"""Checks for damage that an adversarial loss does not reveal: HU of tissues, and structures. On batches, with torch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STRUCTURE_PX = 9
 
 
 def column(tissue: str) -> str:
-    """Name in metrics.csv of a tissue's bias."""
+    """Column of a tissue's bias in metrics.csv."""
     return f"val_bias_{tissue.replace(' ', '_')}_hu"
 
 
 def tissue_errors(output: Tensor, target: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Sum of output − target in HU, and number of pixels, by tissue; standardised (B, 1, H, W).
 
-    As `bioatt.core.metrics.hu_bias`: a pixel belongs to a tissue where the target's 5×5 mean stays in the tissue's
+    As in `bioatt.core.metrics.hu_bias`, a pixel belongs to a tissue if the target's 5×5 mean stays within the tissue's
     range over 5×5 pixels, all of them inside the patch.
     """
     edge = 2 * (MEAN_PX // 2)
@@ -39,7 +39,7 @@ def tissue_errors(output: Tensor, target: Tensor) -> dict[str, tuple[Tensor, Ten
 def structure_error(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error in HU² of the means over squares of `STRUCTURE_PX`; standardised (B, 1, H, W).
 
-    Noise averages out of such means; what was removed or invented does not.
+    Noise averages out of such means; removed or invented structures do not.
     """
     error = functional.avg_pool2d(output - target, STRUCTURE_PX, stride=1) * SCALE_HU
     return torch.mean(error**2)

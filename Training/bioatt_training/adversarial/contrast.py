@@ -1,4 +1,6 @@
-"""Contrastive loss over places: the output's features near the full dose's, away from two kinds of negatives."""
+"""Contrastive loss over positions: pulls the output's features to the full dose's and away from two kinds of
+negatives.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from bioatt_training.adversarial.features import Levels
 def contrast(
     output: Levels, full: Levels, low: Levels, generator: torch.Generator, *, places: int, temperature: float
 ) -> Tensor:
-    """Mean over levels of InfoNCE (van den Oord 2018, arXiv 1807.03748) at places drawn alike in all images.
+    """Mean over levels of InfoNCE (van den Oord 2018, arXiv 1807.03748) at positions shared by all images.
 
-    At each place the anchor is the output's feature vector, the positive the full dose's there; negatives are the low
-    dose's there, and the full dose's at the other drawn places of the same image. Cosines divided by the temperature.
-    A level with fewer places than `places` uses all of its own. generator: on the CPU.
+    At each position, the anchor is the output's feature vector and the positive is the full dose's; negatives are the
+    low dose's at the same position, and the full dose's at the other drawn positions of the image. Cosine similarities
+    are divided by the temperature. A level with fewer positions than `places` uses all of them. generator: on the CPU.
     """
     losses = []
     for anchors, positives, negatives in zip(output, full, low, strict=True):
@@ -31,9 +33,9 @@ def contrast(
 
 
 def info_nce(anchors: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of telling each anchor's positive from its negatives; all (B, S, C) of unit length.
+    """Mean cross-entropy of distinguishing each anchor's positive from its negatives; all (B, S, C) of unit length.
 
-    Negatives of an anchor: its own of `negatives`, and the positives of the other S − 1 places of the same image.
+    Negatives of an anchor: its own row of `negatives`, and the positives at the other S − 1 positions of the image.
     """
     among = anchors @ positives.transpose(1, 2)
     beside = (anchors * negatives).sum(dim=2, keepdim=True)

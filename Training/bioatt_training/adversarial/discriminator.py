@@ -1,4 +1,4 @@
-"""The discriminator: PatchGAN that asks, by cross-attention, what is real for the anatomy that a reference shows."""
+"""The discriminator: a PatchGAN that cross-attends to the anatomy in a reference image."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from bioatt_training.adversarial.features import Levels
 
 Adversary = Literal["hinge", "least_squares"]
 SLOPE = 0.2
-"""Of the leaky ReLUs."""
+"""Negative slope of the leaky ReLUs."""
 KEY_CHANNELS = 64
 DETAIL_PX, DETAIL_GAIN = 5, 10.0
-"""The discriminator sees x and, tenfold (1 is 50 HU), x less its 5×5 mean: noise is small beside anatomy."""
+"""The discriminator sees x and, scaled tenfold (1 is 50 HU), x − its 5×5 mean, because noise is small relative to
+anatomy.
+"""
 
 
 class SemanticAttention(nn.Module):
     """Cross-attention of one head: queries from semantics (B, S, h, w), keys and values from features (B, C, H, W).
 
     Returns (B, C, H, W): the attended features on the semantics' grid, upsampled. Initialised to 0, so that the
-    discriminator starts as one without semantics.
+    discriminator starts without semantics.
     """
 
     def __init__(self, semantics: int, features: int) -> None:
@@ -55,11 +57,11 @@ class SemanticAttention(nn.Module):
 class Discriminator(nn.Module):
     """x (B, 1, H, W) and the reference's features → one logit for each region of x, (B, 1, h, w).
 
-    Three convolutions of stride 2 with 1, 2 and 4 times `width` channels; after each, semantics of one depth are
-    attended to, appended and merged.
-    semantics: channels of the three levels; (): a plain PatchGAN (Isola 2017, arXiv 1611.07004).
-    spectral: whether all but the attention is spectrally normalised (Miyato 2018, arXiv 1802.05957), which bounds what
-    the discriminator adds to a loss of pairs. Without pairs it is all that moves a generator, and too weak with it.
+    Three convolutions of stride 2 with 1, 2 and 4 times `width` channels; after each, the discriminator attends to the
+    semantics of one depth, concatenates the result and merges it. semantics: channels of the three levels; (): a plain
+    PatchGAN (Isola 2017, arXiv 1611.07004). spectral: whether all layers but the attention are spectrally normalised
+    (Miyato 2018, arXiv 1802.05957), which bounds the discriminator's contribution to a paired loss. Without pairs it is
+    the generator's only training signal, and normalisation makes it too weak.
     """
 
     def __init__(self, width: int, semantics: tuple[int, ...] = (), *, spectral: bool = True) -> None:
@@ -73,7 +75,7 @@ class Discriminator(nn.Module):
         self.logits = conv(8 * width, 1, 3)
 
     def forward(self, x: Tensor, semantics: Levels | None = None) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # nor could spectral norms be followed in half precision
+        with torch.autocast(x.device.type, enabled=False):  # spectral norms cannot be tracked in half precision
             return self._logits(x.float(), semantics or [])
 
     def _logits(self, x: Tensor, semantics: Levels) -> Tensor:
@@ -102,9 +104,9 @@ def generator_loss(kind: Adversary, fake: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within it, what the module computes has gradients for its input alone.
+    """Context in which the module's output has gradients with respect to its input only.
 
-    Generator and discriminator can so be trained by one backward pass over the sum of their losses.
+    This lets one backward pass over the sum of their losses train both generator and discriminator.
     """
     parameters = [one for one in module.parameters() if one.requires_grad]
     for one in parameters:

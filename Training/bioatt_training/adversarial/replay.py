@@ -1,4 +1,4 @@
-"""Earlier fakes that a discriminator sees again, so that it does not forget them (Shrivastava 2017, 1612.07828)."""
+"""Replay of earlier fakes to a discriminator, so that it does not forget them (Shrivastava 2017, 1612.07828)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 class Replay:
-    """`slots` earlier fakes for each place of the batch.
+    """`slots` earlier fakes for each batch position.
 
-    By place, and drawn from seed, step and place alone: a resumed run, and the processes that share a batch, see the
-    same. first: the batch's first place that this process has.
+    Stored by position and drawn from seed, step and position alone, so that resumed runs and the processes sharing a
+    batch see the same fakes. first: the first batch position of this process.
     """
 
     def __init__(self, slots: int, seed: int, first: int = 0) -> None:
         self.slots, self.seed, self.first = slots, seed, first
         self.held: Tensor | None = None
-        """(places, filled slots, 1, H, W)."""
+        """(positions, filled slots, 1, H, W)."""
 
     def exchanged(self, fakes: Tensor, step: int) -> Tensor:
-        """Half of the fakes (B, 1, H, W), and for the others an earlier one that they then replace."""
+        """Return half of the fakes (B, 1, H, W), and for the others an earlier fake, which they replace."""
         if not self.slots:
             return fakes
         if self.held is None or self.held.shape[1] < self.slots:

@@ -1,7 +1,8 @@
-"""Denoising without pairs: two generators in a cycle, and a discriminator for either dose (arXiv 2605.00793).
+"""Denoising without pairs: two generators in a cycle, and one discriminator per dose (arXiv 2605.00793).
 
-Only the paper's abstract could be read. It names a Cycle-GAN (Zhu 2017, arXiv 1703.10593) whose generators join a
-U-net's scales by attention and transform them by residual blocks, and a perceptual loss; the rest is Cycle-GAN's.
+Only the paper's abstract was available. It describes a Cycle-GAN (Zhu 2017, arXiv 1703.10593) whose generators combine
+a U-Net's scales by attention and transform them by residual blocks, and a perceptual loss; everything else follows
+Cycle-GAN.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ SIDES = ("full", "low")
 
 
 class UnpairedExperiment(GuardedExperiment):
-    """Trains `network` to turn low dose into full, beside `back` for the other way; see `methods.Unpaired`.
+    """Trains `network` to map low dose to full dose, and `back` for the reverse; see `methods.Unpaired`.
 
-    Validation is on pairs, with the full dose as reference, as in every other training. Networks that know the noise
-    level are told none in training, since what a generator makes has an unknown one.
+    Validation uses pairs, with the full dose as reference, as in every other training. Networks with a noise-level
+    input get none in training, because the noise level of generated images is unknown.
     """
 
     def __init__(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> None:
@@ -73,14 +74,14 @@ class UnpairedExperiment(GuardedExperiment):
         return terms
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the earlier fakes of all processes."""
+        """Save the earlier fakes of all processes."""
         held = {side: replay.held for side, replay in self.replays.items() if replay.held is not None}
         if self.trainer.world_size > 1:
             held = {side: cast(Tensor, self.all_gather(one)).flatten(0, 1) for side, one in held.items()}
         checkpoint["replay"] = {side: one.cpu() for side, one in held.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over this process's share of the earlier fakes."""
+        """Restore this process's share of the earlier fakes."""
         for side, held in checkpoint["replay"].items():
             share = len(held) // self.trainer.world_size
             self.replays[side].held = held[self.global_rank * share : (self.global_rank + 1) * share]

@@ -1,4 +1,4 @@
-"""`bioatt-train adapt`: a model fine-tuned to the scans of a folder, where that makes it better."""
+"""`bioatt-train adapt`: fine-tune a model to the scans of a folder, and keep it if it is better."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ RESUMES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train adapt`."""
-    parser.add_argument("data", metavar="FOLDER", help="scans; folders low and full where there are both doses")
-    parser.add_argument("--out", required=True, metavar="DIR", help="banks, training, adapt.json and the model")
-    parser.add_argument("--minutes", type=float, default=20.0, help="time for all of it (default 20)")
+    parser.add_argument(
+        "data", metavar="FOLDER", help="folder of scans, with subfolders low and full if both doses exist"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder for banks, training, adapt.json and the model"
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, help="total time in minutes (default 20)")
     parser.add_argument("--model", default="auto", help="the model to adapt (default: this machine's)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare, train, judge, and say which model is better."""
+    """Prepare, train, evaluate, and report which model is better."""
     import json
 
     from bioatt.compute.device import choose, tune_cpu
@@ -35,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
     result = json.loads((out / "adapt.json").read_text(encoding="utf-8"))
     errors = result["squared_error_hu2"]
     change = 100 * (errors["adapted"] / errors["shipped"] - 1)
-    print(f"squared error on {result['slices']} slices held out: {change:+.1f} % of {model}'s")
-    print(f"{adapted}: better than {model}. Research use only." if adapted else f"{model} stays: it is not worse")
+    print(f"squared error on {result['slices']} held-out slices: {change:+.1f} % of {model}'s")
+    print(f"{adapted}: better than {model}. Research use only." if adapted else f"{model} is kept: it is not worse")

@@ -1,26 +1,33 @@
-"""`bioatt-train adopt`: the outputs of a training on a GPU (Testing/gpu) as model files, judged and described."""
+"""`bioatt-train adopt`: turn the outputs of a GPU training (Testing/gpu) into evaluated model files with cards."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "export what Testing/gpu/run.sh train left, judge it on left-out patients, write its card"
+HELP = "export the outputs of Testing/gpu/run.sh train, evaluate them on held-out patients, write the model card"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train adopt`."""
     parser.add_argument("outputs", metavar="DIR", help="folder with train.json and weights-….pt")
-    parser.add_argument("--bank", required=True, metavar="BANK", help="judge on its test patients")
-    parser.add_argument("--out", required=True, metavar="DIR", help="models, card, report; called again, it goes on")
     parser.add_argument(
-        "--per-patient", type=int, metavar="N", help="judge at most N slices of a patient (default all)"
+        "--bank", required=True, metavar="BANK", help="bank whose test patients are used for evaluation"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="output folder for models, card and report; an interrupted call resumes",
+    )
+    parser.add_argument(
+        "--per-patient", type=int, metavar="N", help="evaluate at most N slices per patient (default all)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export, judge, and say where the models are."""
+    """Export, evaluate, and print where the models are."""
     from tqdm import tqdm
 
     from bioatt.compute.device import tune_cpu

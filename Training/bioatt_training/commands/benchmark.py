@@ -1,18 +1,20 @@
-"""`bioatt-train benchmark`: models against tuned classical filters, their safety at full dose and their texture."""
+"""`bioatt-train benchmark`: compare models with tuned classical filters; measure full-dose safety and noise texture."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "judge models beside tuned classical filters: quality, full-dose safety, noise texture, default strength"
+HELP = "compare models with tuned classical filters: quality, full-dose safety, noise texture, default strength"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train benchmark`."""
-    parser.add_argument("bank", metavar="BANK", help="folder made by `bioatt-train prepare`")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where results.json, README.md and figures go")
+    parser.add_argument("bank", metavar="BANK", help="bank created by `bioatt-train prepare`")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder for results.json, README.md and figures"
+    )
     parser.add_argument(
         "--models",
         nargs="+",
@@ -26,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="also tune and run the classical filters (needs the extra [benchmark])",
     )
-    parser.add_argument("--work", metavar="DIR", help="keeps measurements and phantoms (default OUT/work)")
-    parser.add_argument("--quick", action="store_true", help="few small slices, two baselines: a trial, not a result")
+    parser.add_argument("--work", metavar="DIR", help="folder for measurements and phantoms (default OUT/work)")
+    parser.add_argument("--quick", action="store_true", help="few small slices and two baselines, for a trial run")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure what is not measured yet, and write the report."""
+    """Run the missing measurements, and write the report."""
     import logging
 
     from bioatt.compute.device import tune_cpu
@@ -54,10 +56,10 @@ def run(args: argparse.Namespace) -> None:
     models = [Model(name) for name in args.models]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise InputError(f"models of one name ({', '.join(names)}): rename the files, tables go by name")
+        raise InputError(f"several models have the same name ({', '.join(names)}): rename the files")
     bank = Bank(Path(args.bank))
     if not bank.indices("test"):
-        raise InputError("the bank has no test slices: make it with a split that leaves patients out")
+        raise InputError("the bank has no test slices: create it with a split that holds patients out")
     make_folder(folder)
     runner = Runner(bank, Path(args.work) if args.work else folder / "work", QUICK if args.quick else Size())
     whole = [Model(name, WHOLE) for name in args.models]

@@ -1,26 +1,30 @@
-"""`bioatt-train examine`: priors, neighbours, guidance, attention, texture and dose on left-out patients."""
+"""`bioatt-train examine`: examine priors, neighbours, guidance, attention, texture and dose on held-out patients."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "examine networks on left-out patients: priors, neighbours, guidance, attention, texture, dose"
+HELP = "examine networks on held-out patients: priors, neighbours, guidance, attention, texture, dose"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train examine`."""
     parser.add_argument("data", metavar="DATA", help="the CT collection with volumes/, slices/ and slabs/")
-    parser.add_argument("out", metavar="OUT", help="where results.json and README.md go; measurements in OUT/work")
+    parser.add_argument(
+        "out", metavar="OUT", help="output folder for results.json and README.md; measurements in OUT/work"
+    )
     parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
     parser.add_argument("--models", nargs="+", default=["bioatt"], metavar="NAME", help="names or .safetensors files")
-    parser.add_argument("--part", choices=("test", "validation"), default="test", help="whose patients (default test)")
-    parser.add_argument("--quick", action="store_true", help="three patients, one of everything: a trial, not a result")
+    parser.add_argument(
+        "--part", choices=("test", "validation"), default="test", help="part of the split (default test)"
+    )
+    parser.add_argument("--quick", action="store_true", help="three patients and one case each, for a trial run")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure what is not measured yet, and write the page after each part."""
+    """Run the missing measurements, and write the page after each part."""
     import logging
 
     from bioatt.compute.device import tune_cpu
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     models = [Examined(name) for name in args.models]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise InputError(f"models of one name ({', '.join(names)}): rename the files, tables go by name")
+        raise InputError(f"several models have the same name ({', '.join(names)}): rename the files")
     folder = Path(args.out)
     make_folder(folder)
     size = QUICK if args.quick else Size()

@@ -1,18 +1,20 @@
-"""`bioatt-train fit`: train one model as a configuration says."""
+"""`bioatt-train fit`: train one model from a configuration."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "train a model; run again after an interruption and it goes on"
+HELP = "train a model; run again to resume after an interruption"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train fit`."""
     parser.add_argument("--config", required=True, metavar="FILE.toml", help="see Training/configs")
-    parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints, logs and the exported model")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder for checkpoints, logs and the exported model"
+    )
     parser.add_argument("--arm", help="train this arm of Table 1 instead of the configuration's")
     parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
     parser.add_argument("--bank", metavar="DIR", help="bank instead of the configuration's")
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train and say where the model is."""
+    """Train and print where the model is."""
     from dataclasses import replace
 
     from bioatt.core.errors import InputError

@@ -1,4 +1,4 @@
-"""`bioatt-train network`: train bioatt and bioatt-fast, in one stage, on slices with their neighbours."""
+"""`bioatt-train network`: train bioatt and bioatt-fast together on slices with their neighbours."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ RESUMES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train network`."""
     parser.add_argument("data", metavar="DIR", help="the CT collection with volumes/, slices/ and slabs/")
-    parser.add_argument("out", metavar="OUT", help="folder for data, checkpoint and models; a stopped run goes on")
+    parser.add_argument("out", metavar="OUT", help="folder for data, checkpoint and models; an interrupted run resumes")
     parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
     parser.add_argument("--organ-maps", metavar="FILE", help="weights of the organ maps (default the installed ones)")
-    parser.add_argument("--phantoms", type=int, default=26, help="simulated torsos that are added (default 26)")
-    parser.add_argument("--pack", metavar="FILE", help="only write the data of `Testing/gpu/run.sh slabs` there")
-    parser.add_argument("--adopt", metavar="FOLDER", help="export what `Testing/gpu/run.sh slabs` brought back")
-    parser.add_argument("--steps", type=int, help="optimiser steps in all (default the recipe's)")
+    parser.add_argument("--phantoms", type=int, default=26, help="number of simulated torsos to add (default 26)")
+    parser.add_argument(
+        "--pack", metavar="FILE", help="only write the data for `Testing/gpu/run.sh slabs` to this file"
+    )
+    parser.add_argument("--adopt", metavar="FOLDER", help="export the outputs of `Testing/gpu/run.sh slabs`")
+    parser.add_argument("--steps", type=int, help="total optimiser steps (default from the recipe)")
     parser.add_argument("--device", default="cpu", help="where to train: cpu (default) or cuda")
     parser.add_argument("--version", default="1.0.0", help="version of the models (default 1.0.0)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the data, train, export."""
+    """Prepare the data, train, export."""
     import math
     from dataclasses import replace
 

@@ -1,33 +1,39 @@
-"""`bioatt-train organ-maps`: teach the organ-map network, judge it on left-out patients, write its card."""
+"""`bioatt-train organ-maps`: train the organ-map network, evaluate it on held-out patients, write its card."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "train and judge the organ-map network"
+HELP = "train and evaluate the organ-map network"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train organ-maps`."""
     parser.add_argument("data", metavar="DIR", help="the CT collection with masks/ and organs.csv")
-    parser.add_argument("out", metavar="OUT", help="folder for checkpoint, weights, model card; a stopped run goes on")
-    parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
-    parser.add_argument("--steps", type=int, default=5200, help="optimiser steps in all (default 5200)")
-    parser.add_argument("--phantoms", type=int, default=36, help="simulated torsos that are added (default 36)")
-    parser.add_argument("--pack", metavar="FILE", help="only write the slices for `Testing/gpu/run.sh organs` there")
     parser.add_argument(
-        "--adopt", metavar="FILE.pt[:VARIANT]", help="take a network that `Testing/gpu/run.sh organs` trained"
+        "out", metavar="OUT", help="folder for checkpoint, weights and model card; an interrupted run resumes"
     )
-    parser.add_argument("--further", type=int, default=0, metavar="N", help="train the adopted network N steps more")
+    parser.add_argument("--split", metavar="FILE", required=True, help="JSON of test and validation patients")
+    parser.add_argument("--steps", type=int, default=5200, help="total optimiser steps (default 5200)")
+    parser.add_argument("--phantoms", type=int, default=36, help="number of simulated torsos to add (default 36)")
+    parser.add_argument(
+        "--pack", metavar="FILE", help="only write the slices for `Testing/gpu/run.sh organs` to this file"
+    )
+    parser.add_argument(
+        "--adopt", metavar="FILE.pt[:VARIANT]", help="use a network trained by `Testing/gpu/run.sh organs`"
+    )
+    parser.add_argument(
+        "--further", type=int, default=0, metavar="N", help="train the adopted network for N more steps"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--apart", metavar="PATIENT", default="TCGA-09-2043", help="test patient shown apart")
+    parser.add_argument("--apart", metavar="PATIENT", default="TCGA-09-2043", help="test patient to list separately")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train or adopt, calibrate on the validation patients, judge on the test patients, write weights and card."""
+    """Train or adopt, calibrate on the validation patients, evaluate on the test patients, write weights and card."""
     from dataclasses import replace
 
     import torch

@@ -1,26 +1,28 @@
-"""`bioatt-train physics`: detectability, hallucination audit, readings of machines and sizes of patients of a model."""
+"""`bioatt-train physics`: detectability, hallucination audit, automated readings and patient sizes for a model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "judge a model by the tools of CT physics: detectability by dose, hallucination audit, tasks of machines"
+HELP = "evaluate a model with CT physics: detectability by dose, hallucination audit, automated readings"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train physics`."""
-    parser.add_argument("out", metavar="OUT", help="where results.json, README.md and figures go")
+    parser.add_argument("out", metavar="OUT", help="output folder for results.json, README.md and figures")
     parser.add_argument("--model", default="bioatt", help="model name or .safetensors file (default bioatt)")
-    parser.add_argument("--work", metavar="DIR", help="keeps measurements (default OUT/work)")
+    parser.add_argument("--work", metavar="DIR", help="folder for measurements (default OUT/work)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="fewer scans and kernels: under half an hour on two cores")
-    size.add_argument("--full", action="store_true", help="the default; also BM3D (needs the extra [benchmark])")
+    size.add_argument(
+        "--full", action="store_true", help="all scans and kernels, and BM3D (default; needs the extra [benchmark])"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure what is not measured yet, and write the report."""
+    """Run the missing measurements, and write the report."""
     import logging
 
     from bioatt.compute.device import tune_cpu

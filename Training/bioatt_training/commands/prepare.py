@@ -1,4 +1,4 @@
-"""`bioatt-train prepare`: scans, in pairs or alone, as a bank that `fit` trains on."""
+"""`bioatt-train prepare`: convert scans, paired or single, to a bank for `fit`."""
 
 from __future__ import annotations
 
@@ -10,43 +10,49 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bioatt.simulation.tomography import Kernel
 
-HELP = "make a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
+HELP = "create a bank for `fit` from folders of scans: Mayo 2016, LDCT-and-Projection-data, pairs, or single scans"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train prepare`."""
-    parser.add_argument("data", metavar="DIR", help="folder of scans; its layout is recognised")
-    parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the bank")
-    parser.add_argument("--list", action="store_true", help="say what would be used and what not, and stop")
+    parser.add_argument("data", metavar="DIR", help="folder of scans; the layout is detected")
+    parser.add_argument("out", metavar="OUT", nargs="?", help="output folder for the bank")
+    parser.add_argument(
+        "--list", action="store_true", help="list what would be used and what would be left out, then stop"
+    )
     parser.add_argument(
         "--split",
         default="patients",
         metavar="FILE.json|patients|slices",
-        help="who trains, validates and tests: named in a file, patients drawn (default), or the paper's slice order",
+        help="training, validation and test split: a file, random patients (default), or the paper's slice order",
     )
-    parser.add_argument("--patients", metavar="FILE.csv", help="columns file, patient: whose scans these are")
+    parser.add_argument(
+        "--patients", metavar="FILE.csv", help="CSV with columns file and patient that assigns scans to patients"
+    )
     parser.add_argument("--dose", type=float, help="dose fraction of the low-dose scans in pairs (default 0.25)")
-    parser.add_argument("--most-slices", type=int, default=1_000_000, metavar="N", help="slices taken of a scan")
+    parser.add_argument("--most-slices", type=int, default=1_000_000, metavar="N", help="slices per scan")
     parser.add_argument(
         "--target",
         default="scan",
         metavar="scan|softened[:KERNEL]",
-        help="what the network is asked for: the scan (default), or the scan as a softer kernel (B10) would show it",
+        help="training target: the scan (default), or the scan as reconstructed with a softer kernel (B10)",
     )
     parser.add_argument("--prior", default="maps", help="source of the priors (default maps)")
-    parser.add_argument("--fast", action="store_true", help="noise from half the views")
+    parser.add_argument("--fast", action="store_true", help="compute noise from half the views")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--pack",
         metavar="FILE.npz",
-        help="write the data pack of the bank OUT too, for a training on a GPU (Testing/gpu); DIR may be that bank",
+        help="also write a data pack of the bank OUT for GPU training (Testing/gpu); DIR may be that bank",
     )
-    parser.add_argument("--pack-mib", type=float, default=20.0, metavar="N", help="its largest size (default 20 MiB)")
+    parser.add_argument(
+        "--pack-mib", type=float, default=20.0, metavar="N", help="maximum size of the pack (default 20 MiB)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find, check and write; everything left out is named on stderr."""
+    """Find, check and write; report everything left out on stderr."""
     from dataclasses import replace
 
     from bioatt.core.errors import InputError
@@ -61,9 +67,9 @@ def run(args: argparse.Namespace) -> None:
     from bioatt_training.data.scans import with_patients
 
     if args.dose is not None and not 0 < args.dose < 1:
-        raise InputError(f"a dose fraction lies between 0 and 1, not at {args.dose:g}")
+        raise InputError(f"--dose is {args.dose:g}: give a dose fraction between 0 and 1")
     if args.most_slices < 1:
-        raise InputError("--most-slices is 1 or more")
+        raise InputError("--most-slices must be 1 or more")
     target = _target(args.target)
     listing = find_scans(Path(args.data))
     if args.patients:
@@ -80,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"  {scan.name}: {'pair' if scan.low else 'single'}, patient {scan.patient}")
     else:
         if not args.out:
-            raise InputError("name the folder for the bank, or use --list")
+            raise InputError("give the folder for the bank, or use --list")
         split = args.split if args.split in ("patients", "slices") else Path(args.split)
         plan = Plan(split, args.most_slices, target=target, prior=args.prior, fast=args.fast, seed=args.seed)
         count = prepare(listing, Path(args.out), plan, say=print)
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_pack(args: argparse.Namespace) -> None:
-    """Raise InputError, before the work, where no pack can be written."""
+    """Raise InputError early if the pack cannot be written."""
     from bioatt.core.errors import InputError
     from bioatt.io.outputs import check_file_place
 
@@ -111,7 +117,7 @@ def _pack(bank: Path, args: argparse.Namespace) -> None:
 
 
 def _target(convention: str) -> Kernel | None:
-    """The kernel of softened targets, or None for the scan itself. InputError for another word."""
+    """The kernel of softened targets, or None for the scan itself. Raises InputError for other values."""
     from bioatt.core.errors import InputError
     from bioatt.simulation.tomography import kernel_named
 

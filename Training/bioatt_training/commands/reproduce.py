@@ -1,33 +1,37 @@
-"""`bioatt-train reproduce`: the paper's experiments, from scans to its Table 1 with intervals."""
+"""`bioatt-train reproduce`: reproduce the paper's experiments, from scans to Table 1 with intervals."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "run the paper's experiments again: all arms and seeds, Table 1, curves, attention maps, a report"
+HELP = "reproduce the paper's experiments: all arms and seeds, Table 1, curves, attention maps, a report"
 RESUMES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train reproduce`."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="a bank, or scans as `bioatt-train prepare` reads")
-    parser.add_argument("--out", required=True, metavar="DIR", help="runs and report; called again, it goes on there")
     parser.add_argument(
-        "--budget", type=float, metavar="MINUTES", help="make the runs so small that all finish in this time"
+        "--data", required=True, metavar="DIR", help="a bank, or a folder of scans as for `bioatt-train prepare`"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="output folder for runs and report; an interrupted call resumes"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="reduce the runs so that all finish within this time"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (default 3)")
-    parser.add_argument("--arms", metavar="A,B,…", help="of Table 1 (default all, in its order)")
+    parser.add_argument("--arms", metavar="A,B,…", help="arms of Table 1 (default all, in its order)")
     parser.add_argument("--filters", type=int, default=96, metavar="N", help="width of the networks (default 96)")
-    parser.add_argument("--report", metavar="DIR", help="where the report goes (default OUT/report)")
+    parser.add_argument("--report", metavar="DIR", help="folder for the report (default OUT/report)")
     parser.add_argument(
         "--split", default="patients", metavar="FILE.json|patients|slices", help="as in `bioatt-train prepare`"
     )
-    parser.add_argument("--prior", default="maps", help="source of the priors in a bank made here")
+    parser.add_argument("--prior", default="maps", help="source of the priors if a bank is created")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare where needed, run, and say where the report is."""
+    """Prepare if needed, run, and print where the report is."""
     from bioatt.compute.device import choose
     from bioatt_training.fit.arms import ARMS
     from bioatt_training.studies.reproduction.reproduce import Wish, reproduce
@@ -55,7 +59,7 @@ def _threads() -> int:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The call, without what only this machine knows."""
+    """The command line without machine-specific paths."""
 
     def place(folder: str) -> str:
         return Path(folder).name if Path(folder).is_absolute() else folder
@@ -66,7 +70,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _prepared(data: Path, bank: Path, split: str, prior: str) -> Path:
-    """A bank of the scans in `data`, made once."""
+    """A bank of the scans in `data`, created once."""
     from bioatt_training.data.layouts import find_scans
     from bioatt_training.data.prepare import Plan, prepare
 

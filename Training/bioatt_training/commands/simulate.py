@@ -1,4 +1,4 @@
-"""`bioatt-train simulate`: low dose from normal dose, and the report that shows it is right."""
+"""`bioatt-train simulate`: simulate low dose from normal dose, and report the validation of the simulation."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ if TYPE_CHECKING:
 
     from bioatt.core.volume import Volume
 
-HELP = "insert the noise of a lower dose into a CT, or report how well that agrees with theory (--report)"
+HELP = "insert the noise of a lower dose into a CT, or report its agreement with theory (--report)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bioatt-train simulate`."""
     from bioatt.commands.options import add_choice_arguments
 
-    parser.add_argument("input", metavar="IN", help="CT: .nrrd .nii.gz .mha or a DICOM folder; --report: scans' folder")
+    parser.add_argument(
+        "input", metavar="IN", help="CT: .nrrd .nii.gz .mha or a DICOM folder; --report: folder of scans"
+    )
     add_choice_arguments(parser)
-    parser.add_argument("output", metavar="OUT", help="low-dose volume: .nrrd .nii.gz .mha; --report: folder for it")
+    parser.add_argument("output", metavar="OUT", help="low-dose volume: .nrrd .nii.gz .mha; --report: output folder")
     parser.add_argument("--dose", type=float, default=0.25, help="dose fraction, 0 to 1 (default 0.25)")
     parser.add_argument("--kernel", default="auto", help="B10 to B70, D45, LUNG, a vendor's name, or auto (default)")
-    parser.add_argument("--noise", type=float, metavar="HU", help="the scan's own noise (default: measured)")
+    parser.add_argument("--noise", type=float, metavar="HU", help="noise of the scan in HU (default: measured)")
     parser.add_argument("--fast", action="store_true", help="half the views")
     parser.add_argument("--phantom", action="store_true", help="IN is a noise-free body: simulate its whole scan")
     parser.add_argument(
-        "--device", default="cpu", help="where noise is inserted: cpu (default), cuda, cuda:N, mps, auto"
+        "--device", default="cpu", help="device for noise insertion: cpu (default), cuda, cuda:N, mps, auto"
     )
-    parser.add_argument("--noise-volume", metavar="FILE", help="write the inserted noise too, in HU")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT and the noise where they are there")
-    parser.add_argument("--report", action="store_true", help="measure the simulation on water and on the scans of IN")
+    parser.add_argument("--noise-volume", metavar="FILE", help="also write the inserted noise, in HU")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite OUT and the noise volume if they exist")
+    parser.add_argument("--report", action="store_true", help="validate the simulation on water and on the scans in IN")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.core.errors import InputError
 
     if args.device != "cpu" and (args.phantom or args.report):
-        raise InputError("--phantom and --report compute on the CPU: leave --device out")
+        raise InputError("--phantom and --report run on the CPU: omit --device")
     if not args.report:
         _simulate(args)
         return
@@ -83,7 +85,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _check_places(volume: Volume, args: argparse.Namespace) -> None:
-    """Raise InputError, before the work, where OUT or the noise cannot be written, or would replace one another."""
+    """Raise InputError early if OUT or the noise cannot be written, or they are the same file."""
     from bioatt.core.errors import InputError
     from bioatt.io.files import same_file
     from bioatt.io.images import check_output
@@ -94,11 +96,11 @@ def _check_places(volume: Volume, args: argparse.Namespace) -> None:
         check_output(volume, path)
         check_free(path, args.overwrite)
     if len(places) == 2 and same_file(*places):
-        raise InputError(f"{places[1].name} is OUT itself: name another --noise-volume")
+        raise InputError(f"{places[1].name} is the same file as OUT: give another --noise-volume")
 
 
 def _noise_map(volume: Volume, noise: np.ndarray) -> Volume:
-    """Inserted noise (z, y, x) HU on the scan's grid, 0 where the scan is padding; float32, as scans' types clip it."""
+    """Inserted noise (z, y, x) HU on the scan's grid, 0 in padding; float32, because the scans' types would clip it."""
     from dataclasses import replace
 
     import numpy as np
@@ -107,7 +109,9 @@ def _noise_map(volume: Volume, noise: np.ndarray) -> Volume:
 
 
 def _device(name: str) -> str:
-    """The device by its own name; the CPU's loops need no torch. InputError where it is not there."""
+    """Resolve the device name; the CPU implementation needs no torch. Raises InputError if the device is not
+    available.
+    """
     if name == "cpu":
         return name
     from bioatt.compute.device import choose
@@ -116,7 +120,9 @@ def _device(name: str) -> str:
 
 
 def _scans(path: Path) -> list[Path]:
-    """The volume files below a folder; the path itself where it is a file or a DICOM series. InputError if missing."""
+    """The volume files below a folder, or the path itself if it is a file or DICOM series. Raises InputError if
+    missing.
+    """
     from bioatt.core.errors import InputError
     from bioatt_training.data.scans import volume_files
 
