@@ -70,7 +70,7 @@ def test_files_that_are_only_in_the_table_are_named(data, tmp_path):
     (tmp_path / "slices" / "b.nrrd").write_bytes((data / "slices" / "b.nrrd").read_bytes())
     listing = find_scans(tmp_path)
     assert [one.name for one in listing.scans] == ["b.nrrd"]
-    assert listing.left_out == [("volumes/a.nrrd", "named in the table, but not there")]
+    assert listing.left_out == [("volumes/a.nrrd", "listed in the table, but missing")]
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_pairs_of_dicom_folders_are_matched_by_name(tmp_path, series, pair):
     series(tmp_path / "full" / "b", full, patient="SECRET-3")
     listing = find_scans(tmp_path)
     assert [(one.name, one.patient) for one in listing.scans] == [("a", pseudonym("SECRET-1"))]
-    assert "another patient than its counterpart" in reasons(listing)
+    assert "a different patient than its counterpart" in reasons(listing)
     assert "SECRET" not in repr(listing)
 
 

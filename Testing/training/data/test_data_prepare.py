@@ -102,7 +102,7 @@ def test_the_same_scan_twice_counts_once(pairs, tmp_path):
         (pairs / side / "copy.nrrd").write_bytes((pairs / side / "case0.nrrd").read_bytes())
     bank, listing = made(pairs, tmp_path)
     assert len(bank.slices) == 12
-    assert ("copy", "every slice is already in the bank: the scan is there twice") in listing.left_out
+    assert ("copy", "every slice is already in the bank: the scan is a duplicate") in listing.left_out
 
 
 def test_slices_that_a_scan_repeats_count_once(pairs, tmp_path, pair):

@@ -1,1 +1,1 @@
-"""Training data: scans and pairs found in folders, checked, split by patient, and the bank made of them."""
+"""Training data: find scans and pairs in folders, check them, split them by patient, and write a bank."""

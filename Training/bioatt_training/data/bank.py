@@ -1,8 +1,8 @@
-"""A bank of training slices: scans, quarter-dose noise and priors, made once and mapped into memory.
+"""A bank of training slices: scans, quarter-dose noise and priors, created once and memory-mapped.
 
-Noise for another dose fraction a is the stored noise times √((1/a − 1) / 3), since inserted variance goes as 1/a − 1
-(electronic noise apart). A network is asked for the scan itself, whose own noise stays in the input, or, in a bank made
-so, for the scan as a softer kernel shows it. `bioatt_training.data.writer` writes banks.
+Noise for another dose fraction a is the stored noise times √((1/a − 1) / 3), since inserted variance scales as 1/a − 1
+(apart from electronic noise). The target is the scan itself, whose own noise stays in the input, or, in banks with
+softened targets, the scan as a softer kernel shows it. `bioatt_training.data.writer` writes banks.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from bioatt.core.errors import InputError
 
 DOSE = 0.25
 BODY_HU = -600
-"""A patch whose centre is denser lies in the body."""
+"""Threshold above which a patch's centre is in the body."""
 
 
 def noise_scale(dose: float) -> np.float32:
-    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance goes as 1/dose − 1."""
+    """Factor that turns a quarter dose's inserted noise into that of `dose`: inserted variance scales as 1/dose − 1."""
     return np.float32(np.sqrt((1 / dose - 1) / (1 / DOSE - 1)))
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of the bank. offset: where its voxels begin in the bank's flat arrays."""
+    """One slice of the bank. offset: start of its voxels in the bank's flat arrays."""
 
     source: str
     patient: str
@@ -53,14 +53,14 @@ class Bank:
         try:
             header = json.loads((folder / "bank.json").read_text(encoding="utf-8"))
         except OSError:
-            raise InputError(f"{folder.name} is no bank of slices: make it with `bioatt-train prepare`") from None
+            raise InputError(f"{folder.name} is not a bank of slices: create it with `bioatt-train prepare`") from None
         self.header: dict[str, Any] = header
         self.slices = [Slice(**{**line, "shape": tuple(line["shape"])}) for line in header["slices"]]
         self.prior: NDArray[np.float32] = np.load(folder / "prior.npy")
         self._folder = folder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped files: each process maps them itself, since a pickled map copies all voxels."""
+        """Drop the mapped files: each process maps them itself, since pickling a map copies all voxels."""
         return {name: value for name, value in self.__dict__.items() if not isinstance(value, np.memmap)}
 
     @cached_property

@@ -11,7 +11,7 @@ from bioatt.core.errors import InputError
 
 @dataclass(frozen=True)
 class CollectionFile:
-    """A file of the collection by its name in the tables (`volumes/….nrrd`, `slices/….nrrd`)."""
+    """A file of the collection, with its name in the tables (`volumes/….nrrd`, `slices/….nrrd`)."""
 
     name: str
     patient: str
@@ -25,7 +25,9 @@ def is_collection(folder: Path) -> bool:
 
 
 def collection(folder: Path) -> list[CollectionFile]:
-    """The volumes (table of SOURCES.md), then the single slices (slices.csv). InputError where a table is missing."""
+    """The volumes (table of SOURCES.md), then the single slices (slices.csv). Raises InputError if a table is
+    missing.
+    """
     try:
         lines = (folder / "SOURCES.md").read_text(encoding="utf-8").splitlines()
         with (folder / "slices.csv").open(encoding="utf-8") as file:

@@ -22,7 +22,7 @@ Pieces = dict[tuple[str, ...], dict[str, Source]]
 
 
 def find_scans(root: Path) -> Listing:
-    """List a folder, whose layout is recognised. Raises InputError where it is missing or holds nothing usable."""
+    """List a folder and detect its layout. Raises InputError if it is missing or contains no usable scan."""
     if not root.is_dir():
         raise InputError(f"{root.name}: no such folder: check the path")
     if is_collection(root):
@@ -50,7 +50,7 @@ def _collection(root: Path) -> Listing:
                 Scan(path.name, one.patient, Source(path), kernel=one.kernel, thickness_mm=one.thickness_mm)
             )
         else:
-            listing.leave_out(path, "named in the table, but not there")
+            listing.leave_out(path, "listed in the table, but missing")
     return listing
 
 
@@ -96,7 +96,7 @@ def _tcia(root: Path) -> Listing:
 
 
 def _pair_folders(root: Path) -> Listing:
-    """Two folders such as low/ and full/: volumes of one name, or DICOM folders of one name, belong together."""
+    """Two folders such as low/ and full/; volumes or DICOM folders of the same name form a pair."""
     listing = Listing("pairs of folders")
     pieces: Pieces = defaultdict(dict)
     owners: dict[tuple[str, ...], str] = {}
@@ -110,7 +110,7 @@ def _pair_folders(root: Path) -> Listing:
                 key = (_common("/".join(inner.relative_to(folder).parts)),)
                 owners.setdefault(key, found.patient)
                 if owners[key] != found.patient:
-                    listing.leave_out(inner, "another patient than its counterpart")
+                    listing.leave_out(inner, "a different patient than its counterpart")
                     pieces.pop(key, None)
                     continue
                 _add(pieces[key], side, found.source, listing)
@@ -137,7 +137,7 @@ def _single_scans(root: Path) -> Listing:
 
 
 def side_folder(root: Path, side: str) -> Path | None:
-    """The sub-folder whose name says that it holds the side "low" or "full" of the doses."""
+    """The subfolder whose name identifies it as the "low" or "full" dose."""
     words = _LOW_WORDS if side == "low" else _FULL_WORDS
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if set(re.split(r"[^a-z]+", folder.name.lower())) & set(words):
@@ -150,7 +150,7 @@ def _stem(name: str) -> str:
 
 
 def _common(name: str) -> str:
-    """A name without its suffix and without the words that tell low from full."""
+    """A name without its suffix and without the words for low and full dose."""
     words = re.split(r"([_\-. ]+)", _stem(name))
     kept = [word for word in words if word.lower() not in _LOW_WORDS + _FULL_WORDS]
     return re.sub(r"[_\-. ]{2,}", "_", "".join(kept)).strip("_-. ")

@@ -1,4 +1,4 @@
-"""What noise is like, in few numbers, to draw it anew: its local level, spectrum, and power by direction."""
+"""Compact description of noise for resampling: local level, spectrum, and power by direction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 LEVEL_STEP = 8
-"""Pixels between the values of a level that are kept."""
+"""Pixels between stored values of a level."""
 SPECTRUM_SIDE = 64
 WINDOW_STEP = SPECTRUM_SIDE // 2
 DIRECTIONS = 12
@@ -18,19 +18,21 @@ LOWEST_LEVEL_HU = 0.5
 
 
 def direction_of(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Direction of each coefficient of `rfft2` of `shape` as a place among the sectors: 0 is the first one's middle."""
+    """Direction of each coefficient of `rfft2` of `shape` as a fractional sector index: 0 is the first sector's
+    centre.
+    """
     angle = np.arctan2(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
     return (angle / np.pi + 0.5) * DIRECTIONS - 0.5
 
 
 def local_level(noise: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Local standard deviation of a slice's noise (y, x), smooth over 2 cm or so, in HU."""
+    """Local standard deviation of a slice's noise (y, x), smoothed over about 2 cm, in HU."""
     variance = ndimage.gaussian_filter(noise.astype(np.float32) ** 2, LEVEL_SIGMA_PX)
     return np.sqrt(np.maximum(variance, LOWEST_LEVEL_HU**2))
 
 
 def coarse_level(level: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Every `LEVEL_STEP`-th value, in the middle of its step; the last steps are completed."""
+    """Every `LEVEL_STEP`-th value, at the centre of its step; the last steps are padded."""
     whole = np.pad(level, [(0, -length % LEVEL_STEP) for length in level.shape], mode="edge")
     return whole[LEVEL_STEP // 2 :: LEVEL_STEP, LEVEL_STEP // 2 :: LEVEL_STEP]
 
@@ -44,7 +46,7 @@ def periodograms(noise: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def direction_shares(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Power by direction of 3 × 3 windows as a share of the scan's (rows, columns, 12); its mean by power is 1."""
+    """Power by direction of 3 × 3 windows relative to the scan's (rows, columns, 12); the power-weighted mean is 1."""
     sector = np.rint(direction_of((SPECTRUM_SIDE, SPECTRUM_SIDE))).astype(int) % DIRECTIONS
     in_sector = (np.arange(DIRECTIONS)[:, None, None] == sector).reshape(DIRECTIONS, -1)
     found = ndimage.uniform_filter(power, (3, 3, 1, 1), mode="nearest").reshape(*power.shape[:2], -1) @ in_sector.T

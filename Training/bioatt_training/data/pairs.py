@@ -1,4 +1,4 @@
-"""Matching the slices of two paired scans, and refusing pairs that are not consistent."""
+"""Match the slices of two paired scans, and reject inconsistent pairs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MOST_BIAS_HU = 20.0
 def matched(low: Volume, full: Volume) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Indices of the slices of `low` and of `full` at the same z, and warnings.
 
-    Both canonical. Raises InputError where grids differ or no slices meet.
+    Both canonical. Raises InputError if grids differ or no slices match.
     """
     warnings: list[str] = []
     if low.shape[1:] != full.shape[1:]:
-        raise InputError(f"slices of {low.shape[1:]} and {full.shape[1:]} pixels: reconstruct both on one grid")
+        raise InputError(f"slices of {low.shape[1:]} and {full.shape[1:]} pixels: reconstruct both on the same grid")
     if not np.allclose(low.spacing[:2], full.spacing[:2], rtol=1e-3):
-        raise InputError(f"pixels of {low.spacing[0]:g} and {full.spacing[0]:g} mm: reconstruct both on one grid")
+        raise InputError(f"pixels of {low.spacing[0]:g} and {full.spacing[0]:g} mm: reconstruct both on the same grid")
     if abs(np.subtract(low.origin[:2], full.origin[:2])).max() > 0.5 * low.spacing[0]:
-        raise InputError("the fields of view are shifted against each other: reconstruct both on one grid")
+        raise InputError("the fields of view are shifted relative to each other: reconstruct both on the same grid")
     z_low, z_full = (volume.origin[2] + np.arange(volume.shape[0]) * volume.spacing[2] for volume in (low, full))
     nearest = abs(z_low[:, None] - z_full[None]).argmin(1)
     meets = abs(z_full[nearest] - z_low) < 0.1 * min(low.spacing[2], full.spacing[2]) + 1e-3
@@ -37,7 +37,7 @@ def matched(low: Volume, full: Volume) -> tuple[np.ndarray, np.ndarray, list[str
 
 
 def check_pair(low: np.ndarray, full: np.ndarray) -> None:
-    """Raise InputError where low and full (z, y, x) HU are not one body at two doses, with the reason."""
+    """Raise InputError with the reason if low and full (z, y, x) HU do not show the same body at two doses."""
     if np.array_equal(low, full):
         raise InputError("low and full dose are the same image: give the pair's other half")
     chosen = np.unique(np.linspace(0, len(full) - 1, min(len(full), 9)).astype(int))
@@ -65,7 +65,7 @@ def check_pair(low: np.ndarray, full: np.ndarray) -> None:
 
 
 def duplicates(ids: tuple[str, ...]) -> list[int]:
-    """Indices of slices whose voxels repeat an earlier slice's (their identity then ends in #2, #3, …)."""
+    """Indices of slices whose voxels duplicate an earlier slice (their identity ends in #2, #3, …)."""
     return [index for index, name in enumerate(ids) if "#" in name]
 
 

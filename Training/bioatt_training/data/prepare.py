@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """How a bank is made.
+    """Options for creating a bank.
 
-    split: a file, "patients" (at random) or "slices" (the paper's, which warns). most_slices: taken evenly from each
-    scan. target: the kernel through which a scan is a target, None for the scan as it is. prior: source of the priors.
-    fast: noise from half the views.
+    split: a file, "patients" (at random) or "slices" (the paper's, with a warning). most_slices: per scan, evenly
+    spaced. target: the kernel that softens a scan into the target, None for the scan itself. prior: source of the
+    priors. fast: noise from half the views.
     """
 
     split: str | Path = "patients"
@@ -53,7 +53,7 @@ class Plan:
 def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], None] = log.info) -> int:
     """Write the bank of a listing's scans and return its number of slices; resumes after an interruption.
 
-    What cannot be used is added to `listing.left_out`. Raises InputError where nothing is left, or as `split`.
+    Unusable scans are added to `listing.left_out`. Raises InputError if nothing is left, and the errors of `split`.
     """
     descriptors = load_descriptor_set(plan.descriptors)
     source = build_prior(plan.prior, descriptors=descriptors)
@@ -62,7 +62,7 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
     if isinstance(plan.split, Path):
         part_of, unknown = splits.from_file(plan.split, patients)
         if unknown:
-            listing.leave_out(plan.split.name, f"{unknown} of the patients that it names have no scan here")
+            listing.leave_out(plan.split.name, f"{unknown} of its patients have no scan here")
     elif plan.split == "patients":
         part_of = splits.by_patient(patients, seed=plan.seed)
     header = {
@@ -97,9 +97,9 @@ def prepare(listing: Listing, folder: Path, plan: Plan, *, say: Callable[[str], 
 
 
 def _add_each(writer: BankWriter, scan: Scan, *how: Any) -> Iterator[tuple[Scan, int]]:
-    """Add a scan, or each of several volumes in its sources alone: (scan, slices); what cannot be used is left out.
+    """Add a scan, or each volume in its sources separately: (scan, slices). Unusable volumes are left out.
 
-    how: the other arguments of `_add_scan`, the listing last.
+    how: the remaining arguments of `_add_scan`, the listing last.
     """
     try:
         yield scan, _add_scan(writer, scan, *how)
@@ -125,11 +125,11 @@ def _add_scan(
         listing.leave_out(scan.name, warning)
     repeated = {*duplicates(full.slice_ids), *(k for k, name in enumerate(full.slice_ids) if name in seen)}
     if repeated:
-        listing.leave_out(scan.name, f"{len(repeated)} slices that another slice repeats")
+        listing.leave_out(scan.name, f"{len(repeated)} duplicate slices")
     seen.update(full.slice_ids)
     fresh = np.array([k for k in range(full.shape[0]) if k not in repeated], int)
     if not fresh.size:
-        raise InputError("every slice is already in the bank: the scan is there twice")
+        raise InputError("every slice is already in the bank: the scan is a duplicate")
     p = np.asarray(source.probabilities(full).p)
     parts = np.array([part] * full.shape[0] if part else splits.by_slice_order(full.shape[0]))
     kept = fresh[np.unique(np.linspace(0, len(fresh) - 1, min(plan.most_slices, len(fresh))).astype(int))]
@@ -148,7 +148,7 @@ def _add_scan(
 
 
 def _read(scan: Scan) -> tuple[Volume, np.ndarray | None, list[str]]:
-    """The full dose (canonical), the low dose of a pair slice by slice beside it, HU, and warnings; or InputError."""
+    """The full dose (canonical), the slice-matched low dose of a pair, in HU, and warnings. Raises InputError."""
     full = canonical(scan.full.read()).volume
     if scan.low is None:
         return full, None, []
@@ -160,7 +160,7 @@ def _read(scan: Scan) -> tuple[Volume, np.ndarray | None, list[str]]:
 
 
 def _about(volume: Volume, k: int) -> dict[str, Any]:
-    """Properties of a slice from its voxels and geometry."""
+    """Properties of a slice derived from its voxels and geometry."""
     sigma = noise_sd(volume.hu[k])
     return {
         "pixel_mm": volume.pixel_mm,
@@ -171,15 +171,15 @@ def _about(volume: Volume, k: int) -> dict[str, Any]:
 
 
 def _own_kernel(hu: np.ndarray, pixel_mm: float, named: str | None) -> Kernel:
-    """The kernel that the noise of the slices hu (z, y, x) shows; else the one named; else B30."""
+    """The kernel fitted to the noise of the slices hu (z, y, x), else the named one, else B30."""
     try:
         return estimate_kernel(hu, pixel_mm, slice_noise(hu))
     except InputError as error:
-        log.info("kernel %s instead of the measured one: %s", named or "B30", error)
+        log.info("using kernel %s instead of a measured one: %s", named or "B30", error)
     try:
         return kernel_named(named or "B30")
     except InputError as error:
-        log.info("B30 is taken: %s", error)
+        log.info("using B30: %s", error)
         return FAMILY["B30"]
 
 
@@ -201,5 +201,5 @@ def _inserted(
 
 
 def _slices(volume: Volume, index: np.ndarray) -> Volume:
-    """Some slices of a volume; their spacing is then only nominal."""
+    """Some slices of a volume; their spacing is only nominal."""
     return replace(volume, hu=volume.hu[index], slice_ids=tuple(volume.slice_ids[k] for k in index), sources=())

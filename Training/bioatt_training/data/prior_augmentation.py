@@ -1,4 +1,4 @@
-"""Random perturbation of priors in training, so that a model does not depend on a single source."""
+"""Random perturbation of priors in training, so that a model does not depend on a single prior source."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONCENTRATION = 0.5
-"""Of the Dirichlet distribution of random priors."""
+"""Concentration of the Dirichlet distribution of random priors."""
 DRAWS = 20_000
 
 
 def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """With probability `share` a perturbed prior instead of p (N,), which sums to 1; else p.
+    """With probability `share`, a perturbed prior instead of p (N,), which sums to 1; otherwise p.
 
-    A third each: flat (uniform), softened (√p, as an unsure source gives) and mixed with a random distribution (as a
-    wrong one gives). The result sums to 1.
+    One third each are uniform, softened (√p, like an uncertain source) and mixed with a random distribution (like a
+    wrong source). The result sums to 1.
     """
     if rng.random() >= share:
         return p
@@ -29,10 +29,11 @@ def perturb(p: NDArray[np.float32], share: float, rng: np.random.Generator) -> N
 
 
 def largest_rise(descriptors: int, share: float) -> float | None:
-    """Largest increase of a probability over the slice's own, towards 1, that training covers for so many descriptors.
+    """Largest increase of a probability over the slice's own, towards 1, that training covers for this many
+    descriptors.
 
-    Where the slice's own is 0, nine of ten mixed priors rise as far for their highest descriptor: half the largest of a
-    random distribution. None for a share of 0: nothing but the slices' own priors was seen.
+    If the slice's own is 0, nine of ten mixed priors rise as far for their highest descriptor: half the largest value
+    of a random distribution. None for a share of 0: training saw only the slices' own priors.
     """
     if not share:
         return None

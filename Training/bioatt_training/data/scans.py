@@ -1,4 +1,4 @@
-"""The scans of a folder, single or as pairs of low and full dose, and what was left out with the reason."""
+"""The scans of a folder, single or as pairs of low and full dose, and what was left out and why."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HEADER_TAGS = ["PatientID", "SeriesInstanceUID", "SeriesDescription", "Modality
 
 @dataclass(frozen=True)
 class Source:
-    """Where a volume is: a file, or a folder with a DICOM series.
+    """Location of a volume: a file, or a folder with a DICOM series.
 
-    series: where the folder holds several. phase: which volume of several in the file or series, from 1.
+    series: selects one of several in the folder. phase: selects one of several volumes in the file or series, from 1.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Source:
     phase: int | None = None
 
     def read(self) -> Volume:
-        """The volume; InputError and SeveralVolumesError as `bioatt.io.images.read_volume`."""
+        """Read the volume. Raises InputError and SeveralVolumesError like `bioatt.io.images.read_volume`."""
         return read_volume(self.path, series=self.series, phase=self.phase)
 
 
@@ -39,8 +39,8 @@ class Source:
 class Scan:
     """A full-dose scan and, in a pair, its low-dose counterpart at dose fraction `dose`.
 
-    patient: a name, or a pseudonym of the header's PatientID, never the id itself. kernel and
-    thickness_mm fill what the files do not say.
+    patient: a name, or a pseudonym of the header's PatientID, never the id itself. kernel and thickness_mm are used if
+    the files lack them.
     """
 
     name: str
@@ -52,26 +52,26 @@ class Scan:
     thickness_mm: float | None = None
 
     def of_phase(self, number: int) -> Scan:
-        """The scan of one of several volumes in each of its sources, from 1."""
+        """The scan restricted to one of several volumes in each of its sources, counted from 1."""
         low = self.low and replace(self.low, phase=number)
         return replace(self, name=f"{self.name} phase {number}", full=replace(self.full, phase=number), low=low)
 
 
 @dataclass
 class Listing:
-    """The scans of a folder in layout `kind`, and (what, why) for everything that could not be used."""
+    """The scans of a folder in layout `kind`, and (what, why) for everything unusable."""
 
     kind: str
     scans: list[Scan] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def leave_out(self, what: Path | str, why: str) -> None:
-        """Note what is not used; paths by their last two parts."""
+        """Record what is left out; paths are shortened to their last two parts."""
         self.left_out.append(("/".join(Path(what).parts[-2:]), why))
 
 
 def pseudonym(patient_id: str) -> str:
-    """A name for a PatientID that does not reveal it, the same in every run."""
+    """A reproducible pseudonym for a PatientID."""
     return "p-" + hashlib.sha256(patient_id.strip().encode()).hexdigest()[:10]
 
 
@@ -81,7 +81,7 @@ def volume_files(root: Path) -> list[Path]:
 
 
 def dicom_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders that directly hold what may be DICOM images, and those files."""
+    """Folders that directly contain possible DICOM images, and those files."""
     files = defaultdict(list)
     for path in sorted(root.rglob("*")):
         suffix = path.suffix.lower()

@@ -24,7 +24,7 @@ def by_patient(patients: Sequence[str], *, seed: int = 0) -> dict[str, str]:
     """
     names = sorted(set(patients))
     if len(names) < 3:
-        raise InputError(f"{len(names)} patient(s) cannot be split into three parts: add scans, or name a split file")
+        raise InputError(f"{len(names)} patient(s) cannot be split into three parts: add scans, or give a split file")
     drawn = np.random.default_rng(seed).permutation(names)
     validation, test = (max(1, round(share * len(names))) for share in SHARES[1:])
     test = min(test, len(names) - 1 - validation)
@@ -35,7 +35,7 @@ def by_patient(patients: Sequence[str], *, seed: int = 0) -> dict[str, str]:
 def from_file(path: Path, patients: Sequence[str]) -> tuple[dict[str, str], int]:
     """Part of each patient from JSON {"test": […], "validation": […]}, and how many named in it have no scan.
 
-    The others train. Raises InputError for a file of another form, and where a part's patients all have no scan.
+    All others are for training. Raises InputError for an invalid file, and if none of a part's patients has a scan.
     """
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def from_file(path: Path, patients: Sequence[str]) -> tuple[dict[str, str], int]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise InputError(f'split {path.name} is not {{"test": [...], "validation": [...]}}: correct it') from None
     if both := sorted(test & validation):
-        raise InputError(f"split {path.name} puts {both[0]} into two parts: name each patient once")
+        raise InputError(f"split {path.name} lists {both[0]} in two parts: list each patient once")
     for part, named in (("test", test), ("validation", validation)):
         if named and not named & set(patients):
             raise InputError(
@@ -57,11 +57,11 @@ def from_file(path: Path, patients: Sequence[str]) -> tuple[dict[str, str], int]
 
 
 def by_slice_order(slices: int) -> list[str]:
-    """The paper's split: of each scan's slices from head to feet the first 64 % train, 16 % validate, 20 % test.
+    """The paper's split: of each scan's slices from head to feet, the first 64 % train, 16 % validate, 20 % test.
 
-    Slices are counted from the feet, as canonical volumes run. The same patients are then in every part, and
-    neighbouring slices of one organ on both sides of a cut: results look better than they are. A warning says so.
+    Slices are counted from the feet, as in canonical volumes. Every part then contains the same patients, and
+    neighbouring slices of an organ lie on both sides of a cut, so results are optimistic. A warning is issued.
     """
-    log.warning("split by slice order: the same patients train and test, results will look better than they are")
+    log.warning("split by slice order: training and test share patients, so results will be optimistic")
     first, second = round(SHARES[0] * slices), round((SHARES[0] + SHARES[1]) * slices)
     return (["train"] * first + ["validation"] * (second - first) + ["test"] * (slices - second))[::-1]

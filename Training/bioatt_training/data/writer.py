@@ -1,4 +1,4 @@
-"""Writing a bank (see `bioatt_training.data.bank`): whole, or not at all; an interrupted call is continued."""
+"""Writing a bank (see `bioatt_training.data.bank`): atomically, with resume after an interruption."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ JOURNAL = "journal.jsonl"
 
 
 class BankWriter:
-    """Context in which slices are added; the folder appears when it ends without an error.
+    """Context manager that adds slices; the folder appears if it exits without an error.
 
-    softened: whether every slice comes with a target of its own beside the scan. work: what the bank is made of and
-    how; a call with the same work goes on after the last `finish` of one that was interrupted. done: the notes of the
-    scans finished so far, by name.
-    Raises InputError where the folder exists and holds anything but a bank, and, on entering, where it cannot be made.
+    softened: whether every slice has a separate target in addition to the scan. work: describes the bank's sources and
+    options; a call with the same work resumes after the last `finish` of an interrupted one. done: the notes of
+    finished scans, by name. Raises InputError if the folder exists and is not a bank, and, on entry, if it cannot be
+    created.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], *, softened: bool = False, work: str = "") -> None:
         if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(FILES)):
-            raise InputError(f"{folder.name} exists and is no bank: name a new folder")
+            raise InputError(f"{folder.name} exists and is not a bank: give a new folder")
         self.folder, self.header, self.work = folder, header, work
         self.slices: list[Slice] = []
         self.done: dict[str, Any] = {}
@@ -54,13 +54,13 @@ class BankWriter:
         return self
 
     def _go_on(self) -> bool:
-        """Whether a journal of the same work is there; its slices, priors and notes are then taken over."""
+        """Resume from a journal of the same work, with its slices, priors and notes; whether there was one."""
         path = self._partial / JOURNAL
         try:
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         except OSError:
             return False
-        complete = [line for line in lines if line.endswith("\n")]  # a killed call may leave half a line
+        complete = [line for line in lines if line.endswith("\n")]  # a killed call may leave a partial line
         if not complete or json.loads(complete[0]) != self.work:
             return False
         path.write_text("".join(complete), encoding="utf-8")
@@ -72,7 +72,7 @@ class BankWriter:
         return True
 
     def _voxels(self) -> int:
-        """How many voxels the slices so far have."""
+        """Number of voxels of the slices so far."""
         if not self.slices:
             return 0
         last = self.slices[-1]
@@ -86,7 +86,7 @@ class BankWriter:
         about: dict[str, Any],
         softened: np.ndarray | None = None,
     ) -> None:
-        """One slice: images (y, x) HU, prior (N,), and the fields of `Slice` save offset and shape."""
+        """Add a slice: images (y, x) HU, prior (N,), and the fields of `Slice` except offset and shape."""
         self.slices.append(Slice(**about, offset=self._voxels(), shape=(scan.shape[0], scan.shape[1])))
         self._priors.append(prior)
         images = [scan, noise] if softened is None else [scan, noise, softened]
@@ -94,7 +94,7 @@ class BankWriter:
             stream.write(np.clip(np.rint(image), -LIMITS[name], LIMITS[name]).astype(np.int16).tobytes())
 
     def finish(self, name: str, note: Any = None) -> None:
-        """Keep the slices added since the last call: a scan is done, `note` (JSON) what to remember of it."""
+        """Commit the slices added since the last call: a scan is done; `note` (JSON) is stored with it."""
         for stream in self._files:
             stream.flush()
         kept = self._kept

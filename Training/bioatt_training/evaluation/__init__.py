@@ -1,1 +1,1 @@
-"""Judging models on patients they never saw: the paper's protocol, HU windows, bias, noise, tests between models."""
+"""Evaluation on held-out patients: the paper's protocol, HU windows, bias, noise, and tests between models."""

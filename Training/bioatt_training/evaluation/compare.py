@@ -1,4 +1,4 @@
-"""Several models on the same slices: judged one after the other, kept as they come, and tested in pairs."""
+"""Evaluate several models on the same slices, store results as they arrive, and test them in pairs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HEADLINE = (
     *(f"{window}/{figure}" for window in WINDOWS for figure in ("psnr_db", "ssim")),
     "noise/output_over_low",
 )
-"""Figures that models are compared by."""
+"""Metrics used to compare models."""
 WRITTEN = ("model", "sha256", "judgement", "patients")
-"""What every result says, in a file of an interrupted call too."""
+"""Keys of every result, even in the file of an interrupted call."""
 
 
 def evaluate_all(
@@ -37,12 +37,12 @@ def evaluate_all(
     progress: Callable[[], None] = lambda: None,
     further: Further | None = None,
 ) -> list[Result]:
-    """Results of all models (see `judge.evaluate`), in their order; progress is called after each patient.
-    further: see there.
+    """Results of all models in order (see `judge.evaluate`); progress is called after each patient. further: see
+    `judge.evaluate`.
 
-    With a path all is written there as JSON {"results", "differences"} after every patient, and rows that are there
-    from an interrupted call on the same weights, bank and judgement are taken over. Raises InputError where the path is
-    another program's file.
+    With a path, everything is written there as JSON {"results", "differences"} after every patient, and existing rows
+    of an interrupted call with the same weights, bank and judgement are reused. Raises InputError if the path is not a
+    result file.
     """
     said = {"judgement": asdict(judgement), "bank": bank.identity}
     rows_of = {one["sha256"]: one["patients"] for one in earlier_results(path) if said.items() <= one.items()}
@@ -63,7 +63,8 @@ def evaluate_all(
 
 
 def differences(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Each further result against the first, on the patients of both: {"model", "against", "figures": {name: paired}}.
+    """Each further result compared with the first, on their common patients: {"model", "against", "figures": {name:
+    paired}}.
 
     Differences are the further model's − the first's; see `statistics.paired`.
     """
@@ -78,7 +79,7 @@ def differences(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def earlier_results(path: Path | None) -> list[Result]:
-    """Results that an earlier call wrote; none where nothing is there. Raises InputError for any other file."""
+    """Results written by an earlier call, empty if there is none. Raises InputError for any other file."""
     if path is None or not path.exists():
         return []
     try:
@@ -87,7 +88,7 @@ def earlier_results(path: Path | None) -> list[Result]:
         content = None
     results = content.get("results") if isinstance(content, dict) else None
     if not (isinstance(results, list) and results and all(map(_is_result, results))):
-        raise InputError(f"{path.name} is no result of bioatt-train evaluate: name another file")
+        raise InputError(f"{path.name} is not a result of bioatt-train evaluate: give another file")
     return results
 
 
@@ -97,5 +98,5 @@ def _is_result(one: Any) -> bool:
 
 def _write(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
-        with atomic_write(path) as partial:  # rows are taken over by later calls: unrounded
+        with atomic_write(path) as partial:  # later calls reuse the rows: do not round them
             partial.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What priors cost that a model was not trained for, with the guard of `bioatt.priors.guard` and without it.
+"""Loss from priors that a model was not trained for, with and without the guard of `bioatt.priors.guard`.
 
     python -m bioatt_training.evaluation.foreign_priors DATA bioatt bioatt-fast
 
 Five quarter-dose slices (simulated, seed 7), strength 1, float32; PSNR in the window [-160, 240] HU against the scan,
-as the difference from that of the model's own prior. The head is of a patient in training, the only head there is.
+relative to that with the model's own prior. The only head belongs to a training patient.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ CASES = {
     "liver": ("CRLM-CT-1004_liver", 25, "liver", "brain"),
     "chest": ("C3N-00249_chest", 60, "lungs", "liver"),
 }
-"""Volume, slice, an organ that the slice shows, and one that it does not."""
+"""Volume, slice, an organ in the slice, and one that is not."""
 DESCRIPTORS = load_descriptor_set("paper17")
 
 
 def low_dose(scans: Path, volume: str, k: int) -> tuple[Volume, Volume]:
-    """A slice as scanned, and at a quarter of the dose."""
+    """A slice at full and at quarter dose."""
     full = canonical(read_volume(scans / "volumes" / f"{volume}.nrrd").part(range(k, k + 1))).volume
     inserted, _ = insert_into(full, dose=0.25, seed=7)
     return full, full.with_hu(np.rint(inserted.hu_low).astype(full.hu.dtype))
 
 
 def foreign_priors(scans: Path, volume: str, k: int, right: str, wrong: str) -> dict[str, AnatomicalPrior]:
-    """Priors by name: of no anatomy, peaked at an organ (one-hot, and as the paper's example), of organ masks."""
+    """Priors by name: without anatomy, peaked at an organ (one-hot, and like the paper's example), from organ masks."""
     names = DESCRIPTORS.descriptors
     organ = np.eye(len(names), dtype=np.float32)
     lungs = np.full(len(names), (1 - 0.9935) / (len(names) - 1), np.float32)
@@ -70,13 +70,13 @@ def foreign_priors(scans: Path, volume: str, k: int, right: str, wrong: str) -> 
 
 
 def without_guard(model: TrainedModel) -> TrainedModel:
-    """The model as if its file did not tell which priors it was trained with."""
+    """The model as if its file did not record its training priors."""
     training = {key: value for key, value in model.metadata["training"].items() if key != "prior_rise"}
     return replace(model, metadata={**model.metadata, "training": training})
 
 
 def main(scans: Path, models: list[str]) -> None:
-    """Print a line for each model, slice and prior: dB from the own prior's without guard and with, and blend."""
+    """Print a line per model, slice and prior: dB relative to the own prior, without and with guard, and the blend."""
     print("| model | slice | prior | without guard, dB | with guard, dB | share of the own prior, % |")
     print("|---|---|---|---:|---:|---:|")
     for case, (volume, k, right, wrong) in CASES.items():

@@ -28,20 +28,20 @@ from bioatt_training.evaluation.whole_slice import noise_patches, slice_values, 
 
 Values = dict[str, float | None]
 Further = Callable[[Volume, NDArray, NDArray], dict[str, float]]
-"""Low dose (one slice), target and output (y, x) in HU → further figures by name, NaN where they cannot be measured."""
+"""Low dose (one slice), target and output (y, x) in HU → further metrics by name, NaN if unmeasurable."""
 Row = dict[str, Any]
 """{"patient", "slices", "values": {name: number or None}, "protocol": {metric: {"patches", "mean", "sd"}}}."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What models are evaluated on.
+    """Evaluation settings.
 
-    dose: fraction of the scan's dose that the input has. per_patient: at most so many slices of a patient, evenly
-    taken; None means all. prior: "bank" for the bank's own (of the full-dose scan in its volume), or a source for
-    `build_prior`, which then sees the low-dose slice alone. strength: share of the network's change that is applied;
-    1 / (1 − dose) removes the noise that a model trained on that dose retains (Noisier2Noise, `simulate.targets`).
-    whole: whole slices too, not only patches.
+    dose: dose fraction of the input. per_patient: maximum number of evenly spaced slices per patient; None for all.
+    prior: "bank" for the bank's own (from the full-dose scan in its volume), or a source for `build_prior`, which sees
+    only the low-dose slice. strength: fraction of the network's change that is applied; 1 / (1 − dose) removes the
+    noise that a model trained on that dose retains (Noisier2Noise, `simulate.targets`). whole: also evaluate whole
+    slices.
     """
 
     part: str = "test"
@@ -69,13 +69,13 @@ def evaluate(
     progress: Callable[[list[Row]], None] = lambda _: None,
     further: Further | None = None,
 ) -> dict[str, Any]:
-    """Figures of a model by patient, and their means with bootstrap 95 % intervals over patients.
+    """Metrics of a model by patient, and their means with bootstrap 95 % intervals over patients.
 
-    known: rows of an earlier call that need not be computed again. progress receives the rows so far after each
-    patient. further: of whole slices, beside those of `slice_values`. Returns {"model", "sha256", "judgement",
-    "patients": [Row], "mean": {name: [mean, low, high]}, "sd": {name: SD over patients}, "protocol": {metric:
-    {"patches", "mean", "sd"} over all patches}}; names as `slice_values`, and "protocol/rmse", "protocol/rmse_low" …
-    for means over a patient's patches. Raises InputError for an empty part.
+    known: rows of an earlier call to reuse. progress receives the rows so far after each patient. further: metrics of
+    whole slices in addition to `slice_values`. Returns {"model", "sha256", "judgement", "patients": [Row], "mean":
+    {name: [mean, low, high]}, "sd": {name: SD over patients}, "protocol": {metric: {"patches", "mean", "sd"} over all
+    patches}}; names as in `slice_values`, and "protocol/rmse", "protocol/rmse_low" … for means over a patient's
+    patches. Raises InputError for an empty part.
     """
     chosen = slices_by_patient(bank, judgement)
     judge = Judge(model if isinstance(model, TrainedModel) else load_model(model), bank, judgement, further)
@@ -99,25 +99,27 @@ def evaluate(
 
 
 def slices_by_patient(bank: Bank, judgement: Judgement) -> dict[str, list[int]]:
-    """Slices to evaluate, by patient in order of their names. Raises InputError where there are none."""
+    """Slices to evaluate by patient, sorted by name. Raises InputError if there are none."""
     found: dict[str, list[int]] = {}
     for index in bank.indices(judgement.part):
         found.setdefault(bank.slices[index].patient, []).append(index)
     if not found:
-        raise InputError(f"the bank has no {judgement.part} slices: choose another part, or make it with more patients")
+        raise InputError(
+            f"the bank has no {judgement.part} slices: choose another part, or create it with more patients"
+        )
     most = judgement.per_patient
     return {patient: spread(indices, most) if most else indices for patient, indices in sorted(found.items())}
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the items, the middles of as many equal parts, since the ends of a scan are not typical."""
+    """Up to `count` items, the middles of equal parts, because the ends of a scan are atypical."""
     if len(items) <= count:
         return list(items)
     return [items[int((k + 0.5) * len(items) / count)] for k in range(count)]
 
 
 def columns(rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
-    """Values by name, one a patient, NaN where a patient has none."""
+    """Values by name, one per patient, NaN if missing."""
     names = dict.fromkeys(name for row in rows for name in row["values"])
     return {name: np.array([row["values"].get(name) for row in rows], np.float64) for name in names}
 
@@ -149,7 +151,7 @@ class Judge:
         for index in indices:
             target, low, volume = self._images(index)
             p = self._prior(index, volume)
-            with torch.random.fork_rng():  # the random arm draws its weights anew; the same slice, the same weights
+            with torch.random.fork_rng():  # the random arm draws its weights: make them reproducible per slice
                 torch.manual_seed(index)
                 for name, found in self._protocol(target, low, p).items():
                     patches.setdefault(name, []).append(found)
@@ -174,7 +176,7 @@ class Judge:
         return np.asarray(target), low, Volume(low[None], spacing=spacing)
 
     def _prior(self, index: int, volume: Volume) -> NDArray[np.float32]:
-        """p (N,) of a slice, columns as the model's; all zero for a network that needs none."""
+        """p (N,) of a slice in the model's column order; all zero for a network without a prior."""
         if not self.network.uses_prior:
             return np.zeros(1, np.float32)
         if self.judgement.prior == "bank":
@@ -188,7 +190,7 @@ class Judge:
         return low + np.float32(self.judgement.strength) * (output - low)
 
     def _protocol(self, target: NDArray, low: NDArray, p: NDArray[np.float32]) -> dict[str, NDArray]:
-        """Metrics by patch, of the input ("…_low") and of the output; nothing for a slice without a whole patch."""
+        """Metrics by patch, of the input ("…_low") and of the output; empty for a slice smaller than a patch."""
         reference, before = grid_patches(target), grid_patches(low)
         if not len(before):
             return {}
@@ -198,7 +200,7 @@ class Judge:
 
 
 def _group(values: NDArray) -> dict[str, float]:
-    """Size, mean and SD of the finite values: a patch of two equal images has no PSNR."""
+    """Count, mean and SD of the finite values: a patch of two equal images has no PSNR."""
     kept = values[np.isfinite(values)]
     return {"patches": int(kept.size), "mean": float(kept.mean()), "sd": float(kept.std())}
 
@@ -208,13 +210,13 @@ def _names(slices: Sequence[dict[str, float]]) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    """Mean of the finite values; None, as JSON has no NaN, where there are none."""
+    """Mean of the finite values; None if there are none, as JSON has no NaN."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else None
 
 
 def _spectrum(noise: dict[float, list[tuple[NDArray, NDArray]]]) -> dict[str, float]:
-    """`spectrum_values` of the patches of the pixel size that has most of them."""
+    """`spectrum_values` of the patches with the most frequent pixel size."""
     joined = {mm: tuple(np.concatenate(parts) for parts in zip(*pairs, strict=True)) for mm, pairs in noise.items()}
     if not joined:
         return {}

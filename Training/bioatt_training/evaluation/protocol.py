@@ -1,8 +1,8 @@
-"""The paper's protocol (§3.1, Table 1) as its authors computed it: patch by patch, on standardised values.
+"""The paper's protocol (§3.1, Table 1) as computed by its authors: patch by patch, on standardised values.
 
-Every patch of the 9×9 grid of 55² goes through the unpadded network alone, without a halo, so that most of its pixels
-lack context. RMSE, PSNR and SSIM are of unclipped standardised values, (HU + 500)/500, at a data range of 1.0, which
-is 500 HU; SSIM with a 7×7 uniform window. Compare such figures with the paper's Table 1 and with nothing else.
+Every patch of the 9×9 grid of 55² passes through the unpadded network separately, without a halo, so most of its pixels
+lack context. RMSE, PSNR and SSIM are of unclipped standardised values, (HU + 500)/500, at a data range of 1.0, which is
+500 HU; SSIM with a 7×7 uniform window. Compare these values only with the paper's Table 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 
 def grid_patches(hu: NDArray) -> NDArray[np.float32]:
-    """Patches (n, 55, 55) of a slice (y, x), row by row from its first corner, at most 9 × 9; n may be 0."""
+    """Patches (n, 55, 55) of a slice (y, x), row by row from the first corner, at most 9 × 9; n may be 0."""
     rows, columns = (min(length // PATCH, SIDE) for length in hu.shape)
     covered = np.asarray(hu[: rows * PATCH, : columns * PATCH], np.float32)
     return covered.reshape(rows, PATCH, columns, PATCH).swapaxes(1, 2).reshape(-1, PATCH, PATCH)
@@ -37,10 +37,10 @@ def grid_patches(hu: NDArray) -> NDArray[np.float32]:
 def denoised_patches(
     network: BioAttNetwork, low: NDArray[np.float32], p: NDArray[np.float32], noise_hu: float = math.nan
 ) -> NDArray[np.float32]:
-    """HU patches (n, 55, 55) through the network in float32; p (N,) is their slice's prior, noise_hu its noise level.
+    """Denoise HU patches (n, 55, 55) in float32; p (N,) is their slice's prior, noise_hu its noise level.
 
-    A network on blocks of pixels sees patches reflected by the pixel that 55 lacks to the next multiple; one that knows
-    neighbours sees none.
+    For networks on blocks of pixels, patches are padded by reflection to the next multiple; networks with neighbours
+    get none.
     """
     device = next(network.parameters()).device
     lacking = -PATCH % network.block

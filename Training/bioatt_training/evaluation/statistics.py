@@ -1,6 +1,6 @@
 """Bootstrap intervals of means, and paired tests between models, over patients.
 
-Values that are not finite (a slice without soft tissue has no bias) are left out, in pairs where there are pairs.
+Non-finite values (a slice without soft tissue has no bias) are left out, pairwise for paired data.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ LEVEL = 95.0
 def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
     """Mean and its bootstrap 95 % interval (Efron 1979): [mean, low, high] of values (n,).
 
-    `crossed_interval` of one row: with few values as wide as Student's t asks for (of two, 0.7 of that). One value has
-    no bounds (None), no value no mean either (NaN).
+    Equals `crossed_interval` of one row: for few values as wide as Student's t interval (for two values, 0.7 of it).
+    One value has no bounds (None); no values have no mean either (NaN).
     """
     kept = np.asarray(values, np.float64).ravel()
     kept = kept[np.isfinite(kept)]
@@ -31,10 +31,10 @@ def interval(values: ArrayLike, *, seed: int = 0) -> list[float | None]:
 def crossed_interval(values: ArrayLike, *, seed: int = 0) -> list[float]:
     """[mean, low, high] of a table (seeds, patients), rows and columns resampled together (Owen 2007, 0712.1111).
 
-    Few rows tell little of their own spread, and a plain bootstrap of three seeds would call one chance in four an
-    effect. The resampled means are therefore spread as far as Student's t asks for, with the degrees of freedom of rows
-    and columns together (Satterthwaite 1946). NaN cells are left out. One row cannot tell its spread: the interval is
-    then over columns alone. One cell has no bounds (NaN).
+    Few rows underestimate their spread: a plain bootstrap of three seeds has a false positive rate of one in four. The
+    resampled means are therefore widened according to Student's t, with the combined degrees of freedom of rows and
+    columns (Satterthwaite 1946). NaN cells are left out. With one row, the interval is over columns only. One cell has
+    no bounds (NaN).
     """
     table = np.atleast_2d(np.asarray(values, np.float64))
     known = np.isfinite(table)
@@ -68,17 +68,18 @@ def _widening(table: NDArray[np.float64], resampled_sd: float) -> float:
 
 
 def paired(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
-    """Two models on the same patients, values (n,) each: {"pairs", "difference": [mean, low, high], "wilcoxon_p"}.
+    """Compare two models on the same patients, values (n,) each: {"pairs", "difference": [mean, low, high],
+    "wilcoxon_p"}.
 
     difference: first − second with its bootstrap interval. wilcoxon_p: two-sided signed-rank test (Wilcoxon 1945),
-    exact for up to 50 patients without ties; None for fewer than two pairs, 1 where none differs. Fewer than six pairs
+    exact for up to 50 patients without ties; None for fewer than two pairs, 1 if none differs. Fewer than six pairs
     cannot reach p < 0.05. Raises ValueError for different lengths.
     """
     from scipy.stats import wilcoxon
 
     a, b = (np.asarray(values, np.float64).ravel() for values in (first, second))
     if a.shape != b.shape:
-        raise ValueError(f"{a.size} and {b.size} values are no pairs")
+        raise ValueError(f"{a.size} and {b.size} values do not form pairs")
     difference = (a - b)[np.isfinite(a) & np.isfinite(b)]
     p: float | None = None
     if difference.size > 1:
@@ -87,9 +88,9 @@ def paired(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
 
 
 def jackknifed(whole: float, without: ArrayLike) -> list[float]:
-    """[value, low, high] of a statistic of groups of data: of all, and of all but each group, `without` (groups,).
+    """[value, low, high] of a statistic by jackknife: its value for all data, and `without` each group (groups,).
 
-    Variance (g − 1)/g · Σ (θ₋ᵢ − mean)² (Tukey 1958), bounds by Student's t with g − 1 degrees of freedom. NaN where a
+    Variance (g − 1)/g · Σ (θ₋ᵢ − mean)² (Tukey 1958), bounds by Student's t with g − 1 degrees of freedom. NaN if a
     value is not finite or there are fewer than two groups.
     """
     from scipy.stats import t
@@ -103,7 +104,7 @@ def jackknifed(whole: float, without: ArrayLike) -> list[float]:
 
 
 def proportion(count: int, of: int) -> list[float]:
-    """[share, low, high] of `count` in `of` independent cases, by Wilson's score (1927)."""
+    """[fraction, low, high] of `count` out of `of` independent cases, by Wilson's score (1927)."""
     from scipy.stats import binomtest
 
     if not of:
@@ -125,7 +126,9 @@ def roc_area(positive: ArrayLike, negative: ArrayLike) -> list[float]:
 
 
 def area_under_roc(score: NDArray[Any], present: NDArray[np.bool_]) -> float:
-    """Chance that a present one scores above an absent one, ties as half (Mann–Whitney U); NaN without both."""
+    """Probability that a present case scores above an absent one, ties counting half (Mann–Whitney U); NaN without
+    both.
+    """
     from scipy.stats import rankdata
 
     positive, negative = int(present.sum()), int((~present).sum())
@@ -136,7 +139,7 @@ def area_under_roc(score: NDArray[Any], present: NDArray[np.bool_]) -> float:
 
 
 def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
-    """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}: as the paper prints mean ± SD."""
+    """Mean and SD over all patches, from each group's {"patches", "mean", "sd"}, as in the paper's mean ± SD."""
     counts = np.array([group["patches"] for group in groups], np.float64)
     means, sds = (np.array([group[key] for group in groups]) for key in ("mean", "sd"))
     mean = float(np.average(means, weights=counts))
@@ -148,7 +151,7 @@ def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
 
 
 def excludes_zero(bounds: list[float]) -> bool:
-    """Whether an interval [mean, low, high] lies wholly on one side of zero."""
+    """Whether an interval [mean, low, high] excludes zero."""
     _, low, high = bounds
     return low > 0 or high < 0
 

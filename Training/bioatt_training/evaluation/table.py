@@ -15,24 +15,24 @@ from bioatt_training.reporting import format_interval, format_mean_sd, format_nu
 NOISE = {
     "noise/low_hu": "σ of the input, HU",
     "noise/output_hu": "σ of the output, HU",
-    "noise/target_hu": "σ of the scan itself, HU",
+    "noise/target_hu": "σ of the scan, HU",
     "noise/output_over_low": "σ output / input",
-    "noise/output_over_target": "σ output / scan itself",
+    "noise/output_over_target": "σ output / scan",
     "spectrum/removed_over_inserted": "σ removed / inserted",
     "spectrum/peak_inserted_per_mm": "NPS peak of the inserted noise, 1/mm",
-    "spectrum/peak_removed_per_mm": "NPS peak of what was removed, 1/mm",
+    "spectrum/peak_removed_per_mm": "NPS peak of the removed noise, 1/mm",
     "spectrum/mean_inserted_per_mm": "NPS mean frequency of the inserted noise, 1/mm",
-    "spectrum/mean_removed_per_mm": "NPS mean frequency of what was removed, 1/mm",
+    "spectrum/mean_removed_per_mm": "NPS mean frequency of the removed noise, 1/mm",
 }
 
 
 def report(result: Result) -> str:
-    """One model: by patient, by window, by tissue, noise, and the paper's protocol."""
+    """Tables of one model: by patient, window and tissue, noise, and the paper's protocol."""
     said = result["judgement"]
     lines = [
         f"## {result['model']}",
         "",
-        f"{len(result['patients'])} left-out patients ({said['part']}), {sum(r['slices'] for r in result['patients'])} "
+        f"{len(result['patients'])} held-out patients ({said['part']}), {sum(r['slices'] for r in result['patients'])} "
         f"slices, dose {said['dose']:g}, against the scan itself. Prior: {said['prior']}."
         f" Strength {said['strength']:g}.",
         "Intervals: bootstrap, 95 %, over patients.",
@@ -62,14 +62,14 @@ def comparison(results: Sequence[Result]) -> str:
             "",
             *markdown_table(["figure", "patients", "difference [95 % interval]", "p (Wilcoxon)"], rows),
             "",
-            f"{len(rows)} tests; p values are not corrected for their number.",
+            f"{len(rows)} tests; p values are not corrected for multiple comparisons.",
             "",
         ]
     return "\n".join(lines)
 
 
 def _patients(result: Result) -> list[str]:
-    """A patient a line, soft-tissue window."""
+    """One row per patient, soft-tissue window."""
     rows = []
     for row in result["patients"]:
         value = row["values"]

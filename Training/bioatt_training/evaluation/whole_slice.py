@@ -16,10 +16,10 @@ LEAST_PATCHES = 4
 
 
 def slice_values(target: NDArray, low: NDArray, output: NDArray) -> dict[str, float]:
-    """Figures of one slice (y, x) in HU by name, "group/figure"; NaN where they cannot be measured.
+    """Metrics of one slice (y, x) in HU by name, "group/metric"; NaN if they cannot be measured.
 
-    In each window RMSE, PSNR and SSIM against the target, of the input ("…_low") and of the output. bias_hu: output −
-    target by tissue. noise: soft-tissue σ of input, output and target, and output over input and over target.
+    RMSE, PSNR and SSIM against the target in each window, of the input ("…_low") and of the output. bias_hu: output −
+    target by tissue. noise: soft-tissue σ of input, output and target, and output relative to input and target.
     """
     values: dict[str, float] = {}
     for name, window in WINDOWS.items():
@@ -36,7 +36,7 @@ def slice_values(target: NDArray, low: NDArray, output: NDArray) -> dict[str, fl
 def noise_patches(target: NDArray, low: NDArray, output: NDArray) -> tuple[NDArray, NDArray]:
     """Inserted and removed noise, low − target and low − output, in patches (n, 24, 24) of soft tissue.
 
-    Soft tissue is where the target's local mean (5×5) is −130 to 150 HU: there is little structure to be removed.
+    Soft tissue has a target local mean (5×5) of −130 to 150 HU and contains little structure to remove.
     """
     mean = uniform_filter(np.asarray(target, np.float32), 5)
     mask = ((mean > SOFT_HU[0]) & (mean < SOFT_HU[1]))[None]
@@ -47,7 +47,7 @@ def noise_patches(target: NDArray, low: NDArray, output: NDArray) -> tuple[NDArr
 def spectrum_values(inserted: NDArray, removed: NDArray, pixel_mm: float) -> dict[str, float]:
     """Peak and mean frequency (1/mm) of the noise power spectra, and σ of removed over inserted noise.
 
-    Nothing for fewer than four patches, or where nothing was inserted or removed.
+    Empty for fewer than four patches, or if nothing was inserted or removed.
     """
     if len(inserted) < LEAST_PATCHES or not (inserted.any() and removed.any()):
         return {}

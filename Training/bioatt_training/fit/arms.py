@@ -1,4 +1,4 @@
-"""The seven arms of the paper's Table 1: what each trains, and on what."""
+"""The seven arms of the paper's Table 1: network, weighting and training data of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ ArmName = Literal["base", "channel", "spatial", "whole", "uniform", "random", "b
 
 @dataclass(frozen=True)
 class TableArm:
-    """network, weighting: arguments of `bioatt.network.build_network`. whole: trained on whole slices, one a batch."""
+    """network, weighting: arguments of `bioatt.network.build_network`. whole: trained on whole slices, one per
+    batch.
+    """
 
     network: Arm
     weighting: Weighting = "anatomical"
@@ -36,7 +38,7 @@ ARMS: dict[ArmName, TableArm] = {
     "random": TableArm("bioatt", "random"),
     "bioatt": TableArm("bioatt"),
 }
-"""In the table's order: §3.2 compares attention, §3.3 patches and whole slices, §3.4 weightings."""
+"""In the order of the table: §3.2 compares attention, §3.3 patches and whole slices, §3.4 weightings."""
 
 assert tuple(ARMS) == get_args(ArmName)
 

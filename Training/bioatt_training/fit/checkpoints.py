@@ -1,4 +1,4 @@
-"""Checkpoints from which a run killed at any moment resumes without a difference in its results."""
+"""Checkpoints that let a run killed at any moment resume with identical results."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 def epoch_checkpoint(epoch: int) -> str:
-    """File name of an epoch's kept checkpoint."""
+    """File name of the checkpoint kept for an epoch."""
     return f"epoch-{epoch:03d}.ckpt"
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Atomic checkpoints: written beside the target and renamed onto it.
+    """Atomic checkpoints: written next to the target, then renamed.
 
-    Lightning's own are written to the system's temporary folder, which may be another disk: the move is then a copy,
-    which a kill leaves half done.
+    Lightning writes its own to the system's temporary folder, which may be on another disk; the move is then a copy,
+    which a kill leaves incomplete.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -39,10 +39,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Checkpoints(callbacks.Checkpoint):
-    """The checkpoint to export, those of the epochs to keep, and the last, in that order.
+    """Callbacks for the checkpoint to export, those of the epochs to keep, and the last, in that order.
 
-    The last is written after it all, and knows it all: a run killed in between repeats the validation and comes to the
-    same. Where both are due, it is written after the validation, not before, so that none is left out on resuming.
+    The last is written after the others and records their state: a run killed in between repeats the validation with
+    the same result. If both are due, it is written after the validation, so that resuming does not skip one.
     """
 
     def __init__(self, config: Config, folder: Path, epoch_steps: int) -> None:
@@ -78,8 +78,8 @@ class Checkpoints(callbacks.Checkpoint):
 
 
 class Patience(callbacks.EarlyStopping):
-    """Early stopping that survives resuming: a run killed after its last validation does not train on."""
+    """Early stopping that survives resuming: a run killed after its last validation does not continue to train."""
 
     def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Stop if the checkpoint had reached the limit."""
+        """Stop if the checkpoint had already reached the limit."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience

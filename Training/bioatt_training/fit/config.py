@@ -40,17 +40,15 @@ LEAST = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Name and seed of a run, its initial weights, checkpoints, export and arithmetic.
+    """Name and seed of a run, initial weights, checkpoints, export and precision.
 
-    initial: model whose weights training starts from (fine-tuning), of the same network.
-    validate_every: steps of an epoch for random patches, a divisor of the run's steps; otherwise an epoch is one pass
-    over the data.
-    save_every: steps between checkpoints within an epoch; 0: only after each validation.
-    export: best: the weights of the lowest `monitor`; last: the final ones, for losses that no validation metric
-    measures.
-    keep_epochs: epochs whose models are exported too, as NAME-epoch-003.safetensors.
-    ema_decay: decay of the exponential moving average of the weights that is validated and exported; 0: no average.
-    precision: auto: bfloat16 autocast where the hardware multiplies it, otherwise float32.
+    initial: model with the same network whose weights training starts from (fine-tuning). validate_every: steps of an
+    epoch for random patches, a divisor of the run's steps; otherwise an epoch is one pass over the data. save_every:
+    steps between checkpoints within an epoch; 0: only after each validation. export: best: the weights with the lowest
+    `monitor`; last: the final weights, for losses without a validation metric. keep_epochs: epochs whose models are
+    also exported, as NAME-epoch-003.safetensors. ema_decay: decay of the exponential moving average of the weights that
+    is validated and exported; 0: no average. precision: auto: bfloat16 autocast if the hardware supports it, otherwise
+    float32.
     """
 
     name: str
@@ -67,7 +65,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which arm of Table 1 to train, in which layout (see `bioatt.network`), and its number of filters."""
+    """The arm of Table 1 to train, its layout (see `bioatt.network`) and number of filters."""
 
     arm: ArmName = "bioatt"
     layout: Layout = "red_cnn"
@@ -75,12 +73,12 @@ class NetworkConfig:
 
     @property
     def block(self) -> int:
-        """The sides of patches are multiples of this number of pixels."""
+        """Patch sides must be multiples of this number of pixels."""
         return LAYOUTS[self.layout].block
 
     @property
     def knows_noise(self) -> bool:
-        """Whether the network is told the noise level."""
+        """Whether the network has a noise-level input."""
         return LAYOUTS[self.layout].neighbours > 0
 
 
@@ -88,14 +86,13 @@ class NetworkConfig:
 class OptimiserConfig:
     """Loss, optimiser and learning rate.
 
-    steps or epochs: the run's length; at most one of them (10,000 steps where neither is given).
-    margin: border pixels left out of the loss, since they lack the context that they have in a whole slice.
-    schedule: one_cycle (Smith 2018) and cosine over the run; halving every `halve_every` epochs down to
-    `minimum_learning_rate` (the paper); plateau: halved after more than `plateau_patience` epochs without improvement.
-    early_stop: epochs without an improvement of `monitor` by more than `min_delta` that end the run; 0: never.
-    monitor: column of metrics.csv whose lowest value is the best checkpoint; val_guarded is of the methods of
-    `bioatt_training.adversarial`, and infinite, which ends the run, once HU or structures have drifted.
-    gradient_clip: largest norm of the gradient; 0: no limit.
+    steps or epochs: the run's length; at most one of them (default 10,000 steps). margin: border pixels excluded from
+    the loss, since they lack the context they have in a whole slice. schedule: one_cycle (Smith 2018) and cosine over
+    the run; halving every `halve_every` epochs down to `minimum_learning_rate` (the paper); plateau: halved after more
+    than `plateau_patience` epochs without improvement. early_stop: epochs without an improvement of `monitor` by more
+    than `min_delta` that end the run; 0: never. monitor: column of metrics.csv whose lowest value selects the best
+    checkpoint. val_guarded belongs to the methods of `bioatt_training.adversarial`; it becomes infinite, which ends the
+    run, once HU or structures have drifted. gradient_clip: largest norm of the gradient; 0: no limit.
     """
 
     steps: int = 0
@@ -119,16 +116,15 @@ class DataConfig:
     """Training and validation data, `batch` patches per step over all processes.
 
     sampling: random: random places in the body; grid: the paper's 9×9 grid of 55², shuffled each epoch; whole: whole
-    slices.
-    validation_patches: evenly spaced among those available; 0: all (of a grid, or of whole slices cut into that grid).
-    workers: processes that prepare batches beside each training process; without effect on the batches.
+    slices. validation_patches: evenly spaced among those available; 0: all (of a grid, or of whole slices cut into that
+    grid). workers: processes that prepare batches for each training process; they do not affect the batches.
 
     Random only: patch, its side. doses: range of dose fractions, uniform on a log scale; validation, and the other
     samplings, use the bank's dose. prior_perturbation: fraction of the patches trained with a perturbed prior (see
     `data.prior_augmentation`).
 
     Grid and whole only: epoch_patches: random patches (or slices) of an epoch; 0: all. repeats: how often an epoch
-    shows each patch, each time in another orientation (the authors stored 3 copies). prior_alignment: slice: each
+    shows each patch, each time in a different orientation (the authors stored 3 copies). prior_alignment: slice: each
     slice has its own prior; position: the n-th slice of a part has the n-th row of the table of all slices, as in the
     authors' code.
     """
@@ -147,21 +143,21 @@ class DataConfig:
 
 
 class Method(Protocol):
-    """Another way to learn than from pairs with a loss: a frozen dataclass, the fifth table of a TOML file.
+    """A training method other than a supervised loss on pairs: a frozen dataclass, the fifth table of a TOML file.
 
-    columns: of metrics.csv, beside those of every run.
+    columns: columns of metrics.csv in addition to those of every run.
     """
 
     columns: ClassVar[tuple[str, ...]]
 
     def check(self, config: Config) -> None:
-        """Raise InputError where it does not go with the other tables."""
+        """Raise InputError if it is incompatible with the other tables."""
 
     def data(self, config: Config) -> RunData:
-        """The batches that it trains and validates on."""
+        """The batches for training and validation."""
 
     def experiment(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> Experiment:
-        """What it trains."""
+        """The experiment to train."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +175,9 @@ class Config:
         if self.method is not None:
             self.method.check(self)
         elif optimiser.monitor == "val_guarded":
-            raise InputError('[optimiser] monitor "val_guarded" needs a method, for example [alden]')
+            raise InputError('[optimiser] monitor "val_guarded" requires a method, for example [alden]')
         if optimiser.steps and optimiser.epochs:
-            raise InputError("[optimiser] has both steps and epochs: name one of them")
+            raise InputError("[optimiser] has both steps and epochs: keep one of them")
         self._check_sizes()
         if not 0 <= data.prior_perturbation <= 1:
             raise InputError("[data] prior_perturbation must lie between 0 and 1")
@@ -193,14 +189,14 @@ class Config:
             raise InputError("[data] doses must be two dose fractions between 0 and 1, the lower first")
         side = {"random": data.patch, "grid": GRID_PATCH, "whole": GRID_PATCH}[data.sampling]
         if 2 * optimiser.margin >= side:
-            raise InputError(f"[optimiser] margin leaves no pixels of patches of {side} px: make it smaller")
+            raise InputError(f"[optimiser] margin leaves no pixels of {side} px patches: reduce it")
         if data.sampling != "whole" and side % self.network.block:
             raise InputError(
                 f"[network] layout {self.network.layout} needs patches whose side is a multiple of "
                 f"{self.network.block}, not {side}: change [data] patch, or the sampling"
             )
         if ARMS[self.network.arm].whole != (data.sampling == "whole"):
-            raise InputError('the arm "whole" is the one trained with [data] sampling = "whole"')
+            raise InputError('the arm "whole" requires [data] sampling = "whole", and only this arm does')
 
     def _check_sizes(self) -> None:
         for (table, key), least in LEAST.items():
@@ -213,8 +209,8 @@ class Config:
     def read(cls, path: Path, methods: Mapping[str, Any] | None = None) -> Config:
         """Read a TOML file with these tables; methods: `Method` classes by the name of their table.
 
-        The arm "whole" sets its sampling and a batch of 1. Raises InputError for unknown tables, keys and values, and
-        for two methods.
+        The arm "whole" implies its sampling and a batch of 1. Raises InputError for unknown tables, keys and values,
+        and for two methods.
         """
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -238,7 +234,7 @@ class Config:
         return cls(**parts, method=_table(methods[named[0]], named[0], tables[named[0]]) if named else None)
 
     def of_arm(self, arm: str) -> Config:
-        """The same training of another arm. Raises InputError for an unknown arm."""
+        """The same configuration for another arm. Raises InputError for an unknown arm."""
         if arm not in ARMS:
             raise InputError(f"unknown arm {arm!r}: choose one of {', '.join(ARMS)}")
         data = _whole(self.data) if ARMS[arm].whole else self.data
@@ -254,7 +250,7 @@ def _table(kind: Any, name: str, table: Any) -> Any:
         raise InputError(f"{name} is {table!r}: make it a table, [{name}]")
     known = {field.name for field in fields(kind)}
     if unknown := sorted(table.keys() - known):
-        raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: it knows {', '.join(sorted(known))}")
+        raise InputError(f"[{name}] has an unknown key {unknown[0]!r}: use {', '.join(sorted(known))}")
     hints = get_type_hints(kind)
     values = {key: _value(f"[{name}] {key}", hints[key], value) for key, value in table.items()}
     try:
@@ -264,7 +260,7 @@ def _table(kind: Any, name: str, table: Any) -> Any:
 
 
 def _value(what: str, hint: Any, value: Any) -> Any:
-    """The TOML value as the field's type; InputError where it is another."""
+    """Convert the TOML value to the field's type; raises InputError if it has another type."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise InputError(f"{what} is {value!r}: use {', '.join(map(repr, get_args(hint)))}")

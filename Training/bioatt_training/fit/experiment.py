@@ -1,4 +1,4 @@
-"""What is optimised and what is measured, as a Lightning module."""
+"""Training and validation steps as a Lightning module."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bioatt_training.fit.objectives import LOSSES, interior, paper_metrics, rela
 from bioatt_training.fit.schedule import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Low dose as the network takes it, target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
+"""Low dose in the network's input format, target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
 
 
 class Experiment(lightning.LightningModule):
-    """Trains `network` to turn low into target, and measures it on left-out patients.
+    """Trains `network` to map low dose to target, and validates it on held-out patients.
 
     Logged each step: train_loss. Each epoch, over the patches' interior: val_loss; val_rmse, val_psnr, val_ssim (see
-    `paper_metrics`; whole slices are cut into the paper's grid for them); val_rmse_hu, and val_input_rmse_hu of the
-    low dose itself, pooled over all pixels; val_relative (see `relative_mse`).
+    `paper_metrics`; whole slices are cut into the paper's grid for them); val_rmse_hu, and val_input_rmse_hu of the low
+    dose, pooled over all pixels; val_relative (see `relative_mse`).
     """
 
     def __init__(self, config: Config, descriptors: int, steps: int, epoch_steps: int) -> None:
@@ -68,7 +68,7 @@ class Experiment(lightning.LightningModule):
         self._add(paper_metrics(*patches), patches[0].shape[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Means over all processes' patches, roots of the pooled squared errors; a step of the plateau schedule.
+        """Log means over all processes' patches and roots of the pooled squared errors; step the plateau schedule.
 
         Lightning's own mean over processes rounds the number of patches.
         """
@@ -89,7 +89,7 @@ class Experiment(lightning.LightningModule):
         """The configuration's optimiser and schedule."""
         optimiser = build_optimiser(self.config.optimiser, self._trained())
         schedule = build_schedule(self.config.optimiser, optimiser, self.steps, self.epoch_steps)
-        # The trainer's epoch is the whole run, so that a plateau's step is this module's, before the checkpoint.
+        # The trainer's epoch is the whole run, so this module steps the plateau schedule, before the checkpoint.
         plateau = self.config.optimiser.schedule == "plateau"
         course = {"scheduler": schedule, "interval": "epoch" if plateau else "step", "monitor": "val_loss"}
         return {"optimizer": optimiser, "lr_scheduler": course}
@@ -106,13 +106,13 @@ class Experiment(lightning.LightningModule):
         return interior(output, margin), interior(target, margin), interior(low[:, :1], margin)
 
     def _draw_by_number(self, phase: int, number: int) -> None:
-        """The random arm draws by phase, number and process, so that a resumed run draws the same values."""
+        """Seed the random arm by phase, number and process, so that a resumed run draws the same values."""
         if self.network.weighting == "random":
             words = [self.config.run.seed, phase, number, self.global_rank]
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 
     def _conclude(self, means: dict[str, Tensor]) -> None:
-        """Add what follows from the means over the validation; a subclass's."""
+        """Hook for subclasses: add metrics derived from the validation means."""
 
     def _add(self, values: dict[str, Tensor], size: int) -> None:
         for name, value in values.items():

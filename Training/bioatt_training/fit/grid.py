@@ -20,10 +20,10 @@ PATCH, SIDE = GRID_PATCH, 9
 class SliceDataset(Dataset):
     """Whole slices of 55 px or more: low and target (1, y, x) standardised HU, and p (N,).
 
-    Numbers run on over the passes through the data: with n slices, n + 2 is slice 2 of the second pass. augment: a
-    quarter turn, up-down and left-right, each with probability ½, drawn by seed and number (the paper stores such
-    copies). alignment: "slice" gives each slice its own prior; "position" gives the k-th slice of the part the k-th
-    row of the table of all slices, the mistake of the authors' code.
+    Numbers continue over the passes through the data: with n slices, n + 2 is slice 2 of the second pass. augment:
+    quarter turn, up-down and left-right flips, each with probability ½, drawn by seed and number (the paper stores such
+    copies). alignment: "slice" gives each slice its own prior; "position" gives the k-th slice of the part the k-th row
+    of the table of all slices, an error in the authors' code.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class SliceDataset(Dataset):
 
 
 class GridDataset(SliceDataset):
-    """Patches of the grid, slice by slice: low and target (1, 55, 55); otherwise as `SliceDataset`.
+    """Patches of the grid, slice by slice: low and target (1, 55, 55); otherwise like `SliceDataset`.
 
-    The grid begins in the slice's first corner and covers 495² of 512²; a smaller slice has fewer cells.
+    The grid starts in the slice's first corner and covers 495² of 512²; a smaller slice has fewer cells.
     """
 
     def _places(self, indices: list[int]) -> NDArray[np.int32]:
@@ -75,12 +75,12 @@ class GridDataset(SliceDataset):
 
 
 def grid_corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """First row and column of each cell that a slice of this shape has."""
+    """First row and column of each cell in a slice of this shape."""
     rows, columns = (range(0, min(SIDE, length // PATCH) * PATCH, PATCH) for length in shape)
     return [(y, x) for y in rows for x in columns]
 
 
 def cells(images: Tensor) -> Tensor:
-    """Slices (B, 1, y, x) cut into the grid: (B · cells, 1, 55, 55)."""
+    """Cut slices (B, 1, y, x) into the grid: (B · cells, 1, 55, 55)."""
     corners = grid_corners((images.shape[-2], images.shape[-1]))
     return torch.cat([images[..., y : y + PATCH, x : x + PATCH] for y, x in corners])

@@ -1,4 +1,4 @@
-"""What a run tells of its epochs: metrics.csv, the same whether interrupted or not, and progress on stderr."""
+"""Reports of a run: metrics.csv, identical whether interrupted or not, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ COLUMNS = (
 
 
 class History(callbacks.Callback):
-    """Keeps the lines in the checkpoint and rewrites the file after each validation.
+    """Keeps the rows in the checkpoint and rewrites the file after each validation.
 
-    train_loss is the mean since the line before; the validation's columns are `Experiment`'s, `more` another's.
+    train_loss is the mean since the previous row; `more` adds columns to the validation columns of `Experiment`.
     """
 
     def __init__(self, folder: Path, epoch_steps: int, more: tuple[str, ...] = ()) -> None:
@@ -48,7 +48,7 @@ class History(callbacks.Callback):
         self.batches += 1
 
     def on_validation_end(self, trainer: Any, _: Any) -> None:
-        """Write the epoch's line."""
+        """Write the epoch's row."""
         step = trainer.global_step
         train_loss = trainer.strategy.reduce(self.loss / max(self.batches, 1), reduce_op="mean")
         known = {
@@ -65,7 +65,7 @@ class History(callbacks.Callback):
                 csv.writer(stream).writerows([self.columns, *self.rows])
 
     def state_dict(self) -> dict[str, Any]:
-        """Lines so far, and the loss since the last."""
+        """Rows so far, and the loss since the last."""
         return {"rows": self.rows, "loss": self.loss, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class History(callbacks.Callback):
 
 
 class Progress(callbacks.Callback):
-    """A bar of the whole run's steps on a terminal and a line per epoch, in the first process only."""
+    """A progress bar over the run's steps on a terminal, and a line per epoch, in the first process only."""
 
     def __init__(self, epoch_steps: int) -> None:
         self.epoch_steps, self.bar = epoch_steps, tqdm(disable=True)
@@ -110,6 +110,6 @@ class Progress(callbacks.Callback):
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.csv by column name."""
+    """The rows of a run's metrics.csv by column name."""
     with (folder / FILE).open(newline="") as stream:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]

@@ -1,4 +1,4 @@
-"""Lightning, imported after torchvision's cure: it imports torchmetrics, which imports torchvision."""
+"""Import Lightning after the torchvision workaround: it imports torchmetrics, which imports torchvision."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Numbered batches of a run: the same in every process, so that an interrupted run resumes at the next one."""
+"""Numbered batches of a run, identical in every process, so that an interrupted run resumes at the next one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ STEPS = 10_000
 
 
 class RunData(lightning.LightningDataModule):
-    """The batches of a run, and the description of the data in its model file.
+    """The batches of a run, and the data description for its model file.
 
-    steps: of the run; epoch_steps: after each of which the run is validated. Raises InputError where the last steps
-    would not be.
+    steps: total; epoch_steps: interval between validations. Raises InputError if the last steps would not be validated.
     """
 
     def __init__(self, config: Config) -> None:
@@ -44,13 +43,13 @@ class RunData(lightning.LightningDataModule):
             self.epoch_patches = min(config.data.epoch_patches or passes, passes)
             self.epoch_steps = self.epoch_patches // config.data.batch
             if not self.epoch_steps:
-                raise InputError(f"an epoch has {self.epoch_patches} patches: choose a batch no larger than that")
+                raise InputError(f"an epoch has only {self.epoch_patches} patches: choose a smaller batch")
         epochs = config.optimiser.epochs
         self.steps = epochs * self.epoch_steps if epochs else config.optimiser.steps or STEPS
         if self.steps % self.epoch_steps:
             what = "[run] validate_every" if config.data.sampling == "random" else "the steps of an epoch,"
             raise InputError(
-                f"[optimiser] steps {self.steps} is no multiple of {what} {self.epoch_steps}: "
+                f"[optimiser] steps {self.steps} is not a multiple of {what} {self.epoch_steps}: "
                 f"the last {self.steps % self.epoch_steps} would not be validated"
             )
 
@@ -77,7 +76,7 @@ class RunData(lightning.LightningDataModule):
         return tuple(self.bank.header["descriptors"])
 
     def epoch(self, number: int) -> NDArray[np.int64]:
-        """The patches of an epoch in order, without an incomplete last batch."""
+        """The patches of an epoch in order, dropping an incomplete last batch."""
         if self.config.sampling == "random":
             count = self.epoch_steps * self.config.batch
             return np.arange(number * count, (number + 1) * count)
@@ -98,7 +97,9 @@ class RunData(lightning.LightningDataModule):
         count = len(self.validation)  # type: ignore[arg-type]
         batches = np.array_split(np.arange(count), math.ceil(count / max(self.config.batch, processes)))
         if min(len(batch) for batch in batches) < processes:
-            raise InputError(f"{count} validation patches cannot be shared by {processes} processes: use fewer of them")
+            raise InputError(
+                f"{count} validation patches cannot be split among {processes} processes: use fewer processes"
+            )
         shares = [np.array_split(batch, processes)[rank].tolist() for batch in batches]
         return DataLoader(
             self.validation,
@@ -109,7 +110,7 @@ class RunData(lightning.LightningDataModule):
         )
 
     def description(self) -> dict[str, Any]:
-        """Ranges of the training slices, with which `bioatt.inference.suitability` compares a scan."""
+        """Ranges of the training slices, which `bioatt.inference.suitability` compares with a scan."""
         slices = [self.bank.slices[index] for index in self.bank.indices("train")]
         return training_ranges(slices, self.config, self.bank.header.get("dose_fraction", DOSE), len(self.descriptors))
 
@@ -130,7 +131,7 @@ def _evenly(dataset: PatchDataset | SliceDataset, config: DataConfig) -> Dataset
 class TrainingBatches(Sampler[list[int]]):
     """One process's share of the run's batches; the shares of all processes form the batch of a single one.
 
-    first: the batch to begin with. Raises InputError for a batch that the processes cannot share evenly.
+    first: the batch to start with. Raises InputError if the processes cannot share a batch evenly.
     """
 
     def __init__(self, data: RunData, rank: int, processes: int) -> None:

@@ -1,4 +1,4 @@
-"""Losses between a denoised and a target patch, on the pixels with full context, and the paper's metrics."""
+"""Losses between a denoised and a target patch, on pixels with full context, and the paper's metrics."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def interior(patch: Tensor, margin: int) -> Tensor:
-    """The patch (…, H, W) without `margin` pixels on each side, where context is missing."""
+    """The patch (…, H, W) without `margin` pixels on each side, which lack context."""
     return patch[..., margin : patch.shape[-2] - margin, margin : patch.shape[-1] - margin]
 
 
 def mse(output: Tensor, target: Tensor, low: Tensor) -> Tensor:
-    """Mean squared error, the paper's loss. Patches weigh in proportion to their noise variance."""
+    """Mean squared error, the paper's loss. It weights patches by their noise variance."""
     return torch.mean((output - target) ** 2)
 
 
 def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 2.0) -> Tensor:
-    """Mean over patches of the squared error relative to the input's, so that all noise levels weigh alike.
+    """Mean over patches of the squared error relative to the input's, so that all noise levels have equal weight.
 
-    floor_hu: added in quadrature to the input's root mean square error. An untrained network needs about 20 HU: with a
-    small value it converges to the identity, which is the best answer for clean patches; plain MSE is dominated by the
-    noisiest patches and over-smooths the others.
+    floor_hu: added in quadrature to the input's root mean square error. An untrained network needs about 20 HU: with
+    smaller values it converges to the identity, the optimum for clean patches. Plain MSE is dominated by the noisiest
+    patches and over-smooths the others.
     """
     error, before = (torch.mean((image - target) ** 2, dim=(1, 2, 3)) for image in (output, low))
     return torch.mean(error / (before + (floor_hu / SCALE_HU) ** 2))
@@ -41,8 +41,8 @@ def relative_mse(output: Tensor, target: Tensor, low: Tensor, floor_hu: float = 
 def ssim(output: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each patch (B,), data range 1.0 = 500 HU (Wang 2004, 10.1109/TIP.2003.819861).
 
-    7×7 uniform window where it fits the patch, sample variances, K1 = 0.01, K2 = 0.03: scikit-image's defaults, as in
-    the paper's protocol.
+    7×7 uniform window within the patch, sample variances, K1 = 0.01, K2 = 0.03: scikit-image's defaults, as in the
+    paper's protocol.
     """
     mean_a, mean_b, squares_a, squares_b, products = (
         avg_pool2d(x, SSIM_WINDOW, stride=1) for x in (output, target, output**2, target**2, output * target)
@@ -55,7 +55,7 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 LOSSES: Mapping[LossName, Loss] = {"mse": mse, "relative_mse": partial(relative_mse, floor_hu=20.0)}
-"""What networks are trained with."""
+"""Training losses by name."""
 
 
 def paper_metrics(output: Tensor, target: Tensor) -> dict[str, Tensor]:

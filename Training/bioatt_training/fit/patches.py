@@ -1,4 +1,4 @@
-"""Random patches from a bank: position, orientation, dose and noise follow from the seed and the patch's number."""
+"""Random patches from a bank: position, orientation, dose and noise are determined by the seed and the patch number."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ GRID = 8
 
 
 class PatchDataset(Dataset):
-    """Patch number n of a seed is always the same; `count` of them make an epoch.
+    """Patch n of a seed is always the same; an epoch has `count` patches.
 
-    Items: low and target (1, patch, patch), standardised HU, and p (N,). knows_noise: low as `conditioned` gives it.
+    Items: low and target (1, patch, patch), standardised HU, and p (N,). knows_noise: low in the format of
+    `conditioned`.
     """
 
     def __init__(
@@ -41,11 +42,11 @@ class PatchDataset(Dataset):
         self.corners = {index: self._corners(index) for index in fitting}
 
     def _candidates(self, part: str) -> list[int]:
-        """Slices of the bank that patches may come from."""
+        """Slices of the bank from which patches are drawn."""
         return self.bank.indices(part)
 
     def _weights(self) -> NDArray[np.float64]:
-        """Probability of each slice: per patient the root of its number of slices."""
+        """Probability of each slice; a patient's weight is the square root of its number of slices."""
         patients = [self.bank.slices[index].patient for index in self.indices]
         counts = Counter(patients)
         weights = np.array([1 / np.sqrt(counts[patient]) for patient in patients])
@@ -81,7 +82,7 @@ class PatchDataset(Dataset):
         return low, standardised(target), torch.from_numpy(p)
 
     def _drawn(self, number: int) -> tuple[int, np.random.Generator]:
-        """Slice of a patch, and the generator of all else that is drawn for it."""
+        """Slice of a patch, and the random generator for everything else drawn for it."""
         rng = np.random.default_rng([self.seed, number])
         return int(rng.choice(self.indices, p=self.weights)), rng
 
@@ -103,10 +104,10 @@ def turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.flo
 
 
 def standardised(hu: NDArray[np.float32]) -> Tensor:
-    """A slice or patch (y, x) in HU as the network's (1, y, x)."""
+    """A slice or patch (y, x) in HU as network input (1, y, x)."""
     return torch.from_numpy((np.ascontiguousarray(hu) - np.float32(OFFSET_HU)) / np.float32(SCALE_HU))[None]
 
 
 def conditioned(patch: Tensor, hu: NDArray[np.float32]) -> Tensor:
-    """A patch (1, H, W) of the slice hu (y, x) as `slab_unet.alone` gives it, with the slice's noise level."""
+    """A patch (1, H, W) of the slice hu (y, x) in the format of `slab_unet.alone`, with the slice's noise level."""
     return alone(patch[None], noise_level(hu))[0]

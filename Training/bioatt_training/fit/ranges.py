@@ -1,4 +1,4 @@
-"""What a model file says of the slices it was trained on; `bioatt.inference.suitability` compares scans with it."""
+"""Description of the training slices in a model file; `bioatt.inference.suitability` compares scans with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bioatt_training.fit.config import GRID_PATCH, DataConfig
 
 
 def training_ranges(slices: Sequence[Slice], config: DataConfig, dose: float, descriptors: int) -> dict[str, Any]:
-    """Noise of the inputs, pixel size, thickness, kernels, doses and numbers of `slices`.
+    """Noise of the inputs, pixel size, thickness, kernels, doses and counts of `slices`.
 
-    dose: fraction of the stored low dose, which samplings other than "random" train on alone. descriptors: N.
+    dose: fraction of the stored low dose, the only dose for samplings other than "random". descriptors: N.
     """
     noise = [one.noise_hu for one in slices if one.noise_hu]
     thickness = [one.thickness_mm for one in slices if one.thickness_mm is not None]
@@ -37,6 +37,6 @@ def training_ranges(slices: Sequence[Slice], config: DataConfig, dose: float, de
 
 
 def _input_noise(noise_hu: list[float], doses: tuple[float, float]) -> tuple[float, float]:
-    """Range of σ that inputs had: the targets' 5th to 95th percentile, raised by the highest and the lowest dose."""
+    """Range of σ of the inputs: the targets' 5th to 95th percentile, scaled for the highest and the lowest dose."""
     low, high = np.percentile(noise_hu, [5, 95])
     return low / np.sqrt(doses[1]), high / np.sqrt(doses[0])

@@ -31,8 +31,8 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
 
     The same folder, configuration and data give the same weights on the same machine. devices, nodes: processes of a
     node, and nodes, that share each batch (Lightning's DDP; all call this function, and the first of them exports).
-    Raises InputError where configuration and data do not match, where the folder holds a run of another configuration
-    or of other data, where a file is in its place, and where no validation loss is finite.
+    Raises InputError if configuration and data do not match, the folder holds a run with another configuration or data,
+    a file has the folder's name, or no validation loss is finite.
     """
     tune_cpu()
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -40,7 +40,7 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
     data = config.method.data(config) if config.method else RunData(config)
     lightning.seed_everything(config.run.seed, workers=True)
     experiment = _experiment(config, data)
-    # last: a folder noted for a configuration that cannot be trained would refuse the corrected one
+    # last, so that a folder does not record an invalid configuration and then refuse the corrected one
     guard_run(folder / "config.json", _noted(config), "another configuration")
     guard_run(folder / "bank.txt", data.identity, "other data")
     trainer = lightning.Trainer(
@@ -61,26 +61,26 @@ def fit(config: Config, folder: Path, *, devices: int = 1, nodes: int = 1) -> Pa
         gradient_clip_val=config.optimiser.gradient_clip or None,
         deterministic="warn",
         enable_model_summary=False,
-        enable_progress_bar=False,  # Lightning takes the whole run for one epoch
+        enable_progress_bar=False,  # for Lightning, the whole run is one epoch
     )
     last = folder / LAST
     try:
         trainer.fit(experiment, datamodule=data, ckpt_path=last if last.is_file() else None)
     except SystemExit:
-        raise KeyboardInterrupt from None  # which Lightning turned into an exit of status 1
+        raise KeyboardInterrupt from None  # which Lightning turned into exit status 1
     if trainer.is_global_zero:
         if not (folder / BEST).is_file():
-            raise InputError("no validation of the run gave a usable number: lower the learning rate")
+            raise InputError("no validation of the run gave a finite value: lower the learning rate")
         for epoch in config.run.keep_epochs:
             if (folder / epoch_checkpoint(epoch)).is_file():
                 export(config, data, folder / epoch_checkpoint(epoch), epoch_model(config, folder, epoch))
         export(config, data, folder / BEST, _model(config, folder))
-    trainer.strategy.barrier("exported")  # the other processes may read it at once
+    trainer.strategy.barrier("exported")  # the other processes may read it immediately
     return _model(config, folder)
 
 
 def _experiment(config: Config, data: RunData) -> Experiment:
-    """What is trained, with the weights it starts from. Raises InputError where the given model does not fit it."""
+    """The experiment with its initial weights. Raises InputError if the given model does not match."""
     build = config.method.experiment if config.method else Experiment
     experiment = build(config, len(data.descriptors), data.steps, data.epoch_steps)
     if config.run.initial:
@@ -92,12 +92,12 @@ def _experiment(config: Config, data: RunData) -> Experiment:
 def _initial(model: str, network: BioAttNetwork, descriptors: tuple[str, ...]) -> BioAttNetwork:
     """The network of a model.
 
-    Raises InputError where it is of another kind, or its maps are for other descriptors or in another order.
+    Raises InputError if it is of another kind, or its maps have other descriptors or another order.
     """
     given = load_model(model)
     if given.network.kind != network.kind:
         raise InputError(
-            f"[run] initial is a {given.network.kind}, the configuration's network a {network.kind}: use its like"
+            f"[run] initial is a {given.network.kind}, the configuration's network a {network.kind}: use the same kind"
         )
     if given.descriptors and given.descriptors != descriptors:
         raise InputError("[run] initial has other descriptors than the bank, or in another order: use another model")
@@ -109,7 +109,7 @@ def _model(config: Config, folder: Path) -> Path:
 
 
 def epoch_model(config: Config, folder: Path, epoch: int) -> Path:
-    """Where the model of an epoch in `keep_epochs` is; an early stop may leave the later ones out."""
+    """Path of the model of an epoch in `keep_epochs`; early stopping may skip later ones."""
     return folder / f"{config.run.name}-epoch-{epoch:03d}.safetensors"
 
 
@@ -132,7 +132,7 @@ def _callbacks(config: Config, folder: Path, epoch_steps: int) -> list[Any]:
 
 
 def precision(config: Config) -> Any:
-    """Lightning's name of the arithmetic; "auto" is bf16 only where the hardware multiplies it."""
+    """Lightning's name of the precision; "auto" is bf16 only if the hardware supports it."""
     if config.run.precision != "auto":
         return config.run.precision
     on_gpu = torch.cuda.is_available()
@@ -141,7 +141,7 @@ def precision(config: Config) -> Any:
 
 
 def _noted(config: Config) -> str:
-    """The configuration as JSON; the initial model appears as its SHA-256, wherever it is."""
+    """The configuration as JSON, with the initial model identified by its SHA-256 instead of its path."""
     said = asdict(config)
     if config.method is None:
         del said["method"]
@@ -151,7 +151,7 @@ def _noted(config: Config) -> str:
 
 
 def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
-    """Write a checkpoint's weights as a trained-model file, and its description beside it."""
+    """Write a checkpoint's weights as a trained-model file with its description."""
     held: Mapping[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network = arm_network(config.network, len(data.descriptors))
     weights = {name: value for name, value in held["state_dict"].items() if name.startswith("network.")}
@@ -173,7 +173,7 @@ def export(config: Config, data: RunData, checkpoint: Path, path: Path) -> None:
 
 
 def _widened(training: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The union of two trainings' ranges of noise, dose and priors: of this run and of the model it starts from."""
+    """The union of the noise, dose and prior ranges of this run and of the model it starts from."""
     both = {key: (training[key], other[key]) for key in ("noise_hu", "doses") if key in training and key in other}
     widened: dict[str, Any] = {key: [min(a[0], b[0]), max(a[1], b[1])] for key, (a, b) in both.items()}
     rises = [one.get("prior_rise", 1.0) for one in (training, other)]

@@ -14,7 +14,7 @@ from bioatt_training.fit.config import OptimiserConfig
 WARM_UP = 0.1
 """Fraction of a one-cycle run in which the learning rate rises."""
 WEIGHT_DECAY = 1e-4
-"""Of AdamW."""
+"""Weight decay of AdamW."""
 
 
 def build_optimiser(
@@ -41,7 +41,7 @@ def build_schedule(config: OptimiserConfig, optimiser: Optimizer, steps: int, ep
 
 
 def _halving(config: OptimiserConfig, epoch_steps: int) -> Callable[[int], float]:
-    """The paper's: halved every `halve_every` epochs, not below the minimum (§3.1)."""
+    """The paper's schedule: halved every `halve_every` epochs, down to the minimum (§3.1)."""
     least = config.minimum_learning_rate / config.learning_rate
 
     def factor(step: int) -> float:

@@ -1,1 +1,3 @@
-"""Training on a lent GPU without network: data in one file, batches drawn on the card, outputs taken up on a CPU."""
+"""Training on a remote GPU without network access: data in one file, batches drawn on the GPU, outputs exported on a
+CPU.
+"""

@@ -1,4 +1,4 @@
-"""What a training on the card brought back, as model files: exported, judged on left-out patients, described."""
+"""Export the outputs of a GPU training as model files, evaluate them on held-out patients, and write their cards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from bioatt_training.gpu.card import card
 from bioatt_training.gpu.outputs import load_arm, read_record
 
 PRIOR_RISE = 0.09
-"""These networks saw the pooled priors of their slices alone; bounded so, one-hot ones cost 0.1 dB instead of 1.4."""
+"""These networks were trained only with the pooled priors of their slices; with this bound, one-hot priors cost 0.1 dB
+instead of 1.4.
+"""
 EVALUATION = "evaluation.json"
 REPORT = "report.md"
 
@@ -35,16 +37,16 @@ def adopt(
     command: str = "",
     progress: Callable[[], None] = lambda: None,
 ) -> list[Path]:
-    """Export every trained arm into `out` and judge them; returns the model files, the arm "bioatt" first.
+    """Export every trained arm to `out` and evaluate them; returns the model files, the arm "bioatt" first.
 
-    Beside NAME.safetensors come its card NAME.md, evaluation.json and report.md with all tables; interrupted and called
-    again, the judging goes on. Raises InputError where `outputs` is incomplete, or the bank's test patients trained.
+    Also writes the card NAME.md, evaluation.json and report.md with all tables; an interrupted evaluation resumes on
+    the next call. Raises InputError if `outputs` is incomplete, or the bank's test patients were used in training.
     """
     record, bank = read_record(outputs), Bank(bank_folder)
     _check_patients(record, bank)
     trained = [arm for arm in ARMS if record["arms"].get(arm, {}).get("steps")]
     if not trained:
-        raise InputError(f"{outputs.name} has no trained arm: its training was ended before the first weights")
+        raise InputError(f"{outputs.name} has no trained arm: the training ended before saving weights, run it again")
     trained.sort(key=lambda arm: arm != "bioatt")
     make_folder(out)
     config = read_config(record)
@@ -63,17 +65,17 @@ def adopt(
 
 
 def _seen(record: Mapping[str, Any], arms: list[ArmName]) -> str:
-    """How much each arm was trained: arms that saw less are not compared by what they are alone."""
+    """The amount of training of each arm, since arms with less training cannot be compared directly."""
     lines = ["| arm | patches shown | steps | seconds | |", "| --- | --- | --- | --- | --- |"]
     for arm in arms:
         done = record["arms"][arm]
         ended = "" if done.get("finished") else "ended early"
         lines.append(f"| {arm} | {done['patches']:,} | {done['steps']:,} | {done['seconds']:.0f} | {ended} |")
-    return "\n".join([*lines, "", f"Trained on {record['device']}, one after another in the time that there was."])
+    return "\n".join([*lines, "", f"Trained on {record['device']}, one after another within the time limit."])
 
 
 def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmName, out: Path) -> Path:
-    """Write an arm's averaged weights as a trained-model file, in int8; what is judged are these."""
+    """Write an arm's averaged weights as a trained-model file in int8, the version that is evaluated."""
     pack = record["pack"]
     done = record["arms"][arm]
     slices = [Slice(**{**line, "shape": tuple(line["shape"])}) for line in pack["slices"]]
@@ -104,7 +106,7 @@ def export(record: Mapping[str, Any], config: Config, outputs: Path, arm: ArmNam
 
 
 def read_config(record: Mapping[str, Any]) -> Config:
-    """The configuration that train.json has."""
+    """The configuration in train.json."""
     kinds = {"run": RunConfig, "network": NetworkConfig, "optimiser": OptimiserConfig, "data": DataConfig}
     tables: dict[str, Any] = {}
     for name, kind in kinds.items():
@@ -114,7 +116,9 @@ def read_config(record: Mapping[str, Any]) -> Config:
 
 
 def _check_patients(record: Mapping[str, Any], bank: Bank) -> None:
-    """Raise InputError where somebody trained whom the bank leaves out for tests."""
+    """Raise InputError if a test patient of the bank was used in training."""
     trained = {line["patient"] for line in record["pack"]["slices"]}
     if both := sorted(trained & {bank.slices[index].patient for index in bank.indices("test")}):
-        raise InputError(f"{both[0]} trained and is a test patient of the bank: name a bank of the same split")
+        raise InputError(
+            f"{both[0]} was used in training and is a test patient of the bank: use a bank with the same split"
+        )

@@ -1,8 +1,8 @@
-"""Batches drawn on the device from a data pack: place, turn, dose and noise are new in every one.
+"""Batches drawn on the device from a data pack, with new position, rotation, dose and noise each time.
 
-Noise is white noise with the spectrum of the scan's kernel, its directions weighted as around the patch, times the
-local level of its quarter dose, times the root of (1/a − 1) / 3 for dose fraction a (see `bioatt_training.data.bank`).
-Nothing is copied from the host after the start. A batch depends on seed and number alone, on one kind of device.
+Noise is white noise shaped by the spectrum of the scan's kernel and the directional weights around the patch, times the
+local quarter-dose level and √((1/a − 1) / 3) for dose fraction a (see `bioatt_training.data.bank`). Nothing is copied
+from the host after the start. On a given kind of device, a batch depends only on seed and number.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from bioatt_training.fit.config import DataConfig
 from bioatt_training.gpu.pack import Pack
 
 GRID = 8
-"""Pixels between the places of patches that are looked at for tissue; the rest of the way is drawn."""
+"""Grid spacing in pixels at which patch positions are checked for tissue; the offset within a cell is random."""
 WRAP_PX = 9
-"""Noise on a periodic grid is drawn with so many pixels more, so that opposite borders of a patch do not meet."""
+"""Extra pixels of the periodic noise grid, so that opposite borders of a patch are not correlated."""
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Low dose and target (B, 1, H, W), standardised HU, and the prior p (B, N)."""
 
 
 class Batches:
-    """Batches of a pack. Patients weigh as the root of their slices.
+    """Batches of a pack. A patient's weight is the square root of its number of slices.
 
-    config: patch, batch, doses and sampling ("random" or "whole": slices, with air around to one square size) count.
-    Raises InputError where no slice is as large as a patch.
+    config: uses patch, batch, doses and sampling ("random", or "whole": slices padded with air to one square size).
+    Raises InputError if no slice is as large as a patch.
     """
 
     def __init__(self, pack: Pack, config: DataConfig, seed: int, device: torch.device) -> None:
@@ -89,7 +89,7 @@ class Batches:
         return torch.rand((rows, self.batch), generator=self._random, device=self.hu.device)
 
     def _turned(self) -> tuple[Tensor, Tensor]:
-        """Row and column (B, H, W) of each pixel within its patch, turned by quarters and mirrored at random."""
+        """Row and column (B, H, W) of each pixel within its patch, with random quarter turns and mirroring."""
         swap, up, left = (self._uniform(3) < 0.5)[:, :, None, None]
         along = torch.arange(self.size, device=self.hu.device)
         down, right = along[:, None].expand(self.size, self.size), along.expand(self.size, self.size)
@@ -98,21 +98,21 @@ class Batches:
         return torch.where(up, end - rows, rows), torch.where(left, end - columns, columns)
 
     def _noise(self, amplitudes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Noise of unit variance with these spectra (B, F, F // 2 + 1), turned with its patch."""
+        """Noise of unit variance with these spectra (B, F, F // 2 + 1), rotated with its patch."""
         white = torch.randn((self.batch, self.field, self.field), generator=self._random, device=self.hu.device)
         field = torch.fft.irfft2(torch.fft.rfft2(white) * amplitudes, s=white.shape[1:])
         number = torch.arange(self.batch, device=self.hu.device)[:, None, None]
         return field[number, rows, columns]
 
     def _scale(self) -> Tensor:
-        """Noise over a quarter dose's, of doses drawn evenly on a log scale (B,)."""
+        """Noise relative to quarter dose, for doses drawn uniformly on a log scale (B,)."""
         low, high = (math.log(dose) for dose in self.doses)
         dose = torch.exp(low + (high - low) * self._uniform(1)[0])
         return torch.sqrt((1 / dose - 1) / (1 / DOSE - 1))
 
 
 class Directions:
-    """Factors of a spectrum's amplitudes by direction, those of the window around a place; 1 on the mean by power."""
+    """Amplitude factors of a spectrum by direction, from the window around a position; 1 in the power mean."""
 
     def __init__(self, pack: Pack, field: int, device: torch.device) -> None:
         rows, columns = (max(share.shape[axis] for share in pack.directions) for axis in (0, 1))
@@ -137,12 +137,14 @@ class Directions:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """A seed for each batch of each run; PyTorch's CPU generator knows the lower half of 64 bits alone."""
+    """A seed for each batch of each run; PyTorch's CPU generator uses only the lower half of 64 bits."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
 
 
 def _places(pack: Pack, size: int, *, whole: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Slice, first row and column on a coarse grid, and the largest that fit, of patches in the body; their weights."""
+    """Slice, first row and column on a coarse grid, and the largest valid ones, of patches in the body; their
+    weights.
+    """
     patients = Counter(one.patient for one in pack.slices)
     places, weights = [], []
     for index, (one, image) in enumerate(zip(pack.slices, pack.hu, strict=True)):

@@ -1,9 +1,9 @@
-"""What a training on the card leaves behind: few files of less than 16 MiB, consistent at whatever moment it is cut.
+"""Outputs of a GPU training: a few files of less than 16 MiB, consistent whenever it is interrupted.
 
-`train.json` says what there is: {"config", "pack", "device", "arms": {name: progress}, "state": {"arm", "files", …}}.
+`train.json` is the index: {"config", "pack", "device", "arms": {name: progress}, "state": {"arm", "files", …}}.
 `weights-K.pt`: averaged weights in float16 of four arms. `state-G-weights-K.pt`: float32 weights and averages of the
-arm in training; `state-G-moments-K.pt`: its optimiser's moments, without which it goes on too, with a warm-up. A new
-generation G is written before train.json names it, and the one before is removed after that.
+arm in training; `state-G-moments-K.pt`: its optimiser's moments; without them it resumes with a warm-up. A new
+generation G is written before train.json refers to it; then the previous one is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Tensors = dict[str, Tensor]
 
 
 class Outputs:
-    """The folder of a training's outputs. record: the content of train.json, empty where there is none yet."""
+    """The folder of a training's outputs. record: the content of train.json, empty if there is none yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Outputs:
         _save(path, kept)
 
     def save_state(self, arm: str, weights: Tensors, moments: Tensors, about: Mapping[str, Any]) -> None:
-        """Keep all that the arm needs to go on; `about` goes into train.json beside it."""
+        """Save everything the arm needs to resume; `about` is added to train.json."""
         before = self.record.get("state", {})
         generation = "b" if before.get("generation") == "a" else "a"
         files = {
@@ -57,25 +57,25 @@ class Outputs:
         self._remove(before)
 
     def drop_state(self) -> None:
-        """The arm is finished: what it would need to go on is no longer kept."""
+        """The arm is finished: remove its resume state."""
         before = self.record.pop("state", {})
         self.save_record()
         self._remove(before)
 
     def load_state(self) -> tuple[Tensors, Tensors] | None:
-        """Weights and moments of the arm in training; no moments where their files are gone, None without weights."""
+        """Weights and moments of the arm in training; no moments if their files are missing, None without weights."""
         files = self.record.get("state", {}).get("files")
         if files is None:
             return None
         if not all((self.folder / name).is_file() for name in files["weights"]):
             raise InputError(
-                f"{self.folder.name} lacks {', '.join(files['weights'])} that {RECORD} names: copy them too"
+                f"{self.folder.name} lacks {', '.join(files['weights'])}, listed in {RECORD}: copy them too"
             )
         complete = all((self.folder / name).is_file() for name in files["moments"])
         return self._load_parts(files["weights"]), self._load_parts(files["moments"]) if complete else {}
 
     def save_record(self) -> None:
-        """Write train.json: from then on what it names counts."""
+        """Write train.json, which makes the files it lists current."""
         with atomic_write(self.folder / RECORD) as partial:
             partial.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
 
@@ -103,25 +103,23 @@ class Outputs:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Content of train.json. Raises InputError where there is none, or it is damaged."""
+    """Content of train.json. Raises InputError if it is missing or damaged."""
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if not {"config", "pack", "arms"} <= record.keys():
             raise ValueError
     except (OSError, ValueError):
-        raise InputError(
-            f"{folder.name} has no {RECORD} of a training on a GPU: name the folder of its outputs"
-        ) from None
+        raise InputError(f"{folder.name} has no {RECORD} of a GPU training: give the folder of its outputs") from None
     return record
 
 
 def weights_file(folder: Path, arm: str) -> Path:
-    """Where an arm's averaged weights are."""
+    """Path of an arm's averaged weights."""
     return folder / f"weights-{list(ARMS).index(arm) // ARMS_A_FILE + 1}.pt"  # type: ignore[arg-type]
 
 
 def load_arm(folder: Path, arm: str) -> Tensors:
-    """An arm's averaged weights, float16. Raises InputError where they are missing."""
+    """An arm's averaged weights, float16. Raises InputError if they are missing."""
     path = weights_file(folder, arm)
     try:
         weights: Tensors = _load(path)[arm]

@@ -1,9 +1,9 @@
-"""A data pack: training slices, their priors and what their noise is like, in one file of a few MB.
+"""A data pack: training slices, their priors and noise statistics, in one file of a few MB.
 
 An .npz of `hu_low` and `hu_high` (bytes of the differences along rows, which compress better than the HU), `prior`
 (slices, N), `levels` (SD of the quarter-dose noise in HU, float16, every `LEVEL_STEP` pixels), `spectra` (scans, 64,
-33) (amplitude of that noise by frequency, unit variance), `directions` (its local power by direction, as a share of the
-scan's: streaks), the validation patches, and a JSON `header`. Reading needs NumPy alone.
+33) (amplitude of that noise by frequency, unit variance), `directions` (its local power by direction, relative to the
+scan's: streaks), the validation patches, and a JSON `header`. Reading requires only NumPy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Pack:
-    """Slices for training, and patches of left-out patients to watch it by.
+    """Slices for training, and patches of held-out patients for validation.
 
     slices: as in the bank, offsets within the pack. hu: (y, x) int16 by slice. levels: (⌈y/8⌉, ⌈x/8⌉) by slice.
     spectrum_of: row of `spectra` by slice. directions: (windows along y, along x, 12) by slice, windows of 64² px half
@@ -59,7 +59,7 @@ class Pack:
 
 
 def write_pack(path: Path, pack: Pack) -> int:
-    """Write a pack, whole or not at all; returns its size in bytes."""
+    """Write a pack atomically; returns its size in bytes."""
     low, high = (np.concatenate(planes) for planes in zip(*map(encoded, pack.hu), strict=True))
     header = {**pack.header, "format": FORMAT, "slices": [asdict(one) for one in pack.slices]}
     arrays: dict[str, Any] = {
@@ -79,23 +79,23 @@ def write_pack(path: Path, pack: Pack) -> int:
 
 
 def read_pack(path: Path) -> Pack:
-    """Read a pack. Raises InputError where the file is missing, damaged or of another kind."""
+    """Read a pack. Raises InputError if the file is missing, damaged or of another kind."""
     try:
         with np.load(path) as file:
             arrays = dict(file)
         header = json.loads(arrays["header"].tobytes())
         if header["format"] != FORMAT:
-            raise InputError(f"{path.name} has format {header['format']}, this program reads {FORMAT}: make it again")
+            raise InputError(f"{path.name} has format {header['format']}, this version reads {FORMAT}: create it again")
         slices = tuple(Slice(**{**line, "shape": tuple(line["shape"])}) for line in header.pop("slices"))
         hu = tuple(_decoded(arrays["hu_low"], arrays["hu_high"], one) for one in slices)
         levels = _cut(arrays["levels"].astype(np.float32), [level_shape(one.shape) for one in slices])
         directions = _cut(arrays["directions"].astype(np.float32), [window_shape(one.shape) for one in slices])
         validation = tuple(arrays[f"validation_{name}"] for name in ("low", "target", "prior"))
     except OSError:
-        raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train prepare --pack`") from None
+        raise InputError(f"pack {path.name} cannot be opened: create it with `bioatt-train prepare --pack`") from None
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile, EOFError):
         raise InputError(
-            f"{path.name} is no data pack, or damaged: make it with `bioatt-train prepare --pack`"
+            f"{path.name} is not a data pack, or is damaged: create it with `bioatt-train prepare --pack`"
         ) from None
     spectra = arrays["spectra"].astype(np.float32)
     low, target, p = validation
@@ -109,7 +109,7 @@ def level_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def window_shape(shape: tuple[int, int]) -> tuple[int, int, int]:
-    """Shape of a slice's shares by direction."""
+    """Shape of a slice's power by direction."""
     rows, columns = ((length - SPECTRUM_SIDE) // WINDOW_STEP + 1 for length in shape)
     return rows, columns, DIRECTIONS
 

@@ -1,4 +1,4 @@
-"""From a bank to a data pack: slices taken evenly from all scans until the file is full, and their noise described."""
+"""From a bank to a data pack: takes slices evenly from all scans until the file is full, and describes their noise."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ RESERVED = VALIDATION_PATCHES * GRID_PATCH**2 * 3
 def pack_bank(bank_folder: Path, path: Path, mib: float) -> tuple[int, int]:
     """Write a pack of at most `mib` MiB; returns its slices and its bytes.
 
-    Raises InputError where the bank has no training or validation slices, or not one slice fits.
+    Raises InputError if the bank has no training or validation slices, or not a single slice fits.
     """
     bank = Bank(bank_folder)
     if bank.header.get("target", "scan") != "scan":
-        raise InputError("the bank's targets are softened: a pack needs the scans themselves, make another bank")
+        raise InputError("the bank's targets are softened: a pack needs the scans themselves, create another bank")
     limit = int(mib * 2**20) - RESERVED
     chosen = []
     for index in _spread(bank):
@@ -54,7 +54,7 @@ def pack_bank(bank_folder: Path, path: Path, mib: float) -> tuple[int, int]:
 
 
 def _spread(bank: Bank) -> list[int]:
-    """Training slices of patients in an order whose every beginning is spread over the scans, and along each."""
+    """Training slices of patients, ordered so that every prefix is spread evenly over the scans and along each scan."""
     by_source: dict[str, list[int]] = defaultdict(list)
     for index in bank.indices("train"):
         if min(bank.slices[index].shape) >= SPECTRUM_SIDE:
@@ -101,7 +101,7 @@ def _pack(bank: Bank, folder: Path, chosen: list[int]) -> Pack:
 
 
 def _validation(bank: Bank, folder: Path) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
-    """Low dose, target and prior of patches of left-out patients, with the bank's own noise."""
+    """Low dose, target and prior of patches of held-out patients, with the bank's own noise."""
     config = DataConfig(bank=str(folder), patch=GRID_PATCH)
     patches = PatchDataset(bank, config, "validation", VALIDATION_PATCHES, 0)
     low, target, p = (np.stack(images) for images in zip(*map(patches.__getitem__, range(len(patches))), strict=True))

@@ -1,7 +1,8 @@
-"""Arms of Table 1 trained one after another on the card until the time is over; cut anywhere, the next call goes on.
+"""Train arms of Table 1 one after another on a GPU within a time limit; an interrupted training resumes on the next
+call.
 
-The learning rate follows the larger of two shares: of the arm's steps, and of the time it has. bf16 autocast where the
-hardware has it, channels-last weights, fused Adam, averaged weights that are validated and exported.
+The learning rate follows the larger of two fractions: of the arm's steps and of its time. Uses bf16 autocast if
+available, channels-last weights and fused Adam; averaged weights are validated and exported.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from bioatt_training.gpu.pack import Pack
 
 WARM_UP_STEPS = 300
 SYNC_STEPS = 20
-"""Steps after which the host waits for the device, so that the clock tells what is done."""
+"""Steps between synchronisations of host and device, so that the clock reflects completed work."""
 VALIDATION_BATCH = 64
 MEASURED_STEPS = 20
 SHORTEST_ARM_S = 30.0
-"""Less is no training: a further arm is then left for the next call."""
+"""Minimum training time; with less, a further arm is left for the next call."""
 
 Say = Callable[[str], None]
 
@@ -54,13 +55,13 @@ class Clock:
 
 @dataclass
 class Stop:
-    """Set by a signal: the arm is saved and the training ends."""
+    """Set by a signal: save the arm and end the training."""
 
     asked: bool = False
 
 
 def check_config(config: Config) -> None:
-    """Raise InputError for a configuration that asks for what is not done on the card."""
+    """Raise InputError for a configuration that GPU training does not support."""
     optimiser, data = config.optimiser, config.data
     for what, given, known in (
         ("[data] sampling", data.sampling, "random"),
@@ -69,9 +70,9 @@ def check_config(config: Config) -> None:
         ("[run] initial", config.run.initial, None),
     ):
         if given != known:
-            raise InputError(f"{what} is {given!r}: training on the card knows {known!r} alone")
+            raise InputError(f"{what} is {given!r}: GPU training supports only {known!r}")
     if not optimiser.steps:
-        raise InputError("[optimiser] steps must be given: an arm ends after them, or when its time is over")
+        raise InputError("[optimiser] steps must be given: an arm ends after that many, or when its time is over")
 
 
 def train(
@@ -86,10 +87,10 @@ def train(
     stop: Stop | None = None,
     say: Say = print,
 ) -> None:
-    """Train `arms` in their order within limit_s seconds; what `outputs` has is gone on with.
+    """Train `arms` in order within limit_s seconds, resuming from `outputs`.
 
-    The first unfinished arm has all the time that is left, each further one an equal share of what it leaves over.
-    Raises InputError where the outputs are of another configuration or pack.
+    The first unfinished arm may use all the remaining time, further ones an equal share of what is left. Raises
+    InputError if the outputs belong to another configuration or pack.
     """
     check_config(config)
     stop, clock = stop or Stop(), Clock(limit_s)
@@ -103,7 +104,7 @@ def train(
             break
         try:
             ArmRun(_of_arm(config, name), pack, outputs, device).train(seconds, save_every_s, stop, say)
-        except InputError as error:  # of one arm: the others are trained all the same
+        except InputError as error:  # of one arm only: continue with the others
             outputs.record["arms"][name]["failed"] = str(error)
             outputs.save_record()
             say(f"{name}: {error}")
@@ -129,7 +130,7 @@ def _plain(value: Any) -> Any:
 
 
 def _of_arm(config: Config, name: ArmName) -> Config:
-    """The arm's configuration: `whole` has as many pixels a batch as one slice."""
+    """The arm's configuration: a batch of `whole` has as many pixels as one slice."""
     if not ARMS[name].whole:
         return config.of_arm(name)
     return replace(
@@ -138,7 +139,7 @@ def _of_arm(config: Config, name: ArmName) -> Config:
 
 
 class ArmRun:
-    """One arm's network, averages and optimiser on the device, as fresh or as the outputs have them."""
+    """One arm's network, averages and optimiser on the device, new or restored from the outputs."""
 
     def __init__(self, config: Config, pack: Pack, outputs: Outputs, device: torch.device) -> None:
         self.config, self.pack, self.outputs, self.device = config, pack, outputs, device
@@ -179,7 +180,7 @@ class ArmRun:
             self.optimiser.load_state_dict({"state": by_parameter, "param_groups": groups})
 
     def train(self, seconds: float, save_every_s: float, stop: Stop, say: Say) -> None:
-        """Train until the steps are done or the time is over, saving on the way."""
+        """Train until the steps are done or the time is over, saving periodically."""
         start = saved = time.monotonic()
         seconds_before, steps_before = self.progress_record["seconds"], self.step
         self._prepare(say)
@@ -206,7 +207,7 @@ class ArmRun:
             self.outputs.drop_state()
 
     def _progress(self, steps_before: int, elapsed: float, seconds: float) -> float:
-        """Share of the arm's course, 0 to 1: from where it stood, by steps or by time, whichever is further."""
+        """Progress of the arm, 0 to 1, by steps or by time since it resumed, whichever is larger."""
         by_steps = (self.step - steps_before) / max(self.config.optimiser.steps - steps_before, 1)
         share = max(by_steps, elapsed / seconds)
         return self.start_progress + (1 - self.start_progress) * min(share, 1)
@@ -243,7 +244,7 @@ class ArmRun:
         return warm * course
 
     def _prepare(self, say: Say) -> None:
-        """Measure what drawing a batch costs beside a step."""
+        """Measure the cost of drawing a batch relative to a step."""
         batch = self.batches.draw(0)
 
         def step() -> None:
@@ -260,7 +261,7 @@ class ArmRun:
         )
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """Mean of a few after two to warm up; on the CPU, where nothing is asynchronous, of one."""
+        """Mean of a few runs after two warm-ups; a single run on the CPU, which is not asynchronous."""
         count = MEASURED_STEPS if self.device.type == "cuda" else 1
         for _ in range(2):
             work()
@@ -276,10 +277,12 @@ class ArmRun:
             torch.cuda.synchronize(self.device)
 
     def _save(self, progress: float, seconds: float, train_loss: Tensor, say: Say) -> None:
-        """Validate the averages and keep all. Raises InputError, and keeps what was, where they are no numbers."""
+        """Validate the averages and save everything. Raises InputError, keeping the previous state, if they are not
+        finite.
+        """
         figures = self.validate()
         if not math.isfinite(figures["val_rmse_hu"]):
-            raise InputError(f"the arm {self.name} gives no numbers after {self.step} steps: lower the learning rate")
+            raise InputError(f"the arm {self.name} diverged after {self.step} steps: lower the learning rate")
         patches = self.step * self.config.data.batch
         row = {"step": self.step, "patches": patches, "seconds": seconds, "train_loss": float(train_loss), **figures}
         self.progress_record.update(steps=self.step, patches=patches, seconds=seconds, progress=progress)
@@ -302,7 +305,7 @@ class ArmRun:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Errors of the averaged weights on the pack's patches of left-out patients; see `objectives.paper_metrics`."""
+        """Errors of the averaged weights on the pack's patches of held-out patients; see `objectives.paper_metrics`."""
         low, target, p = (torch.from_numpy(array) for array in self.pack.validation)
         side = low.shape[-1] - low.shape[-1] % self.config.network.block
         low, target = (
@@ -327,7 +330,7 @@ def placed(config: NetworkConfig, descriptors: int, device: torch.device) -> Bio
 
 
 def _arithmetic(config: Config, device: torch.device) -> Callable[[], Any]:
-    """Context of the forward pass: bf16 where the hardware multiplies it and the configuration does not forbid it."""
+    """Context of the forward pass: bf16 if the hardware supports it and the configuration allows it."""
     native = device.type == "cuda" or (device.type == "cpu" and cpu_has_bf16())
     if config.run.precision == "32-true" or not native:
         return nullcontext
