@@ -1,4 +1,4 @@
-"""Numbers, intervals, Markdown tables, figures and result files, in one style for every study and report."""
+"""Numbers, intervals, Markdown tables, figures and result files, in a common style for all studies and reports."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASH = "–"
-"""What a table shows where nothing was measured."""
+"""Table entry for missing values."""
 DIGITS = 8
-"""Significant digits of stored results: enough that their rounded values are those of the measurements."""
+"""Significant digits of stored results, enough that their rounded values equal those of the measurements."""
 
 
 def format_number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """The number with so many decimals; a dash for None, NaN and infinity."""
+    """The number with this many decimals; a dash for None, NaN and infinity."""
     return DASH if value is None or not math.isfinite(value) else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
@@ -29,7 +29,7 @@ def format_interval(
 ) -> str:
     """(mean, low, high) as "mean unit [low, high]".
 
-    Without bounds the mean alone, followed by "(n = 1)" where it is of a `count` of one; a dash without a mean.
+    Without bounds only the mean, followed by "(n = 1)" if `count` is one; a dash without a mean.
     """
     mean, low, high = (format_number(value, digits, sign=sign) for value in interval)
     if mean == DASH:
@@ -50,18 +50,18 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def markdown_figures(captions: Mapping[str, str]) -> list[str]:
-    """The lines that show pictures; captions: by file name."""
+    """The lines of Markdown images; captions: by file name."""
     return [line for name, text in captions.items() for line in (f"![{text}]({name})", "", text, "")]
 
 
 def write_markdown(path: Path, lines: Sequence[str]) -> None:
-    """Write a text file of these lines, whole or not at all."""
+    """Write a text file of these lines atomically."""
     with atomic_write(path) as partial:
         partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
 def write_json(path: Path, content: Any, digits: int = DIGITS) -> None:
-    """Write a result file, whole or not at all: compact, numbers of so many significant digits."""
+    """Write a compact JSON result file atomically, with numbers rounded to this many significant digits."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(_rounded(content, digits), separators=(",", ":")), encoding="utf-8")
 
@@ -75,6 +75,6 @@ def _rounded(value: Any, digits: int) -> Any:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 90) -> None:
-    """Write a matplotlib figure as PNG, whole or not at all."""
+    """Write a matplotlib figure as PNG atomically."""
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=dpi, facecolor=figure.get_facecolor())

@@ -75,7 +75,7 @@ def test_patients_are_in_one_part_each():
 def test_slice_order_warns_and_tests_on_the_feet(caplog):
     with caplog.at_level(logging.WARNING):
         parts = split.by_slice_order(100)
-    assert "same patients" in caplog.text
+    assert "share patients" in caplog.text
     assert (parts[:20], parts[20:36], parts[36:]) == (["test"] * 20, ["validation"] * 16, ["train"] * 64)
 
 

@@ -93,7 +93,7 @@ def test_patients_of_a_split_file_without_a_scan_are_said(pairs, tmp_path):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"test": ["case0", "Case1"], "validation": []}))
     bank, listing = made(pairs, tmp_path, split=path)
-    assert listing.left_out == [("split.json", "1 of the patients that it names have no scan here")]
+    assert listing.left_out == [("split.json", "1 of its patients have no scan here")]
     assert bank.header["left_out"] == [list(one) for one in listing.left_out]
 
 
@@ -110,7 +110,7 @@ def test_slices_that_a_scan_repeats_count_once(pairs, tmp_path, pair):
         write_volume(Volume(np.concatenate([hu, hu[:2]]), **GRID), pairs / side / "case0.nrrd")
     bank, listing = made(pairs, tmp_path)
     assert len(bank.slices) == 12
-    assert ("case0", "2 slices that another slice repeats") in listing.left_out
+    assert ("case0", "2 duplicate slices") in listing.left_out
 
 
 def test_softened_targets_of_pairs_leave_their_input_as_it_is(pairs, tmp_path, pair):
@@ -228,7 +228,7 @@ def test_nothing_is_left_after_an_error_at_the_first_scan(pairs, tmp_path, monke
 def test_a_folder_that_is_no_bank_is_not_overwritten(pairs, tmp_path):
     (tmp_path / "bank").mkdir()
     (tmp_path / "bank" / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is no bank"):
+    with pytest.raises(InputError, match="is not a bank"):
         made(pairs, tmp_path)
     assert (tmp_path / "bank" / "thesis.txt").exists()
 

@@ -129,7 +129,7 @@ def test_no_other_file_is_replaced(made_up_bank, tmp_path, capsys, content):
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     assert main(["evaluate", str(made_up_bank(test=1)), "--model", "none.safetensors", "--json", str(path)]) == 2
-    assert "mine.json is no result of bioatt-train evaluate: name another file" in capsys.readouterr().err
+    assert "mine.json is not a result of bioatt-train evaluate: give another file" in capsys.readouterr().err
     assert path.read_bytes() == content
 
 

@@ -73,7 +73,7 @@ def test_a_patient_that_trained_is_no_test_patient(trained, tmp_path, capsys):
         one["part"] = "test" if one["part"] == "train" else one["part"]
     (bank / "bank.json").write_text(json.dumps(header))
     assert call(bank, outputs, tmp_path / "out") == 2
-    assert "train-0 trained and is a test patient" in capsys.readouterr().err
+    assert "train-0 was used in training and is a test patient" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

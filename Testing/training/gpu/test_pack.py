@@ -77,7 +77,7 @@ def test_a_pack_that_cannot_be_is_refused(made_up_bank, tmp_path, monkeypatch, c
 def test_a_damaged_pack_is_named(tmp_path, pack_file):
     whole = pack_file.read_bytes()
     pack_file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"pack\.npz is no data pack, or damaged"):
+    with pytest.raises(InputError, match=r"pack\.npz is not a data pack, or is damaged"):
         read_pack(pack_file)
     with pytest.raises(InputError, match="cannot be opened"):
         read_pack(tmp_path / "missing.npz")

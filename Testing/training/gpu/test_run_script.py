@@ -82,7 +82,7 @@ def test_the_time_of_the_whole_call_ends_the_training(machine, ended, pack_file,
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["train", "--pack", "missing.npz"], "make it with `bioatt-train prepare --pack`"),
+        (["train", "--pack", "missing.npz"], "create it with `bioatt-train prepare --pack`"),
         (["train", "--arms", "bioat"], "unknown arm bioat"),
         (["trian"], "usage"),
     ],

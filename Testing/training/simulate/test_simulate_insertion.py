@@ -218,7 +218,7 @@ def test_a_cut_off_body_gets_the_noise_of_the_whole_one():
         ({"noise_hu": None}, "no soft tissue"),
         ({"hu": np.zeros((4, 4), np.float32)}, r"volume \(z, y, x\)"),
         ({"hu": np.full((1, 8, 8), np.nan)}, "finite"),
-        ({"noise_hu": 10.0, "kernel": "auto"}, "too little even tissue"),
+        ({"noise_hu": 10.0, "kernel": "auto"}, "too little homogeneous tissue"),
     ],
 )
 def test_wrong_calls_are_refused(change, message):
@@ -228,7 +228,7 @@ def test_wrong_calls_are_refused(change, message):
 
 
 def test_impossible_scanners_are_refused():
-    with pytest.raises(InputError, match="not negative"):
+    with pytest.raises(InputError, match="must be 0 or more"):
         Scanner(bowtie=-1)
 
 

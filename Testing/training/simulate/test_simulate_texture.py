@@ -68,7 +68,7 @@ def test_sharper_kernels_have_higher_peaks():
 
 
 def test_too_little_tissue_is_refused():
-    with pytest.raises(InputError, match="name the kernel"):
+    with pytest.raises(InputError, match="give the kernel"):
         radial_nps(np.zeros((1, 64, 64)), PIXEL, np.zeros((1, 64, 64), bool))
 
 

@@ -1,1 +1,1 @@
-"""Training of the network that tells the anatomy."""
+"""Training of the network that provides the anatomical prior."""

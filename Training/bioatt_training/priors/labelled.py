@@ -1,4 +1,4 @@
-"""Which slices of a collection show which organs, from its `organs.csv` and `SOURCES.md`."""
+"""Organ presence by slice of a collection, from its `organs.csv` and `SOURCES.md`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bioatt_training.data.collection import collection
 def label_ranges(
     ranges: Sequence[tuple[str, int, int]], slices: int, descriptors: DescriptorSet
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Presence and sureness (slices, N) from (organ, first, last) ranges of one file.
+    """Presence and certainty (slices, N) from (organ, first, last) ranges of one file.
 
-    Sureness is lost on both sides of a range's end, unless that end is the volume's own. Organs that are no
-    descriptor's (ribs, bronchi, adrenal glands) are left out.
+    Slices on both sides of a range's end are uncertain, unless the end is that of the volume. Organs without a
+    descriptor (ribs, bronchi, adrenal glands) are ignored.
     """
     presence = np.zeros((slices, len(descriptors)), bool)
     sure = np.ones_like(presence)

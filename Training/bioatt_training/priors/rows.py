@@ -1,4 +1,4 @@
-"""Rows of slices: arrays of which each has one row a slice."""
+"""Tables of slices: arrays with one row per slice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Rows:
-    """Fields of subclasses are arrays, one row a slice; `z` is the slice's index in its file."""
+    """Fields of subclasses are arrays with one row per slice; `z` is the slice's index in its file."""
 
     def __len__(self) -> int:
         return len(self.columns()["z"])
@@ -30,7 +30,7 @@ Kind = TypeVar("Kind", bound=Rows)
 
 
 def joined(parts: Iterable[Kind]) -> Kind:
-    """The rows of all parts, one or more."""
+    """Concatenate the rows of one or more parts."""
     listed = list(parts)
     columns = zip(*(part.columns().values() for part in listed), strict=True)
     names = listed[0].columns()

@@ -1,4 +1,4 @@
-"""Low-dose CT from normal-dose CT: noise insertion into existing images, and the checks that show it is right."""
+"""Low-dose CT from normal-dose CT: noise insertion into existing images, and its validation."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The simulation measured against theory: on a water cylinder, where a whole scan can be simulated, and on anatomy.
+"""Validation of the simulation against theory: on a water cylinder, for which a whole scan can be simulated, and on
+anatomy.
 
-What is checked, and why it is right: σ of a scan goes as dose^−½ (quanta are counted); the variance of inserted noise
-adds to the scan's own, so that a full-dose scan with noise inserted has the σ of a scan made at low dose; the noise
-power spectrum of either has the kernel's shape; in anatomy the local σ of quarter dose is twice that of full dose, and
-rays through the shoulders or the pelvis make streaks.
+Expected results: σ of a scan scales as dose^−½ (quantum noise); the variance of inserted noise adds to the scan's own,
+so a full-dose scan with inserted noise has the σ of a low-dose scan; both noise power spectra have the kernel's shape;
+in anatomy, the local σ at quarter dose is twice that at full dose, and rays through the shoulders or the pelvis cause
+streaks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Water:
 
     @property
     def additivity(self) -> float:
-        """σ of full dose with noise inserted ÷ σ of a scan made at quarter dose: 1 in theory."""
+        """σ of full dose with inserted noise ÷ σ of a quarter-dose scan: 1 in theory."""
         return self.sigma_with_insertion / self.sigma[self.doses.index(0.25)]
 
     @property
@@ -54,11 +55,11 @@ class Water:
 
 @dataclass
 class Anatomy:
-    """One scan. σ in HU as `noise_sd` measures it: the scan's own, the inserted noise's, and the prediction for that.
+    """One scan. σ in HU as measured by `noise_sd`: of the scan, of the inserted noise, and its prediction.
 
     ratio: median over flat tissue of the local σ at low dose ÷ that of the scan; ratio_predicted = 1/√dose. streaks: σ
-    of the noise averaged along rows ÷ along columns, over 25 pixels: 1 where noise has no direction, more where lateral
-    rays are starved.
+    of the noise averaged along rows ÷ along columns, over 25 pixels: 1 for isotropic noise, more with photon starvation
+    in lateral rays.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Anatomy:
 
 
 def water_cylinder(kernel: str, *, slices: int = 8, scanner: Scanner | None = None, seed: int = 0) -> Water:
-    """Scans of a 22 cm water cylinder at DOSES, and noise inserted into the one at full dose to reach a quarter."""
+    """Scans of a 22 cm water cylinder at DOSES, and noise inserted into the full-dose scan to reach a quarter."""
     scanner = scanner or Scanner().faster()
     side = int(2.4 * WATER_MM / WATER_PIXEL_MM)
     y, x = (np.mgrid[:side, :side] - (side - 1) / 2) * WATER_PIXEL_MM
@@ -104,7 +105,9 @@ def water_cylinder(kernel: str, *, slices: int = 8, scanner: Scanner | None = No
 
 
 def anatomy(name: str, hu: np.ndarray, pixel_mm: float, *, dose: float = 0.25, seed: int = 0) -> Anatomy:
-    """Insert noise into a scan hu (z, y, x) with the kernel fitted to it, and measure. InputError as `insert_noise`."""
+    """Insert noise into a scan hu (z, y, x) with its fitted kernel, and measure. Raises InputError like
+    `insert_noise`.
+    """
     hu = np.asarray(hu, np.float32)
     result = insert_noise(hu, pixel_mm, dose_fraction=dose, rng=seed)
     own, added, ratios = [], [], []

@@ -1,4 +1,4 @@
-"""A whole scan of a noise-free body at a given number of counts: what noise insertion has to agree with."""
+"""Simulate a whole scan of a noise-free body at a given number of counts, the reference for noise insertion."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def scan_body(
     """Reconstructions (dose, z, y, x) in HU of noise-free slices hu (z, y, x), float32.
 
     N ~ Poisson(dose · counts / e) + Normal(0, electronic variance) with e = e^p / (bow-tie · modulation); the line
-    integral is −ln of N, never under half a count, over its flux. `bioatt.simulation.acquisition` scans with exposure
-    control instead.
+    integral is −ln of N, never under half a count, over its flux. `bioatt.simulation.acquisition` uses exposure control
+    instead.
     """
     scanner = scanner or Scanner()
     rng = np.random.default_rng(rng)

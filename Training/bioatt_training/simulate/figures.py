@@ -14,7 +14,7 @@ from bioatt_training.simulate.insertion import insert_noise
 
 DPI = 80
 WINDOW_HU = -160, 240
-"""What black and white of a scan are: soft tissue."""
+"""Display window of a scan: soft tissue."""
 NOISE_HU = -150, 150
 
 
@@ -39,7 +39,7 @@ def plot_water(waters: Sequence[Water], path: Path) -> None:
 
 
 def plot_anatomy(results: Sequence[Anatomy], path: Path) -> None:
-    """Inserted σ and spectral peak of each scan against prediction, with the margins asked for."""
+    """Inserted σ and spectral peak of each scan against prediction, with the required margins."""
     figure = Figure(figsize=(10, 4), layout="tight")
     pairs = [
         ("σ inserted (HU)", 0.10, [(one.sigma_predicted, one.sigma_inserted) for one in results]),
@@ -57,7 +57,7 @@ def plot_anatomy(results: Sequence[Anatomy], path: Path) -> None:
 
 
 def plot_example(name: str, hu: np.ndarray, pixel_mm: float, index: int, path: Path, *, dose: float = 0.25) -> None:
-    """A slice as scanned, with noise inserted, and the noise; each title says its window."""
+    """A slice as scanned, with inserted noise, and the noise; each title gives its window."""
     result = insert_noise(hu, pixel_mm, dose_fraction=dose, rng=0)
     images = (hu[index], WINDOW_HU), (result.hu_low[index], WINDOW_HU), (result.noise[index], NOISE_HU)
     figure = Figure(figsize=(12, 12 * hu.shape[1] / hu.shape[2] / 3 + 0.55), layout="constrained")

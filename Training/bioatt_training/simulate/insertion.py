@@ -1,10 +1,10 @@
 """Noise insertion into existing CT images: low dose from normal dose (Yu 2012, 10.1097/RCT.0b013e3182639b1b).
 
 Only the noise is reconstructed and added, so the scan keeps its resolution, its kernel and its own noise. For a dose
-fraction a the line integrals get the difference of the variances at low and full dose, v(a) − v(1) = (1−a)/a · e^p/I0 ·
-(1 + (1+a)/a · Ne · e^p/I0), with the electronic noise Ne. I0 is not known from an image: it is solved from the noise
-measured in the scan's soft tissue, slice by slice, which also follows the tube current along the patient. One energy,
-no scatter.
+fraction a, noise with the difference of the variances at low and full dose is added to the line integrals, v(a) − v(1)
+= (1−a)/a · e^p/I0 · (1 + (1+a)/a · Ne · e^p/I0), with the electronic noise Ne. I0 is unknown for an image: it is solved
+from the noise measured in the scan's soft tissue, slice by slice, which also tracks tube current modulation along the
+patient. Single energy, no scatter.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bioatt_training.simulate.tissue import mode, slice_noise, soft_tissue
 from bioatt_training.simulate.truncation import complete_body
 from bioatt_training.simulate.white import noise_image, propagated, texture_gain
 
-BIN = 4  # attenuation is smooth: its map is made on pixels, cells and views this much coarser
-CHUNK = 16  # slices at once: what `tomography` works on together
+BIN = 4  # attenuation is smooth: its map uses pixels, cells and views this much coarser
+CHUNK = 16  # slices that `tomography` processes together
 
 
 class Insertion(NamedTuple):
@@ -52,17 +52,17 @@ def insert_noise(
 
     hu (z, y, x) in HU, axial slices, pixel_mm in plane; 0 < dose_fraction < 1 of the dose the scan was made with.
     kernel: a `Kernel`, a name of the family or a vendor's name, or "auto" to fit it to the scan's own noise spectrum.
-    noise_hu: the scan's noise as `bioatt.core.noise.noise_sd` measures it, for all slices or (z,); measured where not
+    noise_hu: the scan's noise as measured by `bioatt.core.noise.noise_sd`, for all slices or (z,); measured if not
     given. Slices thicker than their spacing share noise. The result depends on rng, not on how slices are grouped.
-    device: where it is projected and reconstructed, "cpu" or a GPU that PyTorch knows.
+    device: for projection and reconstruction, "cpu" or a GPU known to PyTorch.
 
-    Raises InputError for a dose outside (0, 1), for volumes that are not (z, y, x) or not finite, where neither
-    noise_hu is given nor soft tissue is there to measure it, and for a device that is not there.
+    Raises InputError for a dose outside (0, 1), for volumes that are not (z, y, x) or not finite, without both noise_hu
+    and soft tissue to measure it, and for an unavailable device.
     """
     hu = np.asarray(hu, np.float32)
     scanner = scanner or Scanner()
     if not 0 < dose_fraction < 1:
-        raise InputError(f"the dose fraction lies between 0 and 1, not at {dose_fraction:g}: noise can only be added")
+        raise InputError(f"dose fraction {dose_fraction:g}: give a value between 0 and 1, noise can only be added")
     if hu.ndim != 3 or 0 in hu.shape or not np.isfinite(hu).all():
         raise InputError(f"noise insertion needs a finite volume (z, y, x), not one of shape {hu.shape}")
     sigma = np.broadcast_to(slice_noise(hu) if noise_hu is None else np.asarray(noise_hu, float), len(hu)).copy()
@@ -88,9 +88,9 @@ def insert_noise(
 
 
 def slice_sharing(thickness_mm: float | None, spacing_mm: float | None) -> np.ndarray:
-    """Weights by which slices draw on a row of independent noise planes one spacing apart; their squares sum to 1.
+    """Weights of a slice over independent noise planes one spacing apart; their squares sum to 1.
 
-    The overlap of a slice's box profile with each plane: neighbours' noise correlates where slices overlap.
+    They are the overlap of a slice's box profile with each plane, so noise of overlapping slices is correlated.
     """
     if not thickness_mm or not spacing_mm or thickness_mm <= spacing_mm:
         return np.ones(1, np.float32)
@@ -108,7 +108,7 @@ def _attenuation(hu: np.ndarray, pixel_mm: float, scanner: Scanner, device: str)
 
 
 def _binned(image: np.ndarray) -> np.ndarray:
-    """Means over BIN × BIN pixels, (z, y, x); the last rows and columns are completed with air."""
+    """Means over BIN × BIN pixels, (z, y, x); the last rows and columns are padded with air."""
     height, width = (-(-n // BIN) for n in image.shape[1:])
     pad = ((0, 0), (0, height * BIN - image.shape[1]), (0, width * BIN - image.shape[2]))
     return np.pad(image, pad).reshape(len(image), height, BIN, width, BIN).mean((2, 4))
@@ -123,10 +123,11 @@ def _calibrated(
     scanner: Scanner,
     dose: float,
 ) -> np.ndarray:
-    """(z,) I0 that puts (1/dose − 1) · sigma² into the scan's soft tissue, sigma per unit of `texture_gain`.
+    """(z,) I0 that adds a variance of (1/dose − 1) · sigma² to the scan's soft tissue, sigma per unit of
+    `texture_gain`.
 
-    Solves sigma² = V(e^p)/I0 + (1 + 1/dose) · Ne · V(e^2p)/I0², with V as in `propagated` where the tissue's noise has
-    its mode: that is what `noise_sd` measures.
+    Solves sigma² = V(e^p)/I0 + (1 + 1/dose) · Ne · V(e^2p)/I0², with V as in `propagated` at the mode of the tissue's
+    noise, which `noise_sd` measures.
     """
     shape = (-(-hu.shape[1] // BIN), -(-hu.shape[2] // BIN))
     views = coarse.views / scanner.geometry.views
@@ -146,7 +147,7 @@ def _calibrated(
 
 
 def _refined(coarse_views: np.ndarray, coarse: Geometry, fine: Geometry) -> np.ndarray:
-    """Coarse views (z, views, cells) interpolated linearly to the cells and views of `fine`."""
+    """Interpolate coarse views (z, views, cells) linearly to the cells and views of `fine`."""
     cells = _interpolation(coarse.positions, fine.positions)
     period = coarse.views
     angles = np.append(coarse.angles, 2 * np.pi)
@@ -161,7 +162,7 @@ def _interpolation(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _white(streams: list[np.random.Generator], share: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Unit-variance noise views (z, views, cells) for as many slices as there are streams less the shared planes."""
+    """Unit-variance noise views (z, views, cells); the number of slices is that of streams minus the shared planes."""
     size = (geometry.views, geometry.cells)
     planes = [stream.standard_normal(size, np.float32) for stream in streams]
     if len(share) == 1:

@@ -1,4 +1,4 @@
-"""The calibration report: `calibration.json`, `water.png`, `anatomy.png` and one picture a scan."""
+"""The calibration report: `calibration.json`, `water.png`, `anatomy.png` and one picture per scan."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_SLICES = 12
 
 
 def write_report(folder: Path, scans: Sequence[Path], *, dose: float, seed: int, say: Callable[[str], None]) -> None:
-    """Measure, plot and say line by line. Scans that cannot be measured are named with the reason and left out."""
+    """Measure, plot and print line by line. Scans that cannot be measured are left out with a message."""
     if not 0 < dose < 1:
-        raise InputError(f"the dose fraction lies between 0 and 1, not at {dose:g}")
+        raise InputError(f"dose fraction {dose:g}: give a value between 0 and 1")
     make_folder(folder)
     waters = []
     for kernel in WATER_KERNELS:

@@ -14,13 +14,13 @@ BOWTIE_RADIUS_MM = 240.0
 
 @dataclass(frozen=True)
 class Scanner:
-    """Counts behind the body: I0 · bow-tie(cell) · modulation(view) · e^−p, plus electronic noise.
+    """Detected counts: I0 · bow-tie(cell) · modulation(view) · e^−p, plus electronic noise.
 
-    bowtie: strength; 1 equalises a 48 cm water cylinder in full, 0 is no filter.
-    modulation: exponent k of the tube current ~ attenuation^k over the view angle; ½ gives the least noise for the
-    dose (Gies 1999, 10.1118/1.598779), 0 is a constant current. modulation_range: its largest ratio.
-    electronic_variance: of the electronic noise, in squared quanta. saturation: the largest variance of a line
-    integral; beyond it a ray is starved and the detector's clamp on the counts limits the noise.
+    bowtie: strength; 1 fully equalises a 48 cm water cylinder, 0 is no filter. modulation: exponent k of the tube
+    current ~ attenuation^k over the view angle; ½ minimises noise for a given dose (Gies 1999, 10.1118/1.598779), 0 is
+    a constant current. modulation_range: largest ratio of the current. electronic_variance: of the electronic noise, in
+    squared quanta. saturation: the largest variance of a line integral; beyond it, a ray is photon-starved and the
+    detector's lower limit of counts bounds the noise.
     """
 
     geometry: Geometry = field(default_factory=Geometry)
@@ -32,14 +32,16 @@ class Scanner:
 
     def __post_init__(self) -> None:
         if min(self.bowtie, self.modulation, self.electronic_variance) < 0 or self.modulation_range < 1:
-            raise InputError("bow-tie, modulation and electronic noise are not negative; the modulation range is >= 1")
+            raise InputError(
+                "bow-tie, modulation and electronic noise must be 0 or more; the modulation range must be 1 or more"
+            )
 
     def faster(self) -> Scanner:
-        """Half the views: half the time, and a noise texture that differs only far from the isocentre."""
+        """The scanner with half the views: half the time; the noise texture differs only far from the isocentre."""
         return replace(self, geometry=self.geometry.coarser(views=2))
 
     def attenuation(self, integrals: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """e^p / (bow-tie · modulation): what divided by I0 is the quantum variance of a line integral.
+        """e^p / (bow-tie · modulation), which divided by I0 is the quantum variance of a line integral.
 
         integrals (z, views, cells) in `geometry`, this scanner's own or a coarser one; float32 of the same shape.
         """

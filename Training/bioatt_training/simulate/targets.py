@@ -1,10 +1,10 @@
-"""Conventions for training targets, and the noise and blur that each leaves in the output.
+"""Conventions for training targets, and the noise and blur each leaves in the output.
 
-Noise n2 is inserted into a scan t + n1 that has noise of its own, so the input is t + n1 + n2, and with the scan itself
-as target the best answer keeps the dose fraction of the input's noise: E[t + n1 | x] = (1 − a) E[t | x] + a x. That is
-how Mayo's pairs are made, too. `noisier2noise` takes that part out of an output (Moran 2020,
-10.1109/CVPR42600.2020.01208, for variances in this proportion); `softened` makes a target of less noise; a phantom's
-target has none.
+Noise n2 is inserted into a scan t + n1 with its own noise, so the input is x = t + n1 + n2. With the scan itself as
+target, the optimal output retains the dose fraction of the input's noise: E[t + n1 | x] = (1 − a) E[t | x] + a x.
+Mayo's pairs follow the same convention. `noisier2noise` removes this part from an output (Moran 2020,
+10.1109/CVPR42600.2020.01208, for variances in this proportion); `softened` creates a target with less noise; a
+phantom's target has none.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ COUNTS = 3e5
 
 
 def noisier2noise(denoised: np.ndarray, low: np.ndarray, dose: float) -> np.ndarray:
-    """Output without the noise that a network trained on `dose` with the scan as target has to keep; HU, any shape."""
+    """Output without the noise retained by a network trained on `dose` with the scan as target; HU, any shape."""
     return (denoised - dose * low) / (1 - dose)
 
 
 def softened(hu: np.ndarray, pixel_mm: float, own: Kernel, wanted: Kernel) -> np.ndarray:
-    """hu (z, y, x) as a smoother kernel would have shown it: spectra times min(1, wanted/own). Never sharper."""
+    """hu (z, y, x) as reconstructed with a smoother kernel: spectra times min(1, wanted/own). Never sharper."""
     frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n, pixel_mm) for n in hu.shape[1:]], indexing="ij"))
     ratio = wanted.response(frequency) / np.maximum(own.response(frequency), 1e-6)
     return np.fft.ifft2(np.fft.fft2(hu) * np.minimum(ratio, 1)).real.astype(np.float32)
 
 
 def study(*, dose: float = 0.25, slices: int = 6, seed: int = 0) -> list[dict[str, float | str]]:
-    """Each convention on phantoms, where the truth is known: root mean square error and noise left in the output, HU.
+    """Evaluate each convention on phantoms with known ground truth: root mean square error and remaining noise in HU.
 
-    The denoiser is the best local filter there is for the mean squared error (11×11 pixels, fitted by least squares in
-    six classes of local contrast, on one torso; judged on another), so that the convention alone makes the difference.
-    noise: of the output where the truth is flat. blur: error of the output for an input without noise.
+    The denoiser is the optimal local filter for the mean squared error (11×11 pixels, fitted by least squares in six
+    classes of local contrast on one torso, evaluated on another), so only the convention differs. noise: of the output
+    in flat regions. blur: error of the output for a noise-free input.
     """
     kernel, pixel_mm = kernel_named("B40"), 1.0
     parts = []
@@ -83,7 +83,7 @@ def study(*, dose: float = 0.25, slices: int = 6, seed: int = 0) -> list[dict[st
 
 
 def _fitted(low: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The filters by class that turn `low` into `target` with the least squared error."""
+    """The filters by class that map `low` to `target` with minimal squared error."""
     edges = np.quantile(_contrast(low), np.linspace(0, 1, CLASSES + 1)[1:-1])
     taps = (2 * REACH + 1) ** 2
     filters = np.zeros((CLASSES, taps))
@@ -108,7 +108,7 @@ def _fitted(low: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.nd
 
 
 def _contrast(image: np.ndarray) -> np.ndarray:
-    """Size of the gradient of the smoothed slices: what parts flat tissue from edges."""
+    """Gradient magnitude of the smoothed slices, which separates flat tissue from edges."""
     smooth = gaussian_filter(image, (0, 2, 2))
     return np.hypot(np.gradient(smooth, axis=1), np.gradient(smooth, axis=2))
 

@@ -16,21 +16,22 @@ from bioatt_training.simulate.white import white_image
 
 LAGS = 16
 DETREND = 21
-EDGE_FROM = 0.25  # 1/mm: a boost below it would be anatomy taken for noise
+EDGE_FROM = 0.25  # 1/mm: a boost below it would be anatomy mistaken for noise
 _GEOMETRY = Geometry().coarser(views=4)
 
 
 def radial_nps(image: np.ndarray, pixel_mm: float, where: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Radial noise power spectrum of an image or stack ((z,) y, x): frequencies in 1/mm and NPS in HU²·mm².
 
-    Fourier transform of the autocovariance between the pixels of `where` (same shape, bool; any outline), after their
-    local mean over 21×21 pixels is taken off, up to 16 pixels apart under a Hann window: Wiener and Khinchin's way to
-    the spectrum of a field that is known in irregular regions. Raises InputError for less than 2,000 pixels.
+    Fourier transform of the autocovariance between the pixels of `where` (same shape, bool; any outline) after
+    subtracting their local mean over 21×21 pixels, up to 16 pixels apart under a Hann window. By the Wiener–Khinchin
+    theorem, this is the spectrum of a field known only in irregular regions. Raises InputError for fewer than 2,000
+    pixels.
     """
     stack = image[None] if image.ndim == 2 else image
     masks = np.ones(stack.shape, bool) if where is None else where.reshape(stack.shape)
     if masks.sum() < 2000:
-        raise InputError("too little even tissue to measure the noise's spectrum: name the kernel")
+        raise InputError("too little homogeneous tissue to measure the noise spectrum: give the kernel")
     shape = [scipy.fft.next_fast_len(n + LAGS, real=True) for n in stack.shape[1:]]
     products, pairs = np.zeros(shape), np.zeros(shape)
     for plane, mask in zip(stack, masks, strict=True):
@@ -73,23 +74,23 @@ def peak_frequency(frequency: np.ndarray, nps: np.ndarray) -> float:
 
 
 class Texture(NamedTuple):
-    """A spectrum taken apart: the kernel of its noise, and the anatomy's share, amplitude · f^−power, in HU²·mm²."""
+    """A decomposed spectrum: the kernel of its noise, and the anatomical part, amplitude · f^−power, in HU²·mm²."""
 
     kernel: Kernel
     anatomy: np.ndarray
 
 
 def estimate_kernel(hu: np.ndarray, pixel_mm: float, sigma: np.ndarray) -> Kernel:
-    """The kernel whose noise makes the spectrum of the scan's flat soft tissue; hu (z, y, x), sigma (z,) HU."""
+    """The kernel whose noise matches the spectrum of the scan's flat soft tissue; hu (z, y, x), sigma (z,) HU."""
     return fit_texture(*tissue_nps(hu, pixel_mm, sigma), pixel_mm).kernel
 
 
 def fit_texture(frequency: np.ndarray, nps: np.ndarray, pixel_mm: float) -> Texture:
-    """Fit nps = scale · f · response(f)² · transfer(f) + amplitude · f^−power: noise of a kernel, and anatomy below it.
+    """Fit nps = scale · f · response(f)² · transfer(f) + amplitude · f^−power: kernel noise plus anatomy.
 
-    Least squares of the relative error from 0.06/mm to 0.9 of the pixels' limit; scale and amplitude are not
-    negative. The transfer (aliasing on the pixel grid, the spectrum's own window) is 1 at first, and then what noise
-    made with the first kernel shows.
+    Least squares of the relative error from 0.06/mm to 0.9 of the Nyquist frequency; scale and amplitude are
+    non-negative. The transfer (aliasing on the pixel grid, the spectrum's window) is 1 at first, then measured on noise
+    generated with the first kernel.
     """
     first, _ = _fit(frequency, nps, pixel_mm, np.ones_like(nps))
     seen, shown = radial_nps(white_image(_GEOMETRY, first, pixel_mm), pixel_mm)

@@ -1,4 +1,4 @@
-"""Where noise can be measured in anatomy, and how much of it there is."""
+"""Regions of anatomy in which noise can be measured, and its level."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ def soft_tissue(hu: np.ndarray) -> np.ndarray:
 
 
 def flat_tissue(hu: np.ndarray, sigma: float) -> np.ndarray:
-    """(y, x) bool: soft tissue whose local standard deviation is noise (`sigma` HU), not edges."""
+    """(y, x) bool: soft tissue whose local standard deviation is due to noise (`sigma` HU), not edges."""
     mean, deviation = local_moments(hu)
     return (mean > 0) & (mean < 150) & (deviation < 1.4 * sigma)
 
 
 def slice_noise(hu: np.ndarray) -> np.ndarray:
-    """(z,) noise in HU of a volume (z, y, x): each slice's own, smoothed by the median of five.
+    """(z,) noise in HU of a volume (z, y, x), measured by slice and smoothed by the median of five.
 
-    Slices without enough soft tissue take their neighbours' noise. Raises InputError where no slice has any.
+    Slices without enough soft tissue use their neighbours' noise. Raises InputError if no slice has any.
     """
     measured = np.array([noise_sd(plane) for plane in hu])
     known = np.flatnonzero(np.isfinite(measured))
     if not known.size:
-        raise InputError("no soft tissue (0 to 150 HU) to measure the noise in: give the scan's noise in HU")
+        raise InputError("no soft tissue (0 to 150 HU) to measure noise: give the scan's noise in HU")
     filled = np.interp(np.arange(len(hu)), known, measured[known])
     return median_filter(filled, 5, mode="nearest")
 
 
 def mode(values: np.ndarray, width: float = 0.1) -> float:
-    """Most frequent of positive values, their histogram smoothed by `width` (relative to the median).
+    """Mode of positive values, with their histogram smoothed by `width` (relative to the median).
 
-    A tenth is what standard deviations of 9×9 windows scatter by, so this is the mode that `noise_sd` would find.
+    Standard deviations of 9×9 windows scatter by a tenth, so this is the mode that `noise_sd` would find.
     """
     step = width * float(np.median(values)) / 8
     bins = np.rint(np.minimum(values / step, 1000)).astype(int)

@@ -1,4 +1,4 @@
-"""Bodies wider than the image: the missing part attenuates too, so the projections need it."""
+"""Bodies wider than the image: the missing part also attenuates, so the projections need it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ LEAST_MM, INWARDS_MM, MOST_GROWTH = 25.0, 6.0, 1.25
 
 
 def complete_body(hu: np.ndarray, pixel_mm: float, field_mm: float) -> np.ndarray:
-    """hu (z, y, x) on a wider grid with the same centre, the body continued by water where the image cuts it off.
+    """hu (z, y, x) on a wider grid with the same centre, with water continuing the body where the image truncates it.
 
-    Body along more than 25 mm of the image's border is taken as cut off where 6 mm further in it is hardly wider (an
-    image cropped to the body meets it where it widens fast), and continued by half an ellipse whose depth is a quarter
-    of that stretch, within the field. Uncut volumes come back as they are.
+    The body counts as truncated if it covers more than 25 mm of the image's border and is hardly wider 6 mm further in
+    (in an image cropped to the body, it widens fast). It is continued by half an ellipse whose depth is a quarter of
+    that stretch, within the field. Other volumes are returned unchanged.
     """
     room = max(int((field_mm / pixel_mm - min(hu.shape[1:])) / 2), 0)
     cuts = [
@@ -36,7 +36,7 @@ def complete_body(hu: np.ndarray, pixel_mm: float, field_mm: float) -> np.ndarra
 
 
 def _cuts(body: np.ndarray, pixel_mm: float) -> list[tuple[int, int]]:
-    """Stretches (first, last + 1) of the first row of a mask (y, x) where the image cuts the body off."""
+    """Stretches (first, last + 1) of the first row of a mask (y, x) where the image truncates the body."""
     inner = body[min(round(INWARDS_MM / pixel_mm), len(body) - 1)]
     cuts = []
     for first, last in _runs(body[0]):

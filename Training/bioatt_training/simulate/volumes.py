@@ -1,4 +1,4 @@
-"""Simulation of whole volumes, with what their header tells."""
+"""Simulation of whole volumes, using their headers."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def insert_into(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Insertion, str]:
-    """`insert_noise` into a canonical volume, and one line that says what was done.
+    """Apply `insert_noise` to a canonical volume; also returns a one-line summary.
 
-    Where the noise's spectrum cannot be measured, the kernel that the header names takes the place of "auto".
-    Raises InputError as `insert_noise`, and where "auto" fails and the header names no known kernel.
+    If the noise spectrum cannot be measured, "auto" falls back to the kernel named in the header. Raises InputError
+    like `insert_noise`, and if "auto" fails and the header names no known kernel.
     """
     scanner = Scanner().faster() if fast else Scanner()
 
@@ -56,7 +56,7 @@ def insert_into(
         if kernel != "auto" or "spectrum" not in str(error) or not named:
             raise
         kernel_named(named)
-        log.warning("%s; the header's kernel is taken", error)
+        log.warning("%s; using the kernel from the header", error)
         result = inserted(named)
     k = result.kernel
     return result, (

@@ -1,4 +1,4 @@
-"""How noise in the line integrals becomes noise in the image."""
+"""Propagation of noise from the line integrals to the image."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def noise_image(
     *,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Noise in HU (z, y, x) of noise views (z, views, cells); device as in `bioatt.simulation.tomography.project`."""
+    """Noise in HU (z, y, x) from noise views (z, views, cells); device as in `bioatt.simulation.tomography.project`."""
     image = fbp(views, geometry, shape, pixel_mm, kernel, upsample=2, extend=False, device=device)
     return image * np.float32(1000 / MU_WATER)
 
 
 def white_image(geometry: Geometry, kernel: Kernel, pixel_mm: float) -> np.ndarray:
-    """Sixteen slices (z, 128, 128) HU around the isocentre, reconstructed from unit white noise; always the same."""
+    """Sixteen slices (z, 128, 128) HU around the isocentre, reconstructed from unit white noise; deterministic."""
     views = np.random.default_rng(1).standard_normal((SLICES, geometry.views, geometry.cells), np.float32)
     return noise_image(views, geometry, (SIDE, SIDE), pixel_mm, kernel)
 
 
 def propagated(variance: np.ndarray, geometry: Geometry, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
-    """Variance of the image (z, y, x), up to the kernel's constant, from that of the line integrals."""
+    """Variance of the image (z, y, x), up to a kernel constant, from that of the line integrals."""
     cosine = geometry.rays()[1][:, 1]
     per_view = variance * (cosine**2 / geometry.views**2).astype(np.float32)
     return backproject(per_view, geometry, shape, pixel_mm, power=2)
@@ -43,10 +43,10 @@ def propagated(variance: np.ndarray, geometry: Geometry, shape: tuple[int, int],
 def texture_gain(geometry: Geometry, kernel: Kernel, pixel_mm: float) -> float:
     """noise_sd in HU of a reconstruction ÷ the root of Σ_views (weight² · variance of the line integrals).
 
-    Measured on white noise around the isocentre: it holds the kernel's bandwidth, the pixels and what the 9×9 window
-    misses.
+    Measured on white noise around the isocentre; it includes the kernel's bandwidth, the pixel size and what the 9×9
+    window misses.
     """
-    geometry = geometry.coarser(views=4)  # the views' number cancels near the isocentre
+    geometry = geometry.coarser(views=4)  # the number of views cancels near the isocentre
     image = white_image(geometry, kernel, pixel_mm)
     unit = propagated(np.ones((1, geometry.views, geometry.cells), np.float32), geometry, (SIDE, SIDE), pixel_mm)
     scale = 20 / image.std()

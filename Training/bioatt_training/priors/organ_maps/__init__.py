@@ -1,1 +1,1 @@
-"""Training, judging and export of the organ-map network."""
+"""Training, evaluation and export of the organ-map network."""

@@ -1,7 +1,7 @@
-"""What may differ between two scans of one level of the body: pose, shape, field of view, table, contrast agent,
-kernel, dose, a missing organ, a tumour, ascites. Each change keeps the labels true.
+"""Augmentation of slices: pose, shape, field of view, table, contrast agent, kernel, dose, missing organs, tumours,
+ascites. Labels stay consistent with the image.
 
-All of it is batched and waits for no result of the device, so that a card is never idle.
+Everything is batched and never synchronises with the device, so that a GPU is never idle.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from bioatt_training.priors.organ_maps.slices import AIR_HU, FINE
 from bioatt_training.priors.organ_maps.tensors import chance, constant, grid_lines, mask_box
 
 SHAPES = ((80, 112), (96, 128), (112, 144), (128, 160))
-"""Rows and columns of cells that training shows the network, one of them in each batch: the window around a body has as
-little air, or as much, when the network is used."""
+"""Training shapes in rows and columns of cells, one per batch; they cover the amounts of air around a body that occur
+in use.
+"""
 FAT_HU = (-140.0, -60.0)
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How much is varied: pose (turns, scales, bends, mirrors), content (organs, tumours, ascites), and intensity
-    (contrast agent, kernel, noise). 1: as far as patients and scanners differ; 0: not at all."""
+    """Augmentation strength: pose (rotation, scaling, bending, mirroring), content (organs, tumours, ascites), and
+    intensity (contrast agent, kernel, noise). 1: the range of patients and scanners; 0: none.
+    """
 
     pose: float = 1.0
     content: float = 1.0
@@ -48,8 +50,9 @@ class Batch(NamedTuple):
 
 
 def augment(images: Tensor, labels: Tensor, bodies: Tensor, shape: tuple[int, int], strength: Strength = ALL) -> Batch:
-    """images (B, GRID, GRID) HU, labels (B, GRID, GRID) and bodies (B, GRID, GRID) bool on training cells → a changed
-    batch of `shape`. Drawn from torch's global generators."""
+    """images (B, GRID, GRID) HU, labels (B, GRID, GRID) and bodies (B, GRID, GRID) bool on training cells → an
+    augmented batch of `shape`. Uses torch's global generators.
+    """
     images, labels = change_content(images.float(), labels, strength.content)
     images, labels, bodies = _pose(images, labels, bodies, shape, strength.pose)
     outside = _field_of_view(images, strength.pose)
@@ -68,7 +71,7 @@ def augment(images: Tensor, labels: Tensor, bodies: Tensor, shape: tuple[int, in
 
 
 def _coordinates(box: Tensor, shape: tuple[int, int], jitter: float) -> Tensor:
-    """(B, 2, H, W) x and y in body boxes (B, 2, 2) whose edges are moved by a share `jitter` of their sides."""
+    """(B, 2, H, W) x and y in body boxes (B, 2, 2) whose edges are jittered by a fraction `jitter` of their sides."""
     box = box + torch.randn_like(box) * jitter * (box[:, :, 1:] - box[:, :, :1])
     middle, half = box.mean(2), ((box[:, :, 1] - box[:, :, 0]) / 2).clamp(min=1.0)
     y, x = (
@@ -84,14 +87,14 @@ def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor
 
 
 def sometimes(count: int, share: float, device: torch.device) -> Tensor:
-    """(count, 1, 1) ones with this chance, else zeros."""
+    """(count, 1, 1) ones with this probability, else zeros."""
     return (torch.rand(count, 1, 1, device=device) < share).float()
 
 
 def _pose(
     images: Tensor, labels: Tensor, bodies: Tensor, shape: tuple[int, int], strength: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn, mirror, scale, stretch, bend and shift; the middle of the body comes near the middle."""
+    """Rotate, mirror, scale, stretch, bend and shift; the body's centre moves near the image's centre."""
     count, size, device = len(images), images.shape[-1], images.device
     high, wide = (FINE * side for side in shape)
     matrix = _turns(count, strength, device) * constant(((wide / size, high / size),), device)
@@ -124,7 +127,7 @@ def _turns(count: int, strength: float, device: torch.device) -> Tensor:
 
 
 def _field_of_view(images: Tensor, strength: float) -> Tensor:
-    """(B, rows, columns) bool: outside a reconstruction circle or a narrow field, on some slices."""
+    """(B, rows, columns) bool: outside a reconstruction circle or a narrow field of view, on some slices."""
     count, _, columns = images.shape
     device = images.device
     y, x = grid_lines(images)
@@ -137,8 +140,9 @@ def _field_of_view(images: Tensor, strength: float) -> Tensor:
 
 
 def _with_tables(images: Tensor) -> tuple[Tensor, Tensor]:
-    """A table under some of the patients: the collection's are removed. (B, rows, columns) bool: tables that touch the
-    patient, so that they belong to the body's box."""
+    """Add a table under some patients, since the collection's tables are removed. Returns (B, rows, columns) bool:
+    tables that touch the patient and therefore belong to the body's box.
+    """
     count, rows, _ = images.shape
     device = images.device
     last = mask_box((images > -300).sum(2, keepdim=True) > 4)[:, 0, 1].view(-1, 1, 1)
@@ -164,7 +168,7 @@ def _intensity(images: Tensor, strength: float) -> Tensor:
 
 
 def _noise(cells: Tensor, strength: float) -> Tensor:
-    """Noise of a drawn level, up to what a quarter of the dose leaves on cells: white, smooth, sharp, or in streaks."""
+    """Add noise of a random level, up to that of quarter dose on cells: white, smooth, sharp, or streaks."""
     count, device = len(cells), cells.device
     noise = torch.randn_like(cells)
     smooth = _mean3(noise)

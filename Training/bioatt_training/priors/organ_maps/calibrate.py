@@ -1,7 +1,7 @@
-"""Calibration on patients that the network was not taught: one temperature for its maps, a line for presence.
+"""Calibration on patients not used in training: one temperature for the maps, Platt scaling for presence.
 
-Temperature: Guo 2017, arXiv 1706.04599. Presence: Platt's scaling of the score, the offsets drawn to their mean where
-few slices tell them.
+Temperature: Guo 2017, arXiv 1706.04599. Presence: Platt scaling of the score, with offsets shrunk to their mean for
+descriptors with few slices.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _SHRINKAGE = 1.0
 
 
 def temperature(network: OrganMapNetwork, data: OrganSlices) -> float:
-    """Divisor of the logits that makes the cross-entropy of outlined slices least; cells that may be several classes
-    count with the sum over them."""
+    """Divisor of the logits that minimises the cross-entropy on outlined slices; cells with several possible classes
+    use the sum over them.
+    """
     held = [_slice_logits(network, data, int(row)) for row in np.flatnonzero(data.outlined)]
 
     def loss(t: float) -> float:
@@ -60,7 +61,9 @@ def _cross_entropy(logits: Tensor, labels: Tensor, possible: Tensor) -> float:
 def presence_line(
     score: NDArray[np.float64], present: NDArray[np.bool_], sure: NDArray[np.bool_]
 ) -> tuple[float, list[float]]:
-    """Slope for all and offset (N,) by descriptor of the log-odds of presence: score (n, N) of `presence_score`."""
+    """Common slope and offset (N,) by descriptor for the log-odds of presence; score (n, N) is that of
+    `presence_score`.
+    """
     n = score.shape[1]
 
     def loss(x: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""The organ maps' model card, from measured figures."""
+"""The model card of the organ maps, from measured values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Changes inside the body: organs enhance differently, not at all, or are missing; contrast agent fills stomach and
-bowel; tumours and ascites lie between them."""
+"""Augmentation inside the body: organs enhance differently, not at all, or are missing; contrast agent fills stomach
+and bowel; tumours and ascites are added.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +12,22 @@ from bioatt_training.priors.organ_maps.slices import FINE
 from bioatt_training.priors.organ_maps.tensors import chance, constant, is_one_of, mask_box, members, textured
 
 NONE_HERE = 254
-"""Label of a cell that is no organ for sure, whatever the slice's cells of 0 may be."""
+"""Label of a cell that is certainly no organ, whatever the slice's cells of 0 may be."""
 LIVER, SPLEEN, STOMACH, PANCREAS, KIDNEYS, BOWEL, PELVIS = 9, 10, 11, 12, 13, 15, 16
 _LUNGS, _SKULL, SPINE = 5, 1, 17
 _REMOVABLE = (SPLEEN, STOMACH, PANCREAS, KIDNEYS, BOWEL)
 _BETWEEN = (0, STOMACH, PANCREAS, BOWEL)
-"""What a tumour may displace. A lesion of the liver is liver."""
+"""Classes that a tumour may displace. A liver lesion is labelled liver."""
 _ABDOMINAL = (LIVER, KIDNEYS, BOWEL, 14, PELVIS)
 _SHOULDERS = 4
 _BONES = (_SKULL, _SHOULDERS, PELVIS, SPINE)
 _UNCHANGED = (0, *_BONES, _LUNGS, NONE_HERE)
 _NATIVE_HU = 40.0
-"""About what blood and most soft organs have without contrast agent."""
+"""Approximate HU of blood and most soft organs without contrast agent."""
 
 
 def change_content(images: Tensor, labels: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
-    """images (B, G, G) HU and labels (B, G, G) with changed organs; strength scales how often."""
+    """images (B, G, G) HU and labels (B, G, G) with changed organs; strength scales the probability."""
     if strength == 0:
         return images, labels
     count, device = len(images), images.device
@@ -42,22 +43,22 @@ def change_content(images: Tensor, labels: Tensor, strength: float = 1.0) -> tup
 
 
 def _native(images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-    """Most of the enhancement of soft tissue and blood taken away, as in a scan without contrast agent."""
+    """Remove most of the enhancement of soft tissue and blood, as in an unenhanced scan."""
     soft = ~is_one_of(labels, _BONES) & chosen.view(-1, 1, 1)
-    # denser than 250 HU may be a rib, which is nowhere outlined: fade out to 400 HU
+    # above 250 HU it may be a rib, which is never outlined: fade out to 400 HU
     enhancement = (images.clamp(_NATIVE_HU, 250) - _NATIVE_HU) * ((400 - images) / 150).clamp(0, 1)
     return images - soft * enhancement * (0.7 + 0.3 * torch.rand(len(images), 1, 1, device=images.device))
 
 
 def _with_oral_contrast(images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-    """Stomach and bowel, or parts of them, as dense as oral contrast agent makes them."""
+    """Fill stomach and bowel, or parts of them, with oral contrast agent."""
     filled = is_one_of(labels, (STOMACH, BOWEL)) & (images > -20) & chosen.view(-1, 1, 1)
     level = 40 + 300 * torch.rand(len(images), 1, 1, device=images.device)
     return images + filled * level * (0.5 + textured(images, 32)).clamp(0, 1)
 
 
 def _enhanced(images: Tensor, labels: Tensor, strength: float) -> Tensor:
-    """Soft organs lighter or darker by a draw each; bone, lungs and what is no organ stay."""
+    """Shift the HU of each soft organ by a random value; bone, lungs and non-organ tissue stay."""
     count, device = len(images), images.device
     offsets = torch.randn(count, 256, device=device) * 18 * strength * (torch.rand(count, 256, device=device) < 0.6)
     offsets = offsets.masked_fill(members(_UNCHANGED, device), 0)
@@ -66,7 +67,7 @@ def _enhanced(images: Tensor, labels: Tensor, strength: float) -> Tensor:
 
 
 def _removed(images: Tensor, labels: Tensor, shown: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Fat in the place of an organ, with a margin."""
+    """Replace an organ by fat, with a margin."""
     count, device = len(images), images.device
     there = shown.index_select(1, constant(_REMOVABLE, device))
     which = (torch.rand(count, len(_REMOVABLE), device=device) * there).argmax(1)
@@ -92,7 +93,7 @@ def _with_tumours(images: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tenso
 
 
 def _with_ascites(images: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Water where there was fat between the organs."""
+    """Replace fat between the organs by water."""
     smooth = F.avg_pool2d(images[:, None], 5, 1, 2)[:, 0]
     free = is_one_of(labels, (0, BOWEL)) & chosen.view(-1, 1, 1)
     fluid = _trunk(images) & free & (smooth > -150) & (smooth < -20)
@@ -100,7 +101,7 @@ def _with_ascites(images: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tenso
 
 
 def _trunk(images: Tensor) -> Tensor:
-    """Inside an ellipse that leaves out the wall of the trunk."""
+    """Inside an ellipse that excludes the wall of the trunk."""
     body = images > -500
     box = mask_box(body)
     middle, half = box.mean(2), (box[:, :, 1] - box[:, :, 0]) / 2

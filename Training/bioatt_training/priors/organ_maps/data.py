@@ -1,4 +1,4 @@
-"""Slices for the organ-map network: outlines, what is known where nothing is outlined, weak labels, phantom torsos."""
+"""Slices for the organ-map network: outlines, possible classes outside them, weak labels, phantom torsos."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNSURE: dict[str, tuple[str, ...]] = {
     "neck": ("neck",), "thyroid": ("neck", "mediastinum"), "vertex": ("skull", "brain"),
     "consolidation": ("lungs",), "collapse": ("lungs",), "effusion": ("lungs",),
 }  # fmt: skip
-"""Words of the column `unsure` of masks.csv, and the organs that a pixel of 0 may then be."""
+"""Terms of the column `unsure` of masks.csv, and the organs that a pixel of 0 may then be."""
 _UNSURE_ANYTHING = ("mass", "tumour", "unlabelled", "low contrast", "cyst cut")
 
 
@@ -54,10 +54,10 @@ class Outline:
 
 
 def outlines(folder: Path) -> list[Outline]:
-    """The outlined slices of the collection. Raises InputError where it has none."""
+    """The outlined slices of the collection. Raises InputError if it has none."""
     table = folder / "masks" / "masks.csv"
     if not table.is_file():
-        raise InputError(f"{folder.name} holds no masks/masks.csv: give the CT collection with its organ outlines")
+        raise InputError(f"{folder.name} has no masks/masks.csv: give the CT collection with its organ outlines")
     with table.open(encoding="utf-8") as file:
         return [
             Outline(row["mask"], row["file"], int(row["slice"]), row["patient"], row["unsure"] or "")
@@ -127,7 +127,7 @@ def _file_slices(
 def hidden_classes(unsure: str, descriptors: DescriptorSet, *, anything: bool = True) -> NDArray[np.bool_]:
     """(C,) classes that a cell of 0 may be on a slice with these remarks; none always.
 
-    anything: where a mass was left out, a cell may be any class; else only organs that the remarks name.
+    anything: if a mass was left out, a cell may be any class; otherwise only organs named in the remarks.
     """
     hidden = np.zeros(len(descriptors) + 1, bool)
     hidden[0] = True
@@ -140,7 +140,7 @@ def hidden_classes(unsure: str, descriptors: DescriptorSet, *, anything: bool = 
 
 
 def fine_image(hu: NDArray[np.float32], spacing: tuple[float, float]) -> NDArray[np.float16]:
-    """Slice (y, x) in HU → (GRID, GRID) training cells, the slice in the middle, air around it."""
+    """Slice (y, x) in HU → (GRID, GRID) training cells, centred and padded with air."""
     cells = to_cells(hu, spacing, CELL_MM / FINE)
     return _centred(cells, np.float16(AIR_HU)).astype(np.float16)
 
@@ -156,7 +156,7 @@ def fine_labels(labels: NDArray[np.uint8], spacing: tuple[float, float]) -> NDAr
 
 
 def _centred(cells: NDArray, fill: np.generic) -> NDArray:
-    """The middle GRID × GRID of the array, filled around where it is smaller."""
+    """The central GRID × GRID of the array, padded if it is smaller."""
     out = np.full((GRID, GRID), fill, cells.dtype)
     here, there = [], []
     for size in cells.shape:
@@ -170,9 +170,9 @@ def _centred(cells: NDArray, fill: np.generic) -> NDArray:
 
 
 def phantom_slices(count: int, descriptors: DescriptorSet, seed: int = 0) -> OrganSlices:
-    """PHANTOM_SLICES slices of each of `count` random torsos, all outlined; organs of the torso alone are known.
+    """PHANTOM_SLICES slices of each of `count` random torsos, all outlined; only organs of the torso are known.
 
-    Seeds count from TRAINING_SEEDS_FROM, so that none is a torso of the demonstration or the tests.
+    Seeds start at TRAINING_SEEDS_FROM, so that no torso of the demo or the tests is used.
     """
     return joined(_phantom(TRAINING_SEEDS_FROM + seed + number, descriptors) for number in range(count))
 

@@ -1,4 +1,4 @@
-"""A picture of organ maps on left-out patients: their most probable organs beside the outlines."""
+"""A figure of organ maps on held-out patients: the most probable organs and the outlines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bioatt_training.priors.organ_maps.judge import Scan
 from bioatt_training.reporting import save_figure
 
 SHOWN = ("lungs", "heart", "liver", "kidneys", "spine", "pelvis")
-"""A slice for each, the one of the left-out patients in whose outlines it is largest."""
-CAPTION = "Filled: the most probable organ by the maps. White line: the outlines."
+"""Organs to show, each on the held-out patients' slice with its largest outline."""
+CAPTION = "Filled: most probable organ by the maps. White line: outlines."
 
 
 class _Slice(NamedTuple):
@@ -30,7 +30,7 @@ class _Slice(NamedTuple):
 
 
 def write_figure(prior: OrganMapPrior, scans: Iterable[Scan], descriptors: DescriptorSet, path: Path) -> None:
-    """Draw the slices of SHOWN, as PNG; nothing is written where no scan is outlined."""
+    """Draw the slices of SHOWN as PNG; writes nothing if no scan is outlined."""
     chosen = _chosen(scans, descriptors)
     if not chosen:
         return
@@ -61,7 +61,7 @@ def overlaid(volume: Volume, z: int, labels: NDArray[np.uint8], organ: str) -> N
 
 
 def _chosen(scans: Iterable[Scan], descriptors: DescriptorSet) -> dict[str, _Slice]:
-    """The slice of each organ of SHOWN that any outline holds, each slice for one organ alone."""
+    """The slice of each outlined organ of SHOWN, using each slice only once."""
     candidates: dict[str, list[_Slice]] = {organ: [] for organ in SHOWN}
     for scan in scans:
         for z, (labels, _) in scan.outlined.items():

@@ -1,4 +1,4 @@
-"""Fit the organ-map network: seeded step by step, so that a run that was stopped goes on as if it had not been."""
+"""Fit the organ-map network. Every step has its own seed, so that an interrupted run resumes exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bioatt_training.priors.organ_maps.slices import OrganSlices
 LAST = "last.pt"
 CPU = torch.device("cpu")
 _AHEAD = 250
-"""Steps whose slices are drawn at once."""
+"""Steps whose slices are drawn together."""
 _COLUMNS = ("images", "labels", "bodies", "possible", "known", "outlined")
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,12 @@ class FitConfig:
 
 
 FURTHER = FitConfig(learning_rate=6e-4, weight_decay=0.05, warm_up=50, averaging=0.995)
-"""For a network that has been trained: a lower learning rate."""
+"""Settings to continue a trained network: a lower learning rate."""
 
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """The three kinds of slices that a batch is drawn from."""
+    """The three kinds of slices from which a batch is drawn."""
 
     outlined: OrganSlices
     weak: OrganSlices
@@ -65,9 +65,9 @@ class TrainingSets:
 
 
 class Fit:
-    """A run in `folder`: network, its average, optimiser and step, found there where it was stopped before.
+    """A run in `folder`: network, its average, optimiser and step, restored from its checkpoint if there is one.
 
-    start: the weights that it begins with instead of random ones.
+    start: initial weights instead of random ones.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Fit:
         until: int | None = None,
         limit_s: float = math.inf,
     ) -> None:
-        """Go on to the last step, or to the end of limit_s: the learning rate follows whichever is nearer.
+        """Train to the last step or until limit_s is over; the learning rate follows whichever is nearer.
 
         report(step, mean loss) and a checkpoint every `save_every` steps and at the end.
         """
@@ -158,7 +158,7 @@ class Fit:
         return taken, SHAPES[self._shapes[place]]
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         state = {
             "step": self.step,
             "config": asdict(self.config),
@@ -176,11 +176,11 @@ class Fit:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
-        log.info("goes on at step %d", self.step)
+        log.info("resuming at step %d", self.step)
 
 
 def body_masks(images: NDArray[np.float16]) -> NDArray[np.bool_]:
-    """(n, G, G): the largest part of each slice that is denser than air."""
+    """(n, G, G): the largest connected part of each slice that is denser than air."""
     masks = np.zeros(images.shape, bool)
     for image, mask in zip(images, masks, strict=True):
         parts, count = ndimage.label(image > BODY_ABOVE_HU)
@@ -196,7 +196,7 @@ def _on_device(part: OrganSlices, device: torch.device) -> dict[str, Tensor]:
 
 
 def rate(step: int, config: FitConfig, used: float = 0.0) -> float:
-    """Share of the learning rate at a step, when a share `used` of the time is over."""
+    """Learning-rate factor at a step, when a fraction `used` of the time is over."""
     if step < config.warm_up:
         return (step + 1) / config.warm_up
     done = (step - config.warm_up) / max(1, config.steps - config.warm_up)
@@ -212,8 +212,9 @@ def average_into(average: nn.Module, network: nn.Module, keep: float) -> None:
 
 
 def sampling_weights(data: OrganSlices) -> NDArray[np.float64]:
-    """(n,) chance of each slice: a patient of n slices is drawn √n times as often as one with a single slice, and a
-    slice with rarely outlined organs more often."""
+    """(n,) probability of each slice: a patient with n slices is drawn √n times as often as one with a single slice;
+    slices with rarely outlined organs are drawn more often.
+    """
     if len(data) == 0:
         return np.zeros(0)
     _, which, counts = np.unique(data.patients, return_inverse=True, return_counts=True)
@@ -226,7 +227,7 @@ def sampling_weights(data: OrganSlices) -> NDArray[np.float64]:
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weights decay, offsets and normalisations do not."""
+    """Apply weight decay to weights, but not to biases and normalisations."""
     parameters: list[Tensor] = list(network.parameters())
     return [
         {"params": [one for one in parameters if one.ndim > 1], "weight_decay": decay},

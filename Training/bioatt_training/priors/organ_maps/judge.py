@@ -1,4 +1,4 @@
-"""How good organ maps are on patients that were left out: Dice, recall and noise by organ, AUC of maps and presence."""
+"""Evaluate organ maps on held-out patients: Dice, recall and noise by organ, AUC of maps and presence."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from bioatt_training.priors.labelled import label_ranges, patients_by_file, rang
 from bioatt_training.priors.organ_maps.data import hidden_classes, outlines
 
 _EVERY_PIXEL = 4
-"""The maps' AUC looks at one pixel in this many along each axis."""
+"""Subsampling of pixels along each axis for the maps' AUC."""
 
 
 class Scan(NamedTuple):
-    """A file: its canonical volume, the outlines by slice (labels, hidden classes), presence and whether it is sure
-    (slices, N), both None where no organ ranges are known."""
+    """A file: its canonical volume, the outlines by slice (labels, hidden classes), presence and its certainty (slices,
+    N), both None if no organ ranges are known.
+    """
 
     name: str
     patient: str
@@ -36,12 +37,12 @@ class Scan(NamedTuple):
     presence: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None
 
     def rows(self, rows: Sequence[int]) -> Volume:
-        """These slices alone; their distance means nothing any more."""
+        """Only these slices; their distance is no longer meaningful."""
         ids = tuple(self.volume.slice_ids[z] for z in rows)
         return replace(self.volume, hu=self.volume.hu[rows], slice_ids=ids, sources=())
 
     def only_outlined(self) -> Scan:
-        """The scan of the outlined slices alone."""
+        """The scan with only its outlined slices."""
         rows = sorted(self.outlined)
         volume = self.rows(rows)
         presence = None if self.presence is None else (self.presence[0][rows], self.presence[1][rows])
@@ -52,13 +53,13 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures by patient (rows of `patients`) and descriptor, NaN where a patient's outlines lack the organ.
+    """Metrics by patient (rows of `patients`) and descriptor, NaN if a patient's outlines lack the organ.
 
     dice, recall: of the most probable class, the patient's slices pooled. auc: of the organ's map for its outline, over
-    the body's pixels of slices that show it. noise_ratio: noise within the maps' organ over that within its outline
-    (`bioatt.anatomy.measure`), mean of the patient's slices in which both are homogeneous. wrong_cm2: mean area by
-    slice taken for the organ where the outlines say that it is not (nowhere on the slice). presence_auc: (N,) over
-    slices of known presence, all patients.
+    the body's pixels of slices that show it. noise_ratio: noise within the maps' organ relative to that within its
+    outline (`bioatt.anatomy.measure`), mean over the patient's slices in which both are homogeneous. wrong_cm2: mean
+    area per slice assigned to an organ that the slice's outlines do not contain. presence_auc: (N,) over slices of
+    known presence, all patients.
     """
 
     descriptors: tuple[str, ...]
@@ -74,11 +75,11 @@ class Judgement:
     presence_slices: int
 
     def mean(self, figure: NDArray[np.float64], without: Sequence[str] = ()) -> NDArray[np.float64]:
-        """(N,) mean over the patients that have a figure, but those named."""
+        """(N,) mean over the patients with a value, excluding those named."""
         return _mean_known(figure[[patient not in without for patient in self.patients]])
 
     def count(self, without: Sequence[str] = ()) -> NDArray[np.int64]:
-        """(N,) patients whose outlines hold the organ."""
+        """(N,) number of patients whose outlines contain the organ."""
         kept = np.array([patient not in without for patient in self.patients])
         return (~np.isnan(self.dice[kept])).sum(axis=0)
 
@@ -110,7 +111,7 @@ def scans_of(folder: Path, patients: Sequence[str], descriptors: DescriptorSet) 
 
 
 def judge(prior: OrganMapPrior, scans: Iterator[Scan], descriptors: DescriptorSet) -> Judgement:
-    """Judge the prior's maps of these scans."""
+    """Evaluate the prior's maps of these scans."""
     n = len(descriptors)
     sums: dict[str, NDArray[np.float64]] = {}
     pixels: dict[tuple[str, int], list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {}
@@ -158,7 +159,7 @@ def _scores(
 def _overlaps(
     found: NDArray[np.uint8], labels: NDArray[np.uint8], hidden: NDArray[np.bool_], pixel_mm: float
 ) -> NDArray[np.float64]:
-    """(5, N): pixels in both, found, outlined; cm² found and slices judged where the slice's outlines lack it."""
+    """(5, N): pixels in both, found, outlined; cm² found and slices evaluated if the slice's outlines lack it."""
     n = len(hidden) - 1
     classes = np.arange(1, n + 1)
     open_pixel = (labels == 0) & hidden[found]
@@ -171,7 +172,7 @@ def _overlaps(
 
 
 def _noise_ratio(found: NDArray[np.uint8], outlined: NDArray[np.uint8], scan: Volume) -> NDArray[np.float64]:
-    """(N,) noise of a slice within the organs found over that within the outlined ones, NaN where either has none."""
+    """(N,) noise of a slice within the detected organs relative to the outlined ones, NaN if either has none."""
     sd = np.full((2, len(load_descriptor_set(ANATOMY_SET))), np.nan)
     for row, regions in zip(sd, (found, outlined), strict=True):
         for organ in measure_organs(regions[None], scan)["organs"]:
@@ -181,7 +182,7 @@ def _noise_ratio(found: NDArray[np.uint8], outlined: NDArray[np.uint8], scan: Vo
 
 
 def _mean_known(figures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the first axis of what is not NaN, NaN where nothing is."""
+    """Mean over the first axis ignoring NaN; NaN if there is no value."""
     known = (~np.isnan(figures)).sum(axis=0)
     return np.where(known > 0, np.nansum(figures, axis=0) / np.maximum(known, 1), np.nan)
 
@@ -189,7 +190,7 @@ def _mean_known(figures: NDArray[np.float64]) -> NDArray[np.float64]:
 def _presence(
     seen: list[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """(N,) AUC and |mean presence − share of slices|; slices judged."""
+    """(N,) AUC and |mean presence − fraction of slices|; number of slices."""
     if not seen:
         return np.full(n, np.nan), np.full(n, np.nan), 0
     score, present, sure = (np.concatenate(part) for part in zip(*seen, strict=True))

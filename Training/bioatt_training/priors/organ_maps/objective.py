@@ -1,4 +1,4 @@
-"""What the organ-map network is trained for: outlines where there are some, and what is known where there are none."""
+"""Loss of the organ-map network: outlines if available, otherwise known organ presence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PRESENCE_WEIGHT = 0.05
 DICE_WEIGHT = 1.0
 _PRESENCE_CELLS = 12
 _FAT_FREE = (5, 8, LIVER, SPLEEN, STOMACH, KIDNEYS, 14, BOWEL)
-"""Classes that fat is none of, so that a cell of 0 in fat stays none."""
+"""Classes that never consist of fat, so that a cell of 0 in fat stays none."""
 
 
 def objective(logits: Tensor, batch: Batch, possible: Tensor, present: Tensor, outlined: Tensor) -> Tensor:
     """Cross-entropy + Dice + presence.
 
-    logits (B, C, H, W); possible (B, C), present (B, C - 1), outlined (B,) bool as in OrganSlices. A cell of 0 is any
+    logits (B, C, H, W); possible (B, C), present (B, C - 1), outlined (B,) bool, as in OrganSlices. A cell of 0 is any
     of its possible classes: its cross-entropy is −log Σ p over them, and their p does not count in the Dice.
     """
     log_p = logits.log_softmax(dim=1)
@@ -34,7 +34,7 @@ def objective(logits: Tensor, batch: Batch, possible: Tensor, present: Tensor, o
 
 
 def _dice_loss(p: Tensor, labels: Tensor, open_to: Tensor, outlined: Tensor) -> Tensor:
-    """1 − Dice of each organ, pooled over the outlined slices, mean over the organs that these show."""
+    """1 − Dice of each organ, pooled over the outlined slices, mean over the organs they show."""
     known = torch.where(labels == NONE_HERE, 0, labels)
     quarter = torch.full(known.shape, 1 / known.shape[1], device=p.device)
     share = torch.zeros_like(p).scatter_add_(1, known, quarter)
@@ -47,6 +47,6 @@ def _dice_loss(p: Tensor, labels: Tensor, open_to: Tensor, outlined: Tensor) -> 
 
 
 def _presence_loss(p: Tensor, present: Tensor) -> Tensor:
-    """−log of the mean p over the surest cells of organs (B, C - 1) that are known to be there."""
+    """−log of the mean p over the most certain cells of organs (B, C - 1) known to be present."""
     surest = p.flatten(2).topk(_PRESENCE_CELLS, dim=2).values.mean(dim=2)
     return -((surest + 1e-3).log() * present).sum() / present.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Slices that train and judge the organ-map network, on training cells; their file for a training on the card."""
+"""Slices on training cells to train and evaluate the organ-map network, and their file for GPU training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bioatt.io.files import atomic_write, make_folder
 from bioatt_training.priors.rows import Rows, joined
 
 FINE = 2
-"""Training cells along a cell of the network: augmentation turns and stretches them before they are averaged."""
+"""Training cells along a cell of the network: augmentation rotates and stretches them before averaging."""
 GRID = 304
 """Training cells along a side of the image: 502 mm."""
 AIR_HU = -1000.0
 LEVELS_HU = np.concatenate(
     [np.arange(-1000.0, -160, 14), np.arange(-160.0, 280, 4), np.arange(280.0, 1240, 14)]
 ).astype(np.float32)
-"""HU of the values of a pack: 8 bits, fine in soft tissue, coarse beyond."""
+"""HU of the 8-bit values of a pack: fine in soft tissue, coarse elsewhere."""
 _PARTS = ("train", "validation", "phantom")
 
 
@@ -28,9 +28,9 @@ _PARTS = ("train", "validation", "phantom")
 class OrganSlices(Rows):
     """n slices, one row each; C = descriptors + 1 classes, 0 for none.
 
-    images: float16 HU (n, GRID, GRID). labels: uint8 (n, GRID, GRID), class of each cell. possible: bool (n, C), what a
-    cell of 0 may be: only none where all is outlined. present, sure: bool (n, C - 1), organs of the slice, and whether
-    that is known. outlined: bool (n,). patients, files: text (n,). z: (n,) slice of the file.
+    images: float16 HU (n, GRID, GRID). labels: uint8 (n, GRID, GRID), class of each cell. possible: bool (n, C),
+    possible classes of a cell of 0: only none if everything is outlined. present, sure: bool (n, C - 1), organs of the
+    slice, and whether that is known. outlined: bool (n,). patients, files: text (n,). z: (n,) slice of the file.
     """
 
     images: NDArray[np.float16]
@@ -51,11 +51,11 @@ def cells_of(image: NDArray[np.float16]) -> NDArray[np.float32]:
 
 
 def write_pack(path: Path, train: OrganSlices, validation: OrganSlices, phantom: OrganSlices) -> None:
-    """Write what a training on the card needs: all training rows, the outlined validation rows and the torsos'."""
+    """Write the data for GPU training: all training rows, the outlined validation rows and the torsos."""
     parts = dict(zip(_PARTS, (train, validation.where(validation.outlined), phantom), strict=True))
     columns = joined(parts.values()).columns()
     stored = quantised(columns.pop("images"))
-    # neighbours differ little: their differences compress to less
+    # neighbours differ little, so their differences compress better
     stored[:, :, 1:] -= stored[:, :, :-1].copy()
     labels = columns.pop("labels")
     labels[:, :, 1:] -= labels[:, :, :-1].copy()
@@ -76,7 +76,9 @@ def read_pack(path: Path) -> dict[str, OrganSlices]:
         columns["labels"] = np.cumsum(columns["labels"], axis=2, dtype=np.uint8)
         slices = OrganSlices(**columns)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name} is no pack of organ slices ({type(error).__name__}): make it again") from None
+        raise InputError(
+            f"{path.name} is not a pack of organ slices ({type(error).__name__}): create it again"
+        ) from None
     return {name: slices.where(part == name) for name in _PARTS}
 
 

@@ -1,4 +1,4 @@
-"""Batched helpers of the augmentation that never wait for the device."""
+"""Batched helpers for augmentation that never synchronise with the device."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def is_one_of(labels: Tensor, values: Sequence[int]) -> Tensor:
 
 
 def chance(count: int, share: float, device: torch.device) -> Tensor:
-    """(count,) bool, True with this chance."""
+    """(count,) bool, True with this probability."""
     return torch.rand(count, device=device) < share
 
 
 def mask_box(mask: Tensor) -> Tensor:
-    """Masks (B, R, C) → (B, 2, 2) first and last + 1 of rows, and of columns; the whole where a mask is empty."""
+    """Masks (B, R, C) → (B, 2, 2) first and last + 1 of rows, and of columns; the full range if a mask is empty."""
     extents = []
     for axis in (2, 1):
         line = mask.any(axis)

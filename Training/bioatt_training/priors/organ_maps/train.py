@@ -1,4 +1,4 @@
-"""The making of the organ maps: data by part, the fit here or on a card, calibration, judging."""
+"""Creation of the organ maps: data by part, fit on CPU or GPU, calibration, evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with averaged weights, the configuration of its fit, and the steps it took."""
+    """A network with averaged weights, its fit configuration and number of steps."""
 
     network: OrganMapNetwork
     config: Mapping[str, Any]
@@ -60,9 +60,9 @@ class Prepared:
 
 
 def prepare(data: Path, folder: Path, descriptors: DescriptorSet, split: Path, phantoms: int) -> Prepared:
-    """Read the collection and simulate the torsos; both are kept in `folder`, which is made.
+    """Read the collection and simulate the torsos; both are stored in `folder`, which is created.
 
-    Raises InputError where the collection or the split cannot be used.
+    Raises InputError if the collection or the split cannot be used.
     """
     make_folder(folder)
     slices = _kept(folder / "slices.npz", lambda: load_slices(data, descriptors))
@@ -81,7 +81,7 @@ def _kept(path: Path, make: Callable[[], OrganSlices]) -> OrganSlices:
 
 
 def train(prepared: Prepared, config: FitConfig, folder: Path, start: Trained | None = None) -> Trained:
-    """Teach the training patients, from where a run in `folder` was stopped, or from a network trained before."""
+    """Train on the training patients, resuming a run in `folder` or continuing from a trained network."""
     rows = prepared.of("train")
     sets = TrainingSets(rows.where(rows.outlined), rows.where(~rows.outlined), prepared.phantom)
     fit = Fit(sets, config, folder, start=None if start is None else start.network)
@@ -91,10 +91,11 @@ def train(prepared: Prepared, config: FitConfig, folder: Path, start: Trained | 
 
 
 def adopt(named: str, classes: int) -> Trained:
-    """A network of so many classes that GPU step `organs` trained: `FILE.pt` or `FILE.pt:VARIANT`, FILE.json beside it,
-    as `variants` writes them; without a name the variant of the highest mean Dice on the validation patients.
+    """A network with this many classes, trained by the GPU step `organs`: `FILE.pt` or `FILE.pt:VARIANT`, FILE.json
+    beside it, as written by `variants`; without a name, the variant with the highest mean Dice on the validation
+    patients.
 
-    Raises InputError for files that are no such pair and for a variant that they lack.
+    Raises InputError for invalid files and for an unknown variant.
     """
     path, variant = _split(named)
     try:
@@ -145,7 +146,7 @@ def export(trained: Trained, prepared: Prepared, data: Path, folder: Path) -> Pa
 def _presence_of(
     weights: Path, prepared: Prepared, data: Path
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """(n, N) scores of the validation patients' slices before calibration, presence, and whether it is sure."""
+    """(n, N) uncalibrated scores of the validation patients' slices, presence, and its certainty."""
     prior = OrganMapPrior(prepared.descriptors, path=weights)
     rows = []
     for scan in scans_of(data, prepared.patients("validation"), prepared.descriptors):
@@ -157,8 +158,9 @@ def _presence_of(
 
 
 def judge_part(weights: Path, part: str, prepared: Prepared, data: Path, folder: Path) -> Mapping[str, Judgement]:
-    """The maps on a part's patients: "volumes" as they were scanned; the outlined slices by themselves, "alone", and
-    the same at a quarter of the dose, "quarter" (kept in `folder`)."""
+    """The maps on a part's patients: "volumes" as scanned; the outlined slices "alone", without neighbours; and the
+    same at "quarter" dose (stored in `folder`).
+    """
     descriptors = prepared.descriptors
     held = folder / "quarter"
     make_folder(held)
@@ -185,7 +187,7 @@ def judge_part(weights: Path, part: str, prepared: Prepared, data: Path, folder:
 
 
 def facts(prepared: Prepared, trained: Trained) -> dict[str, int | float]:
-    """What the model card says of the data."""
+    """Facts about the data for the model card."""
     rows = prepared.of("train")
     return {
         "outlined": int(rows.outlined.sum()),
@@ -200,7 +202,7 @@ def facts(prepared: Prepared, trained: Trained) -> dict[str, int | float]:
 
 
 def _quarter_dose(volume: Volume) -> NDArray[np.float32]:
-    """HU with noise inserted to a quarter of the dose, a standard kernel's where the scan's cannot be told."""
+    """HU with noise inserted to quarter dose, using a standard kernel if the scan's cannot be determined."""
     try:
         return insert_noise(volume.hu, volume.pixel_mm, dose_fraction=0.25).hu_low
     except InputError:

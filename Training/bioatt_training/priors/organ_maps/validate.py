@@ -1,4 +1,4 @@
-"""Dice on outlined slices while a training runs, on the network's cells and the training's device."""
+"""Dice on outlined slices during training, on the network's cells and the training's device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Validation:
         self.labels: NDArray[np.int64] = F.pixel_unshuffle(torch.from_numpy(labels)[:, None], FINE).numpy()
 
     def dice(self, network: OrganMapNetwork) -> Mapping[str, float | None]:
-        """Mean over patients of each descriptor's Dice, a patient's slices pooled; None where none shows it."""
+        """Mean over patients of each descriptor's Dice, a patient's slices pooled; None if no slice shows it."""
         with torch.inference_mode():
             found = network.eval()(self.hu, self.where).argmax(1).cpu().numpy()
         n = len(self.descriptors)

@@ -1,7 +1,7 @@
-"""Several recipes trained beside each other on one card; the validation patients tell which is best.
+"""Train several recipes in parallel on one GPU; the validation patients determine the best.
 
 OUT/organs.pt: {variant: averaged weights in float16}. OUT/organs.json: {variant: {"config", "history"}}, a history of
-{"step", "seconds", "loss", "dice" by descriptor, "mean"}. Both are written again whenever a variant has gone on.
+{"step", "seconds", "loss", "dice" by descriptor, "mean"}. Both are rewritten whenever a variant saves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ VARIANTS = {
     "final": replace(_CARD, steps=24000, outlined=15, weak=4, phantom=3, averaging=0.999),
 }
 _END_S = 5.0
-"""Before the deadline a variant ends its steps, so that its last weights are judged; after it, it is ended."""
+"""Margins around the deadline: a variant stops training before it, so that its last weights are evaluated, and is
+killed after it.
+"""
 log = logging.getLogger(__name__)
 
 
@@ -50,9 +52,9 @@ def train_variants(
     collect_every_s: float = 20.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Train each variant in a process of its own until `deadline` (time.time()) or its last step; returns the record.
+    """Train each variant in a separate process until `deadline` (time.time()) or its last step; returns the record.
 
-    Raises InputError where no variant got as far as its first weights.
+    Raises InputError if no variant saved any weights.
     """
     make_folder(out)
     context = multiprocessing.get_context("spawn")
@@ -78,12 +80,12 @@ def train_variants(
             child.join()
         record = _collect(folders, variants, out)
     if not record:
-        raise InputError("no variant of the organ maps got as far as its first weights: give it more time")
+        raise InputError("no variant of the organ maps saved any weights: give it more time")
     return record
 
 
 def _train(pack: Path, folder: Path, config: FitConfig, device: str, deadline: float) -> None:
-    """One variant: weights.pt and history.json in `folder` whenever it saves."""
+    """Train one variant; writes weights.pt and history.json to `folder` whenever it saves."""
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -110,7 +112,7 @@ def _train(pack: Path, folder: Path, config: FitConfig, device: str, deadline: f
 
 
 def _collect(folders: dict[str, Path], variants: dict[str, FitConfig], out: Path) -> dict[str, Any]:
-    """What the variants have saved so far, into `out`."""
+    """Collect what the variants have saved so far in `out`."""
     weights, record = {}, {}
     for name, folder in folders.items():
         if (folder / "history.json").is_file():
