@@ -1,13 +1,13 @@
-"""Batches drawn on a device from a data pack: place, turn, dose, noise, kernel, inserts and priors are new in each.
+"""Batches drawn on a device from a data pack, with random position, rotation, dose, noise, kernel, inserts and priors.
 
-Nothing is copied from the host after the start, so that a card never waits. A batch depends on seed and number alone,
-on one kind of device.
+Nothing is copied from the host after the start, so that a GPU never waits. On a given kind of device, a batch depends
+only on seed and number.
 
-Noise is the scan's inserted noise of a quarter dose where the pack has it, in a share of the patches; else white noise
-with the scan's spectrum, its directions weighted as around the patch, times the local level at a quarter dose. For dose
-fraction a of a scan it is scaled by √((1/a − 1) / 3), and the target is the scan less a / (1 − a) of it, whose mean is
-the tissue without noise (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's target is its noise-free scan; with
-`Drawing.opposite` its patches come in pairs that differ by the sign of the noise alone.
+In a fraction of the patches, noise is the scan's inserted quarter-dose noise if the pack contains it; otherwise it is
+white noise shaped by the scan's spectrum and the directional weights around the patch, times the local quarter-dose
+level. For dose fraction a of a scan, it is scaled by √((1/a − 1) / 3), and the target is the scan minus a / (1 − a)
+times the noise, whose mean is the noise-free tissue (Noisier2Noise, Moran 2020, arXiv 1910.11908). A torso's target is
+its noise-free scan; with `Drawing.opposite`, its patches come in pairs that differ only in the sign of the noise.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from bioatt_training.slabs.priors import CHANCES, draw_priors
 BODY_HU = -600
 GRID = 8
 FIELD_MARGIN_PX = 16
-"""Noise on a periodic grid is drawn with so many pixels more, so that opposite borders of a patch do not meet."""
+"""Extra pixels of the periodic noise grid, so that opposite borders of a patch are not correlated."""
 OFFSETS = (-3, -2, -1, 1, 2, 3)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How batches are drawn. phantoms: patches of torsos in a batch; opposite: in pairs, and then even in number.
-    slabs: share of slices with neighbours among the scans' patches. doses: dose fractions, drawn evenly on a log
-    scale. inserted: share of patches with the pack's own noise, if it has it."""
+    """How batches are drawn. phantoms: torso patches per batch; opposite: in pairs, and then an even number. slabs:
+    fraction of the scans' patches that have neighbours. doses: dose fractions, drawn uniformly on a log scale.
+    inserted: fraction of patches with the pack's own noise, if available.
+    """
 
     patch: int = 128
     batch: int = 10
@@ -56,8 +57,9 @@ class Drawing:
 
 
 class Batch(NamedTuple):
-    """x (B, 14, H, W) as `SlabUNet` takes it; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
-    maps on the same cells."""
+    """x (B, 14, H, W), the input of `SlabUNet`; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
+    maps on the same cells.
+    """
 
     x: Tensor
     target: Tensor
@@ -96,12 +98,12 @@ class Batches:
         self.random = torch.Generator(device)
 
     def seed(self, number: int) -> None:
-        """The next draw becomes batch `number`."""
+        """Make the next draw batch `number`."""
         state = np.random.SeedSequence([self.drawing.seed, number]).generate_state(1, np.uint64)
         self.random.manual_seed(int(state[0]) >> 1)
 
     def draw(self) -> Batch:
-        """The next batch. Reads nothing from the host and waits for nothing, so that a card can replay it."""
+        """The next batch. Reads nothing from the host and never synchronises, so that a GPU can replay it."""
         d = self.drawing
         self.pair = _pairs(d.batch, self.phantoms if d.opposite else 0, self.device)
         index, y, x = self._places()
@@ -160,14 +162,16 @@ class Batches:
         return index, torch.minimum(y + moved[:, 0], last_y), torch.minimum(x + moved[:, 1], last_x)
 
     def _turned(self) -> tuple[Tensor, Tensor]:
-        """Row and column (B, H, W) of each pixel within its patch, turned by quarters and mirrored at random."""
+        """Row and column (B, H, W) of each pixel within its patch, with random quarter turns and mirroring."""
         swap, up, left = self._chance(0.5, 3).T[:, :, None, None]
         size = self.drawing.patch
         self.turn = (swap, up, left)
         return turned(size, swap, up, left)
 
     def _neighbours(self, index: Tensor, scan: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-        """Slices (B, 7) seen, the slice first and itself where there is no other, and nearness (B, 6)."""
+        """Indices (B, 7) of the slice and its neighbours, with the slice itself for missing ones, and nearness (B,
+        6).
+        """
         table = self.neighbours[index]
         table = torch.where(mirrored[:, None], table.flip(1), table)
         d = self.drawing
@@ -191,7 +195,7 @@ class Batches:
         flat: Tensor,
         phantom: Tensor,
     ) -> Tensor:
-        """Noise (B, 7, H, W) of unit variance, turned with its patch, correlated from slice to slice."""
+        """Noise (B, 7, H, W) of unit variance, rotated with its patch, correlated between slices."""
         white = self._randn(1 + NEIGHBOURS, self.field, self.field)
         drawn = self._rand(2)
         kind = drawn[:, 0]
@@ -221,7 +225,7 @@ class Batches:
         return between.sqrt()
 
     def _inserts(self, target: Tensor, scan: Tensor, near: Tensor) -> Tensor:
-        """Up to three ellipsoids (B, 7, H, W) HU of even contrast that lie across the slices, not yet blurred."""
+        """Up to three ellipsoids (B, 7, H, W) HU of uniform contrast across the slices, not yet blurred."""
         size, most = self.drawing.patch, 3
         wanted = self._chance(self.drawing.inserts)
         count = 1 + (self._rand() * most).long()
@@ -240,7 +244,7 @@ class Batches:
         contrast = torch.where(self._chance(0.5, most), contrast, -contrast)
         contrast = torch.minimum(torch.maximum(contrast, (-1000 - local).clamp_max(0)), (2500 - local).clamp_min(0))
         contrast = contrast * wanted[:, None] * (torch.arange(most, device=self.device) < count[:, None])
-        # distance of the slices from the slice; those that are not seen do not matter
+        # distance of the neighbours from the slice; hidden ones do not matter
         apart = (near > 0) * -2 * torch.log2(near.clamp_min(1e-6))
         z = torch.cat([torch.zeros_like(apart[:, :1]), apart * (2 * self.above.float() - 1)], dim=1)
         cut = (1 - ((z[:, :, None] - offset[:, None]) / deep[:, None]) ** 2).clamp_min(1e-4).sqrt()
@@ -259,7 +263,9 @@ class Batches:
         return total
 
     def _refiltered(self, low: Tensor, target: Tensor, inserts: Tensor, scan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Low dose and target, inserts as the kernel shows them, some through another kernel; gain of the noise."""
+        """Low dose and target, with inserts blurred by the kernel and some through another kernel; gain of the
+        noise.
+        """
         at = torch.exp(self._uniform(math.log(0.3), math.log(2.0)))
         sharper, boost = self._chance(0.5)[:, None, None], self._uniform(0.0, 0.8)[:, None, None]
         changed = self._chance(self.drawing.kernels)
@@ -279,14 +285,14 @@ class Batches:
         return images[:, :-1], images[:, -1], gain
 
     def _noise_level(self, index: Tensor, phantom: Tensor, dose: Tensor, scale: Tensor, gain: Tensor) -> Tensor:
-        """(B,) noise level of the slice in HU as it would be measured, a little off; 0, unknown, in some."""
+        """(B,) noise level of the slice in HU with a simulated measurement error; 0 (unknown) in some."""
         own, quarter = self.own[index], self.quarter[index]
         added = (quarter**2 - own**2).clamp_min(0) * scale**2
         level = (own**2 + added).sqrt() * gain * torch.exp(0.12 * self._randn())
         return torch.where(self._chance(0.05), torch.zeros_like(level), level)
 
     def _cells(self, index: Tensor, y: Tensor, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Organ maps (B, N, H/8, W/8), float, turned as the patch."""
+        """Organ maps (B, N, H/8, W/8), float, rotated like the patch."""
         size = self.drawing.patch // LEVEL_STEP
         rows, columns = turned(size, *self.turn)
         most = self.maps.shape[-1] - 1
@@ -297,17 +303,17 @@ class Batches:
         return self.maps[index[:, None, None], :, row, column].permute(0, 3, 1, 2).float() / 255
 
     def _strangers(self, maps: Tensor) -> Tensor:
-        """Organ maps of other slices, for wrong priors: the batch's, shifted by two pairs."""
+        """Organ maps of other slices for wrong priors: those of the batch, shifted by two pairs."""
         return maps.roll(4, dims=0)
 
 
 def fine_levels(levels: Tensor) -> Tensor:
-    """Noise levels of cells (S, rows, columns) → of pixels, float32."""
+    """Interpolate noise levels from cells (S, rows, columns) to pixels, float32."""
     return functional.interpolate(levels.float()[:, None], scale_factor=LEVEL_STEP, mode="bilinear")[:, 0]
 
 
 def turned(size: int, swap: Tensor, up: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column (B, size, size) of each pixel of a patch that is turned by quarters and mirrored."""
+    """Row and column (B, size, size) of each pixel of a patch that is rotated by quarter turns and mirrored."""
     along = torch.arange(size, device=swap.device)
     down, right = along[:, None].expand(size, size), along.expand(size, size)
     rows, columns = torch.where(swap, right, down), torch.where(swap, down, right)
@@ -316,7 +322,7 @@ def turned(size: int, swap: Tensor, up: Tensor, left: Tensor) -> tuple[Tensor, T
 
 
 def _pairs(batch: int, phantoms: int, device: torch.device) -> Tensor:
-    """(B,) row whose draws each patch takes: the second of a pair takes the first's."""
+    """(B,) row whose draws each patch uses: the second of a pair uses the first's."""
     row = torch.arange(batch, device=device)
     return torch.where(row < phantoms, row - row % 2, row)
 
@@ -337,7 +343,7 @@ def _correlated(white: Tensor, rho: Tensor) -> Tensor:
 
 
 def _picked(places: tuple[Tensor, Tensor] | Tensor, uniform: Tensor) -> Tensor:
-    """Rows of places (P, 5) that uniform draws choose evenly: places are repeated as often as they weigh."""
+    """Row indices of places (P, 5) for uniform draws: places are repeated in proportion to their weight."""
     assert isinstance(places, Tensor)
     if not len(places):
         return torch.zeros((len(uniform), 5), dtype=torch.long, device=uniform.device)
@@ -347,7 +353,7 @@ def _picked(places: tuple[Tensor, Tensor] | Tensor, uniform: Tensor) -> Tensor:
 def _pools(pack: Pack, drawing: Drawing, validation: bool) -> list[Tensor]:
     """Places (P, 5): slice, first row and column, last row and column, of torsos, slabs and all scans.
 
-    Scans of one patient weigh as the root of their slices.
+    A patient's scans are weighted by the square root of their number of slices.
     """
     size = drawing.patch
     of_phantom, of_slab = pack.phantom[pack.scan], (pack.neighbours >= 0).any(axis=1)

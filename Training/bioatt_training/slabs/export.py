@@ -1,4 +1,4 @@
-"""Trained networks as model files: averaged weights in float16, and what the training saw."""
+"""Trained networks as model files: averaged weights in float16, and a description of the training data."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from bioatt_training.slabs.train import RECORD
 def export(
     outputs: Path, out: Path, descriptors: DescriptorSet, stacks: Sequence[Stack], plans: Sequence[Plan], version: str
 ) -> dict[str, Path]:
-    """Write NAME.safetensors of every network in `outputs` into `out`; returns the paths by name.
+    """Write NAME.safetensors for every network in `outputs` to `out`; returns the paths by name.
 
-    Raises InputError where `outputs` holds no training.
+    Raises InputError if `outputs` contains no training.
     """
     try:
         record = json.loads((outputs / RECORD).read_text(encoding="utf-8"))
         weights = {name: torch.load(outputs / f"{name}.pt", weights_only=True) for name in record["recipe"]["filters"]}
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{outputs.name} holds no training of the network ({type(error).__name__})") from None
+        raise InputError(
+            f"{outputs.name} holds no training of the network ({type(error).__name__}): give its output folder"
+        ) from None
     training = training_of(record, stacks, plans)
     paths = {}
     for name, filters in record["recipe"]["filters"].items():
@@ -53,7 +55,7 @@ def export(
 
 
 def training_of(record: Mapping[str, Any], stacks: Sequence[Stack], plans: Sequence[Plan]) -> dict[str, Any]:
-    """What a model file says of its training; `bioatt.inference.suitability` compares scans with it."""
+    """Description of the training in a model file; `bioatt.inference.suitability` compares scans with it."""
     taught = [one for one in stacks if one.part == "train" and not one.phantom]
     noise = [noise_sd(image) for stack in taught for image in stack.hu]
     drawing = record["recipe"]["drawing"]

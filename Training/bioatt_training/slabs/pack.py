@@ -1,7 +1,7 @@
-"""A data pack: slices with their neighbours, organ maps and what their noise is like, in one file. Reading needs NumPy.
+"""A data pack: slices with their neighbours, organ maps and noise statistics, in one file. Reading requires NumPy.
 
-An .npz of the slices' HU, coarser where there is more noise (in steps of at most half its level), as bytes of their
-differences along rows, LZMA-compressed, and of the arrays of `Pack`.
+An .npz with the arrays of `Pack` and the slices' HU, quantised in steps of at most half the noise level and stored as
+LZMA-compressed bytes of their differences along rows.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from bioatt.io.files import atomic_write
 
 FORMAT = 2
 LARGEST_RESPONSE = 0.75
-"""Frequency in cycles per pixel to which a kernel's response is kept."""
+"""Frequency in cycles per pixel up to which a kernel's response is stored."""
 _FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
 
 
 @dataclass(frozen=True)
 class Pack:
-    """S slices of one square size, air around; K scans.
+    """S slices padded with air to one square size; K scans.
 
     hu: int16 (S, side, side). shape: (S, 2) rows and columns of each. scan: (S,) index of its scan. neighbours: int64
-    (S, 6) indices below (nearest last) and above (nearest first), -1 where there is none. levels: float16 (S, side/8,
+    (S, 6) indices below (nearest last) and above (nearest first), -1 if there is none. levels: float16 (S, side/8,
     side/8), SD of the quarter-dose noise. directions: float16 (S, windows, windows, 12), the noise's local power by
-    direction as a share of the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32
-    (S, N). own_level, quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise
-    of a quarter dose in NOISE_STEP of `levels`; None in a pack that must be small. spectra: float32 (K, 64, 33).
-    response: float32 (K, steps) of the kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation:
-    bool (K,). descriptors: names.
+    direction relative to the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32 (S,
+    N). own_level, quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise of a
+    quarter dose in NOISE_STEP of `levels`; None in small packs. spectra: float32 (K, 64, 33). response: float32 (K,
+    steps) of the kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation: bool (K,). descriptors:
+    names.
     """
 
     hu: NDArray[np.int16]
@@ -68,7 +68,7 @@ NOISE_STEP = 1 / 16
 
 
 def write_pack(path: Path, pack: Pack) -> int:
-    """Write a pack, whole or not at all; returns its size in bytes."""
+    """Write a pack atomically; returns its size in bytes."""
     arrays: dict[str, Any] = {
         one.name: getattr(pack, one.name) for one in fields(Pack) if one.name not in (*_PACKED, *_NAMES, "noise")
     }
@@ -93,13 +93,13 @@ def write_pack(path: Path, pack: Pack) -> int:
 
 
 def read_pack(path: Path) -> Pack:
-    """Read a pack. Raises InputError where the file is missing or of another kind."""
+    """Read a pack. Raises InputError if the file is missing or of another kind."""
     try:
         with np.load(path) as file:
             arrays = dict(file)
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != FORMAT:
-            raise InputError(f"{path.name} has format {header['format']}, this program reads {FORMAT}: make it again")
+            raise InputError(f"{path.name} has format {header['format']}, this version reads {FORMAT}: create it again")
         side = header["side"]
         low, high = (
             np.frombuffer(lzma.decompress(arrays.pop(f"hu_{part}").tobytes()), np.uint8) for part in ("low", "high")
@@ -118,13 +118,15 @@ def read_pack(path: Path) -> Pack:
         names: dict[str, Any] = {name: tuple(header[name]) for name in _NAMES}
         return Pack(hu=hu, **names, **arrays)
     except OSError:
-        raise InputError(f"pack {path.name} cannot be opened: make it with `bioatt-train network --pack`") from None
+        raise InputError(f"pack {path.name} cannot be opened: create it with `bioatt-train network --pack`") from None
     except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise InputError(f"{path.name} is no data pack, or damaged ({type(error).__name__}): make it again") from None
+        raise InputError(
+            f"{path.name} is not a data pack, or is damaged ({type(error).__name__}): create it again"
+        ) from None
 
 
 def quantum(pack: Pack) -> NDArray[np.int32]:
-    """(S,) step in HU in which a slice is kept: a power of two, at most half of its noise level, 4 in torsos."""
+    """(S,) quantisation step of a slice in HU: a power of two, at most half its noise level, 4 in torsos."""
     level = np.where(pack.phantom[pack.scan], 8.0, np.nan_to_num(pack.own_level, nan=2.0))
     step: NDArray[np.int32] = np.exp2(np.floor(np.log2(np.maximum(level / 2, 1)))).astype(np.int32)
     return step

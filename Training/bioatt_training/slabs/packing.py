@@ -1,4 +1,4 @@
-"""From stacks of slices to a data pack: noise described by level, spectrum and direction, organ maps by cell."""
+"""Convert stacks of slices to a data pack: noise by level, spectrum and direction, organ maps by cell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def make_pack(
     stacks: Sequence[Path], path: Path, descriptors: DescriptorSet, organ_maps: Path, *, noise: bool = True
 ) -> int:
     """Write the pack of these stacks; returns its size in bytes. organ_maps: weights of the organ-map network. noise:
-    with the noise itself, which is four fifths of the size."""
+    include the noise itself, four fifths of the size.
+    """
     return write_pack(path, _pack([kept(one) for one in stacks], descriptors, organ_maps, noise))
 
 
@@ -83,14 +84,14 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path,
 
 
 def _in_levels(noise: NDArray[np.int16], level: NDArray, side: int) -> NDArray[np.int8]:
-    """Noise (y, x) in NOISE_STEP of its level on cells, as `Batches` interpolates it."""
+    """Noise (y, x) in units of NOISE_STEP times its level, interpolated from cells like in `Batches`."""
     fine = fine_levels(torch.from_numpy(level.astype(np.float16))[None])[0].numpy()
     steps = _square(noise, side, "constant") / (NOISE_STEP * fine)
     return np.clip(np.rint(steps), -127, 127).astype(np.int8)
 
 
 def organ_cells(stack: Stack, prior: OrganMapPrior) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Organ maps of a stack's quarter-dose slices, 255 times their mean by 8×8 px (n, N, rows, columns); pooled p."""
+    """Organ maps of a stack's quarter-dose slices as 255 times the mean over 8×8 px (n, N, rows, columns); pooled p."""
     low = np.clip(stack.hu + stack.noise.astype(np.float32), -1024, 3071)
     volume = Volume(low, (stack.pixel_mm, stack.pixel_mm, stack.step_mm))
     found = prior.maps(volume)
@@ -104,7 +105,7 @@ def organ_cells(stack: Stack, prior: OrganMapPrior) -> tuple[NDArray[np.uint8], 
 
 
 def _square(array: NDArray, side: int, mode: str, value: float = 0) -> NDArray:
-    """The first two axes cut or filled to `side`."""
+    """Crop or pad the first two axes to `side`."""
     cut = array[:side, :side]
     width = [(0, side - cut.shape[0]), (0, side - cut.shape[1]), *((0, 0) for _ in cut.shape[2:])]
     if mode == "edge":

@@ -1,6 +1,7 @@
-"""Priors of every kind for training, so that none breaks the network: right and wrong, flat and peaked, maps and none.
+"""Priors of every kind for training, so that the network is robust to all: right and wrong, flat and peaked, maps and
+none.
 
-Drawn on the device as cells (B, N, H/8, W/8); what sums to less than 1 leaves the rest to none.
+Drawn on the device as cells (B, N, H/8, W/8); if they sum to less than 1, the rest belongs to none.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from torch import Tensor
 
 KINDS = (
     "maps",  # the slice's organ maps
-    "filled",  # organ maps, the slice's p in the share of none
+    "filled",  # organ maps, with the slice's p in place of none
     "stranger",  # another slice's organ maps
     "hard",  # organ maps as masks
     "missing",  # organ maps without some organs
     "pooled",  # the slice's p
-    "softmax",  # the slice's p, softer or more peaked, as a language model gives it
+    "softmax",  # the slice's p, softer or more peaked, like that of a language model
     "one-hot",  # one organ of the slice
     "wrong",  # one organ, any
     "random",  # Dirichlet
@@ -27,7 +28,8 @@ CHANCES = (0.22, 0.08, 0.08, 0.08, 0.06, 0.12, 0.10, 0.06, 0.06, 0.05, 0.05, 0.0
 
 def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, chances: Tensor, random: torch.Generator) -> Tensor:
     """A prior (B, N, h, w) for each patch. maps, strangers: organ maps (B, N, h, w); pooled: (B, N), sums to 1.
-    chances: CHANCES summed up, without the last."""
+    chances: cumulative CHANCES, without the last.
+    """
     batch, n = pooled.shape
     device = pooled.device
     rand = lambda *shape: torch.rand((batch, *shape), generator=random, device=device)  # noqa: E731
@@ -38,7 +40,7 @@ def draw_priors(maps: Tensor, pooled: Tensor, strangers: Tensor, chances: Tensor
     organ = torch.arange(n, device=device)
     right = (organ == (rand(1) > pooled.cumsum(dim=1)).sum(dim=1, keepdim=True).clamp_max(n - 1)).float()
     wrong = (organ == (rand(1) * n).long().clamp_max(n - 1)).float()
-    peak = 0.5 + 0.5 * rand(1)  # 0.5 to 1, the rest spread evenly
+    peak = 0.5 + 0.5 * rand(1)  # 0.5 to 1, the rest spread uniformly
     right, wrong = (peak * one + (1 - peak) / n for one in (right, wrong))
     exponential = -(torch.log(rand(n).clamp_min(1e-6)) ** 2)
     dirichlet = exponential.abs() / exponential.abs().sum(dim=1, keepdim=True)

@@ -1,6 +1,6 @@
 """Stacks of axial slices with quarter-dose noise: scans of the collection, their slabs, simulated torsos.
 
-A stack keeps neighbouring slices together; `Stack.z` says which of them touch. Made once and kept in a folder.
+A stack keeps neighbouring slices together; `Stack.z` identifies those that touch. Created once and stored in a folder.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from bioatt_training.slabs.pack import LARGEST_RESPONSE
 log = logging.getLogger(__name__)
 
 FARTHEST_MM = 4.0
-"""Neighbours farther away than this are not shown to the network."""
+"""Maximum distance of neighbours shown to the network."""
 MOST_SIDE = 3
-"""Neighbours on either side, at most."""
+"""Maximum number of neighbours on either side."""
 RESPONSE_STEPS = 48
 _KERNELS = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")
 _OUTSIDE_SPLIT = {"LIDC-IDRI-0002": "validation"}
@@ -46,10 +46,10 @@ _OUTSIDE_SPLIT = {"LIDC-IDRI-0002": "validation"}
 class Stack:
     """n slices of one scan.
 
-    hu, noise: int16 (n, y, x), noise of a quarter dose. z: (n,) slice number; |Δz| = 1 touch, step_mm apart.
-    own_level, quarter_level: (n,) noise level at full and quarter dose, HU, NaN where there is no tissue.
-    response: (RESPONSE_STEPS,) of the kernel from 0 to LARGEST_RESPONSE cycles per pixel. correlation: of the noise of
-    touching slices; NaN: drawn in training. part: train or validation.
+    hu, noise: int16 (n, y, x), noise of a quarter dose. z: (n,) slice number; |Δz| = 1 touch, step_mm apart. own_level,
+    quarter_level: (n,) noise level at full and quarter dose, HU, NaN without tissue. response: (RESPONSE_STEPS,) of the
+    kernel from 0 to LARGEST_RESPONSE cycles per pixel. correlation: between the noise of touching slices; NaN: drawn in
+    training. part: train or validation.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Plan:
-    """One scan to read: its file, which slices, and what its table says."""
+    """One scan to read: its file, slices, and table entries."""
 
     path: Path
     patient: str
@@ -82,9 +82,9 @@ class Plan:
 
 
 def plans(data: Path, split: Path, wanted: Collection[str] = ("train", "validation")) -> list[Plan]:
-    """Scans of the patients of these parts in the collection's folder.
+    """Scans in the collection's folder that belong to patients of these parts.
 
-    Raises InputError where the split cannot be read.
+    Raises InputError if the split cannot be read.
     """
     rows = list(_rows(data))
     parts, _ = from_file(split, [patient for _, patient, *_ in rows])
@@ -114,7 +114,7 @@ def _rows(data: Path) -> Iterator[tuple[Path, str, str | None, float | None, flo
 
 
 def read_stack(plan: Plan, seed: int) -> Stack:
-    """A scan's slices with inserted noise. Raises InputError where the scan cannot be used."""
+    """A scan's slices with inserted noise. Raises InputError if the scan cannot be used."""
     full = canonical(read_volume(plan.path)).volume
     z = chosen(full.shape[0], full.spacing[2], plan.most)
     hu = np.clip(full.hu[z], -1024, 3071)
@@ -148,7 +148,7 @@ def read_stack(plan: Plan, seed: int) -> Stack:
 
 
 def chosen(count: int, step_mm: float, most: int) -> NDArray[np.int64]:
-    """Slices to take of a scan: single ones spread over it where its steps are wide, else groups that touch."""
+    """Slices to take from a scan: single ones spread over it if its steps are wide, else groups of touching slices."""
     if count <= most:
         return np.arange(count)
     if step_mm > FARTHEST_MM:
@@ -159,7 +159,7 @@ def chosen(count: int, step_mm: float, most: int) -> NDArray[np.int64]:
 
 
 def phantom_stack(number: int, seed: int = 1) -> Stack:
-    """Slices of the simulated torso `number` that touch, with a noise-free scan; as many as a middle one can see."""
+    """Touching slices of the simulated torso `number` with a noise-free scan; as many as the middle one can see."""
     body_seed = TRAINING_SEEDS_FROM + number
     rng = np.random.default_rng([seed, body_seed, 23])
     kernel = FAMILY[str(rng.choice(_KERNELS))]
@@ -203,14 +203,14 @@ def kept(path: Path) -> Stack:
 
 
 def keep(path: Path, stack: Stack) -> None:
-    """Write a stack, whole or not at all."""
+    """Write a stack atomically."""
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, allow_pickle=False, **{one.name: getattr(stack, one.name) for one in fields(stack)})
     partial.replace(path)
 
 
 def make_stacks(data: Path, folder: Path, split: Path, phantoms: Sequence[int], seed: int = 1) -> list[Path]:
-    """Files of all stacks in `folder`, those that are missing made. Scans that cannot be used are named in the log."""
+    """Files of all stacks in `folder`; creates missing ones. Unusable scans are logged."""
     make_folder(folder)
     paths = []
     for plan in plans(data, split):
@@ -233,7 +233,7 @@ def make_stacks(data: Path, folder: Path, split: Path, phantoms: Sequence[int], 
 
 
 def kernel_of(hu: NDArray[np.float32], pixel_mm: float, named: str | None) -> Kernel:
-    """The kernel that the noise shows, else the one named, else B30."""
+    """The kernel fitted to the noise, else the named one, else B30."""
     try:
         return estimate_kernel(hu, pixel_mm, slice_noise(hu))
     except InputError:

@@ -1,8 +1,8 @@
-"""Train the shipped networks, `bioatt` and `bioatt-fast`, side by side on the same batches: one recipe, one stage.
+"""Train the shipped networks `bioatt` and `bioatt-fast` together on the same batches, with one recipe in one stage.
 
-The fast network learns from what the other one gives for a scan's patch, which has less noise than the patch's target,
-and like it from the truth on simulated torsos. AdamW, cosine over the steps or the time there is, weights averaged;
-bf16 where the hardware multiplies it.
+On scans, the fast network learns from the other's output, which is less noisy than the target; on simulated torsos,
+both learn from the ground truth. AdamW, cosine schedule over steps or time, averaged weights, bf16 if the hardware
+supports it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ VALIDATION_BATCHES = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is chosen. filters: of each network by name, the teacher first.
+    """The training recipe. filters: of each network by name, the teacher first.
 
-    floor_hu: added in quadrature to the input's error, by which errors are divided, at first and from `floor_until`
-    of the course on. means_weight: of means over 20 px. bias_weight: of what two opposite noises have in common, where
-    `drawing.opposite`, with bias_noise_hu the noise at which it fades. attention_weight: of the maps' cross-entropy
-    with organ maps.
+    floor_hu: added in quadrature to the input's error, the divisor of all errors; at the start and from progress
+    `floor_until` on. means_weight: weight of means over 20 px. bias_weight: weight of the error common to two opposite
+    noises if `drawing.opposite`; it fades at a noise of bias_noise_hu. attention_weight: weight of the maps'
+    cross-entropy with organ maps.
     """
 
     filters: Mapping[str, int] = field(default_factory=lambda: {"bioatt": 32, "bioatt-fast": 16})
@@ -70,14 +70,15 @@ class Recipe:
 
 @dataclass
 class Stop:
-    """Set by a signal: what there is, is saved and the training ends."""
+    """Set by a signal: save the state and end the training."""
 
     asked: bool = False
 
 
 class Schedule(NamedTuple):
-    """What changes in the course of a training, as tensors that a step reads on the device: learning rate, floor of the
-    errors' divisor, whether the teacher teaches (0 or 1), share of the averages that is renewed."""
+    """Scheduled values as device tensors read by each step: learning rate, floor of the errors' divisor, whether the
+    teacher is used (0 or 1), and update rate of the weight averages.
+    """
 
     rate: Tensor
     floor: Tensor
@@ -91,7 +92,7 @@ class Schedule(NamedTuple):
 
 
 class Training:
-    """Networks, averages, optimisers and step; as fresh, or as `folder` has them."""
+    """Networks, averages, optimisers and step, new or restored from `folder`."""
 
     def __init__(self, pack: Pack, recipe: Recipe, folder: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
@@ -118,7 +119,7 @@ class Training:
         return int(self.record["step"])
 
     def run(self, limit_s: float, save_every_s: float, stop: Stop, say: Callable[[str], None] = print) -> None:
-        """Train until the steps are done or the time is over, saving on the way."""
+        """Train until the steps are done or the time is over, saving periodically."""
         self._wait()
         start = saved = time.monotonic()
         first, began = self.step, self.record["progress"]
@@ -144,7 +145,7 @@ class Training:
         self.save(whole=True)
 
     def _train_step(self, progress: float) -> dict[str, Tensor]:
-        """Train on the next batch; the parts of the losses, on the device."""
+        """Train on the next batch; returns the loss terms, on the device."""
         recipe = self.recipe
         rate = min((self.step + 1) / recipe.warm_up, 1.0) * (
             recipe.least_rate + (recipe.learning_rate - recipe.least_rate) * (1 + math.cos(math.pi * progress)) / 2
@@ -164,7 +165,7 @@ class Training:
         return self._replay()
 
     def _on_device(self) -> dict[str, Tensor]:
-        """One step that reads nothing from the host, so that a card can replay it (CUDA graph)."""
+        """One step that reads nothing from the host, so that a GPU can replay it (CUDA graph)."""
         recipe, schedule = self.recipe, self.schedule
         batch = self.batches.draw()
         phantoms = self.batches.phantoms
@@ -194,7 +195,7 @@ class Training:
         return losses
 
     def _capture(self) -> Callable[[], dict[str, Tensor]]:
-        """The step as a CUDA graph: a card then does not wait for Python to launch its thousands of kernels."""
+        """The step as a CUDA graph, so that the GPU does not wait for Python to launch thousands of kernels."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -233,7 +234,9 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Error of the averages on validation slices over their input's, with and without neighbours; dead units."""
+        """Error of the averages on validation slices relative to their input's, with and without neighbours; dead
+        units.
+        """
         found: dict[str, float] = {}
         for name, network in self.averages.items():
             found[f"{name} dead"] = dead_units(network, self.validation[0])
@@ -267,10 +270,10 @@ class Training:
         self.record["history"].append(row)
         say(" | ".join(f"{name} {value:.5g}" for name, value in row.items()))
         if not all(math.isfinite(value) for value in row.values()):
-            raise FloatingPointError(f"the training gives no numbers after {self.step} steps: lower the learning rate")
+            raise FloatingPointError(f"the training diverged after {self.step} steps: lower the learning rate")
 
     def save(self, *, whole: bool) -> None:
-        """Averaged weights in float16 by network, the record, and what a further run goes on with."""
+        """Write averaged weights in float16 by network, the record, and the state to resume from."""
         for name, network in self.averages.items():
             weights = {key: value.detach().cpu().half() for key, value in network.state_dict().items()}
             with atomic_write(self.folder / f"{name}.pt") as partial:
@@ -309,8 +312,9 @@ class Training:
 
 @torch.no_grad()
 def dead_units(network: SlabUNet, batch: Batch) -> float:
-    """Share of the residual blocks' hidden units that are 0 everywhere in the batch. A learning rate that is too high
-    kills them, and they do not come back: the network then has fewer layers than it seems to have."""
+    """Fraction of the residual blocks' hidden units that are 0 everywhere in the batch. Too high a learning rate kills
+    units permanently and so reduces the effective depth of the network.
+    """
     alive: list[Tensor] = []
     hooks = [
         block.conv1.register_forward_hook(
@@ -355,7 +359,7 @@ def _optimiser(network: SlabUNet, recipe: Recipe, schedule: Schedule, device: to
 
 
 def _validation(pack: Pack, drawing: Drawing, device: torch.device) -> list[Batch]:
-    """Fixed batches of validation slices at a quarter dose, all their neighbours shown, their organ maps as prior."""
+    """Fixed batches of validation slices at quarter dose, with all neighbours and their organ maps as prior."""
     from dataclasses import replace
 
     still = replace(
@@ -371,7 +375,7 @@ def _validation(pack: Pack, drawing: Drawing, device: torch.device) -> list[Batc
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], step: int) -> list[str]:
-    """What differs between two recipes, as one sentence, for the model card."""
+    """A sentence on the differences between two recipes, for the model card."""
     old, new = ({**one, **one["drawing"]} for one in (before, now))
     said = [
         f"{key} {old.get(key)} → {value}" for key, value in new.items() if key != "drawing" and old.get(key) != value

@@ -1,1 +1,1 @@
-"""Studies of trained models: benchmark and reproduction."""
+"""Studies of trained models."""

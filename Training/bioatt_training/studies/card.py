@@ -1,4 +1,4 @@
-"""The shipped networks' model cards, from the model files and the stored results of the studies. For all of them:
+"""The model cards of the shipped networks, from the model files and the stored study results. To write all of them:
 
 python -m bioatt_training.studies.card Resources/Models Training/results
 """
@@ -66,7 +66,7 @@ _LIMITS = """\
 
 
 def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) -> list[str]:
-    """The lines of a model's card: what it is, its recipe, what was measured, limits.
+    """The lines of a model's card: description, recipe, results, limits.
 
     benchmark, network, physics: results.json of `bioatt-train benchmark`, `examine` and `physics`.
     """
@@ -298,7 +298,7 @@ def _by_kernel(ratios: Mapping[str, float]) -> str:
 
 
 def write_cards(models: Path, results: Path) -> None:
-    """Write the card of every model that the benchmark measured, beside its weights."""
+    """Write the card of every benchmarked model next to its weights."""
     found = [
         json.loads((results / study / "results.json").read_text("utf-8"))
         for study in ("benchmark", "network", "physics")

@@ -70,7 +70,7 @@ def test_controls_that_differ_are_said_to():
 
 def test_one_seed_and_too_short_runs_prove_nothing():
     one = results(1, bioatt=0.003, uniform=0, random=0, whole=-0.1)
-    assert "cannot be told from one seed" in prior_sentence(one)
+    assert "cannot be determined from one seed" in prior_sentence(one)
     assert {finding.verdict for finding in findings(one)[:6]} <= {"open", "not run"}
     short = {(arm, n): run(arm, n, low_rmse=0.01) for arm in ("bioatt", "uniform", "random") for n in (1, 2)}
     assert "too short to learn" in prior_sentence(Results(short))
@@ -80,7 +80,7 @@ def test_one_seed_and_too_short_runs_prove_nothing():
 def test_one_patient_proves_nothing():
     every = {"base": -0.005, "channel": 0.004, "spatial": 0.001, "whole": -0.01, "uniform": 0, "random": 0}
     one = of_one_patient(results(bioatt=0.003, **every).runs)
-    assert "cannot be told from one patient" in prior_sentence(one)
+    assert "cannot be determined from one patient" in prior_sentence(one)
     assert "3 seeds, 1 patient)" in prior_sentence(one)
     assert {finding.verdict for finding in findings(one)[:6]} == {"open"}
     both = of_one_patient(results(1, bioatt=0.003, uniform=0, random=0).runs)

@@ -1,4 +1,4 @@
-"""Classical filters as baselines, each given the noise level of the slice and tuned on other patients.
+"""Classical filters as baselines, each provided with the slice's noise level and tuned on other patients.
 
 bm3d (non-commercial licence), antspyx and scikit-image come with the extra [benchmark].
 """
@@ -20,9 +20,9 @@ from bioatt_training.studies.benchmark.images import Image
 Grid = Mapping[str, Sequence[float]]
 Setting = tuple[tuple[str, float], ...]
 STRENGTHS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-"""Fractions of a filter's change that are tried where the strength is tuned too."""
+"""Fractions of a filter's change to try when the strength is tuned as well."""
 BLENDED = ", blended"
-"""Suffix of filters with a tuned strength: against a noisy reference, leaving some noise raises the PSNR."""
+"""Suffix of filters with a tuned strength: against a noisy reference, retaining some noise raises the PSNR."""
 
 
 def bm3d(image: Image, *, scale: float) -> NDArray[np.float64]:
@@ -54,7 +54,7 @@ def nlm(image: Image, *, scale: float, patch_px: float) -> NDArray[np.float32]:
 
 
 def ants_nlm(image: Image, *, patch_radius: float, search_radius: float) -> NDArray[np.float32]:
-    """ANTs' DenoiseImage (Manjón 2010, 10.1002/jmri.22003), Gaussian noise, whose level it estimates itself."""
+    """ANTs' DenoiseImage (Manjón 2010, 10.1002/jmri.22003), Gaussian noise; it estimates the noise level itself."""
     import ants
 
     found = ants.denoise_image(
@@ -64,7 +64,7 @@ def ants_nlm(image: Image, *, patch_radius: float, search_radius: float) -> NDAr
 
 
 def curvature_diffusion(image: Image, *, conductance: float, iterations: float) -> NDArray[np.float32]:
-    """Curvature anisotropic diffusion of ITK, as Slicer offers it."""
+    """Curvature anisotropic diffusion of ITK, as available in Slicer."""
     return sitk.GetArrayFromImage(
         sitk.CurvatureAnisotropicDiffusion(
             sitk.GetImageFromArray(image.hu.astype(np.float32)),
@@ -125,11 +125,11 @@ class Baseline:
 
     @property
     def identity(self) -> str:
-        """The key that measurements are stored under (its first word is part of stored keys)."""
+        """Storage key of the measurements (its first word is part of stored keys)."""
         return f"peer {self.filter} {json.dumps(dict(self.setting), sort_keys=True)} {self.strength:g}"
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
-        """Filter the slice; `strength` of the change is applied."""
+        """Filter the slice and apply the fraction `strength` of the change."""
         if self.strength != 1:
             return blended(image.hu, replace(self, strength=1.0)(image), self.strength)
         return np.asarray(FILTERS[self.filter](image, **dict(self.setting)), np.float32)

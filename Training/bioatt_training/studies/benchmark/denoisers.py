@@ -1,4 +1,4 @@
-"""What the benchmark evaluates: functions from slice to slice with a key of all that their output depends on."""
+"""The evaluated methods: functions from slice to slice with a key of everything their output depends on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bioatt.priors.organ_maps import organ_maps_file
 from bioatt_training.studies.benchmark.images import Image
 
 WHOLE = 1.0
-"""The strength at which the whole change of the network is applied."""
+"""The strength at which the network's full change is applied."""
 
 
 class Denoiser(Protocol):
-    """A function from slice to slice. `identity` differs between any two whose outputs may differ."""
+    """A function from slice to slice. Two denoisers whose outputs may differ have a different `identity`."""
 
     @property
     def name(self) -> str:
@@ -35,7 +35,7 @@ class Denoiser(Protocol):
 
 
 class Identity:
-    """The low-dose slice as it is."""
+    """The unchanged low-dose slice."""
 
     name = "low dose"
     identity = "untouched"
@@ -46,7 +46,7 @@ class Identity:
 
 
 class Model:
-    """A trained model as users run it: its own prior of the noisy slice, default strength unless given."""
+    """A trained model in its default configuration: its own prior of the noisy slice, default strength unless given."""
 
     def __init__(self, model: str | Path, strength: float = DEFAULT_STRENGTH) -> None:
         self._denoiser, self.strength = engine.Denoiser(model), strength
@@ -64,5 +64,5 @@ class Model:
         return self.volume(Volume(image.hu[None], spacing=(image.pixel_mm, image.pixel_mm, image.thickness_mm)))[0]
 
     def volume(self, scan: Volume) -> NDArray[np.int16]:
-        """Denoise a volume, (z, y, x) as its HU."""
+        """Denoise a volume; returns HU (z, y, x)."""
         return self._denoiser.denoise(scan, strength=self.strength).volume.hu

@@ -1,4 +1,4 @@
-"""Figures of a benchmark: noise spectra, noise and texture by strength, and details of left-out patients."""
+"""Figures of a benchmark: noise spectra, noise and texture by strength, and details of held-out patients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIFFERENCE_HU = 100.0
 
 @dataclass(frozen=True)
 class Site:
-    """A detail to show: slice of a file, centre (row, column), side in pixels, windows, and the citation."""
+    """A detail to show: slice of a file, centre (row, column), side in pixels, windows, and citation."""
 
     name: str
     source: str
@@ -114,7 +114,7 @@ def plot_spectra(textures: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_strength(strengths: Mapping[str, Any], path: Path) -> None:
-    """Noise reduction and fall of the mean frequency against strength, at full and at quarter dose."""
+    """Noise reduction and decrease of the mean frequency against strength, at full and quarter dose."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axis, what, label in zip(figure.subplots(1, 2), ("noise", "shift"), ("noise", "mean frequency"), strict=True):
         for number, (name, found) in enumerate(strengths.items()):

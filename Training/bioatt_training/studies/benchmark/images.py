@@ -1,4 +1,4 @@
-"""Input of a denoiser: one axial slice, and its noise as measured without the reference."""
+"""Input of a denoiser: one axial slice, and its noise measured without the reference."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bioatt.core.noise import noise_sd
 from bioatt_training.simulate.texture import tissue_nps
 
 UNKNOWN_NOISE_HU = 20.0
-"""Assumed for slices without soft tissue."""
+"""Noise level assumed for slices without soft tissue."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviation in HU; radial power spectrum at `frequency` (1/mm), None where it could not be measured."""
+    """Standard deviation in HU; radial power spectrum at `frequency` (1/mm), None if it could not be measured."""
 
     sigma: float
     frequency: NDArray[np.float64] | None = None
     power: NDArray[np.float64] | None = None
 
     def spectrum(self, shape: tuple[int, int], pixel_mm: float) -> NDArray[np.float64]:
-        """Power of the discrete Fourier transform of such noise on a grid, E|DFT|², zero frequency first."""
+        """Power of the discrete Fourier transform of this noise on a grid, E|DFT|², zero frequency first."""
         if self.frequency is None or self.power is None:
             return np.full(shape, self.sigma**2 * shape[0] * shape[1])
         fy, fx = (np.fft.fftfreq(n, pixel_mm) for n in shape)
@@ -37,7 +37,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Image:
-    """A slice hu (y, x) int16 and the size of its pixels. known: its noise, where it is a part of a larger slice."""
+    """A slice hu (y, x) int16 and the size of its pixels. known: its noise, if it is part of a larger slice."""
 
     hu: NDArray[np.int16]
     pixel_mm: float
@@ -59,7 +59,7 @@ class Image:
         return Noise(sigma, frequency, power)
 
     def middle(self, side: int) -> tuple[Image, tuple[slice, slice]]:
-        """The middle `side` pixels, which keep the whole slice's noise, and where they are (rows, columns)."""
+        """The central `side` pixels, with the noise of the whole slice, and their position (rows, columns)."""
         y, x = (max(n - side, 0) // 2 for n in self.hu.shape)
         part = (slice(y, y + side), slice(x, x + side))
         return replace(self, hu=np.ascontiguousarray(self.hu[part]), known=self.noise), part

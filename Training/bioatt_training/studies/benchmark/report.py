@@ -34,7 +34,7 @@ HEADINGS = ("PSNR dB", "SSIM", "bias HU", "noise HU")
 
 
 def write_report(results: Found, figures: Mapping[str, str], folder: Path) -> None:
-    """Write results.json and README.md, each whole or not at all; figures: captions by file name."""
+    """Write results.json and README.md atomically; figures: captions by file name."""
     write_json(folder / "results.json", {**results, "figures": figures})
     write_readme(folder)
 
@@ -128,7 +128,7 @@ def _baselines(results: Found) -> list[str]:
 
 
 def _gains(found: Found) -> list[str]:
-    """Each model's gain over the best filter, and by kernel over the best one that is not blended."""
+    """Each model's gain over the best filter, and by kernel over the best filter that is not blended."""
     best, plain, lines = found[f"best {PSNR}"], found["best unblended"], []
     for model, gain in found["gain"].items():
         by_kernel = ", ".join(f"{kind} {_interval(each, sign=True)}" for kind, each in gain["by kernel"].items())
@@ -179,7 +179,7 @@ def _patients(found: Found, name: str) -> list[str]:
 
 
 LIMITS = {"noise-free": "noise_free_db", "oracle": "oracle_db"}
-"""Rows that show how far the reference's own noise lets a PSNR go."""
+"""Rows that show how the reference's own noise limits the PSNR."""
 
 
 def _phantoms(found: Found) -> list[str]:
@@ -205,7 +205,7 @@ def _phantoms(found: Found) -> list[str]:
 
 
 def _bias_against_filters(found: Found) -> list[str]:
-    """Size of each model's bias less the best filter's: in all, and of what each adds to the low dose's own."""
+    """Magnitude of each model's bias minus the best filter's: total, and added to that of the low dose."""
     rows = [
         [model, *(_interval(gain[f"size of {what}"], sign=True) for what in (BIAS, f"added {BIAS}"))]
         for model, gain in found["gain"].items()
@@ -272,7 +272,7 @@ def _safety(safety: Found) -> list[str]:
 
 
 def _discs(found: Found) -> list[str]:
-    """Cells of one tissue's discs."""
+    """Table cells for the discs of one tissue."""
     against = found["predicted"]
     sd = f"{against['sd']:.2f} / {against['predicted_sd']:.2f} ({against['count']})" if against else DASH
     return [

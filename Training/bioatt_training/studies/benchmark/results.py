@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *, baselines: bool) -> dict[str, Any]:
-    """All measurements of `models` (the first is the reference) and, if wanted, of the tuned baselines.
+    """All measurements of `models` (the first is the reference) and, optionally, of the tuned baselines.
 
     whole: the same models at strength 1.
     """
@@ -76,7 +76,7 @@ def measured(runner: Runner, models: Sequence[Model], whole: Sequence[Model], *,
 
 
 def _safety(rows: list[dict[str, Any]], phantom: Mapping[str, Any], inserts: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes of full-dose scans: discs of patients (rows) and of a phantom, edges of inserts."""
+    """Changes of full-dose scans: discs in patients (rows) and in a phantom, edges of inserts."""
     return {
         "discs": discs(rows),
         "truth_discs": truth_discs(phantom),
@@ -96,7 +96,7 @@ def _textures(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _tuning_cases(runner: Runner, truth: str) -> list[Case]:
-    """Slices for tuning the baselines: of other patients, or of another phantom."""
+    """Slices for tuning the baselines, from other patients or another phantom."""
     if truth == "patients":
         return tuning_cases(runner.bank, runner.size.tuning_slices)
     return runner.phantoms(TUNING_SEEDS)
@@ -110,7 +110,7 @@ def _settings(tuning: Tuned) -> dict[str, Any]:
 
 
 def _baseline_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[Case]) -> dict[str, list[Row]]:
-    """Rows by baseline, each slice with the setting of its kernel class, or of another where its class has none."""
+    """Rows by baseline, each slice with the setting of its kernel class, or of another class if its own has none."""
     rows: dict[str, list[Row]] = {}
     for kind in SHARPNESS:
         mine = [case for case in cases if case.sharpness == kind]
@@ -121,7 +121,7 @@ def _baseline_rows(runner: Runner, tuning: Tuned, dose: float, cases: Sequence[C
 
 
 def _patients(runner: Runner, denoisers: Sequence[Denoiser], tuning: Tuned, dose: float) -> dict[str, Any]:
-    """Against the scans: on all slices, by kernel, by region; on the baselines' slices with the baselines."""
+    """Comparison with the scans: all slices, by kernel, by region; and on the baselines' slices with the baselines."""
     cases = runner.cases(runner.size.slices[dose])
     rows: dict[str, list[Row]] = {}
     for one in denoisers:
@@ -166,7 +166,7 @@ def _only(rows: Mapping[str, Sequence[Row]], **wanted: Any) -> dict[str, list[Ro
 
 
 def _table(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """By denoiser and metric an interval; empty without rows."""
+    """An interval by denoiser and metric; empty without rows."""
     return {name: {metric: summary(each, metric) for metric in METRICS} for name, each in rows.items() if each}
 
 
@@ -175,7 +175,7 @@ def _limits(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[str, Any]:
-    """Each later model less the first, on the same slices."""
+    """Each later model minus the first, on the same slices."""
     return {
         name: {metric: difference(rows[name], rows[names[0]], metric) for metric in (PSNR, SSIM)} for name in names[1:]
     }
@@ -184,11 +184,11 @@ def _against(rows: Mapping[str, Sequence[Row]], names: Sequence[str]) -> dict[st
 def _compared(
     rows: Mapping[str, Sequence[Row]], baselines: Mapping[str, Sequence[Row]], few: Sequence[Case]
 ) -> dict[str, Any]:
-    """Baselines and models on the middle of the baselines' slices, and the gain of each model over the best baseline.
+    """Baselines and models on the central part of the baselines' slices, and each model's gain over the best baseline.
 
-    The best is the best of all baselines, blended ones too. The gain by kernel and the biases are relative to the best
-    of those that are not blended, and so is "over unblended". Added bias: beyond the bias of the low dose itself, which
-    photon starvation causes and no image-domain method can know.
+    The best baseline is chosen from all, including blended ones. The gain by kernel, the biases and "over unblended"
+    are relative to the best one that is not blended. Added bias excludes the bias of the low dose itself, which is
+    caused by photon starvation and unknown to image-domain methods.
     """
     keys = {case.key for case in few}
     same = {name: [{**row, **row["middle"]} for row in each if row["case"] in keys] for name, each in rows.items()}

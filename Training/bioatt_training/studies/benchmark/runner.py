@@ -1,4 +1,4 @@
-"""Runs the measurements of a benchmark and stores each as soon as it is made."""
+"""Runs the measurements of a benchmark and stores each immediately."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """Extent of the measurements.
 
-    slices: per patient, by dose; a smaller selection is part of a larger one. baseline_slices: likewise for baselines.
-    repeats: scans of one slice, for noise; mean_repeats: for discs and edges, whose extreme is reported (with six
-    scans f50 scatters by 2 %). pixels: side of the phantoms' slices.
+    slices: per patient, by dose; a smaller selection is a subset of a larger one. baseline_slices: likewise for
+    baselines. repeats: scans of one slice, for noise; mean_repeats: for discs and edges, whose extremes are reported
+    (with six scans, f50 scatters by 2 %). pixels: side of the phantoms' slices.
     """
 
     slices: dict[float, int] = field(default_factory=lambda: {0.25: 6, 0.5: 3, 0.1: 3, 1.0: 4})
@@ -77,9 +77,9 @@ QUICK = Size(
 
 
 class Runner:
-    """Measures denoisers on a bank's left-out patients and on phantoms.
+    """Measures denoisers on a bank's held-out patients and on phantoms.
 
-    work: folder of stored measurements and phantoms. Raises InputError where they are of another bank.
+    work: folder of stored measurements and phantoms. Raises InputError if they belong to another bank.
     """
 
     def __init__(self, bank: Bank, work: Path, size: Size | None = None) -> None:
@@ -89,7 +89,7 @@ class Runner:
         self._patients = self._left_out()
 
     def _left_out(self) -> dict[str, list[Case]]:
-        """Cases by patient: of the test part, and heads of the training part, since no head is left out."""
+        """Cases by patient: of the test part, plus heads of the training part, since no head is held out."""
         most = max(self.size.slices.values())
         found = {
             patient: [bank_case(self.bank, index) for index in spread(indices, most)]
@@ -106,7 +106,9 @@ class Runner:
         return [cases[place] for cases in self._patients.values() for place in spread(range(len(cases)), count)]
 
     def quality(self, denoiser: Denoiser, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """A row by case: who and where, and `quality`; noise spectra at quarter dose; `limits` for the input."""
+        """One row per case: patient and position, and `quality`; noise spectra at quarter dose; `limits` for the
+        input.
+        """
         rows = []
         for case in cases:
             key = f"quality {denoiser.identity} {dose:g} {case.key}"
@@ -130,7 +132,7 @@ class Runner:
         return found
 
     def quality_in_the_middle(self, denoiser: Denoiser, dose: float, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """As `quality`, of the middle of each slice alone, for the slow baselines."""
+        """Like `quality`, but only for the central part of each slice, for the slow baselines."""
         rows = []
         for case in cases:
             key = f"middle {denoiser.identity} {dose:g} {case.key}"
@@ -146,7 +148,7 @@ class Runner:
         return phantom_cases(seeds, (QUARTER,), self.work / "phantoms", size=self.size.pixels)
 
     def safety_on_patients(self, denoiser: Denoiser) -> list[dict[str, Any]]:
-        """A row by slice: `full_dose`."""
+        """One row of `full_dose` per slice."""
         rows = []
         for case in self.cases(self.size.slices[FULL]):
             if not case.seen:
@@ -168,7 +170,7 @@ class Runner:
     def _by_kernel(
         self, what: str, size: str, denoiser: Denoiser, measure: Callable[[Denoiser, str], dict[str, Any]]
     ) -> dict[str, dict[str, Any]]:
-        """Measurements by kernel class, each made once. size: what else of `Size` they depend on."""
+        """Measurements by kernel class, each made once. size: the members of `Size` on which they also depend."""
         return {
             sharpness: self.store.get(
                 f"{what} {denoiser.identity} {kernel} {self.size.pixels} {size}", partial(measure, denoiser, kernel)
@@ -202,8 +204,8 @@ class Runner:
     def inserts(self, denoiser: Denoiser) -> dict[str, dict[str, Any]]:
         """{kernel class: {"edges", "texture full", "texture quarter"}} of a water cylinder with inserts.
 
-        edges, at full dose: {"input", strength: `edges`}; the input's edges are those of the scan without noise, which
-        is what the mean of many scans tends to.
+        edges, at full dose: {"input", strength: `edges`}; the input's edges are measured on the noise-free scan, the
+        limit of the mean of many scans.
         """
         return self._by_kernel("cylinder", f"{self.size.mean_repeats} {len(STRENGTHS)}", denoiser, self._inserts)
 
@@ -230,7 +232,9 @@ class Runner:
         return found
 
     def seconds(self, denoiser: Denoiser) -> float:
-        """CPU seconds for one slice of 512 × 512 pixels, the least of several runs; wall time depends on other load."""
+        """CPU seconds for one slice of 512 × 512 pixels, the minimum of several runs; wall time depends on other
+        load.
+        """
         key = f"seconds {denoiser.identity} {self.size.pixels} {self.size.timing_runs}"
         return self.store.get(key, partial(self._seconds, denoiser))
 

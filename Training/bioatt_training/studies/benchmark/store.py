@@ -1,4 +1,4 @@
-"""Measurements on disk, each stored as soon as it is made, so that an interrupted run resumes."""
+"""Measurements on disk, each stored immediately, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Store:
-    """Measurements by key, one JSON line each. A key names everything that the value depends on."""
+    """Measurements by key, one JSON line each. A key identifies everything the value depends on."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,16 +19,18 @@ class Store:
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
-                except json.JSONDecodeError:  # the line that a killed run was writing
+                except json.JSONDecodeError:  # an incomplete line of a killed run
                     continue
                 self._kept[entry["key"]] = entry["value"]
 
     def get(self, key: str, make: Callable[[], Any]) -> Any:
-        """The value stored under a key; made and stored where there is none. NaN stays NaN."""
+        """The value stored under a key; measured and stored if missing. NaN stays NaN."""
         if key not in self._kept:
             value = make()
             line = "\n" * self._torn() + json.dumps({"key": key, "value": value}) + "\n"
-            with self._path.open("ab", buffering=0) as file:  # one write: runs side by side do not mix their lines
+            with self._path.open(
+                "ab", buffering=0
+            ) as file:  # a single write, so that concurrent runs do not mix their lines
                 file.write(line.encode())
             self._kept[key] = json.loads(json.dumps(value))
         return self._kept[key]

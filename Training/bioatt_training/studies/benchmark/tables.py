@@ -1,4 +1,4 @@
-"""From rows by slice to numbers with intervals: mean by patient first, then over patients."""
+"""Convert rows by slice to values with intervals: mean by patient first, then over patients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def summary(rows: Sequence[Row], name: str) -> Interval:
 
 
 def difference(rows: Sequence[Row], others: Sequence[Row], name: str, of: Callable[[float], float] = float) -> Interval:
-    """rows − others on the slices that both have; `of` is taken of each value first (`abs` for a bias)."""
+    """rows − others on their common slices; `of` is applied to each value first (`abs` for a bias)."""
     known = {other["case"]: other[name] for other in others}
     pairs = [
         {"patient": row["patient"], name: of(row[name]) - of(known[row["case"]])}
@@ -53,7 +53,7 @@ def difference(rows: Sequence[Row], others: Sequence[Row], name: str, of: Callab
 
 
 def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """Rows that have these values."""
+    """Rows with these values."""
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
@@ -62,7 +62,7 @@ def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
     {"count", "mean", "sd", "largest" (size), "noise_sd", "patients mean", "patients sd", "predicted"}. noise_sd: of the
     means of noise like the scan's own over the same discs. patients …: an interval over patients, of the mean and of
-    the standard deviation. predicted: `predicted_spread`, None but in soft tissue.
+    the standard deviation. predicted: `predicted_spread`, None except in soft tissue.
     """
     found = {}
     for tissue in TISSUES:
@@ -90,11 +90,11 @@ def discs(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def predicted_spread(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """The discs' spread in soft tissue and what the removed noise's spectrum gives, on slices that have a spectrum.
+    """The discs' spread in soft tissue and its prediction from the removed noise's spectrum, on slices with a spectrum.
 
-    {"count", "sd", "predicted_sd", "ratio": an interval over patients}. A slice counts by its discs, in both, and
-    patients are drawn anew whole: one of much noise has most of the variance. None without such a slice, or where no
-    noise was removed.
+    {"count", "sd", "predicted_sd", "ratio": an interval over patients}. Slices are weighted by their number of discs in
+    both, and whole patients are resampled, since a noisy patient has most of the variance. None without such a slice,
+    or if no noise was removed.
     """
     known = [row for row in rows if row.get("predicted", 0.0) > 0 and row["discs"]["soft tissue"]["shift"]]
     if not known:
@@ -123,10 +123,10 @@ def _rooted(found: Interval) -> Interval:
 
 
 def truth_discs(by_kind: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """`safety.against_truth` over all classes of kernels, by tissue, in HU.
+    """`safety.against_truth` over all kernel classes, by tissue, in HU.
 
-    {"count", "largest", "error", "single_sd", "single_largest", "mean"}. largest: size of a disc's change, output −
-    input, in the mean of the scans; error: its standard error; single …: standard deviation and largest size of the
+    {"count", "largest", "error", "single_sd", "single_largest", "mean"}. largest: magnitude of a disc's change, output
+    − input, in the mean of the scans; error: its standard error; single …: standard deviation and largest size of the
     change in single scans. mean: of output − truth.
     """
     found = {}
@@ -159,8 +159,8 @@ def edge_ratios(inserts: Mapping[str, Mapping[str, Any]], strength: float = 1.0)
 def strengths(repeated: Mapping[str, Mapping[str, Any]], inserts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """{"default": by the rule, "curve": [{"strength", "noise_full", "shift_full", …, "edge_100", "edge_1000"}]}.
 
-    noise: share of the noise that goes. shift: share by which its mean frequency falls; means over classes of kernels.
-    edge: the least ratio of f50, output to input, at that contrast and full dose.
+    noise: fraction of the noise removed. shift: relative decrease of its mean frequency; means over kernel classes.
+    edge: the smallest ratio of f50, output to input, at that contrast and full dose.
     """
     curve = []
     for strength in STRENGTHS:

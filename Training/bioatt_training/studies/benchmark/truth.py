@@ -1,6 +1,6 @@
-"""Cases with a reference: scans of left-out patients with inserted noise, and simulated scans of phantoms.
+"""Cases with a reference: scans of held-out patients with inserted noise, and simulated scans of phantoms.
 
-The reference of patients is the full-dose scan, whose own noise cannot be told from the inserted noise; that of
+The reference of patients is the full-dose scan, whose own noise is indistinguishable from the inserted noise; that of
 phantoms is noise-free.
 """
 
@@ -30,7 +30,7 @@ Slice = NDArray[np.int16]
 
 SHARPNESS = ("soft", "medium", "sharp")
 LIMITS_PER_MM = (0.22, 0.31)
-"""Limits of the noise's mean frequency between soft, medium and sharp kernels."""
+"""Limits of the mean noise frequency between soft, medium and sharp kernels."""
 KERNELS = {"soft": "B20", "medium": "B40", "sharp": "B60"}
 """Kernels of the phantoms' scans."""
 REGIONS = {
@@ -40,17 +40,17 @@ REGIONS = {
     "abdomen": ("liver", "spleen", "stomach", "pancreas", "kidneys", "abdominal aorta"),
     "pelvis": ("pelvis",),
 }
-"""Descriptors of the prior by region; spine and bowel belong to several."""
+"""Prior descriptors by region; spine and bowel belong to several."""
 OWN = 0.5
-"""Dose at which the inserted noise is as strong as the scan's own."""
+"""Dose at which the inserted noise equals the scan's own."""
 
 
 @dataclass(frozen=True)
 class Case:
     """A slice with a reference (truth). `at(dose)` is the slice at a fraction of full dose.
 
-    seen: whether the patient is in the training part. own_noise (y, x) HU: noise like that of the full-dose scan,
-    drawn anew; None for phantoms.
+    seen: whether the patient is in the training part. own_noise (y, x) HU: a new realisation of the full-dose scan's
+    noise; None for phantoms.
     """
 
     key: str
@@ -100,7 +100,7 @@ def bank_case(bank: Bank, index: int, *, seen: bool = False) -> Case:
 
 
 def region(descriptors: Sequence[str], p: NDArray[np.float32]) -> str:
-    """The region whose best descriptor has the largest share of the prior p (N,)."""
+    """The region whose best descriptor has the largest probability in the prior p (N,)."""
     best = {
         name: max((float(p[descriptors.index(word)]) for word in words if word in descriptors), default=0.0)
         for name, words in REGIONS.items()
@@ -125,10 +125,10 @@ def phantom_cases(
 ) -> list[Case]:
     """Torsos scanned with each of `KERNELS` at each dose, from below the diaphragm to above it.
 
-    Scans are kept in `folder`. Raises InputError for seeds that a training may have used.
+    Scans are stored in `folder`. Raises InputError for seeds that training may have used.
     """
     if any(seed >= TRAINING_SEEDS_FROM for seed in seeds):
-        raise InputError(f"phantoms to judge by have seeds below {TRAINING_SEEDS_FROM}: training uses the others")
+        raise InputError(f"evaluation phantoms need seeds below {TRAINING_SEEDS_FROM}: training uses the others")
     cases = []
     for seed in seeds:
         for name, kernel in KERNELS.items():
@@ -152,7 +152,9 @@ def phantom_cases(
 def phantom_scan(
     seed: int, kernel: str, doses: Sequence[float], folder: Path, *, size: int, slices: int, repeats: int = 1
 ) -> tuple[dict[str, Slice], float]:
-    """{"truth", dose: (slices * repeats, y, x)} of a torso, a slice scanned `repeats` times in a row; pixel in mm."""
+    """{"truth", dose: (slices * repeats, y, x)} of a torso, each slice scanned `repeats` times consecutively; pixel in
+    mm.
+    """
     name = f"torso-{seed}-{size}-{slices}-{repeats}-{kernel}-{'-'.join(f'{dose:g}' for dose in doses)}.npz"
 
     def body() -> Volume:
@@ -164,7 +166,7 @@ def phantom_scan(
 
 @lru_cache(maxsize=1)
 def _torso(seed: int, slices: int, size: int) -> Volume:
-    """Kept, since one torso after the other is scanned with every kernel."""
+    """Cached, since each torso is scanned with every kernel."""
     return torso(seed, slices, size, z_range=(-110.0, 110.0))[0]
 
 

@@ -1,4 +1,4 @@
-"""Tuning of the baselines: for each kernel class the best mean PSNR at quarter dose on slices outside the test."""
+"""Tuning of the baselines: the best mean PSNR at quarter dose for each kernel class, on slices outside the test set."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from bioatt_training.studies.benchmark.truth import SHARPNESS, Case, bank_case, 
 
 DOSE = 0.25
 SIDE = 256
-"""Pixels of the middle of a slice used for tuning; the noise is measured in the whole slice."""
+"""Side in pixels of a slice's central part used for tuning; the noise is measured in the whole slice."""
 SLICES = 5
 log = logging.getLogger(__name__)
 
 
 def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
-    """Up to `count` slices of each kernel class: of validation patients, then of training patients.
+    """Up to `count` slices of each kernel class, from validation patients first, then from training patients.
 
-    Two parameters cannot overfit to a patient; no slice is of a test patient.
+    Two parameters cannot overfit to a patient; no slice belongs to a test patient.
     """
     found: dict[str, list[Case]] = {name: [] for name in SHARPNESS}
     for part in ("validation", "train"):
@@ -44,7 +44,7 @@ def tuning_cases(bank: Bank, count: int = SLICES) -> list[Case]:
 def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILTERS)) -> dict[str, dict[str, Baseline]]:
     """{kernel class: {name: the baseline at its best setting}}; classes without cases are left out.
 
-    Names are the filters', and these with `BLENDED`, whose strength is tuned with the rest.
+    Names are those of the filters, and those with the suffix `BLENDED`, whose strength is also tuned.
     """
     chosen: dict[str, dict[str, Baseline]] = {}
     for kind in SHARPNESS:
@@ -63,7 +63,7 @@ def tuned(cases: Sequence[Case], store: Store, names: Iterable[str] = tuple(FILT
 
 @dataclass(frozen=True)
 class _Crop:
-    """The middle of a case at quarter dose."""
+    """The central part of a case at quarter dose."""
 
     key: str
     image: Image

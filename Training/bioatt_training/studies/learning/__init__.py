@@ -1,1 +1,1 @@
-"""Ways to learn, compared: the same network, data and steps, judged on left-out patients."""
+"""Comparison of training methods: the same network, data and steps, evaluated on held-out patients."""

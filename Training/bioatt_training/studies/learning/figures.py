@@ -1,4 +1,4 @@
-"""Further figures of a slice: distance of pretrained features, overlap of organs, error of structures. A picture."""
+"""Further metrics of a slice: distance of pretrained features, overlap of organs, error of structures; and a figure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from bioatt_training.data.bank import Bank
 from bioatt_training.fit.patches import standardised
 
 LEAST_PIXELS = 200
-"""An organ that covers fewer pixels of the target's slice is not judged."""
+"""Minimum pixels of an organ in the target's slice for evaluation."""
 SIDE, GREYS = 96, 16
 CENTRE_PX = 256
-"""Side of the part of a slice of which features are compared."""
+"""Side of the part of a slice whose features are compared."""
 WINDOW = WINDOWS["soft tissue"]
 
 
@@ -36,8 +36,8 @@ class FurtherFigures:
     """`evaluation.judge.Further`: features/distance (`perceptual.pointwise`), organs/dice and structure/ratio.
 
     organs/dice: mean over organs of the overlap (Dice 1945) of the organ maps' segmentations of output and target.
-    structure/ratio: error of means over squares, see `structure_error`, over that of the low dose. "…_low" are of the
-    low dose.
+    structure/ratio: error of means over squares (see `structure_error`) relative to that of the low dose. "…_low"
+    refers to the low dose.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -65,7 +65,7 @@ class FurtherFigures:
 
 
 def dice(reference: NDArray[np.uint8], test: NDArray[np.uint8]) -> float:
-    """Mean of 2 |A ∩ B| / (|A| + |B|) over the reference's organs; NaN where it shows none."""
+    """Mean of 2 |A ∩ B| / (|A| + |B|) over the reference's organs; NaN if it shows none."""
     values = []
     for label in np.unique(reference[reference > 0]):
         a, b = reference == label, test == label
@@ -75,7 +75,7 @@ def dice(reference: NDArray[np.uint8], test: NDArray[np.uint8]) -> float:
 
 
 def draw_slice(bank: Bank, index: int, models: Mapping[str, TrainedModel], path: Path, columns: int = 4) -> None:
-    """The middle of a slice at full and quarter dose, and denoised by each model, in the soft-tissue window."""
+    """The central part of a slice at full and quarter dose, and denoised by each model, in the soft-tissue window."""
     target, noise = (np.asarray(image, np.int16) for image in bank.pair(index))
     one = bank.slices[index]
     volume = Volume((target + noise)[None], spacing=(one.pixel_mm, one.pixel_mm, one.thickness_mm or 5.0))

@@ -1,4 +1,4 @@
-"""What is compared: ALDEN, ALDEN without each of its parts, and training without pairs, beside a pixel loss."""
+"""The compared methods: a pixel loss, ALDEN and its ablations, and training without pairs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bioatt_training.fit.config import Config, DataConfig, Method, NetworkConfig
 
 ALDEN = Alden(width=16, discriminator_rate=0.5)
 LOW_DOSES = (0.5, 0.8)
-"""Of the low dose, at which Noisier2Noise sees it."""
+"""Fraction of the low dose at which Noisier2Noise sees it."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A way to learn: its name in the report, what it is given and does, and the method of the configuration."""
+    """A training method: its name and description in the report, and the method of the configuration."""
 
     name: str
     said: str
@@ -60,7 +60,7 @@ class Size:
 
 
 def configuration(name: str, bank: str, size: Size) -> Config:
-    """The training of a learner. All have the network, the optimiser and the number of patches in common."""
+    """The training configuration of a learner. All share the network, the optimiser and the number of patches."""
     method = LEARNERS[name].method
     run = RunConfig(
         f"learning-{name}",

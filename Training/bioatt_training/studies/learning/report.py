@@ -29,7 +29,7 @@ FIGURES = {
     "bias_hu/soft tissue": ("bias soft tissue, HU", 1, 0),
     "bias_hu/bone": ("bias bone, HU", 1, 0),
 }
-"""Heading, decimals, and whether more is better (1), worse (−1), or neither."""
+"""Heading, decimals, and whether higher is better (1), worse (−1), or neither."""
 TRIAL = """
 Every learner trains the same network (`gated_unet`, {filters} filters, no prior) with the same optimiser for {steps}
 steps of {batch} patches of {patch}² pixels at a quarter of the dose, on {patients} patients. **This is a small trial**:
@@ -49,7 +49,7 @@ SHIFTS = {key: said for key, said in FIGURES.items() if not said[2]}
 
 
 def write_report(results: Found, folder: Path) -> None:
-    """Write results.json and README.md, each whole or not at all."""
+    """Write results.json and README.md atomically."""
     write_json(folder / "results.json", results, digits=5)
     write_markdown(folder / "README.md", readme(results))
 
@@ -97,7 +97,7 @@ def _paragraph(text: str, **values: Any) -> list[str]:
 
 
 def _verdicts(results: Found) -> list[str]:
-    """One line for each learner: the figures whose interval against the first excludes 0."""
+    """One line per learner: the metrics whose difference from the first has an interval that excludes 0."""
     lines = [*_range(results), f"Differences from {_name(results, _first(results))} whose interval excludes 0:", ""]
     for name, figures in results["differences"].items():
         told: dict[str, list[str]] = {"better": [], "worse": []}

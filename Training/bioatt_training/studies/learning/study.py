@@ -1,4 +1,4 @@
-"""Train every learner, judge them on the same slices, and write the report; goes on where it was interrupted."""
+"""Train every learner, evaluate them on the same slices, and write the report; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from bioatt_training.studies.learning.learners import LEARNERS, Size, configurat
 from bioatt_training.studies.learning.report import FIGURES, write_report
 
 JUDGES: Backbone = "organ_maps"
-"""The features of the distance: others than those that ALDEN is trained with."""
+"""Features for the distance, different from those used to train ALDEN."""
 PICTURE = "slices.png"
 
 
 def compare_learners(
     bank_folder: Path, folder: Path, size: Size, *, names: Sequence[str], per_patient: int, say: Callable[[str], None]
 ) -> None:
-    """Write README.md, results.json and a picture into `folder`, anew after every learner from the second on.
+    """Write README.md, results.json and a figure to `folder`; update them after every learner from the second on.
 
-    Trainings are kept in its sub-folder `runs`.
+    Trainings are stored in its subfolder `runs`.
     """
     bank, judgement, further = Bank(bank_folder), Judgement("test", DOSE, per_patient), FurtherFigures(JUDGES)
     models: dict[str, TrainedModel] = {}
     for name in names:
         models[name] = load_model(fit(configuration(name, str(bank_folder), size), folder / "runs" / name))
         judged = evaluate_all(list(models.values()), bank, judgement, folder / "judged.json", further=further)
-        say(f"{name}: trained and judged")
+        say(f"{name}: trained and evaluated")
         if len(models) > 1:
             picture = _picture(bank, models, folder)
             write_report({**_described(bank, size, names), **_figures(models, judged), "picture": picture}, folder)

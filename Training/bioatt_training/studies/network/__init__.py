@@ -1,1 +1,1 @@
-"""What the shipped network does with priors, neighbours, doses and texture, on patients that were left out."""
+"""Examination of the shipped network on held-out patients: priors, neighbours, doses and texture."""

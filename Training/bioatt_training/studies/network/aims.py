@@ -1,4 +1,4 @@
-"""What the network was meant to reach, beside what was measured. Every aim is a least value; the interval decides."""
+"""Aims of the network compared with the measurements. Every aim is a minimum value; the interval decides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Aim(NamedTuple):
 
 
 def aims(rows: Mapping[str, Sequence[Row]]) -> Table:
-    """The table of all aims; rows by kind, as far as they are measured."""
+    """The table of all aims; rows by kind, if measured."""
     lines: list[list[Any]] = []
     for aim in AIMS:
         for name, found in by(rows.get(aim.of, []), "model").items():
@@ -34,7 +34,7 @@ def aims(rows: Mapping[str, Sequence[Row]]) -> Table:
 
 
 def verdict(value: Interval, least: float) -> str:
-    """ "yes" where the whole interval reaches the least value, "no" where none of it does, else "open"."""
+    """ "yes" if the whole interval reaches the minimum, "no" if none of it does, else "open"."""
     mean, low, high = value
     if mean is None or not known(value):
         return DASH

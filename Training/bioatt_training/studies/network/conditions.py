@@ -1,4 +1,6 @@
-"""One slice under many priors: how far the prior moves the output, what guidance gives, what attention answers to."""
+"""One slice under many priors: effect of the prior on the output, benefit of guidance, and response of the
+attention.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,16 @@ from bioatt_training.studies.network.scans import Scan
 
 RIGHT, UNIFORM, STRANGER = "maps:spatial", "uniform", "another slice's maps"
 FAR_SD = 3.0
-"""A voxel has moved far where it differs by so many local noise SD of the input from the output under `uniform`."""
+"""Threshold for a far voxel: its difference from the output under `uniform`, in local noise SD of the input."""
 MOST_ORGANS = 4
-"""Organs of a slice whose pₙ is set to 0, the largest first."""
+"""Maximum number of organs per slice whose pₙ is set to 0, largest first."""
 _LEAST_PIXELS = 300
 
 
 def priors(model: Examined, scan: Scan, stranger: Scan) -> dict[str, Any]:
     """{"priors": {name: {"psnr_db", "alarms", "far"}}, "organs": {organ: {prior: {"psnr_db", "bias_hu", "sd_hu"}}},
-    "attention": `_attention`}; alarms: of structure, at the default strength and at 1; far: share of the body's voxels.
+    "attention": `_attention`}; alarms: of the structure check, at the default strength and at 1; far: fraction of the
+    body's voxels.
     """
     low = scan.low()
     truth, before = scan.truth, low.hu[0]
@@ -92,13 +95,13 @@ def _plane(model: Examined, low: Volume, p: NDArray[np.float32]) -> Image:
 
 
 def _brought(maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Maps (N, h, w) stretched to another shape, nearest."""
+    """Maps (N, h, w) resized to another shape, nearest neighbour."""
     rows, columns = (np.arange(length) * old // length for length, old in zip(shape, maps.shape[1:], strict=True))
     return np.ascontiguousarray(maps[:, rows][:, :, columns])
 
 
 def _masks(model: Examined, maps: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
-    """Where the organ maps say more than 0.5, largest organ first."""
+    """Organ masks: maps above 0.5, largest organ first."""
     masks = {name: one > 0.5 for name, one in zip(model.model.descriptors, maps, strict=True)}
     large = {name: mask for name, mask in masks.items() if mask.sum() >= _LEAST_PIXELS}
     return dict(sorted(large.items(), key=lambda item: -int(item[1].sum())))
@@ -123,7 +126,8 @@ def _attention(
     stored: Mapping[tuple[Stage, str], NDArray[np.uint8]],
 ) -> dict[str, dict[str, float]]:
     """{organ: {stage: AUC of Aₙ for the organ's pixels among the body's}}, and of the largest organs "inside" and
-    "outside": mean size of the change in HU when pₙ is 0."""
+    "outside": mean magnitude of the change in HU if pₙ is 0.
+    """
     found: dict[str, dict[str, float]] = {}
     for number, (organ, mask) in enumerate(masks.items()):
         beside, shown = body & ~mask, body | mask

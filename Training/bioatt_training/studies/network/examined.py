@@ -1,4 +1,4 @@
-"""A model as it is examined: all of its change (strength 1), on the CPU, of one slice of a volume."""
+"""A model under examination: one slice of a volume at strength 1, on the CPU."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Examined:
         self.identity = f"{self.model.sha256[:16]} {self._default.compute.precision} maps {organ_maps[:8]}"
 
     def within(self, volume: Volume, k: int) -> Image:
-        """Slice k (y, x) denoised with what the volume shows of its neighbours."""
+        """Slice k (y, x) denoised with its neighbours in the volume."""
         return self._default.preview(volume, k, strength=1.0).volume.hu[0].astype(np.float32)
 
     def alone(self, volume: Volume, k: int = 0) -> Image:
-        """Slice k denoised as if there were no other."""
+        """Slice k denoised without neighbours."""
         return self._default.denoise(volume.part(range(k, k + 1)), strength=1.0).volume.hu[0].astype(np.float32)
 
     def under(self, volume: Volume, p: NDArray[np.float32], attention: AttentionRequest | None = None) -> Result:
-        """A volume of one slice denoised under p (N,) or (N, H, W), of any sum up to 1."""
+        """A single-slice volume denoised under p (N,) or (N, H, W), with a sum of at most 1."""
         prior = prior_of(volume, p, self.model.descriptors)
         return Denoiser(self.model, prior=prior, device="cpu").denoise(volume, strength=1.0, attention=attention)
 
@@ -54,7 +54,7 @@ class Examined:
 
 
 def prior_of(volume: Volume, p: NDArray[np.float32], descriptors: Sequence[str]) -> Prior:
-    """The same p for every slice, not completed: what it leaves of 1 belongs to no descriptor."""
+    """The same p for every slice, not normalised: the remainder to 1 belongs to no descriptor."""
     whole = p if p.ndim == 3 else np.broadcast_to(p[:, None, None], (len(p), *volume.shape[1:]))
     if p.ndim == 1 and abs(p.sum() - 1) < 1e-3:
         return Prior(np.tile(p, (len(volume.hu), 1)), tuple(descriptors), "examined", volume.slice_ids)

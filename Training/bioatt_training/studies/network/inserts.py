@@ -1,6 +1,6 @@
-"""Objects of known contrast added to a scan: what an output keeps of them, without the noise that it shows them in.
+"""Objects of known contrast added to a scan: how much of them an output keeps, measured without noise.
 
-The same noise is denoised with and without them; the difference of the outputs is compared with that of the inputs.
+The same noise is denoised with and without objects; the difference of the outputs is compared with that of the inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONTRAST_HU = {DISC: 50.0, SPHERE: 100.0, VESSEL: 100.0}
 DISC_MM = 8.0
 """Radius of the disc, a cylinder along z."""
 MOST = 6
-"""Spheres and vessels together."""
+"""Number of spheres and vessels together."""
 _FINE = 5
 _WINDOW_MM = {DISC: 9.0, SPHERE: 4.0, VESSEL: 6.0}
 _APART_MM = {DISC: 26.0, SPHERE: 16.0, VESSEL: 16.0}
@@ -34,7 +34,9 @@ Places = dict[str, list[tuple[int, int]]]
 
 
 def places(scan: Scan) -> Places:
-    """Centres (row, column) by object in soft tissue of the examined slice: one disc, spheres and vessels in turn."""
+    """Centres (row, column) by object in soft tissue of the examined slice: one disc, then spheres and vessels
+    alternately.
+    """
     found: Places = {name: [] for name in CONTRAST_HU}
     height, width = scan.truth.shape
     for y, x in disc_centres(scan.truth, scan.pixel_mm, most=60)["soft tissue"]:
@@ -53,7 +55,7 @@ def places(scan: Scan) -> Places:
 
 
 def added(scan: Scan, where: Places) -> NDArray[np.float32]:
-    """HU (n, y, x) of the objects as the scan's kernel shows them."""
+    """HU (n, y, x) of the objects, blurred by the scan's kernel."""
     z_mm = (np.arange(len(scan.hu)) - scan.middle) * scan.step_mm
     body = np.zeros(scan.hu.shape, np.float32)
     for name, centres in where.items():
@@ -68,10 +70,10 @@ def added(scan: Scan, where: Places) -> NDArray[np.float32]:
 
 
 def kept(scan: Scan, where: Places, before: NDArray, after: NDArray) -> dict[str, float]:
-    """What is kept of each kind of object, 1 = all; of the disc the ratio of f50. NaN where the slice has no place.
+    """Fraction kept of each kind of object, 1 = all; for the disc, the ratio of f50. NaN if the slice has no room.
 
-    before, after: differences (y, x) of the inputs and of the outputs. Contrast: least-squares factor of `before` that
-    gives `after`, over the surroundings of all objects of a kind.
+    before, after: differences (y, x) of the inputs and of the outputs. Contrast: least-squares factor from `before` to
+    `after`, over the surroundings of all objects of a kind.
     """
     found = {}
     for name, centres in where.items():
@@ -94,7 +96,7 @@ def kept(scan: Scan, where: Places, before: NDArray, after: NDArray) -> dict[str
 
 
 def _share(name: str, pixel_mm: float, z_mm: NDArray, thickness_mm: float) -> NDArray[np.float32]:
-    """Share (n, h, w) of each voxel around the centre that lies in the object."""
+    """Fraction (n, h, w) of each voxel around the centre that lies in the object."""
     side = 2 * math.ceil(_WINDOW_MM[name] / pixel_mm) + 1
     axis = ((np.arange(side * _FINE) + 0.5) / _FINE - side / 2) * pixel_mm
     depth = (np.arange(planes := max(round(thickness_mm / 0.25), 1)) + 0.5) / planes - 0.5

@@ -26,7 +26,7 @@ DIGITS = 4
 
 
 def measured(runner: Runner) -> Iterator[dict[str, Any]]:
-    """The results as they grow, section by section; measures what is not stored yet.
+    """Yields the results section by section; runs the missing measurements.
 
     {"part", "size", "models": {name: SHA-256}, "aims": table, "tables": [table]}.
     """
@@ -51,7 +51,7 @@ def measured(runner: Runner) -> Iterator[dict[str, Any]]:
 
 
 def write_report(results: Mapping[str, Any], folder: Path) -> None:
-    """Write results.json and README.md, each whole or not at all."""
+    """Write results.json and README.md atomically."""
     write_json(folder / "results.json", results, DIGITS)
     write_readme(folder)
 
@@ -83,7 +83,7 @@ def _section(one: Mapping[str, Any]) -> list[str]:
 
 
 def cell_text(cell: Any, digits: int) -> str:
-    """A cell of a table for people."""
+    """A formatted table cell."""
     if isinstance(cell, str):
         return cell
     return format_interval(cell, digits, count=2) if isinstance(cell, list) else format_number(cell, digits)

@@ -1,4 +1,4 @@
-"""Runs the examination and stores each case's measurements as soon as they are made, so that it resumes."""
+"""Runs the examination and stores each case's measurements immediately, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. places: scans of a patient. slabs: of a volume. slab_files: of each class of steps, None
-    all. torsos: at each step. under_priors: slices that are denoised under every prior, of different patients."""
+    """Extent of the measurements. places: scans per patient. slabs: per volume. slab_files: per class of slice spacing,
+    None for all. torsos: per spacing. under_priors: slices denoised under every prior, from different patients.
+    """
 
     name: str = "full"
     patients: int | None = None
@@ -42,7 +43,7 @@ QUICK = Size(
 
 
 class Runner:
-    """Measures models on the patients of a part of the split. Raises InputError where it has none."""
+    """Measures models on the patients of a part of the split. Raises InputError if it has none."""
 
     def __init__(self, models: Sequence[Examined], data: Path, split: Path, part: str, work: Path, size: Size) -> None:
         self.models, self.part, self.size = models, part, size
@@ -54,21 +55,21 @@ class Runner:
         self.store = Store(work / "measured.jsonl")
 
     def singles(self) -> list[Row]:
-        """A row of `slices.single` by scan and model."""
+        """One row of `slices.single` per scan and model."""
         return self._rows("single", self._single_slices(), slices.single)
 
     def slabs(self) -> list[Row]:
-        """A row of `slices.neighbours` by slab and model."""
+        """One row of `slices.neighbours` per slab and model."""
         found = scans.slabs(self.plans, self.folder, self.size.slabs, self.size.slab_files)
         return self._rows("slab", found, slices.neighbours)
 
     def torsos(self) -> list[Row]:
-        """A row of `slices.neighbours` by torso, step and model."""
+        """One row of `slices.neighbours` per torso, spacing and model."""
         found = scans.torsos(self.folder, self.size.torsos, self.size.steps, self.size.pixels)
         return self._rows("torso", found, slices.neighbours)
 
     def priors(self) -> list[Row]:
-        """A row of `conditions.priors` by patient and model; the stranger is the next patient's slice."""
+        """One row of `conditions.priors` per patient and model; the stranger is the next patient's slice."""
         of_patients = list({scan.patient: scan for scan in self._single_slices()}.values())
         chosen = [of_patients[k] for k in spread(range(len(of_patients)), self.size.under_priors)]
         rows = []

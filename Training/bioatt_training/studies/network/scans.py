@@ -1,6 +1,6 @@
-"""Scans that a network is examined on: left-out patients with inserted noise of a quarter dose, and simulated torsos.
+"""Scans for examining a network: held-out patients with inserted quarter-dose noise, and simulated torsos.
 
-Made once and kept in a folder.
+Created once and stored in a folder.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ log = logging.getLogger(__name__)
 
 REALISATIONS = 2
 TORSOS = ((301, -70.0, "B30"), (302, 40.0, "B50"), (303, -130.0, "B40"))
-"""Seed, lowest place (mm above the diaphragm) and kernel; training uses other seeds."""
+"""Seed, lowest position (mm above the diaphragm) and kernel; training uses other seeds."""
 STEPS_MM = (0.94, 1.25, 2.0, 3.0, 5.0)
 STEP_CLASSES = ("up to 1.5 mm", "2 to 3 mm", "5 mm")
 _OVERLAP = 1.05
 _APART = 1000
-"""Between the seeds of two realisations."""
+"""Offset between the seeds of two realisations."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Slices of one scan that touch.
+    """Touching slices of one scan.
 
-    hu: int16 (n, y, x), as scanned; of a torso without noise. noise: int16 (r, n, y, x), r realisations of what is
-    added at a quarter dose, independent from slice to slice. middle: the slice that is examined. sharpness: class of
-    the kernel. response: of the kernel, see `slabs.stacks.response`.
+    hu: int16 (n, y, x), as scanned; noise-free for a torso. noise: int16 (r, n, y, x), r realisations of the noise
+    added at quarter dose, independent between slices. middle: the examined slice. sharpness: class of the kernel.
+    response: of the kernel, see `slabs.stacks.response`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Scan:
         return self._volume(self.hu)
 
     def low(self, realisation: int = 0, dose: float = DOSE, added: NDArray | float = 0) -> Volume:
-        """At a dose fraction, up to 1, as float32; added: HU that belong to the body, (n, y, x)."""
+        """At a dose fraction of up to 1, as float32; added: HU to add to the body, (n, y, x)."""
         noisy = self.hu + added + self.noise[realisation] * noise_scale(dose)
         return self._volume(np.clip(noisy, *CLIP_HU).astype(np.float32))
 
@@ -94,9 +94,9 @@ def single_slices(plans: Sequence[Plan], folder: Path, most: int) -> Iterator[Sc
 
 
 def slabs(plans: Sequence[Plan], folder: Path, most: int, files: int | None = None) -> Iterator[Scan]:
-    """Slices with the neighbours that the network sees, up to `most` places of a file whose slices touch.
+    """Slices with the neighbours that the network sees, at up to `most` positions of a file with touching slices.
 
-    files: of each class of steps, None for all.
+    files: per class of slice spacing, None for all.
     """
     used: Counter[str] = Counter()
     for plan in plans:
@@ -109,17 +109,17 @@ def slabs(plans: Sequence[Plan], folder: Path, most: int, files: int | None = No
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """Up to `count` of the items, the middles of as many equal parts."""
+    """Up to `count` items, the middles of equal parts."""
     return list(items) if len(items) <= count else [items[int((k + 0.5) * len(items) / count)] for k in range(count)]
 
 
 def step_class(step_mm: float) -> str:
-    """Class of a slab by the distance of its slices."""
+    """Class of a slab by its slice spacing."""
     return STEP_CLASSES[0 if step_mm <= 1.5 else 1 if step_mm <= 3.2 else 2]
 
 
 def torsos(folder: Path, count: int, steps: Sequence[float] = STEPS_MM, size: int = 512) -> Iterator[Scan]:
-    """`count` simulated torsos at each step."""
+    """`count` simulated torsos per slice spacing."""
     for step in steps:
         for seed, start, kernel in TORSOS[:count]:
             name = f"torso-{seed}-{step:g}-{size}"
@@ -127,8 +127,9 @@ def torsos(folder: Path, count: int, steps: Sequence[float] = STEPS_MM, size: in
 
 
 def _of_plan(plan: Plan, folder: Path, kind: str, most: int, side: int, enough: Collection[str] = ()) -> Iterator[Scan]:
-    """Up to `most` places of a scan, with neighbours where `side` is not 0. None of one that cannot be used, and of
-    classes of steps of which there are enough."""
+    """Up to `most` positions of a scan, with neighbours if `side` is not 0. Empty for unusable scans, and for classes
+    of slice spacing that already have enough.
+    """
     try:
         full = canonical(read_volume(plan.path)).volume
         thickness = float(plan.thickness_mm or full.spacing[2])
@@ -189,7 +190,7 @@ def _torso(name: str, seed: int, start: float, kernel: str, step: float, size: i
 
 
 def _kept(path: Path, make: Callable[[], Scan]) -> Scan:
-    """The scan in a file, made and written where there is none."""
+    """The scan in a file, created if missing."""
     if not path.is_file():
         made = make()
         with atomic_write(path) as partial, partial.open("wb") as file:

@@ -1,7 +1,8 @@
 """Measurements of single slices, and of slices with their neighbours, at several strengths.
 
 An output at strength s is input + s (output − input). The remaining noise is the standard deviation of the difference
-of the outputs for two noise realisations, over √2: of the added noise alone, since the scan's own is the same in both.
+between the outputs for two noise realisations, divided by √2. It covers only the added noise, since the scan's own is
+the same in both.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def single(model: Examined, scan: Scan) -> dict[str, Any]:
 
 def neighbours(model: Examined, scan: Scan) -> dict[str, Any]:
     """{way: {"psnr_db", "noise": {region: HU}, "kept": `inserts.kept`}} of the input, the slice alone, the slice within
-    its slab, and means over some mm of the input; noise of scans with two realisations only. "lower": {region: per cent
-    by which the noise is lower within the slab than alone, the more blurred one at the strength that gives it the f50
-    of the other}."""
+    its slab, and means over some mm of the input; noise only for scans with two realisations. "lower": {region: per
+    cent by which the noise is lower within the slab than alone, with the more blurred one at the strength that matches
+    the other's f50}.
+    """
     k = scan.middle
     ways: dict[str, Callable[[Volume], NDArray]] = {
         "input": lambda volume: volume.hu[k],
@@ -113,7 +115,8 @@ def _at(strength: float, before: NDArray, after: NDArray) -> NDArray:
 
 def _of_equal_f50(f50: Callable[[str, float], float]) -> dict[str, float]:
     """Strength of the slice alone and within its slab at which both have the same f50(way, strength); the sharper one
-    keeps 1. NaN where there is none."""
+    keeps 1. NaN if there is none.
+    """
     whole = {way: f50(way, 1.0) for way in ("alone", "within")}
     blurred = min(whole, key=lambda way: whole[way])
     fitting = (s for s in np.arange(1.0, 0.2, -0.02) if f50(blurred, float(s)) >= _EQUAL * max(whole.values()))
@@ -121,23 +124,23 @@ def _of_equal_f50(f50: Callable[[str, float], float]) -> dict[str, float]:
 
 
 def difference(outputs: Pair) -> NDArray[np.float32]:
-    """Noise (y, x) of one output, from those of two realisations."""
+    """Noise (y, x) of one output, from two realisations."""
     return np.asarray((outputs[0] - outputs[1]) / math.sqrt(2), np.float32)
 
 
 def spread_in(noise: NDArray, mask: NDArray[np.bool_]) -> float:
-    """Standard deviation within a mask; NaN where it has too few pixels."""
+    """Standard deviation within a mask; NaN if it has too few pixels."""
     return float(noise[mask].std()) if mask.sum() >= _LEAST_PIXELS else math.nan
 
 
 def soft_tissue(hu: NDArray) -> NDArray[np.bool_]:
-    """Pixels whose local mean (9×9) is that of soft tissue."""
+    """Pixels with the local mean (9×9) of soft tissue."""
     mean = uniform_filter(np.clip(hu.astype(np.float32), -1100, 3100), 9)
     return (mean > 0) & (mean < 130)
 
 
 def averaged(volume: Volume, k: int, extent_mm: float) -> NDArray[np.float32]:
-    """Mean of a volume over `extent_mm` around slice k, slices weighted by the part of them that lies in it."""
+    """Mean of a volume over `extent_mm` around slice k, with slices weighted by their overlap with it."""
     step_mm = volume.spacing[2]
     centre = (np.arange(len(volume.hu)) - k) * step_mm
     ends = np.clip(centre + step_mm / 2, None, extent_mm / 2) - np.clip(centre - step_mm / 2, -extent_mm / 2, None)
@@ -146,7 +149,7 @@ def averaged(volume: Volume, k: int, extent_mm: float) -> NDArray[np.float32]:
 
 
 def _regions(model: Examined, scan: Scan) -> dict[str, NDArray[np.bool_]]:
-    """Masks by name: soft tissue, and lungs and liver where the organ maps of the scan show them."""
+    """Masks by name: soft tissue, and lungs and liver if the scan's organ maps show them."""
     p, _ = model.organs(scan.volume, scan.middle)
     organs = {name: p[model.model.descriptors.index(name)] > 0.5 for name in ("lungs", "liver")}
     return {"soft tissue": soft_tissue(scan.truth), **organs}

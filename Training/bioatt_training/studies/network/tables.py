@@ -1,4 +1,4 @@
-"""From rows by case to tables: means with 95 % intervals over patients (over slabs, where a patient has several).
+"""Convert rows by case to tables: means with 95 % intervals over patients (over slabs, if a patient has several).
 
 A table is {"title", "note", "columns": [heading], "digits": [decimals by column], "rows": [[cell]]}; a cell is a text,
 a number, or [mean, low, high].
@@ -119,7 +119,7 @@ def texture(rows: Sequence[Row]) -> list[Table]:
 
 
 def slabs(rows: Sequence[Row]) -> list[Table]:
-    """Section 2, scans: remaining noise and PSNR with neighbours and without, and what is kept of objects."""
+    """Section 2, scans: remaining noise and PSNR with and without neighbours, and contrast of objects."""
     averages = [f"mean of {extent:g} mm" for extent in slices.AVERAGES_MM]
     noise, quality, objects = [], [], []
     for label in STEP_CLASSES:
@@ -164,7 +164,7 @@ def slabs(rows: Sequence[Row]) -> list[Table]:
 
 
 def torsos(rows: Sequence[Row]) -> list[Table]:
-    """Section 2, simulated torsos: gain of the neighbours against the noise-free scan, and objects."""
+    """Section 2, simulated torsos: gain from neighbours against the noise-free scan, and objects."""
     quality, objects = [], []
     for step, part in by(rows, "step_mm").items():
         for name, found in by(part, "model").items():
@@ -214,7 +214,7 @@ def _objects(found: Sequence[Row], first: list[Any], ways: Sequence[str]) -> lis
 
 
 def priors(rows: Sequence[Row]) -> list[Table]:
-    """Section 3: every prior against the best of them."""
+    """Section 3: every prior compared with the best."""
     lines = []
     for name, found in by(rows, "model").items():
         best = {row["case"]: max(one["psnr_db"] for one in row["priors"].values()) for row in found}
@@ -248,7 +248,7 @@ def priors(rows: Sequence[Row]) -> list[Table]:
 
 
 def guidance(rows: Sequence[Row]) -> list[Table]:
-    """Section 4: the right maps against no knowledge and against wrong ones, by organ."""
+    """Section 4: correct maps compared with no prior knowledge and with wrong maps, by organ."""
     lines = []
     right = conditions.RIGHT
     for name, found in by(rows, "model").items():
@@ -277,7 +277,7 @@ def guidance(rows: Sequence[Row]) -> list[Table]:
 
 
 def attention(rows: Sequence[Row]) -> list[Table]:
-    """Section 5: AUC of the maps A, and what happens when an organ's p is taken away."""
+    """Section 5: AUC of the maps A, and the effect of setting an organ's p to 0."""
     lines = []
     for name, found in by(rows, "model").items():
         every = [{**row, **one} for row in found for one in row["attention"].values()]
@@ -311,7 +311,7 @@ def _classes(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def psnr_of(row: Row, way: str) -> float:
-    """PSNR of one of the ways of `slices.neighbours`, NaN where the slab has it not."""
+    """PSNR of one of the variants of `slices.neighbours`, NaN if the slab lacks it."""
     return float(row[way]["psnr_db"]) if way in row else math.nan
 
 
@@ -321,7 +321,7 @@ def _count(rows: Sequence[Row]) -> str:
 
 
 def by(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
-    """Rows by one of their values."""
+    """Group rows by one of their values."""
     found: dict[Any, list[Row]] = {}
     for row in rows:
         found.setdefault(row[key], []).append(row)
@@ -329,7 +329,7 @@ def by(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
 
 
 def known(cell: Any) -> bool:
-    """Whether a cell holds a number."""
+    """Whether a cell contains a number."""
     if isinstance(cell, str):
         return False
     value = cell[0] if isinstance(cell, list) else cell

@@ -1,1 +1,1 @@
-"""A model by the tools of CT physics: detectability, hallucination, tasks of machines, sizes of patients."""
+"""Evaluation of a model with CT physics: detectability, hallucination, automated readings, patient sizes."""

@@ -1,4 +1,6 @@
-"""Hallucination audit in anatomy: agreement with the truth by frequency, and what the structure check notices."""
+"""Hallucination audit in anatomy: agreement with the ground truth by frequency, and detection by the structure
+check.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from bioatt_training.studies.physics.phantoms import Phantom, Scans
 from bioatt_training.studies.physics.subjects import Subject
 
 SIDE = 48
-"""Side in pixels of the patches whose agreement with the truth is measured."""
+"""Side in pixels of the patches for measuring agreement with the ground truth."""
 AROUND_MM = 2.0
 
 
 def agreement(scanned: Scans, subjects: Sequence[Subject]) -> dict[str, dict[str, list[float]]]:
     """By subject and slice: {"lost_input", "lost": mean frequency (1/mm) up to which patches agree with the truth,
-    "worse", "better": share of the patches that agree up to a lower or higher frequency than the input's}."""
+    "worse", "better": fraction of patches that agree up to a lower or higher frequency than the input's}.
+    """
     inside = body_mask(scanned.truth)[None]
     pixel_mm = scanned.absent.pixel_mm
 
@@ -47,9 +50,9 @@ def agreement(scanned: Scans, subjects: Sequence[Subject]) -> dict[str, dict[str
 def noticed(phantom: Phantom, scanned: Scans, subject: Subject) -> dict[str, dict[str, list[float]]]:
     """Scores of the structure check at each insert, by slice: {insert: {"erased", "honest"}}.
 
-    honest: the subject's output of the scan with inserts. erased: its output of the same noise without them, held
-    against the scan that has them, as from a denoiser that erases. Score: the largest significance within the insert
-    and AROUND_MM of it, over the check's threshold.
+    honest: the subject's output for the scan with inserts. erased: its output for the same noise without inserts,
+    compared with the scan that has them, as from a denoiser that erases them. Score: the largest significance within
+    AROUND_MM of the insert, relative to the check's threshold.
     """
     spacing, before = scanned.present.spacing, scanned.present.hu
     outputs = {"erased": subject(scanned.absent), "honest": subject(scanned.present)}

@@ -1,7 +1,7 @@
 """Detectability, erased and invented inserts of one phantom, kernel and dose, for the input and each output.
 
-Every number comes with its values without one of `GROUPS` groups of slices, for intervals by jackknife, also of ratios
-and of doses of equal detectability, which combine several of them.
+Every value is accompanied by its values without each of `GROUPS` groups of slices, for jackknife intervals. These also
+apply to ratios and doses of equal detectability, which combine several values.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def measure(
     phantom: Phantom, scanned: Scans, subjects: Sequence[Subject], observers: Sequence[str] = OBSERVERS
 ) -> dict[str, Any]:
     """{subject: {"noise": SD at the places in HU, "inserts": {insert: {"d": {observer: …}, "fabricated": …, "erased":
-    [count, of], "invented": [count, of]}}}}, each … a list: of all slices, then without each group.
+    [count, of], "invented": [count, of]}}}}, each … is a list: for all slices, then without each group.
 
     fabricated: mean shift of the input observer's decision variable on images without the insert, in its standard
     deviations. erased: outputs in which the insert has less than half of its contrast. invented: places without an
-    insert that look as if they had at least half of one.
+    insert that show at least half of its contrast.
     """
     found: dict[str, Any] = {}
     before = scanned.absent.hu, scanned.present.hu
@@ -96,7 +96,7 @@ def _insert(
 
 
 def jackknife(statistic: Callable[..., float], *samples: NDArray) -> list[float]:
-    """[of all, without group 1, …]: contiguous groups, since slices beside each other may share noise."""
+    """[all, without group 1, …]: contiguous groups, since adjacent slices may share noise."""
     parts = np.array_split(np.arange(len(samples[0])), GROUPS)
     return [
         statistic(*samples),
@@ -112,7 +112,7 @@ def _fabricated(input_absent: Patches, input_present: Patches, absent: Patches) 
 
 
 def patches(stack: NDArray, place: tuple[int, int]) -> Patches:
-    """(n, SIDE, SIDE) about a pixel of a stack (n, y, x); beyond the image its border repeats."""
+    """(n, SIDE, SIDE) around a pixel of a stack (n, y, x); the image's border is replicated."""
     reach = SIDE // 2
     rows, columns = (
         np.clip(np.arange(c - reach, c + reach + 1), 0, n - 1) for c, n in zip(place, stack.shape[1:], strict=True)
@@ -121,7 +121,7 @@ def patches(stack: NDArray, place: tuple[int, int]) -> Patches:
 
 
 def _contrast_kernel(diameter_px: float) -> Patches:
-    """Mean over a disc less the mean over a ring of 1 to 2 of its diameters."""
+    """Mean over a disc minus the mean over a ring of 1 to 2 disc diameters."""
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     radius = np.hypot(y, x)
     inside = radius <= max(diameter_px / 2, 1.0)

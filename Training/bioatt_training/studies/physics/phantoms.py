@@ -1,8 +1,8 @@
-"""Phantoms of the study: one noise-free slice with places for inserts, and repeated scans of it.
+"""Phantoms of the study: a noise-free slice with positions for inserts, and repeated scans of it.
 
-An insert of low contrast hardly changes the counts (14 HU over 10 mm: by 0.3 %, 300 HU over 5 mm: by 3 %), and filtered
-back projection is linear: the scan with inserts is the scan without them plus their noise-free image. Both have the
-same noise, so that d′ is known from few scans (`physics.hotelling.paired`).
+A low-contrast insert hardly changes the counts (14 HU over 10 mm: by 0.3 %, 300 HU over 5 mm: by 3 %), and filtered
+back projection is linear, so the scan with inserts is the scan without them plus their noise-free image. Both have the
+same noise, so few scans suffice to estimate d′ (`physics.hotelling.paired`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ TORSO_SEED = 41
 
 @dataclass(frozen=True)
 class Phantom:
-    """name; body: a noise-free slice; inserts: what can be added to it, one a place; pixels of `places` carry nothing
-    and are like those of the inserts."""
+    """name; body: a noise-free slice; inserts: the possible inserts, one per position; pixels of `places` have no
+    insert but are otherwise equivalent to the insert positions.
+    """
 
     name: str
     body: Volume
@@ -43,15 +44,15 @@ class Phantom:
 
     @property
     def pixel_mm(self) -> float:
-        """Side of a pixel."""
+        """Pixel size in mm."""
         return self.body.pixel_mm
 
 
 @dataclass(frozen=True)
 class Scans:
-    """Volumes of repeated scans (z, y, x), alike but for the inserts; truth, signal: without noise, (y, x) HU.
+    """Volumes of repeated scans (z, y, x), identical except for the inserts; truth, signal: without noise, (y, x) HU.
 
-    truth: without the inserts, as any noise-free scan of the kernel shows it; signal: what the inserts add.
+    truth: a noise-free scan with the same kernel, without the inserts; signal: the contribution of the inserts.
     """
 
     absent: Volume
@@ -63,7 +64,7 @@ class Scans:
 def cylinder(
     contrasts: tuple[tuple[float, float], ...], *, diameter_mm: float = 200.0, size: int = 256, name: str = "water"
 ) -> Phantom:
-    """A cylinder of 40 HU that fills the grid, with inserts of (contrast, diameter) on a ring half way to the rim."""
+    """A cylinder of 40 HU that fills the grid, with inserts of (contrast, diameter) on a ring halfway to the rim."""
     pixel_mm = round(diameter_mm * 1.06 / size, 4)
     body, _ = cylinder_with_inserts((), slices=1, size=size, pixel_mm=pixel_mm, diameter_mm=diameter_mm)
     ring = 0.3 * diameter_mm / pixel_mm
@@ -75,14 +76,14 @@ def cylinder(
     return Phantom(name, body, _inserts(contrasts, places[::3]), tuple(p for k, p in enumerate(places) if k % 3))
 
 
-@lru_cache(maxsize=1)  # of two parts of the study, at several doses
+@lru_cache(maxsize=1)  # shared by two parts of the study, at several doses
 def liver(contrasts: tuple[tuple[float, float], ...], *, size: int = 384, seed: int = TORSO_SEED) -> Phantom:
-    """A slice through the liver of a torso, with inserts as far from each other and its border as there is room.
+    """A slice through the liver of a torso, with inserts as far from each other and from its border as possible.
 
-    Raises InputError where the liver has no room.
+    Raises InputError if the liver has no room.
     """
     if seed >= TRAINING_SEEDS_FROM:
-        raise InputError(f"phantoms to judge by have seeds below {TRAINING_SEEDS_FROM}: training uses the others")
+        raise InputError(f"evaluation phantoms need seeds below {TRAINING_SEEDS_FROM}: training uses the others")
     body, labels = torso(seed, 1, size, z_range=(-45.0, -40.0), phase="portal")
     free = np.isin(labels[0], [LABELS[name] for name in ("liver", "liver vessels")])
     centres: list[tuple[int, int]] = []
@@ -90,7 +91,7 @@ def liver(contrasts: tuple[tuple[float, float], ...], *, size: int = 384, seed: 
         room = np.where(free, distance_transform_edt(free), 0)
         y, x = np.unravel_index(int(np.argmax(room)), room.shape)
         if room[y, x] * body.pixel_mm < 8:
-            raise InputError("the torso's liver has no room for so many inserts")
+            raise InputError("the torso's liver has no room for this many inserts: use fewer")
         centres.append((int(y), int(x)))
         rows, columns = np.ogrid[:size, :size]
         free &= np.hypot(rows - y, columns - x) * body.pixel_mm > 9
@@ -98,7 +99,7 @@ def liver(contrasts: tuple[tuple[float, float], ...], *, size: int = 384, seed: 
 
 
 def scans(phantom: Phantom, kernel: str, dose: float, count: int, *, seed: int = 0) -> Scans:
-    """`count` scans at a fraction of full dose, as volumes of slices of 5 mm, whole HU."""
+    """`count` scans at a fraction of full dose, as volumes of 5 mm slices in integer HU."""
     geometry = Geometry() if phantom.body.shape[1] > 400 else Geometry().coarser(views=2)
     scanner = Scanner(geometry=geometry, kernel=kernel)
     truth, noisy = repeated(phantom.body, dose, count, scanner=scanner, seed=seed)

@@ -26,12 +26,12 @@ from bioatt_training.studies.physics.tasks import TRUTH
 Found = Mapping[str, Any]
 DIGITS = 3
 LOWEST_AT_FULL_DOSE = 0.97
-"""The d′ ratio that no contrast should fall below at full dose."""
+"""Lower limit of the d′ ratio for every contrast at full dose."""
 MACHINES = {"emphysema": 2, "liver": 1, "calcium": 0}
 
 
 def write_report(results: Found, figures: Mapping[str, str], folder: Path) -> None:
-    """Write results.json and README.md, each whole or not at all; figures: captions by file name."""
+    """Write results.json and README.md atomically; figures: captions by file name."""
     write_json(folder / "results.json", {**results, "figures": figures}, DIGITS)
     write_readme(folder)
 
@@ -77,7 +77,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def summary(results: Found) -> list[str]:
-    """Verdicts in one list, good and bad alike."""
+    """A list of all verdicts, good and bad."""
     name, lines = results["model"]["name"], []
     for kernel, found in results["low"].items():
         for dose, one in found.items():
@@ -180,7 +180,7 @@ def _table(found: Found, name: str, kernel: str) -> list[str]:
 
 
 def _beside(results: Found) -> list[str]:
-    """Plain averaging, and BM3D where it was run, beside the model."""
+    """Comparison with plain averaging, and with BM3D if it was run."""
     rows = [
         [kernel, dose, each, f"{row['noise']:.1f}", *(_ci(row["mean ratio"][observer]) for observer in OBSERVERS)]
         for kernel, found in results["low"].items()
@@ -316,7 +316,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Found], list[str]]]] = {
     "Hallucination: detection by the structure check": ("noticed", _noticed),
     "Automated readings": ("tasks", _tasks),
 }
-"""Sections of the page by title: what they need of the results, and what makes them."""
+"""Sections of the page by title: the required results, and the function that writes the section."""
 
 if __name__ == "__main__":
     write_readme(Path(sys.argv[1]))

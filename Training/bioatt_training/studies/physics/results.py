@@ -1,4 +1,4 @@
-"""From stored measurements to the numbers of the report, each [value, low, high] with its 95 % interval."""
+"""Convert stored measurements to the values of the report, each [value, low, high] with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bioatt_training.studies.physics.tasks import TRUTH
 
 Found = Mapping[str, Any]
 FIRST = OBSERVERS[0]
-"""The observer of summaries."""
+"""The observer used in summaries."""
 
 
 def measured(runner: Runner) -> Iterator[dict[str, Any]]:
-    """The results as they grow, part by part; measures what is not stored yet.
+    """Yields the results part by part; runs the missing measurements.
 
     {"model", "size", "scans", "slow_scans", "low", "high": {kernel: `doses`}, "liver": `doses`, "sizes", "agreement",
     "noticed", "tasks"}.
@@ -85,7 +85,7 @@ def _subjects(found: Found) -> dict[str, Any]:
 
 
 def doses(found: Found, model: str) -> dict[str, Any]:
-    """{dose: `compared`}, with the model's dose reduction where the input was measured at three doses and more."""
+    """{dose: `compared`}, with the model's dose reduction if the input was measured at three or more doses."""
     result = {dose: compared(one, model) for dose, one in found.items()}
     inputs = {float(dose): one[INPUT]["inserts"] for dose, one in found.items()}
     for dose, one in found.items():
@@ -99,8 +99,9 @@ def doses(found: Found, model: str) -> dict[str, Any]:
 
 def compared(found: Found, model: str) -> dict[str, Any]:
     """{subject: {"noise", "mean ratio": {observer}, "inserts": {insert: {"d", "ratio": {observer}, "contrast",
-    "fabricated", "erased", "invented"}}}} of one phantom, kernel and dose; d′ of FIRST; inserts of the input and the
-    model alone."""
+    "fabricated", "erased", "invented"}}}} of one phantom, kernel and dose; d′ of FIRST; inserts only for the input and
+    the model.
+    """
     return {
         name: _subject(one, one.get("given", found[INPUT]), name, detailed=name in (INPUT, model))
         for name, one in found.items()
@@ -133,7 +134,7 @@ def _of(found: Found) -> list[tuple[str, Any]]:
 
 
 def log_ratio(d: ArrayLike, own: ArrayLike) -> NDArray[np.float64]:
-    """Logarithm of d′ over the input's, element by element; NaN where one of them is 0."""
+    """Logarithm of d′ relative to the input's, elementwise; NaN if either is 0."""
     a, b = np.asarray(d, np.float64), np.asarray(own, np.float64)
     good = (a > 0) & (b > 0)
     return np.where(good, np.log(np.where(good, a, 1) / np.where(good, b, 1)), np.nan)
@@ -145,9 +146,9 @@ def _ratio(logs: ArrayLike) -> list[float]:
 
 
 def reduction(inputs: Mapping[float, Sequence[float]], output: Sequence[float], dose: float) -> list[float]:
-    """[share, low, high] of the dose saved at equal d′: 1 − dose / (dose at which the input has the output's d′).
+    """[fraction, low, high] of the dose saved at equal d′: 1 − dose / (dose at which the input has the output's d′).
 
-    The input's d′ is a power of the dose, fitted over its doses; each list is of all scans, then without each group.
+    The input's d′ is fitted as a power of the dose; each list has the value for all scans, then without each group.
     """
     at = np.log(np.array([*inputs]))
     curves = np.array([*inputs.values()], np.float64)  # (doses, 1 + groups)
@@ -164,7 +165,7 @@ def reduction(inputs: Mapping[float, Sequence[float]], output: Sequence[float], 
 def tasks(rows: Sequence[Found]) -> dict[str, Any]:
     """{scan: {"dice": {organ}, "dice mean", "volume off", "emphysema", "liver", "calcium"}}, over torsos.
 
-    The last three of the noise-free scan, and of the others their difference from it.
+    The last three are values for the noise-free scan, and differences from it for the others.
     """
     found: dict[str, Any] = {}
     for scan in rows[0]:

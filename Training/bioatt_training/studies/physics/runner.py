@@ -1,4 +1,4 @@
-"""Runs the measurements of the study and stores each as soon as it is made, so that an interrupted run resumes."""
+"""Runs the measurements of the study and stores each immediately, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bioatt_training.studies.physics.subjects import Network, SliceAverage, Subj
 
 QUARTER, FULL = 0.25, 1.0
 FEW = (LOW[5], LOW[6], LOW[7], LOW[3])
-"""Inserts of the liver and of patients of other sizes."""
+"""Inserts for the liver and for other patient sizes."""
 TASK_SEEDS = (51, 52, 53, 54)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. scans: of each phantom, kernel and dose; pixels: side of the water phantom's slices.
+    """Extent of the measurements. scans: per phantom, kernel and dose; pixels: side of the water phantom's slices.
 
-    slow_scans: of those, for subjects that need seconds a slice. doses: of the input; output_doses: those at which
-    outputs are measured too.
+    slow_scans: of those, for subjects that need seconds a slice. doses: of the input; output_doses: doses at which
+    outputs are also measured.
     """
 
     name: str = "full"
@@ -66,7 +66,7 @@ QUICK = Size(
 
 
 class Runner:
-    """Measures one model, and plain averaging of slices beside it; bm3d: BM3D too, where doses are quarter."""
+    """Measures one model and plain averaging of slices; bm3d: also BM3D at quarter dose."""
 
     def __init__(self, model: Network, work: Path, size: Size, slow: Sequence[Subject] = ()) -> None:
         self.model, self.size = model, size
@@ -81,7 +81,7 @@ class Runner:
         return self.store.get(key, make)
 
     def _detection(self, phantom: Phantom, kernel: str, dose: float, count: int) -> dict[str, Any]:
-        """{subject: …} of `detection.measure`; a slow subject's fewer scans have an input of their own, "given"."""
+        """{subject: …} of `detection.measure`; a slow subject's subset of scans has its own input, "given"."""
 
         def measured(subjects: Sequence[Subject], scans: int) -> dict[str, Any]:
             def make() -> dict[str, Any]:
@@ -98,12 +98,12 @@ class Runner:
         return found
 
     def low(self, kernel: str) -> dict[str, Any]:
-        """{dose: …} of inserts of low contrast in water of 20 cm."""
+        """{dose: …} of low-contrast inserts in water of 20 cm."""
         phantom = phantoms.cylinder(LOW, size=self.size.pixels, name="low")
         return {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in self.size.doses}
 
     def high(self, kernel: str) -> dict[str, Any]:
-        """{dose: …} of inserts of higher contrast, at quarter and full dose."""
+        """{dose: …} of higher-contrast inserts, at quarter and full dose."""
         phantom = phantoms.cylinder(HIGH, size=self.size.pixels, name="high")
         return {f"{dose:g}": self._detection(phantom, kernel, dose, self.size.scans) for dose in (QUARTER, FULL)}
 
@@ -113,7 +113,7 @@ class Runner:
         return {f"{dose:g}": self._detection(phantom, "B30", dose, self.size.liver_scans) for dose in (QUARTER, FULL)}
 
     def sizes(self) -> dict[str, Any]:
-        """{size: …} of water of the diameters of children and adults, at quarter dose."""
+        """{size: …} of water with the diameters of children and adults, at quarter dose."""
         found = {}
         for name in self.size.sizes:
             diameter = SIZES_MM[name]

@@ -1,4 +1,4 @@
-"""What is judged: functions from volume to volume, each with a key of all that its output depends on."""
+"""The evaluated methods: functions from volume to volume, each with a key of everything its output depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bioatt_training.studies.physics.phantoms import THICKNESS_MM
 
 
 class Subject(Protocol):
-    """identity: key of its stored measurements. reach: slices on either side whose noise its output holds."""
+    """identity: key of its stored measurements. reach: slices on either side whose noise enters its output."""
 
     name: str
     identity: str
@@ -27,7 +27,7 @@ class Subject(Protocol):
 
 
 class Network:
-    """A trained model as users run it, at a strength."""
+    """A trained model in its default configuration, at a given strength."""
 
     def __init__(self, model: str, strength: float = DEFAULT_STRENGTH) -> None:
         self.model = Model(model, strength)
@@ -41,7 +41,7 @@ class Network:
 
 
 class SliceAverage:
-    """Each slice's mean with its two neighbours: what thicker slices do without any network."""
+    """Each slice's mean with its two neighbours, equivalent to thicker slices."""
 
     name = identity = "mean of 3 slices"
     reach = 1
@@ -53,7 +53,7 @@ class SliceAverage:
 
 
 class BlockMatching:
-    """BM3D for white noise of the measured level; seconds a slice, needs the extra [benchmark]."""
+    """BM3D for white noise of the measured level; takes seconds per slice, needs the extra [benchmark]."""
 
     name = "BM3D"
     identity = "BM3D scale 2"

@@ -1,4 +1,6 @@
-"""What machines read from a scan, before and after: organs by the built-in organ maps, and readings of thresholds."""
+"""Automated readings of a scan before and after denoising: organs by the built-in organ maps, and threshold
+measures.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,11 @@ EMPHYSEMA_HU = -950.0
 CALCIUM_HU = 130.0
 CALCIFICATION_HU, CALCIFICATIONS = 450.0, 4
 BULLA_HU, BULLAE, BULLA_MM = -985.0, 12, (2.0, 6.0)
-"""HU, number a slice and radii of the lung's emphysema."""
+"""HU, number per slice and radii of the simulated emphysema."""
 TRUTH = "noise-free"
 THICKNESS_MM = 5.0
 LEAST_VOXELS = 200
-"""Smaller organs have no Dice."""
+"""Minimum organ size for a Dice value."""
 
 
 def ill_torso(seed: int, slices: int, size: int) -> tuple[Volume, NDArray[np.uint8]]:
@@ -55,8 +57,8 @@ def measure(
     """{TRUTH, dose, "dose subject": {"dice": {organ}, "volume": {organ: share of the noise-free scan's}, "emphysema":
     per cent of the lung below −950 HU, "liver": HU, "calcium": Agatston score}}.
 
-    Lung, liver and heart are those of the phantom, organs those that the built-in maps find in each scan; those of the
-    noise-free scan are the reference.
+    Lung, liver and heart are those of the phantom; organs are those found by the built-in maps in each scan, with the
+    noise-free scan as reference.
     """
     body, labels = ill_torso(seed, slices, size)
     scanner = Scanner(geometry=Geometry().coarser(views=2), kernel=kernel)
@@ -97,7 +99,8 @@ def _readings(image: Volume, labels: NDArray[np.uint8]) -> dict[str, Any]:
 
 def agatston(hu: NDArray, inside: NDArray[np.bool_], pixel_mm: float, thickness_mm: float) -> float:
     """Agatston score (1990, 10.1016/0735-1097(90)90282-T) of calcium within a mask (z, y, x), for slices of any
-    thickness: lesions of 1 mm² and more above 130 HU, area times 1 to 4 by their largest value, per 3 mm."""
+    thickness: lesions of at least 1 mm² above 130 HU, area times 1 to 4 by their largest value, per 3 mm.
+    """
     score = 0.0
     for plane, mask in zip(hu, inside, strict=True):
         parts, count = label((plane >= CALCIUM_HU) & mask)

@@ -1,1 +1,1 @@
-"""The paper's experiments again: every arm of Table 1, several seeds, and a report of what agrees."""
+"""Reproduction of the paper's experiments: every arm of Table 1, several seeds, and a report on the agreement."""

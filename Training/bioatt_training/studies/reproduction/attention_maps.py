@@ -1,4 +1,4 @@
-"""Attention maps of one slice, as the paper's figures 8–15 show them, and how saturated they are."""
+"""Attention maps of one slice as in the paper's figures 8–15, and their saturation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bioatt.network import Stage
 from bioatt_training.data.bank import Bank
 
 ORGANS = ("lungs", "mediastinum", "liver", "spine")
-"""Shown where the bank's descriptors have them; the paper's figures are of a slice through the lungs."""
+"""Descriptors to show, if the bank has them; the paper's figures show a slice through the lungs."""
 SATURATED = 0.95
 
 
 def shown_slice(bank: Bank) -> int:
-    """The test slice that shows the lungs most, by its prior; the first for descriptors without lungs."""
+    """The test slice with the largest lung probability in its prior; the first for descriptors without lungs."""
     indices, names = bank.indices("test"), bank.header["descriptors"]
     if "lungs" not in names:
         return indices[0]
@@ -31,38 +31,38 @@ def shown_slice(bank: Bank) -> int:
 
 
 def shown_organs(names: tuple[str, ...]) -> list[str]:
-    """Four of a model's descriptors, in the order of the pictures."""
+    """Four of a model's descriptors, in the order of the figures."""
     return [*[organ for organ in ORGANS if organ in names], *[name for name in names if name not in ORGANS]][:4]
 
 
 def maps_of(model: TrainedModel, bank: Bank, index: int) -> dict[Stage, NDArray[np.float32]]:
-    """A (N, y, x) of both stages for the low dose of a slice, whatever the weighting: the maps come before pₙ."""
+    """A (N, y, x) of both stages for the low dose of a slice, independent of the weighting by pₙ."""
     scan, noise = bank.pair(index)
     low = np.clip(scan.astype(np.float32) + noise, *CLIP_HU)
     padded = torch.from_numpy(tiling.pad((low - OFFSET_HU) / SCALE_HU, model.network).astype(np.float32))[None]
     p = torch.from_numpy(bank.prior[index]) if model.network.uses_prior else None
     record: dict[Stage, torch.Tensor] = {}
     with torch.inference_mode(), torch.random.fork_rng():
-        torch.manual_seed(0)  # the random arm's "last" maps follow from the weights drawn at "middle"
+        torch.manual_seed(0)  # the random arm's "last" maps depend on the weights drawn at "middle"
         tiling.run(model.network, padded, p, tiling.Box(0, low.shape[0], 0, low.shape[1]), record=record)
     return {stage: maps.numpy() for stage, maps in record.items()}
 
 
 def maps_file(folder: Path, epoch: int) -> Path:
-    """Where a run's maps of an epoch are."""
+    """Path of a run's maps of an epoch."""
     return folder / f"attention-{epoch:03d}.npz"
 
 
 def kept_maps(folder: Path) -> dict[int, Path]:
-    """The maps that a run has kept, by epoch."""
+    """The maps kept by a run, by epoch."""
     return {int(path.stem.partition("-")[2]): path for path in sorted(folder.glob("attention-*.npz"))}
 
 
 def keep_maps(model: TrainedModel, bank: Bank, index: int, path: Path, epoch: int) -> list[dict[str, Any]]:
-    """Write the pictures' maps to an .npz file and return each stage's figures over the body.
+    """Write the maps for the figures to an .npz file and return each stage's statistics over the body.
 
     The file has "STAGE/contrast" (4, y, x), int8, 127 = 1, of `shown_organs`, and "STAGE/mean" (y, x), uint8, 255 = 1,
-    the mean of A over the organs. Figures: {"epoch", "stage", "mean", "saturated": share of A above 0.95,
+    the mean of A over the organs. Figures: {"epoch", "stage", "mean", "saturated": fraction of A above 0.95,
     "organ_spread": mean over the body of the standard deviation of A between organs, "pixel_spread": mean over organs
     of that between pixels}.
     """

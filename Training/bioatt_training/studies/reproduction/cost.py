@@ -27,7 +27,9 @@ REPETITIONS = 3
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds. step_s by arm: a training step of 16 patches, or of a whole slice; start_s: a run but for its steps."""
+    """Seconds. step_s by arm: a training step of 16 patches, or of a whole slice; start_s: a run excluding its
+    steps.
+    """
 
     step_s: dict[ArmName, float] = field(default_factory=dict)
     validation_s: float = 0.0
@@ -36,9 +38,9 @@ class Costs:
 
 
 def measure(configs: Sequence[Config]) -> Costs:
-    """Costs of one configuration per arm; those that hardly depend on the arm are the first one's.
+    """Costs of one configuration per arm; costs that hardly depend on the arm are measured for the first one.
 
-    Slices are judged by an arm that is shown a prior, where there is one.
+    Slices are evaluated with an arm that uses a prior, if there is one.
     """
     tune_cpu()
     first = configs[0]
@@ -49,7 +51,7 @@ def measure(configs: Sequence[Config]) -> Costs:
 
 
 def step_seconds(config: Config) -> float:
-    """A training step with its data: the median of three after one to warm up; the mean for slices of many sizes."""
+    """A training step with its data: the median of three after one warm-up; the mean for slices of many sizes."""
     data, compute = RunData(config), choose()
     network = arm_network(config.network, len(data.descriptors))
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -80,7 +82,7 @@ def validation_seconds(config: Config) -> float:
     start, count = 0.0, 0
     with torch.inference_mode(), _arithmetic(config, compute.device):
         for number, (low, _, p) in enumerate(data.val_dataloader()):
-            if number == 1 or not start:  # the first batch warms up, where there are more
+            if number == 1 or not start:  # the first batch is a warm-up if there are more
                 start, count = time.perf_counter(), 0
             network(low.to(compute.device), p.to(compute.device))
             count += len(low)
@@ -91,7 +93,7 @@ def validation_seconds(config: Config) -> float:
 
 
 def slice_seconds(config: Config) -> float:
-    """Judging a test slice, in the paper's protocol and whole."""
+    """Evaluation of a test slice, with the paper's protocol and as a whole."""
     bank = Bank(Path(config.data.bank))
     names = tuple(bank.header["descriptors"])
     described = {"descriptors": names, "descriptor_set": bank.header["descriptor_set"]}
@@ -105,7 +107,7 @@ def slice_seconds(config: Config) -> float:
 
 
 def start_seconds(config: Config) -> float:
-    """A run of one step: what a run takes beside its steps."""
+    """A run of one step: the overhead of a run."""
     one = replace(
         config,
         data=replace(config.data, epoch_patches=config.data.batch, validation_patches=config.data.batch),
@@ -119,7 +121,7 @@ def start_seconds(config: Config) -> float:
 
 
 def _arithmetic(config: Config, device: torch.device) -> AbstractContextManager:
-    """That of the training."""
+    """The device of the training."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision(config) == "bf16-mixed")
 
 

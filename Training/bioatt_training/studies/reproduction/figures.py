@@ -34,10 +34,10 @@ ATTENTION_ARMS = {"random": "Random", "uniform": "Uniform", "bioatt": "BioAtt"}
 
 
 def draw_comparisons(results: Results, folder: Path) -> list[str]:
-    """figure5.png to figure7.png of the arms that have run; returns the names of those drawn.
+    """Draw figure5.png to figure7.png for the arms that have run; returns the names of the figures drawn.
 
-    Above: test patches, each arm minus BioAtt, paired, with its interval over seeds and patients. Below: validation by
-    epoch, one thin line for each seed that all of them ran, the thick one their mean.
+    Top: test patches, each arm minus BioAtt, paired, with its interval over seeds and patients. Bottom: validation by
+    epoch, one thin line for each common seed and a thick line for their mean.
     """
     drawn = []
     for name, arms in FIGURES.items():
@@ -77,8 +77,8 @@ def _draw_comparison(results: Results, arms: Sequence[str], path: Path) -> None:
 def draw_attention(folders: dict[str, Path], organs: Sequence[str], folder: Path) -> list[str]:
     """attention-middle.png and attention-last.png: each organ's map relative to the others', −1 to 1.
 
-    folders: of one finished run by arm. Columns Random, Uniform and BioAtt at each epoch that they kept; the last row
-    is the mean of A over the organs, 0 to 1. Nothing is drawn before all three have run.
+    folders: one finished run by arm. Columns: Random, Uniform and BioAtt at each epoch kept; the last row is the mean
+    of A over the organs, 0 to 1. Nothing is drawn until all three have run.
     """
     kept = {arm: kept_maps(folders[arm]) for arm in ATTENTION_ARMS if arm in folders}
     if len(kept) < len(ATTENTION_ARMS) or not all(kept.values()):

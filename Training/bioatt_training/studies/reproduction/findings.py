@@ -1,4 +1,4 @@
-"""The paper's findings on its arms, compared with the numbers of a reproduction."""
+"""The paper's findings on its arms, compared with the results of a reproduction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bioatt_training.studies.reproduction.results import Results
 
 Verdict = Literal["agrees", "does not agree", "open", "not run"]
 SIGN = {"rmse": -1, "psnr": 1, "ssim": 1}
-"""Whether more is better."""
+"""Whether higher is better."""
 DIGITS = {"rmse": 5, "psnr": 3, "ssim": 4}
 UNIT = {"rmse": "", "psnr": " dB", "ssim": ""}
 SAME = {"rmse": 0.0005, "psnr": 0.1}
@@ -26,7 +26,7 @@ PAPER_GAIN = {"uniform": 0.0020, "random": 0.0014}
 
 @dataclass(frozen=True)
 class Finding:
-    """said: by the paper. verdict: by the 95 % intervals, open where they allow both. found: numbers."""
+    """said: the paper's statement. verdict: from the 95 % intervals, open if they allow both. found: values."""
 
     said: str
     verdict: Verdict
@@ -50,7 +50,7 @@ def findings(results: Results) -> list[Finding]:
 
 
 WHOLE = 3
-"""Place in `_superiority` of the finding about whole slices."""
+"""Index in `_superiority` of the finding about whole slices."""
 
 
 def _superiority(patch_arms: Sequence[str]) -> list[tuple[str, list[tuple[str, str, str]]]]:
@@ -78,10 +78,10 @@ def _superiority(patch_arms: Sequence[str]) -> list[tuple[str, list[tuple[str, s
 
 
 def prior_sentence(results: Results) -> str:
-    """Whether the anatomical prior helps: BioAtt against the same network with uniform and with random weights.
+    """Whether the anatomical prior helps: BioAtt compared with the same network with uniform and random weights.
 
-    The paper's measure is SSIM; the other two are added where their intervals exclude zero. Runs that have not learned
-    to denoise, and single seeds or patients, allow no conclusion.
+    The paper's measure is SSIM; the other two are added if their intervals exclude zero. Runs that have not learned to
+    denoise, and single seeds or patients, allow no conclusion.
     """
     found = {arm: results.difference("bioatt", arm, "protocol/ssim") for arm in ("uniform", "random")}
     known = {arm: test for arm, test in found.items() if test}
@@ -99,9 +99,9 @@ def prior_sentence(results: Results) -> str:
             "Whether the anatomical prior helps cannot be said: these runs were too short to learn to denoise. SSIM:"
         )
     elif seeds < 2:
-        start = "Whether the anatomical prior helps cannot be told from one seed, whose variation is as large. SSIM:"
+        start = "Whether the anatomical prior helps cannot be determined from one seed: seeds vary as much. SSIM:"
     elif patients < 2:
-        start = "Whether the anatomical prior helps cannot be told from one patient. SSIM:"
+        start = "Whether the anatomical prior helps cannot be determined from one patient. SSIM:"
     elif (low > 0).all():
         start = "The anatomical prior helps here, by this much SSIM:"
     elif (high < 0).all():
@@ -121,7 +121,7 @@ def prior_sentence(results: Results) -> str:
 
 
 def _aside(results: Results, metric: str, arms: Sequence[str]) -> str:
-    """RMSE or PSNR where an interval excludes zero."""
+    """RMSE or PSNR if an interval excludes zero."""
     parts = []
     for arm in arms:
         test = results.difference("bioatt", arm, f"protocol/{metric}")
@@ -145,7 +145,7 @@ def _better(results: Results, said: str, pairs: Sequence[tuple[str, str, str]]) 
 
 
 def _with_whole_slices(results: Results, finding: Finding) -> Finding:
-    """Adds the result on whole slices, since patches as a test favour training on patches."""
+    """Add the result on whole slices, since testing on patches favours training on patches."""
     test = results.difference("bioatt", "whole", "full/rmse_hu")
     if test is None:
         return finding
@@ -176,7 +176,7 @@ def _can_tell(results: Results, first: str, second: str, test: dict[str, Any]) -
 
 
 def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
-    """All must agree; one that does not decides; missing comparisons leave it open."""
+    """All must agree; a single disagreement decides; missing comparisons leave it open."""
     if not verdicts:
         return "not run"
     if "does not agree" in verdicts:
@@ -185,7 +185,7 @@ def _joined(verdicts: Sequence[str], wanted: int) -> Verdict:
 
 
 def _course(results: Results, arm: str, said: str, *, rising: bool) -> Finding:
-    """Whether validation SSIM is higher in the last epoch than in the best epoch before, by the interval over seeds.
+    """Whether validation SSIM is higher in the last epoch than in the best earlier epoch, by the interval over seeds.
 
     The best epoch of a seed is chosen on the other seeds, since choosing it on its own values would bias it upwards.
     """
@@ -236,7 +236,7 @@ def _saturation(results: Results) -> Finding:
 
 
 def _seeds_can_tell(results: Results, values: Mapping[str, Sequence[float]]) -> bool:
-    """Values of one slice have no interval: several seeds of models that have learned must agree."""
+    """Values of one slice have no interval: several seeds of trained models must agree."""
     return min(map(len, values.values())) > 1 and all(map(results.learned, values))
 
 

@@ -1,4 +1,4 @@
-"""How large the runs of a reproduction are: the paper's size, or what fits into a number of minutes."""
+"""Size of the runs of a reproduction: the paper's size, or what fits into a number of minutes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PAPER_EPOCHS = (1, 5, 10, 20)
 """Epochs that the paper shows (figures 5–7 and 9)."""
 EPOCHS, MOST_EPOCHS = 10, 30
 LEARNING_RATE = 2e-3
-"""Of 0.5, 1, 2 and 4 · 10⁻³ the largest that is safe: 300 steps at 16 filters validate 7 % better than at 1e-3."""
+"""The largest stable value of 0.5, 1, 2 and 4 · 10⁻³: 300 steps at 16 filters validate 7 % better than at 1e-3."""
 EVALUATION_SHARE, VALIDATION_SHARE, RESERVE = 0.2, 0.1, 0.12
-"""Of a budget: for evaluation; of the training for validation; for what was not measured."""
+"""Fractions of a budget: for evaluation, for validation (of the training), and as reserve."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bank holds of the paper's grid: training slices and their patches, validation patches, test slices."""
+    """Contents of a bank on the paper's grid: training slices and their patches, validation patches, test slices."""
 
     train_slices: int
     train_patches: int
@@ -38,11 +38,13 @@ class Contents:
 
     @classmethod
     def of(cls, bank: Bank) -> Contents:
-        """Count. Raises InputError where a part has none."""
+        """Count. Raises InputError if a part has none."""
         counts = {part: [len(grid_corners(bank.slices[i].shape)) for i in bank.indices(part)] for part in PARTS}
         for part, cells in counts.items():
             if not sum(cells):
-                raise InputError(f"the bank has no {part} patches: make it with more patients, or slices of 55 px up")
+                raise InputError(
+                    f"the bank has no {part} patches: create it with more patients, or slices of at least 55 px"
+                )
         patients = [bank.slices[index].patient for index in bank.indices("test")]
         slices = tuple(patients.count(name) for name in sorted(set(patients)))
         return cls(sum(c > 0 for c in counts["train"]), sum(counts["train"]), sum(counts["validation"]), slices)
@@ -55,12 +57,12 @@ class Contents:
 
 @dataclass(frozen=True)
 class Size:
-    """What all runs of a reproduction have in common.
+    """Settings shared by all runs of a reproduction.
 
-    recipe: "paper", as §3.1 says; or "budget": one cycle up to a learning rate of 2e-3, since the paper's 1e-5 hardly
-    moves the weights in so few steps. epoch_patches: patches of an epoch, for all arms the same ones of a seed; 0: all,
-    three times. epoch_slices: slices of an epoch of the arm "whole", with about as many pixels. per_patient: test
-    slices of a patient at most; None: all.
+    recipe: "paper", as in §3.1; or "budget": one cycle up to a learning rate of 2e-3, since the paper's 1e-5 hardly
+    moves the weights in so few steps. epoch_patches: patches per epoch, the same for all arms of a seed; 0: all, three
+    times. epoch_slices: slices per epoch of the arm "whole", with about as many pixels. per_patient: maximum test
+    slices per patient; None: all.
     """
 
     recipe: str
@@ -73,7 +75,9 @@ class Size:
 
     @property
     def judgement(self) -> Judgement:
-        """How the runs' models are judged: with a prior of the low dose, since nobody has another."""
+        """Evaluation settings of the runs' models: the prior comes from the low dose, the only one available in
+        practice.
+        """
         return Judgement(part="test", per_patient=self.per_patient, prior="maps")
 
     @property
@@ -120,17 +124,17 @@ class Size:
 
 
 def paper_size(filters: int) -> Size:
-    """The paper's: all patches in three orientations, early stopping, at most 30 epochs."""
+    """The paper's size: all patches in three orientations, early stopping, at most 30 epochs."""
     return Size("paper", filters, MOST_EPOCHS, 0, 0, 0, None)
 
 
 def budget_size(
     minutes: float, costs: Costs, arms: Sequence[ArmName], seeds: int, bank: Contents, filters: int
 ) -> Size:
-    """The largest size whose runs, one after the other, take `minutes`.
+    """The largest size whose consecutive runs take `minutes`.
 
-    Test slices come first, up to a fifth of the time; the rest is training, in ten epochs, a tenth of it validation.
-    More patches than there are become more epochs, up to 30.
+    Test slices get up to a fifth of the time; the rest is training in ten epochs, a tenth of it validation. If time
+    remains after using all patches, the number of epochs increases, up to 30.
     """
     runs = len(arms) * seeds
     seconds = 60 * minutes * (1 - RESERVE) - runs * costs.start_s
@@ -164,7 +168,7 @@ def _slices(bank: Contents, per_patient: int) -> int:
 
 
 def write_plan(folder: Path, bank: Bank, size: Size, minutes: float | None, costs: Costs | None) -> None:
-    """Keep the size, and what it was chosen by, for the calls after an interruption."""
+    """Store the size and the basis for its choice, for calls after an interruption."""
     said = {
         "bank": bank.identity,
         "size": asdict(size),
@@ -176,17 +180,19 @@ def write_plan(folder: Path, bank: Bank, size: Size, minutes: float | None, cost
 
 
 def read_plan(folder: Path, bank: Bank, filters: int, minutes: float | None) -> Size | None:
-    """Size of an earlier call, None where there was none. Raises InputError for other data, width or minutes."""
+    """Size of an earlier call, or None. Raises InputError for other data, width or minutes."""
     path = folder / "plan.json"
     if not path.is_file():
         return None
     said: Mapping = json.loads(path.read_text(encoding="utf-8"))
     if said.get("bank", bank.identity) != bank.identity:
-        raise InputError(f"{folder.name} holds runs of other data: go on with these, or name a new folder")
+        raise InputError(f"{folder.name} holds runs of other data: use the same data, or give a new folder")
     size = Size(**{field.name: said["size"][field.name] for field in fields(Size)})
     if size.filters != filters:
-        raise InputError(f"{folder.name} holds runs of {size.filters} filters: go on with these, or name a new folder")
+        raise InputError(
+            f"{folder.name} holds runs with {size.filters} filters: use the same number, or give a new folder"
+        )
     if said["minutes"] != minutes:
         planned = f"planned for {said['minutes']:g} minutes" if said["minutes"] else "of the paper's size"
-        raise InputError(f"{folder.name} holds runs {planned}: go on with that, or name a new folder")
+        raise InputError(f"{folder.name} holds runs {planned}: use the same setting, or give a new folder")
     return size

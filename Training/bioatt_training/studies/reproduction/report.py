@@ -56,7 +56,7 @@ HU = {
 
 @dataclass(frozen=True)
 class Setting:
-    """The runs' size, budget in minutes, number (wanted), command, bank and machine."""
+    """The runs' size, budget in minutes, number requested (wanted), command, bank and machine."""
 
     size: Size
     minutes: float | None
@@ -139,7 +139,7 @@ def _size(results: Results, setting: Setting) -> list[str]:
 
 
 def _shared_patients(bank: Bank) -> bool:
-    """Whether a patient is in training and test."""
+    """Whether a patient is in both training and test."""
     train, test = ({bank.slices[index].patient for index in bank.indices(part)} for part in ("train", "test"))
     return bool(train & test)
 

@@ -1,4 +1,4 @@
-"""All arms and seeds, one run after the other, with a report after each; resumes after an interruption."""
+"""Run all arms and seeds one after another, with a report after each; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOG = "log.txt"
 
 @dataclass(frozen=True)
 class Wish:
-    """What to reproduce. minutes: the budget of all runs together; None: the paper's size. command: for the report."""
+    """What to reproduce. minutes: the budget for all runs; None: the paper's size. command: shown in the report."""
 
     arms: tuple[ArmName, ...] = tuple(ARMS)
     seeds: int = 3
@@ -34,11 +34,11 @@ class Wish:
     def __post_init__(self) -> None:
         unknown = [arm for arm in self.arms if arm not in ARMS]
         if unknown or not self.arms:
-            raise InputError(f"unknown arm {', '.join(unknown)!r}: choose of {', '.join(ARMS)}")
+            raise InputError(f"unknown arm {', '.join(unknown)!r}: choose from {', '.join(ARMS)}")
         if self.seeds < 1 or self.filters < 1:
-            raise InputError("seeds and filters are 1 or more")
+            raise InputError("seeds and filters must be 1 or more")
         if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"a budget of {self.minutes:g} minutes is none: give more")
+            raise InputError(f"a budget of {self.minutes:g} minutes is too short: give more")
 
 
 def reproduce(
@@ -46,19 +46,19 @@ def reproduce(
 ) -> Results:
     """Run what is missing in `folder`, seed by seed, and write the report after every run.
 
-    A failing run is reported and the others go on; a later call tries it again. Sizes are chosen at the first call and
-    kept. Raises InputError for a bank without patients to test, for a folder of runs of other data, of another width or
-    of another budget, and where a file is in a folder's place.
+    A failing run is reported and the others continue; a later call retries it. Sizes are chosen at the first call and
+    kept. Raises InputError for a bank without test patients, for a folder of runs with other data, width or budget, and
+    if a file has a folder's name.
     """
     bank = Bank(bank_folder)
     contents = Contents.of(bank)
     make_folder(folder)
     size = read_plan(folder, bank, wish.filters, wish.minutes)
-    make_folder(report)  # before the runs: the first report comes after hours
+    make_folder(report)  # before the runs, as the first report takes hours
     size = size or _plan(bank_folder, bank, contents, folder, wish, say)
     say(
         f"{size.filters} filters; {size.epochs} epochs of {size.epoch_patches or 'all'} patches; "
-        f"{size.per_patient or 'all'} test slices a patient"
+        f"{size.per_patient or 'all'} test slices per patient"
     )
     setting = Setting(size, wish.minutes, len(wish.arms) * wish.seeds, wish.command, bank, wish.machine)
     runs: dict[Key, Run] = {}
@@ -105,11 +105,11 @@ def _said(run: Run) -> str:
 def _plan(
     bank_folder: Path, bank: Bank, contents: Contents, folder: Path, wish: Wish, say: Callable[[str], None]
 ) -> Size:
-    """Choose the size of the runs, by measuring where there is a budget, and keep it."""
+    """Choose the size of the runs, by measurement if there is a budget, and store it."""
     if wish.minutes is None:
         size, costs = paper_size(wish.filters), None
     else:
-        say("measuring what a step costs …")
+        say("measuring the cost of a step …")
         start = time.monotonic()
         trial = Size(
             "budget", wish.filters, epochs=1, epoch_patches=0, epoch_slices=0, validation_patches=64, per_patient=1

@@ -31,7 +31,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run | None:
-        """The run in a folder, or None where it is not finished."""
+        """The run in a folder, or None if it is not finished."""
         if not (folder / RECORD).is_file():
             return None
         (evaluation,) = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))["results"]
@@ -60,7 +60,7 @@ class Results:
         return sorted({row["patient"] for run in self.runs.values() for row in run.evaluation["patients"]})
 
     def table(self, arm: str, figure: str, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
-        """A figure (names as `evaluation.judge`) over (seeds, patients); NaN where there is none."""
+        """A metric (names as in `evaluation.judge`) over (seeds, patients); NaN if missing."""
         found = np.full((len(seeds or self.seeds(arm)), len(self.patients)), np.nan)
         column = {patient: k for k, patient in enumerate(self.patients)}
         for row, seed in enumerate(seeds or self.seeds(arm)):
@@ -74,15 +74,15 @@ class Results:
         return crossed_interval(self.table(arm, figure))
 
     def learned(self, arm: str) -> bool:
-        """Whether the outputs are closer to the scan than the inputs, which fails for runs that are too short."""
+        """Whether the outputs are closer to the scan than the inputs, which is false for runs that are too short."""
         after, before = (np.nanmean(self.table(arm, f"protocol/rmse{suffix}")) for suffix in ("", "_low"))
         return bool(after < before)
 
     def difference(self, first: str, second: str, figure: str) -> dict[str, Any] | None:
-        """first − second on the seeds of both, paired by seed and patient; None without a common seed.
+        """first − second on common seeds, paired by seed and patient; None without a common seed.
 
-        {"difference": [mean, low, high] over seeds and patients, "by_seed": means, "seeds", "pairs": patients}.
-        No test over patients, who share the training runs.
+        {"difference": [mean, low, high] over seeds and patients, "by_seed": means, "seeds", "pairs": patients}. No test
+        over patients, since they share the training runs.
         """
         common = sorted(set(self.seeds(first)) & set(self.seeds(second)))
         if not common:
@@ -97,7 +97,7 @@ class Results:
         }
 
     def patches(self, arm: str, metric: str) -> dict[str, float]:
-        """Mean and SD over the patches of all of an arm's runs: what the paper prints."""
+        """Mean and SD over the patches of all of an arm's runs, as printed in the paper."""
         return pooled([self.runs[arm, seed].evaluation["protocol"][metric] for seed in self.seeds(arm)])
 
     def curve(self, arm: str, column: str, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
@@ -109,7 +109,7 @@ class Results:
     def attention(self, arm: str, stage: str, figure: str, *, last: bool = True) -> list[float]:
         """A value of `attention_maps.keep_maps` per seed, at the last kept epoch or at epoch 1.
 
-        Epoch 1 never counts as the last: its maps are not of a trained model.
+        Epoch 1 never counts as the last: its maps do not come from a trained model.
         """
         values = []
         for seed in self.seeds(arm):
@@ -120,7 +120,7 @@ class Results:
         return values
 
     def plain(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Convert to plain data for JSON."""
         return {
             "runs": [
                 {

@@ -1,4 +1,4 @@
-"""Runs a function in a new process, which isolates its memory and its failures."""
+"""Run a function in a new process, which isolates its memory and failures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PRELOADED = "bioatt_training.studies.reproduction.training_run"
 
 
 class RunError(BioAttError):
-    """The error of the other process, in one line."""
+    """The error of the child process, in one line."""
 
 
 def run_in_subprocess(function: Callable[..., Any], *args: Any, log: Path) -> Any:
-    """function(*args) in a new process, whose output goes to the end of the file `log`; returns its result.
+    """Call function(*args) in a new process whose output is appended to the file `log`; returns its result.
 
-    function, arguments and result must be picklable. Where the system can fork, torch is imported only once. Raises
-    RunError where the function raises or the process dies; ends the process where this one is interrupted.
+    function, arguments and result must be picklable. On systems with fork, torch is imported only once. Raises RunError
+    if the function raises or the process dies; ends the process if this one is interrupted.
     """
     ways = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
@@ -67,7 +67,7 @@ def _child(sender: Connection, log: Path, function: Callable[..., Any], args: tu
 
 
 def _end_with_parent() -> None:
-    """A killed parent takes its child along: a second call would train in the same folder."""
+    """End the child with a killed parent: otherwise a second call would train in the same folder."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -60,13 +60,13 @@ def execute(config: Config, folder: Path, judgement: Judgement) -> dict[str, Any
 
 
 def _shown_epochs(config: Config, folder: Path) -> list[int]:
-    """Of the kept epochs the first, the 20th and the last; early stopping may have skipped some."""
+    """The first, the 20th and the last of the kept epochs; early stopping may have skipped some."""
     kept = [epoch for epoch in config.run.keep_epochs if epoch_model(config, folder, epoch).is_file()]
     return [epoch for epoch in kept if epoch in (1, 20, max(kept))]
 
 
 def peak_mb() -> float | None:
-    """Peak memory of this process in MiB, of its GPU where it used one; None where the system does not report it."""
+    """Peak memory of this process in MiB, or of its GPU if it used one; None if the system does not report it."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
     try:

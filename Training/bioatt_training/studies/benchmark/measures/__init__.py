@@ -1,1 +1,1 @@
-"""What the benchmark measures of a denoised slice: image quality, safety at full dose, noise texture."""
+"""Measurements of denoised slices: image quality, safety at full dose, noise texture."""

@@ -1,4 +1,4 @@
-"""How near an output is to the truth, and how near anything could come to a truth that is noisy itself."""
+"""Image quality against a reference, and its limits if the reference is noisy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW = WINDOWS["soft tissue"]
 
 
 def quality(truth: NDArray, output: NDArray) -> dict[str, float]:
-    """PSNR (dB) and SSIM in the soft-tissue window, bias in HU by tissue (NaN where there is none), noise in HU."""
+    """PSNR (dB) and SSIM in the soft-tissue window, bias in HU by tissue (NaN if absent), noise in HU."""
     bias = hu_bias(truth, output)
     return {
         "psnr_db": psnr(truth, output, WINDOW),
@@ -25,12 +25,13 @@ def quality(truth: NDArray, output: NDArray) -> dict[str, float]:
 
 
 def limits(case: Case, dose: float) -> dict[str, float]:
-    """PSNR (dB) against the scan at full dose that a noise-free image would get, and the best that any image can.
+    """PSNR (dB) against the full-dose scan of a noise-free image, and of the best possible estimate.
 
-    The scan is anatomy t plus noise n1 of variance v, the input has n2 of variance (1/a − 1) v more. The noise-free t
-    is off by n1. An oracle that knows t answers with E[t + n1 | input] = t + a (input − t), off by (1 − a) n1 − a n2 of
-    variance (1 − a) v: 10 log10(1/a) dB above the input, and nothing that sees the input alone does better. Both
-    are measured with a noise field of the needed strength, so that the window clips as it does for the denoisers.
+    The scan is anatomy t plus noise n1 of variance v; the input has additional noise n2 of variance (1/a − 1) v. The
+    error of the noise-free t is n1. An oracle that knows t estimates E[t + n1 | input] = t + a (input − t), with the
+    error (1 − a) n1 − a n2 of variance (1 − a) v. This is 10 log10(1/a) dB above the input, and no method that sees
+    only the input can do better. Both are measured with a noise field of that strength, so that the window clips as for
+    the denoisers.
     """
     assert case.own_noise is not None
     noise = case.own_noise()

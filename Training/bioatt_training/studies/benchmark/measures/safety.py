@@ -1,4 +1,6 @@
-"""A good scan must not get worse: shifts of small discs, widths of edges and the size of the change at full dose."""
+"""Safety at full dose, where a good scan must not get worse: shifts of small discs, edge widths, and size of the
+change.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,13 @@ from bioatt.simulation.phantom.inserts import Insert
 
 DISC_MM = 10.0
 TISSUES = {"soft tissue": (0.0, 130.0, 0.95), "lung": (-960.0, -700.0, 0.8), "bone": (200.0, 3000.0, 0.75)}
-"""Range of the local mean (7×7 pixels) in HU, and the share of a disc that must lie in it."""
+"""Range of the local mean (7×7 pixels) in HU, and the fraction of a disc that must lie within it."""
 PATCH = 32
-"""Side in pixels of the patches that noise spectra are measured in."""
+"""Side in pixels of the patches for noise spectra."""
 
 
 def disc(pixel_mm: float, diameter_mm: float = DISC_MM) -> NDArray[np.float64]:
-    """The disc's kernel: its values are alike and sum to 1."""
+    """The disc's kernel: equal values that sum to 1."""
     radius = diameter_mm / 2 / pixel_mm
     reach = math.ceil(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -34,7 +36,7 @@ def disc(pixel_mm: float, diameter_mm: float = DISC_MM) -> NDArray[np.float64]:
 
 
 def disc_centres(hu: NDArray, pixel_mm: float, *, most: int = 20, seed: int = 0) -> dict[str, list[tuple[int, int]]]:
-    """Random discs (row, column) of 10 mm by tissue that do not overlap, up to `most` of each, in a slice (y, x)."""
+    """Random non-overlapping discs (row, column) of 10 mm by tissue, up to `most` of each, in a slice (y, x)."""
     rng = np.random.default_rng(seed)
     mean = uniform_filter(np.clip(hu.astype(np.float32), -1100, 3100), 7)
     kernel = disc(pixel_mm)
@@ -65,10 +67,10 @@ def disc_means(image: NDArray, centres: Sequence[tuple[int, int]], pixel_mm: flo
 def disc_variance(noise: NDArray, pixel_mm: float) -> float:
     """Variance (HU²) of a disc's mean that noise patches (n, h, w) predict: Σ covariance(lag) · (disc ⋆ disc)(lag).
 
-    Each lag's covariance is over the pairs of pixels that have it. The noise of a CT has next to nothing at the
-    frequency zero: a spectrum that is filled up there, or a patch that is taken as periodic, predicts a tenth or two
-    too much. Each patch's own mean is taken off, since a shift that goes with the place is no noise; that takes a
-    little of the noise along: the prediction's root is 0.89 (pixels of 0.5 mm) to 0.99 (0.9 mm) of the spread.
+    Each lag's covariance averages all pixel pairs at that lag. CT noise has almost no power at zero frequency: a
+    spectrum that is extrapolated there, or a patch treated as periodic, overestimates by 10 to 20 %. Each patch's own
+    mean is subtracted, since a position-dependent shift is not noise. This also removes a little noise: the square root
+    of the prediction is 0.89 (pixels of 0.5 mm) to 0.99 (0.9 mm) of the spread.
     """
     size = (2 * noise.shape[1], 2 * noise.shape[2])
 
@@ -95,10 +97,10 @@ def soft_patches(image: NDArray, guide: NDArray) -> NDArray:
 def full_dose(
     before: NDArray, after: NDArray, own_noise: NDArray, pixel_mm: float, *, most: int = 20
 ) -> dict[str, Any]:
-    """What a denoiser does to a scan at full dose, slices (y, x) in HU; own_noise: like the scan's, drawn anew.
+    """Effect of a denoiser on a full-dose scan, slices (y, x) in HU; own_noise: a new realisation of the scan's noise.
 
     {"discs": {tissue: {"shift", "noise"}}: means of the change and of the noise over each disc; "predicted": variance
-    of such means that the removed noise's spectrum gives in soft tissue (absent without a patch of it);
+    of such means predicted from the removed noise's spectrum in soft tissue (absent without a suitable patch);
     "change_hu": root mean square of the change in the body; "noise_hu": the scan's soft-tissue noise}.
     """
     change = after.astype(np.float64) - before
@@ -124,11 +126,11 @@ def full_dose(
 def against_truth(
     truth: NDArray, before: NDArray, after: NDArray, pixel_mm: float, repeats: int, *, most: int = 40
 ) -> dict[str, dict[str, list[float]]]:
-    """Discs of slices scanned `repeats` times in a row, (slices * repeats, y, x), by tissue.
+    """Discs of slices scanned `repeats` times consecutively, (slices * repeats, y, x), by tissue.
 
-    {"input", "output": mean over the repeats of image − truth by disc; "change": of output − input, free of most of the
-    noise; "error": the standard error of that; "sd", "single": standard deviation and largest size of the change in
-    single scans}.
+    {"input", "output": mean over the repeats of image − truth by disc; "change": mean of output − input, mostly free of
+    noise; "error": its standard error; "sd", "single": standard deviation and largest size of the change in single
+    scans}.
     """
     names = ("input", "output", "change", "error", "sd", "single")
     found: dict[str, dict[str, list[float]]] = {tissue: {name: [] for name in names} for tissue in TISSUES}
@@ -157,7 +159,7 @@ def against_truth(
 def edges(images: NDArray, inserts: Sequence[Insert], pixel_mm: float) -> dict[str, float]:
     """f50 (1/mm) of the task transfer function of each insert, by contrast in HU.
 
-    images (n, y, x): one slice scanned n times. The edge is that of their mean, in which a denoiser's own blur stays.
+    images (n, y, x): one slice scanned n times. The edge is measured in their mean, which preserves a denoiser's blur.
     """
     return {
         f"{one.contrast_hu:g}": ttf(images, one.centre_yx, one.radius_mm, pixel_mm).falls_to(0.5) for one in inserts

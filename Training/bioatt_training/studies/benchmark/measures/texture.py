@@ -1,7 +1,7 @@
-"""What the noise looks like before and after: power spectra, and the strength that keeps the look.
+"""Noise texture before and after denoising: power spectra, and the strength that preserves texture.
 
-AAPM TG-233 (Samei 2019, 10.1002/mp.13763) describes texture by the spectrum's peak and average frequency: noise of a
-lower frequency is coarser and looks waxy.
+AAPM TG-233 (Samei 2019, 10.1002/mp.13763) describes texture by the spectrum's peak and average frequency:
+lower-frequency noise is coarser and looks waxy.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from bioatt.physics.nps import nps
 from bioatt_training.simulate.texture import peak_frequency
 
 GRID = np.arange(0.02, 0.81, 0.02)
-"""Frequencies (1/mm) that spectra of different pixel sizes are brought to."""
+"""Common frequencies (1/mm) for spectra of different pixel sizes."""
 STRENGTHS = tuple(round(0.05 * step, 2) for step in range(6, 21))
 LARGEST_SHIFT = 0.25
-"""Share by which the average frequency may fall. Our choice, below what readers are used to: iterative reconstruction
-at the levels in routine use (ASIR 30 and 50 %) lowered the peak frequency in clinical chest and abdomen CT by 30 to
-48 % (SFPM 2017, 150242)."""
+"""Largest acceptable relative decrease of the average frequency. Our choice, below what readers are used to: iterative
+reconstruction at routine levels (ASIR 30 and 50 %) lowered the peak frequency in clinical chest and abdomen CT by 30 to
+48 % (SFPM 2017, 150242).
+"""
 
 
 def repeated_noise(stack: NDArray, repeats: int) -> NDArray[np.float64]:
-    """Noise of slices that were scanned `repeats` times in a row: each less the mean of its repeats, unbiased σ."""
+    """Noise of slices scanned `repeats` times consecutively: each minus the mean of its repeats, scaled to unbiased
+    σ.
+    """
     groups = stack.astype(np.float64).reshape(-1, repeats, *stack.shape[1:])
     return ((groups - groups.mean(1, keepdims=True)) * math.sqrt(repeats / (repeats - 1))).reshape(stack.shape)
 
 
 def described(noise: NDArray, pixel_mm: float) -> dict[str, Any]:
-    """{"sigma_hu", "mean_per_mm", "peak_per_mm", "curve": NPS in HU² mm² on GRID, None beyond the pixels' limit}.
+    """{"sigma_hu", "mean_per_mm", "peak_per_mm", "curve": NPS in HU² mm² on GRID, None above the Nyquist frequency}.
 
-    Noise that is not there has frequencies NaN.
+    The frequencies are NaN without noise.
     """
     spectrum = nps(noise, pixel_mm)
     there = bool(spectrum.value.any())
@@ -48,7 +51,7 @@ def described(noise: NDArray, pixel_mm: float) -> dict[str, Any]:
 
 
 def texture(before: NDArray, after: NDArray, pixel_mm: float) -> dict[str, Any]:
-    """Noise patches (n, h, w) before and after denoising, what was removed, and the noise left at each strength."""
+    """Noise patches (n, h, w) before and after denoising, removed noise, and remaining noise at each strength."""
     left = {f"{s:g}": described(before + s * (after - before), pixel_mm) for s in STRENGTHS}
     for one in left.values():
         del one["curve"]
@@ -61,12 +64,14 @@ def texture(before: NDArray, after: NDArray, pixel_mm: float) -> dict[str, Any]:
 
 
 def shift(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
-    """Share by which the average frequency fell."""
+    """Relative decrease of the average frequency."""
     return 1 - after["mean_per_mm"] / before["mean_per_mm"]
 
 
 def default_strength(textures: Sequence[Mapping[str, Any]], largest: float = LARGEST_SHIFT) -> float:
-    """The largest strength at which the mean of the shifts stays within `largest`; the smallest where none does."""
+    """The largest strength at which the mean of the shifts stays within `largest`; the smallest strength if none
+    does.
+    """
     fitting = [
         strength
         for strength in STRENGTHS
