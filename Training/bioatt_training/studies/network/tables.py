@@ -60,7 +60,7 @@ def single_slices(rows: Sequence[Row]) -> list[Table]:
         table(
             "Single slices, quarter dose",
             f"{n} PSNR and SSIM in the window [-160, 240] HU against the scan, whose own noise limits both. Remaining "
-            "noise: of the added noise, from two realisations, in soft tissue. Local SD: mode of the local SD.",
+            "noise: of the added noise, from two realisations, in soft tissue. Local SD: its mode.",
             {
                 "": 0,
                 "PSNR, dB": 2,
@@ -73,7 +73,7 @@ def single_slices(rows: Sequence[Row]) -> list[Table]:
         ),
         table(
             "By kernel and slice thickness",
-            "Gain in PSNR over the input. Kernels by the mean frequency of the noise: soft below "
+            "Gain in PSNR over the input. Kernel classes by the mean frequency of the noise: soft below "
             f"{LIMITS_PER_MM[0]:g}, sharp from {LIMITS_PER_MM[1]:g} /mm.",
             {"": 0, "n": 0, "model": 0, "input, dB": 2, f"gain at {DEFAULT}, dB": 2, "gain at 1, dB": 2},
             classes,
@@ -92,7 +92,7 @@ def doses(rows: Sequence[Row]) -> list[Table]:
             ]
             lines.append([name, dose, over_patients(found, [row["doses"][dose]["0"] for row in found]), *gains])
     columns = {"model": 0, "dose": 0, "input, dB": 2, f"gain at {DEFAULT}, dB": 2, "gain at 1, dB": 2}
-    return [table("Dose", "Single slices, PSNR against the scan; the quarter dose's noise scaled.", columns, lines)]
+    return [table("Dose", "Single slices, PSNR against the scan, with scaled quarter-dose noise.", columns, lines)]
 
 
 def texture(rows: Sequence[Row]) -> list[Table]:
@@ -112,8 +112,9 @@ def texture(rows: Sequence[Row]) -> list[Table]:
     for what in ("frequency ratio", "f50 ratio, full dose", "f50 ratio, quarter dose"):
         columns |= {f"{what}, at {DEFAULT}": 3, f"{what}, at 1": 3}
     note = (
-        "Frequency: mean frequency of the remaining noise over that of the input's (two realisations, patches of 32 px "
-        "in soft tissue). f50: of a 50 HU disc of 16 mm over the input's (difference of outputs with and without it)."
+        "Frequency: mean frequency of the remaining noise relative to the input's (two realisations, patches of 32 px "
+        "in soft tissue). f50: of a 50 HU disc of 16 mm relative to the input's (difference of outputs with and "
+        "without the disc)."
     )
     return [table("Texture and edges", note, columns, lines)]
 
@@ -144,10 +145,10 @@ def slabs(rows: Sequence[Row]) -> list[Table]:
     return [
         table(
             "Neighbours: remaining noise",
-            "Strength 1, slices in their slab and the same ones alone; intervals over slabs, n: slabs (patients). "
-            "Added noise is independent from slice to slice, which the scans' own is not, so that all means over "
-            "slices show the most that they can remove. At equal f50: the more blurred of both at the strength that "
-            "gives it the f50 of the other, below. Regions by the organ maps of the scan.",
+            "Strength 1, slices within their slab and alone; intervals over slabs, n: slabs (patients). The added "
+            "noise is independent between slices, unlike the scans' own, so means over slices show the upper limit of "
+            "noise removal. At equal f50: the more blurred of the two at the strength that matches the other's f50, "
+            "given below. Regions by the organ maps of the scan.",
             {"step": 0, "region": 0, "n": 0, "model": 0, "input, HU": 1, "alone, HU": 2, "within, HU": 2}
             | {"lower within, %": 1, "lower at equal f50, %": 1}
             | {f"{one} of the input, HU": 1 for one in averages},
@@ -155,7 +156,7 @@ def slabs(rows: Sequence[Row]) -> list[Table]:
         ),
         table(
             "Neighbours: PSNR",
-            "Gain over the input, dB, against the scan's own slice.",
+            "Gain over the input in dB, against the scan's own slice.",
             {"step": 0, "n": 0, "model": 0, "alone": 2, "within": 2, "within − alone": 2} | dict.fromkeys(averages, 2),
             quality,
         ),
@@ -181,9 +182,9 @@ def torsos(rows: Sequence[Row]) -> list[Table]:
     return [
         table(
             "Neighbours: simulated torsos",
-            "Gain in PSNR over the input, against the noise-free scan. What neighbours give may go into less noise or "
-            "into more detail, so the last column compares the noise at equal f50: by how much it is lower in soft "
-            "tissue, the more blurred of both at the strength that gives it the f50 of the other.",
+            "Gain in PSNR over the input, against the noise-free scan. Neighbours may lower noise or add detail, so "
+            "the last column gives the noise reduction in soft tissue at equal f50, with the more blurred of the two "
+            "at the strength that matches the other's f50.",
             columns,
             quality,
         ),
@@ -192,9 +193,9 @@ def torsos(rows: Sequence[Row]) -> list[Table]:
 
 
 _OBJECTS = (
-    "What is kept, %, of a sphere of 3 mm and a vessel of 1 mm (100 HU, the vessel at 45° to the slices): difference "
-    "of the outputs with and without them, same noise, strength 1, over that of the input. f50: of a 50 HU disc of "
-    "16 mm."
+    "Contrast kept, %, of a sphere of 3 mm and a vessel of 1 mm (100 HU, the vessel at 45° to the slices): difference "
+    "of the outputs with and without them, same noise, strength 1, relative to that of the input. f50: of a 50 HU disc "
+    "of 16 mm."
 )
 _OBJECT_COLUMNS = {"step": 0, "n": 0, "model": 0, "way": 0, "sphere, %": 1, "vessel, %": 1, "f50, %": 1}
 
@@ -238,9 +239,9 @@ def priors(rows: Sequence[Row]) -> list[Table]:
     return [
         table(
             "Priors",
-            f"One slice a patient, n = {len({row['case'] for row in rows})}, quarter dose, strength 1. Best: of the "
-            "priors on the same slice. Far: voxels of the body that differ by more than 3 local SD of the input from "
-            "the output under the uniform prior, on the worst slice and on average.",
+            f"One slice per patient, n = {len({row['case'] for row in rows})}, quarter dose, strength 1. Best: best "
+            "prior on the same slice. Far: voxels of the body that differ from the output under the uniform prior by "
+            "more than 3 local SD of the input, on the worst slice and on average.",
             columns | {"far, worst, %": 4, "far, mean, %": 4},
             lines,
         )
@@ -268,8 +269,8 @@ def guidance(rows: Sequence[Row]) -> list[Table]:
     return [
         table(
             "Guidance",
-            "The slice's organ maps (maps:spatial) against the uniform prior and another slice's maps, where the maps "
-            "say p > 0.5. SD: median local SD.",
+            "The slice's organ maps (maps:spatial) compared with the uniform prior and another slice's maps, where the "
+            "maps have p > 0.5. SD: median local SD.",
             columns,
             lines,
         )
@@ -293,9 +294,9 @@ def attention(rows: Sequence[Row]) -> list[Table]:
     return [
         table(
             "Attention",
-            "AUC: whether Aₙ (not p·A) is higher where the organ maps say p > 0.5 than in the rest of the body. Inside "
-            "and outside the organ: mean size of the output's change when its p is set to 0 in maps:spatial (the "
-            f"{conditions.MOST_ORGANS} largest organs of a slice).",
+            "AUC: whether Aₙ (not p·A) is higher where the organ maps have p > 0.5 than in the rest of the body. "
+            "Inside and outside the organ: mean magnitude of the output's change when its p is set to 0 in "
+            f"maps:spatial (the {conditions.MOST_ORGANS} largest organs of a slice).",
             columns,
             lines,
         )
