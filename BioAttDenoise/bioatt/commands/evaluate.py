@@ -12,6 +12,10 @@ from bioatt.commands.console import check_text_places, print_json, print_warning
 from bioatt.core.provenance import DENOISED_BEFORE
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bioatt.anatomy.sources import AnatomySource
     from bioatt.core.volume import Volume
 
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
@@ -33,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         which = f"which of several volumes in one series or file of {role.upper()}: its number, or what tells it apart"
         parser.add_argument(f"{option}phase", metavar="N", dest=f"{role}_phase", help=which)
     parser.add_argument(
+        "--organs",
+        choices=("maps", "totalsegmentator"),
+        help="also the Dice of each organ found in TEST against the same organ found in REFERENCE, by the organ maps "
+        "or by TotalSegmentator, where it is installed",
+    )
+    parser.add_argument("--device", default="auto", help="where organs are found: auto | cpu | cuda | cuda:N | mps")
+    parser.add_argument(
         "--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}; - for stdout'
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --json file")
@@ -46,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     volumes = {role: _read(path, role, series[role], phase[role]) for role, path in paths.items() if path}
     read = (source for volume in volumes.values() for source in volume.sources)
     check_text_places((args.json,), *read, overwrite=args.overwrite)
-    metrics = evaluate(**volumes)
+    metrics = evaluate(**volumes, organs=_source(args))
     for role, volume in volumes.items():
         print_warnings(f"{SAID[role]}: {warning}" for warning in volume.warnings if warning != DENOISED_BEFORE)
     if args.json == "-":
@@ -55,6 +66,16 @@ def run(args: argparse.Namespace) -> None:
     print(f"reference {Path(args.reference).name}")
     print(table({title: metrics[role] for role, title in titles(args.test, args.low).items()}))
     write_text(args.json, as_json(metrics))
+
+
+def _source(args: argparse.Namespace) -> AnatomySource | None:
+    from bioatt.compute.device import choose, tune_cpu
+    from bioatt.priors.anatomy import build_anatomy
+
+    if args.organs is None:
+        return None
+    tune_cpu()
+    return build_anatomy(args.organs, str(choose(args.device).device))
 
 
 def _read(path: str, role: str, series: str | None, phase: str | None) -> Volume:
@@ -74,9 +95,12 @@ def titles(test: str, low: str | None) -> dict[str, str]:
     return {role: f"{SAID[role]} {name}" for role, name in names.items()} if alike else names
 
 
-def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> dict[str, Any]:
+def evaluate(
+    reference: Volume, output: Volume, input: Volume | None = None, organs: AnatomySource | None = None
+) -> dict[str, Any]:
     """{"input": `metrics.compare` of the low-dose CT, "output": of the CT to judge}, on axial slices, padding as air.
 
+    organs: finds the organs of all scans; results then hold "dice" too, `anatomy.overlap.dice_by_organ`.
     Raises InputError where the grids differ.
     """
     from bioatt.core.canonical import canonical
@@ -88,7 +112,21 @@ def evaluate(reference: Volume, output: Volume, input: Volume | None = None) -> 
     for scan in given.values():
         check_same_grid(reference, scan)
     truth = canonical(reference).volume.hu
-    return {role: compare(truth, canonical(scan).volume.hu) for role, scan in given.items()}
+    results = {role: compare(truth, canonical(scan).volume.hu) for role, scan in given.items()}
+    if organs is None:
+        return results
+    from bioatt.anatomy.overlap import dice_by_organ
+
+    expected = _labels(organs, reference)
+    return {role: {**results[role], "dice": dice_by_organ(expected, _labels(organs, given[role]))} for role in given}
+
+
+def _labels(source: AnatomySource, scan: Volume) -> NDArray[np.uint8]:
+    from bioatt.anatomy.sources import label_volume, organs_of
+    from bioatt.core.canonical import canonical
+
+    volume = canonical(scan).volume
+    return label_volume(organs_of(source, volume, scan), volume)
 
 
 def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
@@ -111,6 +149,8 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
             (f"{'bias against the reference, ' + tissue:42s} HU", [r["hu_bias"].get(tissue) for r in results], "+.2f")
         )
     rows.append((f"{'noise in soft tissue (mode of local SD)':42s} HU", [r["noise_hu"] for r in results], ".2f"))
+    for organ in results[0].get("dice", {}):
+        rows.append((f"{'Dice against the reference, ' + organ:52s}", [r["dice"].get(organ) for r in results], ".3f"))
     width = max(10, *(len(title) for title in titles)) + 2
     lines = [" " * 52 + "".join(f"{title:>{width}s}" for title in [*titles, *["change"] * (len(titles) == 2)])]
     for label, values, digits in rows:

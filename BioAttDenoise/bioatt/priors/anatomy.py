@@ -1,4 +1,4 @@
-"""Sources of anatomy by name: the organ maps, or a label volume with its names."""
+"""Sources of anatomy by name: the organ maps, a label volume with its names, or TotalSegmentator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from bioatt.priors import build_prior
 
 
 def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
-    """ "maps" (the organ maps), or "segmentation:LABELS[,TABLE.json]" (a label file).
+    """ "maps" (the organ maps), "segmentation:LABELS[,TABLE.json]" (a label file), or "totalsegmentator".
 
-    device: where the organ maps run, as torch names it. Raises InputError for another source, and as `build_prior`.
+    device: where the network runs, as torch names it. Raises InputError for another source, and as `build_prior` and
+    `TotalSegmentator`.
     """
+    if source == "totalsegmentator":
+        from bioatt.priors.total_segmentator import TotalSegmentator  # reads files: needs SimpleITK
+
+        return TotalSegmentator(build_prior("maps", descriptors=load_descriptor_set(ANATOMY_SET)), device)
     if source != "maps" and not source.startswith("segmentation:"):
-        raise InputError(f"unknown source of anatomy {source!r}: use maps, or segmentation:LABELS[,TABLE.json]")
+        raise InputError(
+            f"unknown source of anatomy {source!r}: use maps, segmentation:LABELS[,TABLE.json] or totalsegmentator"
+        )
     built: AnatomySource = build_prior(source, descriptors=load_descriptor_set(ANATOMY_SET), device=device)  # type: ignore[assignment]
     return built
 

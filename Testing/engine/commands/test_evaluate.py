@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from bioatt.core.metrics import compare
 from bioatt.core.volume import Volume
 from bioatt.io.grids import check_same_grid
 from bioatt.io.images import read_volume, write_volume
+
+SAMPLE = Path(__file__).parents[3] / "BioAttDenoise" / "Resources" / "SampleData" / "QuarterDoseTorso.nrrd"
 
 
 @pytest.fixture
@@ -161,3 +165,18 @@ def test_slices_of_other_places_are_not_compared(series_writer, tmp_path, capsys
     assert "2.5 mm off" in capsys.readouterr().err
     assert bioatt("evaluate", tmp_path / "a", tmp_path / "c") == 0
     assert "0.00" in capsys.readouterr().out
+
+
+def test_dice_of_organs(tmp_path, capsys):
+    """Found in the scans themselves: what denoising takes from an organ shows."""
+    slices = read_volume(SAMPLE)
+    damaged = replace(slices, hu=np.where(slices.hu > 20, slices.hu - 300, slices.hu).astype(slices.hu.dtype))
+    write_volume(slices, tmp_path / "reference.nrrd")
+    write_volume(damaged, tmp_path / "damaged.nrrd")
+    names = [tmp_path / f"{name}.nrrd" for name in ("reference", "damaged", "reference")]
+    written = tmp_path / "m.json"
+    assert bioatt("evaluate", names[0], names[1], "--low", names[2], "--organs", "maps", "--json", written) == 0
+    found = json.loads(written.read_text())
+    assert found["input"]["dice"]["liver"] == 1
+    assert found["output"]["dice"]["liver"] < 0.9
+    assert "Dice against the reference, liver" in capsys.readouterr().out

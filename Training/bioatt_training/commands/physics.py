@@ -1,11 +1,11 @@
-"""`bioatt-train physics`: detectability, hallucination audit, automated readings and patient sizes for a model."""
+"""`bioatt-train physics`: detectability, hallucination audit, automated measurements and patient sizes for a model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "evaluate a model with CT physics: detectability by dose, hallucination audit, automated readings"
+HELP = "evaluate a model with CT physics: detectability by dose, hallucination audit, automated measurements"
 RESUMES = True
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bioatt.anatomy.descriptors import load_descriptor_set
+from bioatt.anatomy.overlap import dice_by_organ
 from bioatt.core.metrics import WINDOWS
 from bioatt.core.volume import Volume
 from bioatt.inference.denoiser import Denoiser
@@ -24,8 +25,6 @@ from bioatt_training.adversarial.perceptual import pointwise
 from bioatt_training.data.bank import Bank
 from bioatt_training.fit.patches import standardised
 
-LEAST_PIXELS = 200
-"""Minimum pixels of an organ in the target's slice for evaluation."""
 SIDE, GREYS = 96, 16
 CENTRE_PX = 256
 """Side of the part of a slice whose features are compared."""
@@ -55,8 +54,8 @@ class FurtherFigures:
         labels = [self._labels(image, volume) for image in (target, output, low)]
         return {
             **{name: float(value) for name, value in values.items()},
-            "organs/dice": dice(labels[0], labels[1]),
-            "organs/dice_low": dice(labels[0], labels[2]),
+            "organs/dice": mean_dice(labels[0], labels[1]),
+            "organs/dice_low": mean_dice(labels[0], labels[2]),
             "structure/ratio": float(np.sqrt(errors[0] / errors[1])),
         }
 
@@ -64,13 +63,9 @@ class FurtherFigures:
         return self.organs.maps(Volume(np.asarray(hu)[None], spacing=like.spacing)).labels(0)
 
 
-def dice(reference: NDArray[np.uint8], test: NDArray[np.uint8]) -> float:
-    """Mean of 2 |A ∩ B| / (|A| + |B|) over the reference's organs; NaN if it shows none."""
-    values = []
-    for label in np.unique(reference[reference > 0]):
-        a, b = reference == label, test == label
-        if a.sum() >= LEAST_PIXELS:
-            values.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+def mean_dice(reference: NDArray[np.uint8], test: NDArray[np.uint8]) -> float:
+    """Mean of `dice_by_organ`; NaN if the reference shows no organ."""
+    values = [*dice_by_organ(reference, test).values()]
     return float(np.mean(values)) if values else float("nan")
 
 

@@ -1,1 +1,1 @@
-"""Evaluation of a model with CT physics: detectability, hallucination, automated readings, patient sizes."""
+"""Evaluation of a model with CT physics: detectability, hallucination, automated measurements, patient sizes."""

@@ -314,7 +314,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Found], list[str]]]] = {
     "Hallucination: erased and invented inserts": ("low", _audit),
     "Hallucination: agreement with the truth": ("agreement", _agreement),
     "Hallucination: detection by the structure check": ("noticed", _noticed),
-    "Automated readings": ("tasks", _tasks),
+    "Automated measurements": ("tasks", _tasks),
 }
 """Sections of the page by title: the required results, and the function that writes the section."""
 

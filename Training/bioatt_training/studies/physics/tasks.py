@@ -1,4 +1,4 @@
-"""Automated readings of a scan before and after denoising: organs by the built-in organ maps, and threshold
+"""Automated measurements on a scan before and after denoising: organs by the built-in organ maps, and threshold
 measures.
 """
 
@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from bioatt.anatomy.descriptors import ANATOMY_SET, load_descriptor_set
 from bioatt.anatomy.organs import find_organs
+from bioatt.anatomy.overlap import dice_by_organ
 from bioatt.core.volume import Volume
 from bioatt.priors.anatomy import build_anatomy
 from bioatt.simulation.acquisition import Scanner, scan
@@ -28,8 +29,6 @@ BULLA_HU, BULLAE, BULLA_MM = -985.0, 12, (2.0, 6.0)
 """HU, number per slice and radii of the simulated emphysema."""
 TRUTH = "noise-free"
 THICKNESS_MM = 5.0
-LEAST_VOXELS = 200
-"""Minimum organ size for a Dice value."""
 
 
 def ill_torso(seed: int, slices: int, size: int) -> tuple[Volume, NDArray[np.uint8]]:
@@ -77,13 +76,9 @@ def measure(
 
 def _overlap(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> dict[str, Any]:
     names = load_descriptor_set(ANATOMY_SET).descriptors
-    dice, volume = {}, {}
-    for value in (int(v) for v in np.unique(reference) if v):
-        there, here = reference == value, labels == value
-        if there.sum() >= LEAST_VOXELS:
-            dice[names[value - 1]] = float(2 * (there & here).sum() / (there.sum() + here.sum()))
-            volume[names[value - 1]] = float(here.sum() / there.sum())
-    return {"dice": dice, "volume": volume}
+    dice = dice_by_organ(reference, labels)
+    sizes = {name: [int((one == names.index(name) + 1).sum()) for one in (labels, reference)] for name in dice}
+    return {"dice": dice, "volume": {name: here / there for name, (here, there) in sizes.items()}}
 
 
 def _readings(image: Volume, labels: NDArray[np.uint8]) -> dict[str, Any]:
