@@ -50,7 +50,7 @@ def test_what_does_not_go_together(tiny):
         tiny(method=organ_maps, margin=3)
     with pytest.raises(InputError, match='needs \\[data\\] sampling = "random"'):
         tiny(method=LowDose(), sampling="grid", epochs=3)
-    with pytest.raises(InputError, match="needs a method"):
+    with pytest.raises(InputError, match="requires a method"):
         tiny(monitor="val_guarded")
 
 

@@ -67,7 +67,7 @@ def test_the_paper_s_recipe():
         (RUN + DATA + "[optimiser]\nlearning_rate = -1", "learning_rate must be above"),
         (RUN + DATA + "prior_perturbation = -0.1", "prior_perturbation must lie between"),
         (RUN + DATA + "[network]\narm = 'bio'", "use 'base'"),
-        (RUN + DATA + "[optimiser]\nsteps = 5\nepochs = 5", "name one"),
+        (RUN + DATA + "[optimiser]\nsteps = 5\nepochs = 5", "keep one"),
         (RUN + DATA + "sampling = 'grid'\n[network]\nlayout = 'unet'", "multiple of 4"),
         (RUN + DATA + "patch = 130\n[network]\nlayout = 'unet'", "multiple of 4"),
         (RUN + DATA + "sampling = 'grid'\n[optimiser]\nmargin = 28", "margin"),
