@@ -123,7 +123,7 @@ def test_the_noise_never_takes_the_place_of_the_low_dose(scan, tmp_path, capsys,
     out = tmp_path / "low.nrrd"
     for given in ([], ["--overwrite"]):
         assert main(["simulate", str(scan), "low.nrrd", "--noise-volume", str(out), *given]) == 2
-        assert "low.nrrd is OUT itself" in capsys.readouterr().err
+        assert "low.nrrd is the same file as OUT" in capsys.readouterr().err
         assert not out.exists()
 
 
