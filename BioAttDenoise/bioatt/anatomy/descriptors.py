@@ -86,7 +86,7 @@ def descriptor_set_names() -> tuple[str, ...]:
 def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
     """Read a shipped set by name, or a JSON file.
 
-    Raises InputError where the name is unknown, or the file is missing or does not follow the schema.
+    Raises InputError if the name is unknown, or the file is missing or does not follow the schema.
     """
     path = Path(name_or_path)
     if path.suffix.lower() != ".json":

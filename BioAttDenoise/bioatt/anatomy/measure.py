@@ -37,7 +37,7 @@ def measure_organs(
     labels: (z, y, x) as `label_volume`. reference: an organ, or muscle beside the spine, to which contrast is measured.
     Means, noise and shift are those of the eroded organ. The shift of a mean is allowed STANDARD_ERRORS standard errors
     of the removed signal's mean, from the spread of its means over cubes of BLOCK_MM, and LEAST_SHIFT_HU at least.
-    Raises InputError where the grids differ or the reference is unknown, Cancelled when `cancelled()` turns True.
+    Raises InputError if the grids differ or the reference is unknown, Cancelled when `cancelled()` turns True.
     """
     scans = [before] if after is None else [before, after]
     if any(scan.shape != labels.shape for scan in scans):

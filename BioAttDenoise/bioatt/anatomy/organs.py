@@ -55,7 +55,7 @@ def find_organs(
 ) -> Organs:
     """Find and measure the organs of a scan; after: the denoised scan, to compare.
 
-    reference: see `measure_organs`. Raises InputError where the scans' grids differ, the reference is unknown, or the
+    reference: see `measure_organs`. Raises InputError if the scans' grids differ, the reference is unknown, or the
     source does not lie on the scan; Cancelled when `cancelled()` turns True.
     """
     if after is not None:

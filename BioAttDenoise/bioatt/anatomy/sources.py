@@ -56,7 +56,7 @@ class PlacedSource(Protocol):
     """A source of structures with a position, which can lie elsewhere than the scan."""
 
     def check_place(self, whole: Volume) -> None:
-        """Raise InputError where it cannot be placed on `whole`, or does not overlap it."""
+        """Raise InputError if it cannot be placed on `whole`, or does not overlap it."""
         ...
 
 

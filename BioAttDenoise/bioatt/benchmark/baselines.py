@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bioatt.network import build_network
 
 Filter = Callable[[], NDArray[Any] | None]
-"""Filters a slice and returns it (y, x) in HU; None where the filter is there for its time alone."""
+"""Filters a slice and returns it (y, x) in HU; None if the filter is there for its time alone."""
 
 
 def filters(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:

@@ -88,7 +88,7 @@ def _filter(work: Filter, truth: NDArray[Any] | None) -> dict[str, Any]:
 
 
 def _psnr(truth: NDArray[Any] | None, image: NDArray[Any] | None) -> float | None:
-    """In the soft-tissue window; None where there is nothing to compare."""
+    """In the soft-tissue window; None if there is nothing to compare."""
     return None if truth is None or image is None else psnr(truth, image)
 
 

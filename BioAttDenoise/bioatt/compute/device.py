@@ -112,7 +112,7 @@ def _fast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def cpu_has_amx() -> bool:
-    """True where the CPU has AMX tiles, and oneDNN, which multiplies on them, may use them.
+    """True if the CPU has AMX tiles, and oneDNN, which multiplies on them, may use them.
 
     torch does not expose oneDNN's limit on instruction sets, so the variable ONEDNN_MAX_CPU_ISA, or its older name, is
     read here too (oneDNN's guide, "CPU Dispatcher Control"); its values contain AMX where they allow it.
@@ -124,7 +124,7 @@ def cpu_has_amx() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """True where both the CPU's instructions (AVX-512 BF16 or AMX) and oneDNN's limit on them allow bf16."""
+    """True if both the CPU's instructions (AVX-512 BF16 or AMX) and oneDNN's limit on them allow bf16."""
     probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     native = any(probe() for probe in probes if probe is not None)
     return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

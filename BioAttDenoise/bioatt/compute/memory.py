@@ -24,7 +24,7 @@ def predicted(shape: tuple[int, int, int], filters: int, *, cpu: bool = True, ti
 
 
 def available() -> int | None:
-    """Bytes that programs can still take, without what the system swaps out; None where it does not tell."""
+    """Bytes that programs can still take, without what the system swaps out; None if it does not tell."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))

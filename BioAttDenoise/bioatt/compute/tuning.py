@@ -83,7 +83,7 @@ def cpu_name() -> str:
 
 
 def remembered(key: Mapping[str, Any]) -> Choice | None:
-    """The answer for this key; None where there is none, or where it cannot be read."""
+    """The answer for this key; None if there is none, or if it cannot be read."""
     try:
         return Choice(**_read()[_name(key)]["choice"])
     except (KeyError, TypeError):

@@ -41,7 +41,7 @@ class AttentionRequest:
             raise InputError(f"no network has attention at stage {unknown[0]!r:.40}: choose of {', '.join(STAGES)}")
 
     def names(self, available: tuple[str, ...]) -> tuple[str, ...]:
-        """Descriptors to record, in the model's order. Raises InputError where one is unknown to the model."""
+        """Descriptors to record, in the model's order. Raises InputError if one is unknown to the model."""
         if not available:
             raise InputError("this model has no organ attention: choose one of the bioatt arm")
         unknown = sorted(set(self.descriptors or ()) - set(available))

@@ -37,7 +37,7 @@ class Context:
     def of(cls, volume: Volume, slices: range, halo: int, block: int) -> Context:
         """The context of a volume's slices for a network of this halo and block, in pixels.
 
-        Raises InputError where the slices leave the volume.
+        Raises InputError if the slices leave the volume.
         """
         volume.part(slices)  # refuses a bad range
         count = volume.shape[0]
@@ -63,7 +63,7 @@ class Context:
         return self.canonical.volume.spacing[2]
 
     def neighbour(self, k: int, offset: int) -> NDArray[np.float32] | None:
-        """HU (y, x) of the axial slice `offset` above slice k of the box (below: negative); None where there is none.
+        """HU (y, x) of the axial slice `offset` above slice k of the box (below: negative); None if there is none.
 
         None too where slices of the volume are missing or unevenly spaced: nobody knows where.
         """
@@ -85,7 +85,7 @@ class Context:
     def prior(self, source: AnatomicalPrior | Prior, cancelled: Callable[[], bool] | None) -> Prior:
         """Prior of the box's axial slices; a spatial one covers whole slices (`Prior.cropped` cuts the box out of it).
 
-        Raises InputError where a given Prior does not know the slices, Cancelled, and what the source raises.
+        Raises InputError if a given Prior does not know the slices, Cancelled, and what the source raises.
         """
         seen = self.canonical.volume
         prior = source if isinstance(source, Prior) else part_prior(source, seen, self.original, cancelled)

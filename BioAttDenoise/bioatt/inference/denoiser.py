@@ -49,7 +49,7 @@ class Result:
     """A denoised volume and how it was made.
 
     volume: geometry and dtype of the input. device, precision, backend, threads: what computed it, the last of the CPU.
-    noise: SD in HU before and after in homogeneous soft tissue, which a level is a share of, None where there is too
+    noise: SD in HU before and after in homogeneous soft tissue, which a level is a share of, None if there is too
     little of it. noise_before, noise_after: (z,) most frequent local SD of soft tissue in HU by slice of the file, NaN
     where a slice has none. strength: the number that was applied; strength_asked: the level or target that it comes
     from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
@@ -220,7 +220,7 @@ class Denoiser:
         return self._denoise(volume, fixed, wanted, range(slice_index, slice_index + 1))
 
     def noise_removal(self, volume: Volume, cancelled: IsCancelled | None = None) -> NoiseRemoval | None:
-        """How much of a volume's noise a strength removes, from five fixed slices; None where it cannot be measured.
+        """How much of a volume's noise a strength removes, from five fixed slices; None if it cannot be measured.
 
         Under the denoiser's own prior. The last volume's is remembered. Raises Cancelled.
         """

@@ -63,7 +63,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """An entry of `models.json`. path: its weights on this machine, None where they are missing."""
+    """An entry of `models.json`. path: its weights on this machine, None if they are missing."""
 
     name: str
     file: str
@@ -116,7 +116,7 @@ def load_model(model: str | Path | TrainedModel) -> TrainedModel:
 
 
 def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
-    """Read a trained-model file. Raises InputError where it is corrupt or not one of ours."""
+    """Read a trained-model file. Raises InputError if it is corrupt or not one of ours."""
     import safetensors.torch  # here, so that networks can be trained where it is not installed
 
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,7 +27,7 @@ def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
     """Versions, model hash, hash of the inputs' content, settings, noise (`Result.noise`), timings.
 
     inputs: the files of the scan. strength_asked: the level or target that the strength comes from, null where a number
-    was given. Raises OSError where an input is gone.
+    was given. Raises OSError if an input is gone.
     """
     before, after = result.noise or (None, None)
     files = list(dict.fromkeys(file for path in inputs for file in (path, *data_files(path))))
@@ -90,7 +90,7 @@ def provenance(denoiser: Denoiser, options: EngineOptions) -> dict[str, Any] | N
     """Provenance of the prior: what it is computed from; None for a model without prior.
 
     {"descriptor_set": {"name", "sha256" of names and prompts}, "prior_files_sha256": of the files that `options.prior`
-    names, in that order}. File names are left out, since they may identify a patient. Raises InputError where a file is
+    names, in that order}. File names are left out, since they may identify a patient. Raises InputError if a file is
     missing.
     """
     if not denoiser.model.metadata.get("descriptor_set"):

@@ -54,7 +54,7 @@ class Run:
     ) -> Tensor:
         """`tiling.run`; where memory runs out, with tiles of half the size down to the smallest, then on the CPU.
 
-        Raises BioAttError where memory runs out there too.
+        Raises BioAttError if memory runs out there too.
         """
         while True:
             device = self.compute.device

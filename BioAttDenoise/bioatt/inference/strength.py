@@ -25,7 +25,7 @@ def measured_slices(volume: Volume) -> tuple[Volume, list[int]]:
 
 
 def soft_tissue_noise(before: Volume, after: Volume) -> tuple[float, float] | None:
-    """Noise SD in HU of a scan before and after denoising, by the measure that a level is a share of; None where it
+    """Noise SD in HU of a scan before and after denoising, by the measure that a level is a share of; None if it
     cannot be measured.
     """
     (scan, chosen), (denoised, _) = measured_slices(before), measured_slices(after)
@@ -41,7 +41,7 @@ def needs_measuring(asked: Strength) -> bool:
 def strength_for(asked: Strength, removal: NoiseRemoval | None) -> tuple[float, list[str]]:
     """The number that `asked` means for a volume, and what is to be said about it.
 
-    removal: of the volume, None where its noise cannot be measured; a target is then refused with InputError.
+    removal: of the volume, None if its noise cannot be measured; a target is then refused with InputError.
     """
     if isinstance(asked, TargetNoise):
         if removal is None:

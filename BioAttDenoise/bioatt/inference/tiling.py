@@ -98,7 +98,7 @@ def run(
     tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width). forward: a backend that
     computes `network.residual` instead of PyTorch; it records no maps.
-    Raises ValueError where a spatial p differs from the slice in size.
+    Raises ValueError if a spatial p differs from the slice in size.
     """
     if p is not None and p.ndim == 3 and p.shape[-2:] != padded.shape[-2:]:
         raise ValueError(f"p of {tuple(p.shape[-2:])} pixels for a slice of {tuple(padded.shape[-2:])}, both padded")

@@ -26,7 +26,7 @@ def suffix_of(path: Path) -> str:
 
 
 def is_series(output: Path) -> bool:
-    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
+    """True if an output without suffix names a folder for a DICOM series, False if it names a file.
 
     What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
     """
@@ -46,7 +46,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
     The name is unique: several processes can write the same `path`, and the last one's file stays.
     overwrite: whether a file at `path` may be replaced. Raises InputError with the system's reason for every OSError;
-    OccupiedError where a file appeared at `path` and may not be replaced: the temporary file, complete, then stays.
+    OccupiedError if a file appeared at `path` and may not be replaced: the temporary file, complete, then stays.
     """
     partial: Path | None = None
     try:
@@ -73,7 +73,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
     partial one is in it, and what it holds moves out of it at the end.
-    Raises OccupiedError where another run has filled the folder meanwhile; the partial one, complete, then stays.
+    Raises OccupiedError if another run has filled the folder meanwhile; the partial one, complete, then stays.
     """
     folder = folder.absolute()
     there = folder.is_dir()
@@ -111,7 +111,7 @@ def _move_all(source: Path, target: Path) -> None:
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Rename a file, but never onto another one. Raises FileExistsError where something is there."""
+    """Rename a file, but never onto another one. Raises FileExistsError if something is there."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -162,7 +162,7 @@ def check_name(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError where no file can be made in a folder."""
+    """Raise InputError if no file can be made in a folder."""
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder.absolute().name}: make it first")
     try:
@@ -174,7 +174,7 @@ def check_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
+    """Make a folder, and those above it, where it is missing. Raises InputError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -185,7 +185,7 @@ def make_folder(folder: Path) -> None:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
+    """What a JSON file (UTF-8) holds. Raises InputError if it cannot be opened or is not JSON; `what` names it."""
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{what} {path.name} is no ordinary file: name one")

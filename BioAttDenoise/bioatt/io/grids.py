@@ -10,7 +10,7 @@ from bioatt.io.dicom.slices import slice_positions
 
 
 def check_same_grid(reference: Volume, other: Volume) -> None:
-    """Raises InputError where the voxels of two volumes differ in position by more than 0.01 mm."""
+    """Raises InputError if the voxels of two volumes differ in position by more than 0.01 mm."""
     if reference.shape != other.shape:
         raise InputError(
             f"{_name(other)} has {' x '.join(map(str, other.shape))} voxels (z, y, x), "

@@ -54,7 +54,7 @@ def read_volume(
     phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
     of a DICOM series the one whose description holds this text.
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
-    Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
+    Raises InputError if the file is missing, broken, or no CT; SeveralVolumesError if a phase must be named.
     """
     files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [*path]
     if not path:
@@ -127,7 +127,7 @@ def write_volume(
     The header gets geometry, kernel, slice thickness, kVp, modality and the note (NIfTI: as far as its 79 characters
     go), and nothing that identifies a person.
     header: more keys and values for it (not NIfTI). overwrite: whether a file that is there may be replaced.
-    Raises InputError where the place or the format cannot hold it (see `check_output`), or the disk is full.
+    Raises InputError if the place or the format cannot hold it (see `check_output`), or the disk is full.
     """
     path = Path(path)
     check_output(volume, path)
@@ -148,7 +148,7 @@ def write_volume(
 
 
 def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Raise InputError where `write_volume` would refuse this path, so that a long run can ask first."""
+    """Raise InputError if `write_volume` would refuse this path, so that a long run can ask first."""
     path = Path(path)
     suffix = suffix_of(path)
     check_name(path)
@@ -244,7 +244,7 @@ def _alone(path: Path) -> Iterator[Path]:
 
 
 def _image(path: Path, number: int | None) -> sitk.Image:
-    """A file as an image of three dimensions; InputError where it is not one plain volume, RuntimeError as ITK's."""
+    """A file as an image of three dimensions; InputError if it is not one plain volume, RuntimeError as ITK's."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

@@ -15,7 +15,7 @@ _LONGEST_HEADER = 1 << 20
 
 
 def check_whole(path: Path) -> None:
-    """Raise InputError where a .nrrd, .nhdr, .mha or .mhd file cannot hold what its header says, or is damaged.
+    """Raise InputError if a .nrrd, .nhdr, .mha or .mhd file cannot hold what its header says, or is damaged.
 
     Rare encodings of NRRD are left to ITK, which checks them.
     """

@@ -20,7 +20,7 @@ class BusyError(InputError):
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold the lock of a file, which is made and removed again, on what the message calls `what`.
 
-    Raises BusyError at once where another process holds it, OSError where the file cannot be made.
+    Raises BusyError at once where another process holds it, OSError if the file cannot be made.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -47,7 +47,7 @@ def _same(descriptor: int, path: Path) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Raises OSError where another process has it."""
+    """Raises OSError if another process has it."""
     if os.name == "nt":
         import msvcrt
 

@@ -34,7 +34,7 @@ def check_result_output(
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
+    """Raise InputError if a file would be replaced that nobody offered for it: it may be somebody's only scan."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")
     if not overwrite and occupied(path):
@@ -57,7 +57,7 @@ def write_result(
 
     series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
     strength_asked (the level or target that the strength comes from), organ_strength: for the note. overwrite: whether
-    a file may be replaced; a folder that holds anything never is. Raises OccupiedError where `output` appeared since
+    a file may be replaced; a folder that holds anything never is. Raises OccupiedError if `output` appeared since
     `check_result_output`: the result is then kept under the name in the message.
     """
     if is_series(output) if series is None else series:
@@ -79,7 +79,7 @@ def write_result(
 
 
 def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:
-    """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
+    """Raise InputError if a side file (report, table, picture) could not be written, or would replace another file.
 
     forbidden: what the command reads and what else it writes; the data files of .mhd and .nhdr headers belong to them.
     overwrite: whether any other file may be replaced.

@@ -83,7 +83,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     @property
     def tileable(self) -> bool:
-        """False where the result depends on the whole image: global pooling, or weights drawn at every call."""
+        """False if the result depends on the whole image: global pooling, or weights drawn at every call."""
         return self.arm != "channel" and not (self.arm == "bioatt" and self.weighting == "random")
 
     @property
@@ -94,7 +94,7 @@ class BioAttNetwork(nn.Module, ABC):
     def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
         """Denoise the slice of x (B, C, H, W). `record` receives each stage's maps A (B, N, …), see `pixel_maps`.
 
-        Raises ValueError where x or p has a shape that the class does not document.
+        Raises ValueError if x or p has a shape that the class does not document.
         """
         return self.residual(x, p, record) + x[:, :1]
 

@@ -26,7 +26,7 @@ def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `packed`, in float32; other weights keep their type. Raises KeyError where scales are missing."""
+    """The inverse of `packed`, in float32; other weights keep their type. Raises KeyError if scales are missing."""
     return {
         name: value * stored[name + SCALE] if value.dtype == torch.int8 else value
         for name, value in stored.items()

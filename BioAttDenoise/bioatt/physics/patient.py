@@ -52,7 +52,7 @@ def measure(scan: Volume, after: Volume | None, regions: NDArray[np.uint8], name
 
 
 def _spectra(scans: dict[str, NDArray], inside: NDArray[np.bool_], pixel_mm: float) -> dict[str, Any] | None:
-    """Radial spectra of each scan in a region; None where no patches fit."""
+    """Radial spectra of each scan in a region; None if no patches fit."""
     for side in PATCHES_PX:
         patches = {name: patches_inside(hu, inside, side) for name, hu in scans.items()}
         count = len(patches["before"])

@@ -81,7 +81,7 @@ class Layout:
 
 
 def find_layout(hu: NDArray, pixel_mm: float) -> Layout:
-    """The phantom in a scan (z, y, x) whose slices are alike. Raises InputError where nothing round lies in it."""
+    """The phantom in a scan (z, y, x) whose slices are alike. Raises InputError if nothing round lies in it."""
     mean = hu.mean(0, dtype=np.float64)
     body = _largest(binary_fill_holes(gaussian_filter(mean, 1.5) > -500))
     if body is None or not _round(body):
@@ -197,7 +197,7 @@ def _uniformity(values: NDArray[np.float64], pixel_mm: float, layout: Layout) ->
 def _insert(
     mean: NDArray, smooth: NDArray, part: NDArray[np.bool_], background: float, noise: float, pixel_mm: float
 ) -> Insert | None:
-    """The insert in a part that stands out; None where it is not round, of another size, or a pattern of bars."""
+    """The insert in a part that stands out; None if it is not round, of another size, or a pattern of bars."""
     if part.sum() < 4 or not _round(part):
         return None
     centre, radius = _circle(part, pixel_mm)

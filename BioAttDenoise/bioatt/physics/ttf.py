@@ -14,7 +14,7 @@ def ttf(images: NDArray, centre_yx: tuple[float, float], radius_mm: float, pixel
 
     Pixels within the smaller of `radius_mm` and 10 mm of the edge give the edge spread over the distance to it, in
     steps of a tenth of a pixel, averaged over all images; its derivative under a tapered window gives the transfer.
-    centre_yx in pixels. Raises InputError where the ring does not fit the images.
+    centre_yx in pixels. Raises InputError if the ring does not fit the images.
     """
     images = np.asarray(images, np.float64)
     height, width = images.shape[1:]

@@ -25,7 +25,7 @@ def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
 def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource:
     """Anatomy from a label volume on any grid. names: structure of each value.
 
-    Raises InputError where no name is known to the descriptor set.
+    Raises InputError if no name is known to the descriptor set.
     """
     from bioatt.priors.segmentation import Segmentation, SegmentationPrior  # reads files: needs SimpleITK
 

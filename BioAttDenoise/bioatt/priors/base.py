@@ -115,7 +115,7 @@ class PlacedPrior(Protocol):
     """An AnatomicalPrior from structures with a position, which may miss a part of the scan, but not all of it."""
 
     def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """`AnatomicalPrior.probabilities` of a part of `whole`. Raises InputError where no structure is in `whole`."""
+        """`AnatomicalPrior.probabilities` of a part of `whole`. Raises InputError if no structure is in `whole`."""
         ...
 
 

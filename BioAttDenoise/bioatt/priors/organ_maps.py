@@ -158,7 +158,7 @@ class OrganMapPrior:
     """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z; complete: see
     `build_prior`.
 
-    Raises InputError where the network was not taught all of `descriptors`, or the file is missing or damaged.
+    Raises InputError if the network was not taught all of `descriptors`, or the file is missing or damaged.
     """
 
     def __init__(
@@ -356,7 +356,7 @@ def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, An
 
 
 def organ_maps_file() -> Path:
-    """The trained organ maps: beside the shipped models, else in the user's models folder. InputError where neither."""
+    """The trained organ maps: beside the shipped models, else in the user's models folder. InputError if neither."""
     for folder in (resources_folder() / "Models", models_folder()):
         if (folder / FILE).is_file():
             return folder / FILE

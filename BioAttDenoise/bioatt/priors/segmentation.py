@@ -39,7 +39,7 @@ class SegmentationPrior:
     no descriptor.
 
     A structure of several descriptors ("aorta") is divided among them in proportion to the slice prior.
-    Raises InputError where no structure belongs to any descriptor.
+    Raises InputError if no structure belongs to any descriptor.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class SegmentationPrior:
         return SegmentedOrgans(self, volume, cancelled)
 
     def check_place(self, whole: Volume) -> None:
-        """Raise InputError where slices of the scan or the segmentation are not evenly spaced, or no structure of a
+        """Raise InputError if slices of the scan or the segmentation are not evenly spaced, or no structure of a
         descriptor lies on `whole`.
         """
         for what, volume in (("scan", whole), ("segmentation", self.labels)):
@@ -192,7 +192,7 @@ class SegmentedOrgans:
 def read_segmentation(path: Path, table: Path | None = None) -> Segmentation:
     """Read a label volume and its names: from `table`, else the file (Slicer's .seg.nrrd), else TotalSegmentator's.
 
-    table: JSON of {"1": "spleen", …} or {"spleen": 1, …}. Raises InputError where a file cannot be used.
+    table: JSON of {"1": "spleen", …} or {"spleen": 1, …}. Raises InputError if a file cannot be used.
     """
     labels = read_volume(path, hu=False)
     if not np.array_equal(labels.hu, np.rint(labels.hu)):

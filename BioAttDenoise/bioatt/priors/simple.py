@@ -58,7 +58,7 @@ class FixedPrior:
     ) -> None:
         """p: (N,) for every slice alike, or (slices, N) with slice_ids; source: see `Prior`.
 
-        Raises InputError where p is no distribution.
+        Raises InputError if p is no distribution.
         """
         rows = np.atleast_2d(np.asarray(p, np.float32))
         self.everywhere = slice_ids is None
@@ -70,7 +70,7 @@ class FixedPrior:
     def from_file(cls, path: Path) -> FixedPrior:
         """Read what `bioatt prior --json` writes; a file without "slices" holds one row for every slice.
 
-        Raises InputError where the file cannot be read or is not such a table.
+        Raises InputError if the file cannot be read or is not such a table.
         """
         table = read_json(path, "prior file")
         try:
@@ -79,7 +79,7 @@ class FixedPrior:
             raise InputError(f"prior file {path.name}: {error}") from None
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See AnatomicalPrior. Raises InputError where a slice of the volume has no row."""
+        """See AnatomicalPrior. Raises InputError if a slice of the volume has no row."""
         if not self.everywhere:
             return self.prior.select(volume.slice_ids)
         p = np.repeat(self.prior.p, len(volume.slice_ids), axis=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules ask of a scan; None where it does not tell. ctdi_vol_mgy: CTDIvol (0018,9345)."""
+    """What rules ask of a scan; None if it does not tell. ctdi_vol_mgy: CTDIvol (0018,9345)."""
 
     series_description: str | None = None
     kernel: str | None = None

@@ -77,7 +77,7 @@ def find_series(source: Path) -> Found:
     place) names, relative to it.
 
     What cannot be read, such as a slice that is cut short, belongs to the series of its folder, so that reading them
-    says so. Raises InputError where `source` is missing, a list cannot be used, or nothing is found.
+    says so. Raises InputError if `source` is missing, a list cannot be used, or nothing is found.
     """
     if not source.exists():
         raise InputError(f"{source.absolute().name}: no such file or folder: check the path")
@@ -129,7 +129,7 @@ def facts_of_header(header: Dataset) -> Facts:
 
 
 def _listed(source: Path) -> list[_Entry]:
-    """The places of a list. Raises InputError where it cannot be used."""
+    """The places of a list. Raises InputError if it cannot be used."""
     try:
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ TASK = "task.json"
 def run_module(source: Path, out: Path, device: str = "auto") -> list[Outcome]:
     """Denoise what mercure put into `source`; the derived images appear in `out`, those of a series together.
 
-    Raises InputError where a folder is missing, the settings cannot be used, or a series could not be denoised; what
+    Raises InputError if a folder is missing, the settings cannot be used, or a series could not be denoised; what
     could be is there all the same.
     """
     for folder in (source, out):

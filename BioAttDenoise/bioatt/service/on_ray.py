@@ -21,7 +21,7 @@ def run_on_ray(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Ge
     """What becomes of each scan, as they end; at most one a device at a time where no cluster is joined.
 
     A task whose process or machine is lost is tried once more by Ray: what it had published is recognised and not done
-    again. Raises InputError where Ray is not installed or the cluster cannot be reached.
+    again. Raises InputError if Ray is not installed or the cluster cannot be reached.
     """
     ray = _ray()
     gpu = devices[0].startswith("cuda")

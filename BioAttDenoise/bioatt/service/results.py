@@ -38,7 +38,7 @@ class Results:
     def making(self, key: str) -> Iterator[Path]:
         """An empty folder for results that are being made, removed at the end unless it was published.
 
-        Raises BusyError where another process makes the same ones, OSError where the system refuses.
+        Raises BusyError if another process makes the same ones, OSError if the system refuses.
         """
         folder = self.out / WORK / key[:16]
         make_folder(folder.parent)
@@ -51,7 +51,7 @@ class Results:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, key: str, name: str) -> Path | None:
-        """The folder of finished results, under whatever name; None where there are none, or some of them is gone."""
+        """The folder of finished results, under whatever name; None if there are none, or some of them is gone."""
         places = (*self._places(name, key), *filter(None, [self.index.get(key)]))
         return next((place for place in places if (read_manifest(place) or {}).get("key") == key), None)
 
@@ -93,7 +93,7 @@ def output_entry(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of finished results; None where there is none, or an output it names is not as it says."""
+    """The manifest of finished results; None if there is none, or an output it names is not as it says."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         whole = all(output_entry(folder / entry["name"]) == entry for entry in manifest["outputs"])

@@ -84,7 +84,7 @@ EVERY_SCAN = (Rule("default"),)
 
 
 def first_met(rules: tuple[Rule, ...], facts: Facts) -> Rule | None:
-    """The rule that applies to a scan; None where none does."""
+    """The rule that applies to a scan; None if none does."""
     return next((rule for rule in rules if rule.met_by(facts)), None)
 
 

@@ -108,7 +108,7 @@ class _Worker:
             self.pipe.send(series)
 
     def hear(self) -> Outcome | None:
-        """What becomes of the scan, which is then over; None where the process has died. While the scan goes on, `part`
+        """What becomes of the scan, which is then over; None if the process has died. While the scan goes on, `part`
         is what is done. After a fault of ours a new process takes the next one.
         """
         try:

@@ -18,7 +18,7 @@ from bioatt.io.dicom.write import write_derived_series
 def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume]) -> dict[str, Any]:
     """Write the request's `volume` as a series derived from `source` into the folder `output` (worker_protocol.md).
 
-    Raises InputError where the source is another scan, or as `read_series` and `write_derived_series`.
+    Raises InputError if the source is another scan, or as `read_series` and `write_derived_series`.
     """
     source = read_series(Path(request["source"]["path"]), request["source"].get("series"))
     warnings = write_derived_series(
@@ -34,7 +34,7 @@ def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume
 
 
 def on_grid_of(source: Volume, volume: Volume) -> Volume:
-    """The source's slices with another volume's HU, whichever way that stores its axes. InputError where the two do not
+    """The source's slices with another volume's HU, whichever way that stores its axes. InputError if the two do not
     cover the same voxels.
     """
     there, given = canonical(source), canonical(volume)

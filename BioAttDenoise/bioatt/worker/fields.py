@@ -31,7 +31,7 @@ class Fields:
 
 
 def fault(request: Mapping[str, Any], kind: str) -> str | None:
-    """What is missing or of the wrong type in a request of this kind, in one line; None where nothing is."""
+    """What is missing or of the wrong type in a request of this kind, in one line; None if nothing is."""
     return _fault(request, REQUESTS[kind], kind, "")
 
 

@@ -63,7 +63,7 @@ def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Vo
 
 
 def _array(file: Path) -> np.ndarray:
-    """An array of the private folder. Raises InputError where there is none."""
+    """An array of the private folder. Raises InputError if there is none."""
     try:
         return np.asarray(np.load(file))
     except (ValueError, EOFError, FileNotFoundError, IsADirectoryError):
@@ -71,7 +71,7 @@ def _array(file: Path) -> np.ndarray:
 
 
 def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str = "cpu") -> AnatomySource:
-    """The source of anatomy that a request describes. Raises InputError where it cannot be used."""
+    """The source of anatomy that a request describes. Raises InputError if it cannot be used."""
     from bioatt.priors.anatomy import anatomy_of_labels, build_anatomy
 
     if described is None or isinstance(described, str):
@@ -124,7 +124,7 @@ def strength_reply(removal: NoiseRemoval | None) -> dict[str, Any]:
 
 
 def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
-    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError where one is missing."""
+    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError if one is missing."""
     from bioatt.priors import Prior
 
     row = np.asarray([table["probabilities"]], np.float32)

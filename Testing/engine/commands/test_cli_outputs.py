@@ -67,9 +67,9 @@ def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped,
     monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
     status, lines = denoise(gapped, tmp_path / "out", "--attention", str(tmp_path / "maps"))
     assert (status, len(lines)) == (2, 1), lines
-    assert "attention maps (.nrrd) cannot hold" in lines[0]
+    assert "attention maps (.nrrd) cannot represent" in lines[0]
     assert main(["attention", str(gapped), str(tmp_path / "maps")]) == 2
-    assert "attention maps (.nrrd) cannot hold" in capfd.readouterr().err
+    assert "attention maps (.nrrd) cannot represent" in capfd.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["series", "tiny.safetensors"]
 
 
@@ -91,7 +91,7 @@ def test_maps_of_another_scan_stay_unless_asked(denoise, scan, tmp_path, capfd):
     (maps / "last_unified.nrrd").write_text("another scan's")
     status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(maps))
     assert (status, len(lines)) == (2, 1)
-    assert "maps holds .nrrd files already" in lines[0]
+    assert "maps already contains .nrrd files" in lines[0]
     assert main(["attention", str(scan), str(maps)]) == 2
     assert "--overwrite" in capfd.readouterr().err
     assert (maps / "last_unified.nrrd").read_text() == "another scan's"

@@ -53,7 +53,7 @@ def test_a_bad_scan_does_not_stop_the_rest_and_the_next_run_does_the_rest_alone(
     status, out, said = batch("--json")
     report = json.loads(out)
     assert status == 2
-    assert said[-1] == "bioatt: 1 of 3 scans failed: report.html says why"
+    assert said[-1] == "bioatt: 1 of 3 scans failed: see report.html for the reasons"
     assert [(scan["name"], scan["status"]) for scan in report["scans"]] == [
         ("a/series_3", "failed"),
         ("b/c/scan", "done"),

@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def check_backend(name: str, compute: Compute) -> BackendName:
-    """A backend by name. Raises InputError where it is unknown, not installed, or not for the device and precision."""
+    """A backend by name. Raises InputError if it is unknown, not installed, or not for the device and precision."""
     if name not in BACKENDS:
         raise InputError(f"unknown backend {name!r:.40}: use auto, {' or '.join(BACKENDS)}")
     if name not in installed():

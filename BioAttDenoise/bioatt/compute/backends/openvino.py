@@ -113,7 +113,7 @@ class OpenVinoNetwork:
 
 
 def _read(path: Path) -> bytes | None:
-    """A kept network; None where there is none, or where its checksum is not that of its bytes."""
+    """A kept network; None if there is none, or if its checksum is not that of its bytes."""
     with suppress(OSError):
         content = path.read_bytes()
         digest, blob = content[:32], content[32:]

@@ -44,7 +44,7 @@ class Frame(Dataset):
 def unfold(path: Path, folder: Path) -> list[Frame]:
     """Write the frames of an enhanced CT as classic files 0.dcm, 1.dcm, ... in a folder, coded as they were.
 
-    Returns their headers. Raises InputError where frames have no header or no pixels.
+    Returns their headers. Raises InputError if frames have no header or no pixels.
     """
     enhanced = pydicom.dcmread(path, force=True)
     check_lengths(enhanced)
@@ -68,7 +68,7 @@ def unfold(path: Path, folder: Path) -> list[Frame]:
 
 
 def frame_count(enhanced: Dataset) -> int:
-    """How many frames there are. Raises InputError where not each of them has a header."""
+    """How many frames there are. Raises InputError if not each of them has a header."""
     count, headers = int(enhanced.get("NumberOfFrames") or 1), len(enhanced.get(_GROUPS[1]) or ())
     if not 0 < headers == count <= _MOST_FRAMES:
         raise InputError(f"multi-frame CT of {count} frames with headers for {headers}: export it as classic CT")
@@ -78,7 +78,7 @@ def frame_count(enhanced: Dataset) -> int:
 def source_header(path: Path, frame: int | None = None) -> Dataset:
     """The header of a slice's file without its pixels, of an enhanced CT as that of a classic image of the frame.
 
-    Raises OSError where the file is gone.
+    Raises OSError if the file is gone.
     """
     if frame is None:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True)

@@ -67,7 +67,7 @@ def groups_of(slices: list[CTSlice]) -> list[Group]:
 def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | None) -> Chosen:
     """The volume that series and phase name, or else the one with the most slices.
 
-    Raises InputError where the names fit none, or none is named and there is no single largest; SeveralVolumesError
+    Raises InputError if the names fit none, or none is named and there is no single largest; SeveralVolumesError
     where phases of one series are to be chosen from.
     """
     ranked = _of_series(groups_of(slices), series)

@@ -59,7 +59,7 @@ def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
 
 
 def plane_of(item: CTSlice) -> np.ndarray:
-    """An image's voxels by GDCM, rescaled. Raises InputError where the file is damaged."""
+    """An image's voxels by GDCM, rescaled. Raises InputError if the file is damaged."""
     _check_stored(item)
     check_name(item.path)
     try:

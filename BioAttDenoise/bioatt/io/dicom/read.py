@@ -46,7 +46,7 @@ def read_series(path: Path | Sequence[Path], series: str | int | None = None, ph
     that series, by its number from 1 or by what tells it apart.
 
     HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
-    axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
+    axial ones. Raises InputError if there is no CT, no single largest series, slices that do not fit together, a
     file that is cut short, or a header that holds no numbers where numbers belong; OSError for what cannot be read.
     """
     with lenient(), _malformed_values_told():
@@ -69,8 +69,8 @@ def _malformed_values_told() -> Iterator[None]:
 def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
     """What the headers of a volume's files say that a person should know; files that cannot be read say nothing.
 
-    For voxels that another program has read. Raises InputError where the files are no CT in HU, and
-    SeveralVolumesError where their slices belong to several phases.
+    For voxels that another program has read. Raises InputError if the files are no CT in HU, and
+    SeveralVolumesError if their slices belong to several phases.
     """
     there = [file for file in map(Path, files) if file.is_file() and os.access(file, os.R_OK)]
     with lenient(), _malformed_values_told(), ExitStack() as scratch:
@@ -93,7 +93,7 @@ def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
 def ct_images(path: Path | Sequence[Path], scratch: ExitStack) -> list[CTSlice]:
     """The CT slices of a file, folder or several files; frames of enhanced CT lie in files until scratch is closed.
 
-    Raises InputError where there are none, and says what there is.
+    Raises InputError if there are none, and says what there is.
     """
     images = images_in(path)
     if not images and isinstance(path, Path) and path.is_file() and is_directory(path):
@@ -179,7 +179,7 @@ def _ordered(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
 
 
 def _without_copies(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
-    """Each image once. Raises InputError where different ones have one SOP Instance UID, as some anonymisers write."""
+    """Each image once. Raises InputError if different ones have one SOP Instance UID, as some anonymisers write."""
     unique: dict[str, CTSlice] = {}
     for item in stack:
         first = unique.setdefault(identity_of(item.header) or str(item.path), item)

@@ -37,7 +37,7 @@ A cautious choice, not a measured one: the project has no scan of such a reconst
 
 
 def reconstruction(header: Dataset | Mapping[str, Any]) -> str | None:
-    """The method that took noise away in reconstruction, None where the header names none.
+    """The method that took noise away in reconstruction, None if the header names none.
 
     header: a data set, or values by keyword where a file of another format tells them.
     """

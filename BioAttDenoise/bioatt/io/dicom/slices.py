@@ -111,7 +111,7 @@ def images_in(path: Path | Sequence[Path]) -> list[tuple[Path, Dataset]]:
     """Files with an image and their headers, without pixels: of a folder (searched through, links too), a file, or
     several files.
 
-    Raises InputError where a file is cut short, so that its slice would be missing, or a link leads nowhere; OSError
+    Raises InputError if a file is cut short, so that its slice would be missing, or a link leads nowhere; OSError
     for what cannot be read.
     """
     if isinstance(path, Path):
@@ -197,7 +197,7 @@ def is_directory(path: Path) -> bool:
 def ct_slices(images: list[tuple[Path, Dataset]], scratch: ExitStack) -> list[CTSlice]:
     """The CT slices in HU among these, and the frames of enhanced ones, unfolded while scratch is open.
 
-    Raises InputError where there is none, and says what there is, and for a CT header that holds a malformed value.
+    Raises InputError if there is none, and says what there is, and for a CT header that holds a malformed value.
     """
     kinds: Counter[str] = Counter()
     slices: list[CTSlice] = []

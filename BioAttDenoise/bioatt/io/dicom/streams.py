@@ -27,7 +27,7 @@ def is_compressed(dataset: Dataset) -> bool:
 
 
 def check_lengths(dataset: Dataset) -> None:
-    """Raise DamagedStreamError where an element is announced longer than the file is (sequences are looked into)."""
+    """Raise DamagedStreamError if an element is announced longer than the file is (sequences are looked into)."""
     for tag in list(dataset.keys()):
         element: Any = dataset.get_item(tag)
         value = element.value

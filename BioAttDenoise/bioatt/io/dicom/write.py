@@ -67,7 +67,7 @@ def write_derived_series(
     None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are uncompressed.
     The folder appears whole, read back and compared, or not at all.
     Returns warnings, one line each: voxels clipped to what the series can store.
-    Raises InputError where the volume has no DICOM sources, a source's header cannot be written again, or the folder
+    Raises InputError if the volume has no DICOM sources, a source's header cannot be written again, or the folder
     cannot be written or is not empty.
     """
     folder = Path(folder)
@@ -91,7 +91,7 @@ def write_derived_series(
 
 
 def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
-    """Raise InputError where `write_derived_series` would refuse, so that a long run can ask first."""
+    """Raise InputError if `write_derived_series` would refuse, so that a long run can ask first."""
     _check_place(volume, Path(folder))
     now = datetime.now().astimezone()
     with lenient():

@@ -20,7 +20,7 @@ def unpacked(stream: BinaryIO, size: int | None = None, *, members: bool = True)
 
     size: bytes of the file that belong to the stream; None: all up to its end.
     members: read on where one gzip member follows another, as gzip files may have them.
-    Raises InputError where the stream is cut short or fails its checksum.
+    Raises InputError if the stream is cut short or fails its checksum.
     """
     unpack = zlib.decompressobj(47)
     left = size
@@ -40,7 +40,7 @@ def unpacked(stream: BinaryIO, size: int | None = None, *, members: bool = True)
 
 
 def check_length(stream: BinaryIO, begin: int, announced: int, *, packed: bool, raw: bool) -> None:
-    """Raise InputError where data from `begin` on are damaged, or shorter than the bytes announced for the voxels.
+    """Raise InputError if data from `begin` on are damaged, or shorter than the bytes announced for the voxels.
 
     packed: a gzip stream; raw: the voxels as they are; of neither only ITK can tell. announced: 0 where unknown.
     """
@@ -54,7 +54,7 @@ def check_length(stream: BinaryIO, begin: int, announced: int, *, packed: bool, 
 
 
 def same_folder(header: Path, data: Path) -> None:
-    """Raise InputError where a header names its data outside its own folder, or something that is no regular file.
+    """Raise InputError if a header names its data outside its own folder, or something that is no regular file.
 
     A header that came from elsewhere could have any file of this machine read as voxels, or a device without end.
     """

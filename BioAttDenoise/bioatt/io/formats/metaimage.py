@@ -37,7 +37,7 @@ class _Header:
 
 
 def check_voxels(path: Path) -> None:
-    """Raise InputError where the data of a .mha or .mhd file are not as long as its header says, or are damaged."""
+    """Raise InputError if the data of a .mha or .mhd file are not as long as its header says, or are damaged."""
     header = _read(path)
     _check_geometry(header)
     if not header.true("BinaryData", "True"):

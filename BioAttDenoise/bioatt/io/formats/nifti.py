@@ -66,7 +66,7 @@ class NiftiImage:
 
     voxels: (z, y, x), scaled by scl_slope and scl_inter; storage: name of the type to write it in again.
     affine: (4, 4) from (i, j, k, 1) to RAS mm, as nibabel reads it: the sform, else the qform, else voxel sizes alone.
-    oriented: False where the file has neither.
+    oriented: False if the file has neither.
     """
 
     voxels: np.ndarray
@@ -80,7 +80,7 @@ class NiftiImage:
 def read_nifti(path: Path, volume: int | None = None) -> NiftiImage:
     """Read a .nii or .nii.gz file; volume: which one of a four-dimensional file, from 0.
 
-    Raises InputError where the file is cut short or damaged, holds several values a voxel, NaN or infinite voxels, or
+    Raises InputError if the file is cut short or damaged, holds several values a voxel, NaN or infinite voxels, or
     sheared axes.
     """
     with path.open("rb") as stream:
@@ -111,7 +111,7 @@ def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
 def volume_index(number: int | None, volumes: int, dimensions: int = 4) -> int:
     """Index of the volume of a number from 1 among those of a file.
 
-    Raises InputError for a number that is none of them, SeveralVolumesError where it must be named.
+    Raises InputError for a number that is none of them, SeveralVolumesError if it must be named.
     """
     if number is None and volumes == 1:
         return 0
@@ -225,7 +225,7 @@ class _Header:
         return float(np.linalg.norm(difference[:3] @ corners, axis=0).max())
 
     def _straight(self, rows: np.ndarray) -> np.ndarray:
-        """(3, 4) as a (4, 4) affine of right angles. Raises InputError where it is sheared or holds no geometry."""
+        """(3, 4) as a (4, 4) affine of right angles. Raises InputError if it is sheared or holds no geometry."""
         affine = np.eye(4)
         affine[:3] = rows
         lengths = np.linalg.norm(affine[:3, :3], axis=0)

@@ -27,7 +27,7 @@ _GZIP = ("gzip", "gz")
 
 
 def check_nrrd(path: Path, files: list[Path]) -> None:
-    """Raise InputError where an NRRD's geometry is none, or its data are shorter than announced or damaged.
+    """Raise InputError if an NRRD's geometry is none, or its data are shorter than announced or damaged.
 
     files: those that hold the voxels where the header does not.
     """

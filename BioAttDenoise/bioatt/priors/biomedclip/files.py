@@ -40,7 +40,7 @@ class BiomedCLIPFiles:
 
     @property
     def model_config(self) -> Mapping[str, Any]:
-        """`model_cfg` of the published configuration. Raises InputError where the file is no such configuration."""
+        """`model_cfg` of the published configuration. Raises InputError if the file is no such configuration."""
         return self._configuration("model_cfg")
 
     @property
@@ -115,7 +115,7 @@ def in_folder(folder: Path) -> BiomedCLIPFiles:
 
 
 def in_hub_cache(repository: str) -> BiomedCLIPFiles | None:
-    """Files of a model repository and its text repository in the Hugging Face cache; None where any is missing."""
+    """Files of a model repository and its text repository in the Hugging Face cache; None if any is missing."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:

@@ -46,7 +46,7 @@ class Repository:
 
 
 def list_repository(name: str, endpoint: str | None = None) -> Repository:
-    """Files of a model repository's main branch. Raises OSError or ValueError where the hub does not answer.
+    """Files of a model repository's main branch. Raises OSError or ValueError if the hub does not answer.
 
     endpoint: address of a mirror; default HF_ENDPOINT, else the hub itself.
     """
@@ -64,7 +64,7 @@ def list_repository(name: str, endpoint: str | None = None) -> Repository:
 def fetch(repository: Repository, name: str, folder: Path) -> None:
     """Download a file into `folder`, resuming from NAME.part, and verify its checksum.
 
-    Raises OSError where the connection fails (NAME.part stays), InputError where the checksum differs from the hub's.
+    Raises OSError if the connection fails (NAME.part stays), InputError if the checksum differs from the hub's.
     """
     wanted = repository.files[name]
     path, part = folder / name, folder / f"{name}.part"

@@ -73,7 +73,7 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
 
     Files with a manifest are verified against its checksums. The text model's `config.json`, which the published
     repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
-    Raises InputError where files are missing, damaged or inconsistent, or the target holds other files.
+    Raises InputError if files are missing, damaged or inconsistent, or the target holds other files.
     """
     target = folder or default_folder()
     source = source.resolve()
@@ -127,9 +127,9 @@ def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[Desc
 
 
 def remove(folder: Path | None = None) -> bool:
-    """Delete BiomedCLIP, an incomplete download and the cached text embeddings; False where there was none.
+    """Delete BiomedCLIP, an incomplete download and the cached text embeddings; False if there was none.
 
-    Raises InputError where the folder was not made by `download` or `import_folder`.
+    Raises InputError if the folder was not made by `download` or `import_folder`.
     """
     target = folder or default_folder()
     places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
@@ -141,7 +141,7 @@ def remove(folder: Path | None = None) -> bool:
 
 
 def _check_ours(target: Path) -> None:
-    """Raise InputError where the folder to be deleted or replaced was not written by this program."""
+    """Raise InputError if the folder to be deleted or replaced was not written by this program."""
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(
             f"the folder {target.name} holds files of other programs: empty it yourself, "

@@ -28,7 +28,7 @@ class BiomedCLIPPrior:
     """BiomedCLIP's image tower on slices in the descriptor set's HU windows.
 
     place: see `find_files`. Only the image tower is loaded; the text tower runs once per descriptor set (see
-    `text_embeddings`). Raises InputError where files are missing or inconsistent. Never uses the network.
+    `text_embeddings`). Raises InputError if files are missing or inconsistent. Never uses the network.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def clip_images(hu: Tensor, windows: tuple[tuple[float, float], ...], side: int)
 def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
     """Image tower in evaluation mode (B, 3, side, side) → (B, D), and the logit scale, exp(logit_scale).
 
-    Raises InputError where the weights cannot be read or belong to another model.
+    Raises InputError if the weights cannot be read or belong to another model.
     """
     open_clip = import_open_clip()
     config = files.model_config
@@ -131,7 +131,7 @@ def _of_image(name: str) -> bool:
 
 
 def load_pickled(files: BiomedCLIPFiles) -> dict[str, Tensor]:
-    """The published `.bin`, tensors only. Raises InputError where torch is too old to read a pickle safely."""
+    """The published `.bin`, tensors only. Raises InputError if torch is too old to read a pickle safely."""
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
         raise InputError(

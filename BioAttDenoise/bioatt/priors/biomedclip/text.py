@@ -27,7 +27,7 @@ FOLDER = "text_embeddings"
 def text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
     """(N, D) float32 unit vectors: the mean of each descriptor's prompt embeddings.
 
-    Read from beside the weights or the user's cache, else computed and cached. Raises InputError where they must be
+    Read from beside the weights or the user's cache, else computed and cached. Raises InputError if they must be
     computed and the text tower is missing, its vocabulary is not the model's, or lacks the words of a prompt.
     """
     name = cache_name(files, descriptors)
@@ -78,7 +78,7 @@ def _read(path: Path, count: int) -> Tensor | None:
 
 
 def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
-    """The whole model and its tokenizer through open_clip, offline. Raises InputError where files are inconsistent."""
+    """The whole model and its tokenizer through open_clip, offline. Raises InputError if files are inconsistent."""
     folder = files.text_folder
     if folder is None:
         raise InputError(

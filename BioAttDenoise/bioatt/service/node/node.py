@@ -47,7 +47,7 @@ Raises DeviceLostError.
 
 
 class Node:
-    """A running node: receives and sends from the beginning, denoises in `run`. Raises InputError where it cannot run.
+    """A running node: receives and sends from the beginning, denoises in `run`. Raises InputError if it cannot run.
 
     denoise: what makes the results; started in the thread that calls `run`.
     """
@@ -93,7 +93,7 @@ class Node:
         tempfile.tempdir = None
 
     def step(self) -> bool:
-        """Take up studies that have become complete, and denoise one. False where there was nothing to do."""
+        """Take up studies that have become complete, and denoise one. False if there was nothing to do."""
         try:
             for job in self.spool.collect(self._settings.listen.quiet_s):
                 self._audit("complete", job=job.name, images=len(list((job / "in").iterdir())))

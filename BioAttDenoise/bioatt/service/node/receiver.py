@@ -59,7 +59,7 @@ _TAGS = [
 
 
 class Receiver:
-    """Takes images into a spool until `stop`. Raises InputError where it cannot listen."""
+    """Takes images into a spool until `stop`. Raises InputError if it cannot listen."""
 
     def __init__(self, listen: Listen, spool: Spool, audit: Audit) -> None:
         self._spool, self._audit = spool, audit
@@ -162,7 +162,7 @@ def _write(file: Path, meta: FileMetaDataset, data: memoryview) -> str:
 
 
 def _header(file: Path) -> Dataset | None:
-    """The identity of an image and our marks; None where it has no identity, or is no data set."""
+    """The identity of an image and our marks; None if it has no identity, or is no data set."""
     try:
         header = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     except OSError:

@@ -78,7 +78,7 @@ class Sender:
                 self._stopped.wait(0.5)
 
     def _send_all(self) -> None:
-        """Send all that is waiting. Raises SendError where some of it was not taken, when the rest has been tried."""
+        """Send all that is waiting. Raises SendError if some of it was not taken, when the rest has been tried."""
         failure: SendError | None = None
         for job in self._spool.jobs("outgoing"):
             if self._stopped.is_set() or is_sent(job, self.destination.name):

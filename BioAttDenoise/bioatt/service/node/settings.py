@@ -81,7 +81,7 @@ def read_settings(path: Path) -> NodeSettings:
 
 
 def server_tls(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer for the node's own port. Raises InputError where the files cannot be used."""
+    """TLS 1.2 or newer for the node's own port. Raises InputError if the files cannot be used."""
     with _pem_files_told():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

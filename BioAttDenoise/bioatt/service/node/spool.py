@@ -33,7 +33,7 @@ _FOLDERS = ("incoming", *STATES, "done", "temporary")
 
 
 class Spool:
-    """Opened by one process at a time. Raises InputError where another has it, or it cannot be written.
+    """Opened by one process at a time. Raises InputError if another has it, or it cannot be written.
 
     free_bytes: what has to stay free on its disk.
     """
@@ -76,10 +76,10 @@ class Spool:
             _remove(path)
 
     def add(self, image: Path, study_uid: str, series_uid: str, image_uid: str, content: str) -> bool:
-        """Take a synced temporary file into its study, for good when this returns; False where it was there already.
+        """Take a synced temporary file into its study, for good when this returns; False if it was there already.
 
         content: a hash of it, so that another image of the same UID replaces none.
-        Raises OSError where the disk refuses; the image is then not taken.
+        Raises OSError if the disk refuses; the image is then not taken.
         """
         home = self.folder / "incoming" / hashed(study_uid)
         target = home / f"{hashed(series_uid)}-{hashed(image_uid)}-{content[:16]}.dcm"
@@ -174,7 +174,7 @@ class Spool:
             move(aside, self.folder / "failed" / job.name)
 
     def sent(self, job: Path, destination: str, all_destinations: list[str]) -> bool:
-        """Note that a destination has a job's series. True where it was the last one: the job is then gone."""
+        """Note that a destination has a job's series. True if it was the last one: the job is then gone."""
         (job / f"sent-{destination}").touch()
         sync(job)
         if not all(is_sent(job, name) for name in all_destinations):

@@ -21,7 +21,7 @@ _TAIL = 1 << 18
 def node_status(settings: NodeSettings) -> dict[str, Any]:
     """Whether the node runs, how many studies are where, what waits for which destination, and what failed why.
 
-    Raises InputError where there is no spool, or it cannot be read.
+    Raises InputError if there is no spool, or it cannot be read.
     """
     spool = settings.spool
     try:

@@ -130,7 +130,7 @@ def check_pixel(pixel_mm: float) -> None:
 
 
 def check_views(stack: np.ndarray, geometry: Geometry, upsample: int = 1) -> None:
-    """InputError where sinograms (z, views, cells) are not the geometry's."""
+    """InputError if sinograms (z, views, cells) are not the geometry's."""
     expected = (geometry.views, geometry.cells * upsample)
     if stack.shape[1:] != expected:
         raise InputError(f"the sinogram is {stack.shape[1:]}, the geometry {expected}")

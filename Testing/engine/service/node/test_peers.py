@@ -38,7 +38,7 @@ def command(tmp_path, make_model, free_port, wait_until):
         call = [sys.executable, "-m", "bioatt.cli", "--verbose", "node", "run", str(file)]
         process = subprocess.Popen(call, stdout=log, stderr=subprocess.STDOUT)
         processes.append((process, log))
-        wait_until(lambda: "takes CT images" in (tmp_path / "log.txt").read_text(), 120)
+        wait_until(lambda: "accepts CT images" in (tmp_path / "log.txt").read_text(), 120)
         return port, file
 
     yield start
