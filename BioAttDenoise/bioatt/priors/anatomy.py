@@ -1,4 +1,4 @@
-"""Sources of anatomy by name: the organ maps, or a label volume with its names."""
+"""Anatomy sources by name: the organ maps, or a label volume with its names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bioatt.priors import build_prior
 
 
 def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
-    """ "maps" (the organ maps), or "segmentation:LABELS[,TABLE.json]" (a label file).
+    """Build an anatomy source: "maps" (the organ maps) or "segmentation:LABELS[,TABLE.json]" (a label file).
 
-    device: where the organ maps run, as torch names it. Raises InputError for another source, and as `build_prior`.
+    device: torch device for the organ maps. Raises InputError for another source, and as `build_prior`.
     """
     if source != "maps" and not source.startswith("segmentation:"):
-        raise InputError(f"unknown source of anatomy {source!r}: use maps, or segmentation:LABELS[,TABLE.json]")
+        raise InputError(f"unknown anatomy source {source!r}: use maps, or segmentation:LABELS[,TABLE.json]")
     built: AnatomySource = build_prior(source, descriptors=load_descriptor_set(ANATOMY_SET), device=device)  # type: ignore[assignment]
     return built
 
 
 def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource:
-    """Anatomy from a label volume on any grid. names: structure of each value.
+    """Build an anatomy source from a label volume on any grid. names: structure of each value.
 
     Raises InputError if no name is known to the descriptor set.
     """

@@ -95,8 +95,8 @@ BAD: list[tuple[Any, str]] = [
     ({"name": "a", "descriptors": TWO, "hu_windows": [[0]]}, r"\[low, high\]"),
     ({"name": "a", "descriptors": TWO, "hu_windows": [["0", 1]]}, r"\[low, high\]"),
     ({"name": "a", "descriptors": TWO, "hu_windows": [[0, 99999]]}, r"\[low, high\]"),
-    ({"name": "a", "descriptors": TWO, "templates": ["no place"]}, "must hold {} once"),
-    ({"name": "a", "descriptors": TWO, "templates": ["{} {}"]}, "must hold {} once"),
+    ({"name": "a", "descriptors": TWO, "templates": ["no place"]}, "must contain {} exactly once"),
+    ({"name": "a", "descriptors": TWO, "templates": ["{} {}"]}, "must contain {} exactly once"),
     ({"name": "a", "descriptors": TWO, "templates": []}, "templates must be a list"),
     ({"name": "a", "descriptors": [{"name": "x", "prompts": []}, {"name": "y"}]}, "prompts must be a list"),
 ]

@@ -265,7 +265,7 @@ def test_the_prior_s_places_are_true_or_not_said(gapped, scan, tmp_path, capfd):
 
 def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
     assert main(["prior", str(tmp_path), "--series", "3"]) == 2
-    assert "no DICOM image" in capfd.readouterr().err
+    assert "not a DICOM image" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_maps_on_a_full_disk_are_told_beside_the_result_that_is_written(denoise,
     from bioatt.core.errors import InputError
 
     def full(*_, **__):
-        raise InputError("middle_unified.nrrd could not be written whole (No space left on device): free some space")
+        raise InputError("middle_unified.nrrd could not be written (No space left on device): free some space")
 
     monkeypatch.setattr("bioatt.commands.attention.write_maps", full)
     status, errors = denoise(scan, tmp_path / "out.nrrd", "--attention", str(tmp_path / "maps"))

@@ -209,7 +209,7 @@ def test_hub_cache_is_used_offline(small: Path, tmp_path: Path) -> None:
     shutil.rmtree(hub / "models--microsoft--BiomedNLP-BiomedBERT-base-uncased-abstract")
     missing = run()
     assert missing.returncode == 1
-    assert "is not complete in the Hugging Face cache" in missing.stderr
+    assert "is incomplete in the Hugging Face cache" in missing.stderr
 
 
 def test_find_files_prefers_the_named_place(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def test_one_row_for_every_slice(torso: Volume, tmp_path: Path) -> None:
     ("table", "reason"),
     [
         ("nonsense", "is not JSON"),
-        ("[]", "a prior is"),
+        ("[]", "a prior must be"),
         ('{"descriptors": ["a", "b"], "probabilities": [[0.5, 0.6]]}', "no distribution"),
-        ('{"descriptors": ["a", "b"], "probabilities": [[1]]}', "2 numbers a slice"),
+        ('{"descriptors": ["a", "b"], "probabilities": [[1]]}', "2 numbers per slice"),
         ('{"descriptors": ["a", "b"], "probabilities": [["x", 1]]}', "must be numbers"),
         ('{"descriptors": ["a", "a"], "probabilities": [[0.5, 0.5]]}', "differ"),
         ('{"descriptors": ["a", 1], "probabilities": [[0.5, 0.5]]}', "list of texts"),

@@ -85,7 +85,7 @@ def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
     pipe.send(type="denoise", id=1, model="steady", prior=f"segmentation:{organs}", **places)
     error, _ = pipe.answer(1)
     assert (error["type"], error["kind"]) == ("error", "input")
-    assert "organs.nrrd is a file that this command reads" in error["message"]
+    assert "organs.nrrd is an input of this command" in error["message"]
     assert organs.read_bytes() == before
 
 

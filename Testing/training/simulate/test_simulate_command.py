@@ -92,7 +92,7 @@ def test_the_cylinder_agrees_with_theory():
         (["IN", "OUT", "--device", "cuda:99"], "not available"),
         (["IN", "OUT", "--device", "auto", "--phantom"], "on the CPU"),
         (["none.nrrd", "OUT"], "no such file"),
-        (["IN", "low.txt"], "names no volume file"),
+        (["IN", "low.txt"], "is not a volume format"),
         (["none", "R", "--report"], "no such file"),
         (["IN", "R", "--report", "--dose", "2"], "between 0 and 1"),
         (["IN", "IN", "--report"], "name a folder"),

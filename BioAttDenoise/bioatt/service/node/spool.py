@@ -51,7 +51,7 @@ class Spool:
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._recover()
         except BusyError as busy:
-            raise InputError(f"{busy}, another node: stop it, or name another spool") from None
+            raise InputError(f"{busy}, probably a node: stop it, or name another spool") from None
         except OSError as error:
             self.close()
             raise InputError(
