@@ -297,5 +297,5 @@ def test_a_folder(slicer, logic, scene, tmp_path, change_hu, monkeypatch):
     written = tmp_path / "out" / report["scans"][0]["folder"] / "denoised.nii.gz"
     np.testing.assert_array_equal(read_volume(written).hu, hu - change_hu)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
-    with pytest.raises(EngineError, match="lies in the input"):
+    with pytest.raises(EngineError, match="is inside the input"):
         logic.denoiseFolder(tmp_path / "in", tmp_path / "in" / "out")

@@ -1,4 +1,4 @@
-"""The report of a batch as one HTML page: no script, no other file, light and dark as the reader's system is."""
+"""The report of a batch as a self-contained HTML page without scripts; follows the system's light or dark theme."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ul{margin:.3rem 0;padding-left:1.1rem}
 
 
 def page(found: dict[str, Any], out: Path) -> str:
-    """HTML of a `report`; the thumbnails are read from the scans' folders in `out`."""
+    """Format a `report` as HTML; the thumbnails are read from the scans' folders in `out`."""
     sections = []
     for status in _ORDER:
         scans = [scan for scan in found["scans"] if scan["status"] == status]
@@ -66,7 +66,7 @@ def _numbers(found: dict[str, Any]) -> str:
     numbers = [(str(found["counts"][status]), status) for status in _ORDER if status in found["counts"]]
     numbers += [(f"{100 * median(changes):+.0f} %", "noise (median)")] if changes else []
     numbers += [(str(warned), "with warnings")] if warned else []
-    numbers += [(_duration(found["seconds"]), "in all")]
+    numbers += [(_duration(found["seconds"]), "in total")]
     numbers += [(str(count), f"images left out: {kind}") for kind, count in found["images_left_out"].items()]
     return (
         "<div class=numbers>"

@@ -89,7 +89,7 @@ BAD: list[tuple[Any, str]] = [
     ({"name": "a", "descriptors": TWO[:1]}, "2 to 256"),
     ({"name": "a", "descriptors": ["liver", "spleen"]}, r"descriptors\[0\] must be a JSON object"),
     ({"name": "a", "descriptors": [{"name": "liver"}, {"nam": "x"}]}, r"descriptors\[1\] lacks 'name'"),
-    ({"name": "a", "descriptors": [*TWO, {"name": " "}]}, r"descriptors\[2\].name must be a text"),
+    ({"name": "a", "descriptors": [*TWO, {"name": " "}]}, r"descriptors\[2\].name must be a non-empty string"),
     ({"name": "a", "descriptors": TWO, "window": [0, 1]}, "unknown key 'window'"),
     ({"name": "a", "descriptors": TWO, "hu_windows": [[0, 1], [0, 1]]}, "one window"),
     ({"name": "a", "descriptors": TWO, "hu_windows": [[0]]}, r"\[low, high\]"),

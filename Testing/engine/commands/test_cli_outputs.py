@@ -174,7 +174,7 @@ def test_a_demo_replaces_a_scan_only_when_asked(scan, tmp_path, capfd):
     own = scan.rename(tmp_path / "low.nrrd")
     before = own.read_bytes()
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64"]) == 2
-    assert "low.nrrd is there already" in capfd.readouterr().err
+    assert "low.nrrd already exists" in capfd.readouterr().err
     assert (own.read_bytes(), [*tmp_path.iterdir()]) == (before, [own])
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64", "--overwrite"]) == 0
     assert own.read_bytes() != before

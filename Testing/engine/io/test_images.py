@@ -180,7 +180,7 @@ def test_refused_outputs(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
-    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
+    with pytest.raises(InputError, match=r"is not writable \(Permission denied\)"):
         check_output(volume, tmp_path / "out.nrrd")
 
 

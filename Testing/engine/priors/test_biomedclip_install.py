@@ -214,7 +214,7 @@ def test_incomplete_folders_are_not_imported(small: Path, tmp_path: Path, missin
 def test_importing_what_is_not_there_or_already_there(small: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         import_folder(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="already is"):
+    with pytest.raises(InputError, match="already installed"):
         import_folder(small, small)
 
 

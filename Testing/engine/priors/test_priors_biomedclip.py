@@ -145,7 +145,7 @@ def test_words_the_vocabulary_does_not_know_are_refused(small: Path) -> None:
     ("name", "reason"),
     [
         ("open_clip_config.json", "lacks open_clip_config.json"),
-        ("config.json", "lacks config.json"),
+        ("config.json", "lacks its text model's config.json"),
         ("open_clip_model.safetensors", "lacks open_clip_model"),
     ],
 )

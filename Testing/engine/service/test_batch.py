@@ -155,7 +155,7 @@ def test_a_scan_that_ends_its_process_fails_and_the_rest_is_done(tree, job):
     found = [_Deadly("deadly", (tree,)), find_series(tree).series[1]]
     outcomes = {outcome.name: outcome for outcome in run_locally(found, job, ["cpu"])}
     assert outcomes["deadly"].status == "failed"
-    assert "ended its process 2 times" in outcomes["deadly"].reason
+    assert "crashed its process 2 times" in outcomes["deadly"].reason
     assert outcomes["b/c/scan"].status == "done"
 
 

@@ -114,8 +114,8 @@ def test_lists_name_places_relative_to_themselves(tree, tmp_path):
     ("name", "text", "said"),
     [
         ("l.csv", "file\nx\n", "no column 'path'"),
-        ("l.csv", "path,name\nin/a,../../etc\n", "leads out of the output folder"),
-        ("l.csv", "path,name\nin/a,/etc\n", "leads out of the output folder"),
+        ("l.csv", "path,name\nin/a,../../etc\n", "points outside the output folder"),
+        ("l.csv", "path,name\nin/a,/etc\n", "points outside the output folder"),
         ("l.txt", "# nothing\n", "names no scan"),
         ("l.txt", b"\xff\xfe\x00", "cannot be read"),
     ],

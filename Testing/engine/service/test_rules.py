@@ -85,8 +85,8 @@ def test_without_a_file_every_scan_is_denoised():
         ("[[rule]]\n[[rule]]\nmatch.kernal = 'B'", "rule 2: match: unknown key 'kernal'"),
         ("[other]\n[[rule]]", "the file: unknown key 'other'"),
         ("[[rule]]\nstrength = 2", "rule 1: strength: strength must lie between 0 and 1"),
-        ("[[rule]]\nstrength = true", "rule 1: strength: True is no number"),
-        ("[[rule]]\nstrength = 1\ntarget_noise_hu = 9", "exclude each other"),
+        ("[[rule]]\nstrength = true", "rule 1: strength: True is not a number"),
+        ("[[rule]]\nstrength = 1\ntarget_noise_hu = 9", "mutually exclusive"),
         ("[[rule]]\ntarget_noise_hu = 0", "rule 1: target_noise_hu: "),
         ("[[rule]]\norgan_strength = {tail = 1}", "rule 1: organ_strength: "),
         ("[[rule]]\norgan_strength = 0.5", "rule 1: organ_strength: give a table"),
@@ -94,10 +94,10 @@ def test_without_a_file_every_scan_is_denoised():
         ("[[rule]]\nformats = []", "rule 1: formats"),
         ("[[rule]]\nmatch.thickness_mm = 3", "rule 1: match: thickness_mm: give [lowest, highest]"),
         ("[[rule]]\nmatch.thickness_mm = [3, 1]", "not [3, 1]"),
-        ("[[rule]]\nmatch.kernel = [3]", "rule 1: match: kernel: give a text"),
+        ("[[rule]]\nmatch.kernel = [3]", "rule 1: match: kernel: give a string"),
         ("[[rule]]\nmatch = 'chest'", "rule 1: match: give a table"),
         ("[[rule]]\nskip = 'yes'", "rule 1: skip: give true or false"),
-        ("[[rule]]\nskip = true\nmodel = 'bioatt'", "model has no use"),
+        ("[[rule]]\nskip = true\nmodel = 'bioatt'", "remove model"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line_that_names_the_key(rules_of, text, said):

@@ -143,7 +143,7 @@ def test_arrays_are_taken_from_the_private_folder_only(pipe):
 def test_a_graphics_card_that_is_not_there(pipe):
     answer = pipe.denoise(1, "steady", device="gpu")
     assert (answer["type"], answer["kind"]) == ("error", "input")
-    assert "no graphics card was found" in answer["message"]
+    assert "no graphics card found" in answer["message"]
 
 
 def test_organs_come_as_a_table_and_a_label_volume(pipe):

@@ -160,7 +160,7 @@ def test_of_a_volume_of_no_database_the_folder_is_asked_for(loaded, folders, tmp
     assert "Written: 5 DICOM images" in loaded.status
 
 
-@pytest.mark.parametrize(("known", "said"), [(True, "No CT series"), (False, "other slices than the volume")])
+@pytest.mark.parametrize(("known", "said"), [(True, "No CT series"), (False, "does not match the volume's slices")])
 def test_a_folder_with_another_scan_is_refused(loaded, folders, tmp_path, slicer, writer, known, said):
     writer.write_series(tmp_path / "other", writer.ct_like(slices=4))
     slicer.dicomDatabase.isOpen = False
