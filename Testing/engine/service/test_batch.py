@@ -59,7 +59,7 @@ def test_a_bad_scan_does_not_stop_the_rest_and_the_next_run_does_the_rest_alone(
         ("b/c/scan", "done"),
         ("b/series_3", "done"),
     ]
-    assert "cut short" in report["scans"][0]["reason"]
+    assert "truncated" in report["scans"][0]["reason"]
     assert report["images_left_out"] == {"modality MR": 5}
     assert any(line.startswith("[3/3] ") for line in said)
     first = stamps(tmp_path / "out")

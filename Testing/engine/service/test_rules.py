@@ -80,7 +80,7 @@ def test_without_a_file_every_scan_is_denoised():
     [
         ("", "no [[rule]]"),
         ("rule = 3", "no [[rule]]"),
-        ("[[rule]\n", "not TOML"),
+        ("[[rule]\n", "not valid TOML"),
         ("[[rule]]\nstrenght = 1", "rule 1: unknown key 'strenght': use name, skip, model, strength"),
         ("[[rule]]\n[[rule]]\nmatch.kernal = 'B'", "rule 2: match: unknown key 'kernal'"),
         ("[other]\n[[rule]]", "the file: unknown key 'other'"),
