@@ -43,11 +43,11 @@ def markdown(found: dict[str, Any]) -> str:
             of = "" if share is None else f"{100 * share:.0f} %"
             lines.append(f"| {way} | {name} | {times['cpu']:.3f} | {times['wall']:.3f} | {of} |")
     if found.get("others"):
-        lines += _beside_others(found)
+        lines += _comparison(found)
     return "\n".join(lines) + "\n"
 
 
-def _beside_others(found: dict[str, Any]) -> list[str]:
+def _comparison(found: dict[str, Any]) -> list[str]:
     """Seconds per slice and, if the ground truth is known, PSNR.
 
     Models are at full strength like the other filters; the default strength leaves noise on purpose.

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     rules = read_rules(Path(args.rules)) if args.rules else EVERY_SCAN
     out = Path(args.output)
     batch = run_batch(
-        Path(args.input), out, rules, engine=args.engine, device=args.device, workers=args.workers, told=_tell
+        Path(args.input), out, rules, engine=args.engine, device=args.device, workers=args.workers, told=_print_progress
     )
     found = report(batch)
     write_report(found, out)
@@ -59,14 +59,18 @@ def run(args: argparse.Namespace) -> None:
         raise kind(f"{len(batch.failed)} of {len(batch.outcomes)} scans failed: see {NAME}.html for the reasons")
 
 
-def _tell(told: Told) -> None:
+def _print_progress(progress: Told) -> None:
     """Print one line per scan on stderr, with the time left."""
-    outcome = told.outcome
+    outcome = progress.outcome
     if outcome is None:
         return
-    left = "" if told.eta_s is None or told.number == told.count else f", {_minutes(told.eta_s)} left"
+    left = "" if progress.eta_s is None or progress.number == progress.count else f", {_minutes(progress.eta_s)} left"
     detail = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.1f} s"
-    print(f"[{told.number}/{told.count}] {outcome.name} {outcome.status}{detail}{left}", file=sys.stderr, flush=True)
+    print(
+        f"[{progress.number}/{progress.count}] {outcome.name} {outcome.status}{detail}{left}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _minutes(seconds: float) -> str:

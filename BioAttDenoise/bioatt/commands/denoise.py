@@ -128,9 +128,9 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
                 f"{output.name} was written, but its attention maps were not: {error}; "
                 f"write the maps with bioatt attention IN {args.attention} --overwrite"
             ) from None
-    told = [*result.warnings, *warnings]
+    warnings = (*result.warnings, *warnings)
     if args.json:
-        print_warnings(told)
-        print_json({**run_manifest(result, volume.sources), "output": args.output, "warnings": told})
+        print_warnings(warnings)
+        print_json({**run_manifest(result, volume.sources), "output": args.output, "warnings": [*warnings]})
     else:
-        print_summary(result, args.output, told)
+        print_summary(result, args.output, warnings)

@@ -108,7 +108,7 @@ def _biomedclip(args: argparse.Namespace) -> None:
     from bioatt.priors.biomedclip.files import find_files
 
     if args.action == "download":
-        consent = args.yes or _asked(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")
+        consent = args.yes or _confirmed(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")
         print(biomedclip_install.download(consent))
     elif args.action == "import":
         print(biomedclip_install.import_folder(Path(args.folder)))
@@ -119,7 +119,7 @@ def _biomedclip(args: argparse.Namespace) -> None:
         print("removed" if biomedclip_install.remove() else "nothing to remove")
 
 
-def _asked(question: str) -> bool:
+def _confirmed(question: str) -> bool:
     """The user's answer; False if stdin is not a terminal."""
     import sys
 

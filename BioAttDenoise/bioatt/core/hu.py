@@ -76,11 +76,11 @@ def check_hu(hu: np.ndarray) -> tuple[str, ...]:
     if hu.dtype.kind == "f" and not np.isfinite(hu).all():
         bad = int(hu.size - np.isfinite(hu).sum())
         raise InputError(f"{bad} of {hu.size} voxels are NaN or infinite: replace them (air is -1000 HU) and try again")
-    seen = _Seen(hu)
-    low, high = seen.low, seen.high
+    stats = _Statistics(hu)
+    low, high = stats.low, stats.high
     span = f"the values run from {low:g} to {high:g}"
-    if not seen.count or low == high:
-        return (f"every voxel is {float(hu.flat[0]) if not seen.count else low:g} HU: the volume is empty",)
+    if not stats.count or low == high:
+        return (f"every voxel is {float(hu.flat[0]) if not stats.count else low:g} HU: the volume is empty",)
     if _wrong_byte_order(hu):
         raise InputError(f"{span} and neighbours are unrelated: the byte order in the header is wrong, correct it")
     if low < -50_000 or high > 100_000:
@@ -89,13 +89,13 @@ def check_hu(hu: np.ndarray) -> tuple[str, ...]:
         raise InputError(f"{span}: a normalised image, map or mask, not HU; give the CT itself (air -1000, water 0)")
     if low >= 0 and 200 <= high <= 255:
         raise InputError(f"{span}: a windowed 8-bit image, not HU; give the CT itself (air -1000, water 0)")
-    if low >= 0 and high >= 1000 and seen.water > min(0.1 * seen.count, 0.5 * seen.bright):
-        if seen.air is None or abs(seen.air - 24) <= _STORED_AIR:
+    if low >= 0 and high >= 1000 and stats.water > min(0.1 * stats.count, 0.5 * stats.bright):
+        if stats.air is None or abs(stats.air - 24) <= _STORED_AIR:
             reason = "stored values without their rescale; add the intercept (mostly -1024) and try again"
         else:
-            reason = f"grey values on the scanner's own scale (air about {seen.air:.0f}), not HU; calibrate them first"
+            reason = f"grey values on the scanner's own scale (air about {stats.air:.0f}), not HU; calibrate them first"
         raise InputError(f"{span}: {reason}")
-    if seen.within < _LEAST_WITHIN * seen.count:
+    if stats.within < _LEAST_WITHIN * stats.count:
         raise InputError(
             f"{span}: nothing lies in the HU range ({CLIP_HU[0]} to {CLIP_HU[1]}); calibrate the values to HU first"
         )
@@ -104,7 +104,7 @@ def check_hu(hu: np.ndarray) -> tuple[str, ...]:
     return ()
 
 
-class _Seen:
+class _Statistics:
     """Statistics of a volume's voxels without fillers.
 
     low, high, count: of all voxels. within: number in CLIP_HU. water: number in 900 to 1200, the range of water in

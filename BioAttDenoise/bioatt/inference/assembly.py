@@ -45,12 +45,12 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
         own.check_covers(model.descriptors)
         complete, source = not model.network.none_passes, model.prior_source(options.prior)
         prior = build_prior(source, descriptors=own, device=str(compute.device), complete=complete)
-    backend, precision, threads = _way(options, model, compute.device.type)
+    backend, precision, threads = _backend_options(options, model, compute.device.type)
     torch.set_num_threads(threads)
     return Denoiser(model, prior=prior, device=options.device, precision=precision, tile=options.tile, backend=backend)
 
 
-def _way(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
+def _backend_options(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
     """Backend, precision and threads from the options, or from measurement if both are "auto"."""
     threads = torch.get_num_threads()
     if options.backend != "auto":

@@ -44,12 +44,12 @@ def denoise_slices(
     output = context.hu.copy()
     prepare = Preparation(context, run.network, guard, noise_hu, strength)
     start, count = time.monotonic(), len(output)
-    with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(prepare, 0)
+    with ThreadPoolExecutor(1) as executor:
+        pending = executor.submit(prepare, 0)
         for k in range(count):
-            ready = coming.result()
+            ready = pending.result()
             if k + 1 < count:
-                coming = beside.submit(prepare, k + 1)
+                pending = executor.submit(prepare, k + 1)
             if ready is not None:
                 _denoise_slice(run, ready, k, context.hu[k], recorder, output[k])
             if progress is not None:

@@ -105,7 +105,7 @@ def _read_place(path: Path, series: str | int | None, phase: str | int | None) -
         return _read_dicom(path, series, phase)
     if series is not None:
         raise InputError("a single file has no series to choose from: omit the series")
-    return _told(_read_file(path, _number_of(phase)))
+    return _with_warnings(_read_file(path, _number_of(phase)))
 
 
 def _read_dicom(path: Path | Sequence[Path], series: str | int | None, phase: str | int | None) -> Volume:
@@ -188,7 +188,7 @@ def _read_file(path: Path, number: int | None) -> Volume:
         return _read_nifti(path, number)
     try:
         check_whole(path)
-        with _alone(path) as file, quiet_stderr():
+        with _readable_name(path) as file, quiet_stderr():
             image = _image(file, number)
     except RuntimeError:
         raise InputError("damaged, or not the format its name suggests: copy it again from its source") from None
@@ -203,7 +203,7 @@ def _read_file(path: Path, number: int | None) -> Volume:
     )
 
 
-def _told(volume: Volume) -> Volume:
+def _with_warnings(volume: Volume) -> Volume:
     """Add a warning if the header's kernel belongs to a reconstruction that reduces noise."""
     method = reconstruction({"ConvolutionKernel": volume.acquisition.kernel})
     if method is None or DENOISED_BEFORE in volume.warnings:
@@ -230,7 +230,7 @@ def _read_nifti(path: Path, number: int | None) -> Volume:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[Path]:
+def _readable_name(path: Path) -> Iterator[Path]:
     """Yield the file under a name that ITK accepts; it refuses upper-case suffixes."""
     suffix = suffix_of(path)
     if suffix not in WRITABLE or path.name.endswith(suffix):  # .mhd and .nhdr need their data files next to them

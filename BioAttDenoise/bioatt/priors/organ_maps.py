@@ -232,7 +232,7 @@ class _Finder:
         for one in cells:
             if cancelled is not None and cancelled():
                 raise Cancelled("cancelled")
-            yield _alone(self, one.tobytes(), one.shape)
+            yield _cached_probabilities(self, one.tobytes(), one.shape)
 
     def _shown(self, p: NDArray[np.float32]) -> CellMaps:
         organs = p[1:]
@@ -254,7 +254,7 @@ _volumes: deque[tuple[object, tuple[CellMaps, ...]]] = deque(maxlen=_VOLUMES_KEP
 
 
 @lru_cache(_SLICES_KEPT)
-def _alone(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _cached_probabilities(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """`cell_probabilities` of cells (float32) of this shape."""
     hu = np.frombuffer(cells, np.float32).reshape(shape)
     with finder.compute.arithmetic():
@@ -264,7 +264,7 @@ def _alone(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.
 def forget() -> None:
     """Clear the cache of maps, for programs that measure time."""
     _volumes.clear()
-    _alone.cache_clear()
+    _cached_probabilities.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -71,21 +71,21 @@ def run_batch(
     _check_models(rules)
     devices = devices_for(device, workers)
     job = Job(rules, out, index_of(out))
-    course = _Course(found.series, told)
+    progress = _ProgressReport(found.series, told)
     if engine == "ray":
         from bioatt.service.on_ray import run_on_ray
 
         running = run_on_ray(found.series, job, devices)
     else:
-        running = run_locally(found.series, job, devices, course.working)
+        running = run_locally(found.series, job, devices, progress.working)
     with closing(running):
         for outcome in running:
-            course.ended(outcome)
-    outcomes = sorted(course.outcomes, key=lambda outcome: outcome.name)
+            progress.ended(outcome)
+    outcomes = sorted(progress.outcomes, key=lambda outcome: outcome.name)
     return Batch(found, out, outcomes, time.monotonic() - started)
 
 
-class _Course:
+class _ProgressReport:
     """Reports the progress of a batch, by the bytes of its scans."""
 
     def __init__(self, series: list[Series], told: Callable[[Told], None]) -> None:
@@ -99,12 +99,12 @@ class _Course:
         self.outcomes.append(outcome)
         self.left -= self.sizes[outcome.name]
         self.denoised += self.sizes[outcome.name] if outcome.status == DONE else 0
-        self._tell(outcome, 0)
+        self._report(outcome, 0)
 
     def working(self, parts: Mapping[str, float]) -> None:
-        self._tell(None, sum(self.sizes[name] * part for name, part in parts.items()))
+        self._report(None, sum(self.sizes[name] * part for name, part in parts.items()))
 
-    def _tell(self, outcome: Outcome | None, in_work: float) -> None:
+    def _report(self, outcome: Outcome | None, in_work: float) -> None:
         left, denoised = self.left - in_work, self.denoised + in_work
         eta_s = (time.monotonic() - self.begun) * left / denoised if denoised else None
         fraction = 1 - left / self.all if self.all else 1.0

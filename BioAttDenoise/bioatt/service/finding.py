@@ -90,18 +90,18 @@ def find_series(source: Path) -> Found:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in found.left_out.items())
         what = f"no CT, only {kinds}" if kinds else "neither DICOM nor .nrrd, .nii.gz, .mha"
         raise InputError(f"{source.absolute().name}: {what}: give a folder, file, .txt or .csv of CT scans")
-    found.series = _told_apart(found.series)
+    found.series = _unique_names(found.series)
     return found
 
 
-def _told_apart(series: list[Series]) -> list[Series]:
+def _unique_names(series: list[Series]) -> list[Series]:
     """Sort by name, drop duplicates, and number scans of the same name."""
     count: Counter[str] = Counter()
-    told = []
+    numbered = []
     for one in sorted({one.files: one for one in series}.values(), key=lambda one: one.name):
         count[one.name] += 1
-        told.append(replace(one, name=f"{one.name}-{count[one.name]}") if count[one.name] > 1 else one)
-    return told
+        numbered.append(replace(one, name=f"{one.name}-{count[one.name]}") if count[one.name] > 1 else one)
+    return numbered
 
 
 def facts_of_file(path: Path) -> Facts:
@@ -235,17 +235,17 @@ class _Images:
     def series(self, top: Path, found: Found) -> list[Series]:
         """Each series with its files and the damaged and empty files of their folders; other damaged files alone."""
         found.left_out += self.left_out
-        told: set[Path] = set()
+        reported: set[Path] = set()
         series = []
         for key, files in self.files.items():
             folders = {file.parent for file in files}
-            told |= folders
+            reported |= folders
             damaged = [file for folder in sorted(folders) for file in (*self.damaged[folder], *self.empty[folder])]
             place = Path(os.path.commonpath([file.parent for file in files])).relative_to(top)
             number = key[OF_A_SERIES.index("SeriesNumber")]
             leaf = f"series_{int(number)}" if _is_number(number) else "series"
             series.append(Series((place / leaf).as_posix(), (*files, *damaged), self.facts[key]))
-        for folder in sorted(self.damaged.keys() - told):
+        for folder in sorted(self.damaged.keys() - reported):
             series += [Series(file.relative_to(top).as_posix(), (file,)) for file in self.damaged[folder]]
         return series
 

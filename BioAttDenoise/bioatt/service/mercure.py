@@ -41,7 +41,7 @@ def run_module(source: Path, out: Path, device: str = "auto") -> list[Outcome]:
         outcomes = [denoise_series(one, rules, Results(Path(work)), engine) for one in find_series(source).series]
         for outcome in outcomes:
             if outcome.status == DONE and outcome.folder is not None:
-                _hand_over(outcome.folder, out)
+                _publish(outcome.folder, out)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     if failed:
         raise InputError("; ".join(f"{outcome.name}: {outcome.reason}" for outcome in failed))
@@ -60,7 +60,7 @@ def _settings(source: Path) -> Mapping[str, Any]:
     return settings or {}
 
 
-def _hand_over(results: Path, out: Path) -> None:
+def _publish(results: Path, out: Path) -> None:
     """Move derived images into the folder that mercure reads, named in its scheme: SERIES#IMAGE.dcm."""
     from pydicom import dcmread
 

@@ -95,12 +95,12 @@ def _volume(scan: dict[str, Any], volume: dict[str, Any], name: str, out: Path) 
     ]
     lines = "".join(f"<p class=faint>{escape(str(line))}</p>" for line in facts)
     warnings = "".join(f"<li>{escape(line)}</li>" for line in volume["warnings"])
-    told = f"<ul class=warn>{warnings}</ul>" if warnings else ""
+    warning_list = f"<ul class=warn>{warnings}</ul>" if warnings else ""
     picture = base64.b64encode((out / scan["folder"] / volume["preview"]).read_bytes()).decode()
     return (
         f'<article><figure><img loading=lazy alt="before and after" '
         f'src="data:image/webp;base64,{picture}"><figcaption><span>before</span><span>after</span></figcaption></figure>'
-        f"<div>{name}{lines}{told}</div>{_organs(volume['organs'])}</article>"
+        f"<div>{name}{lines}{warning_list}</div>{_organs(volume['organs'])}</article>"
     )
 
 

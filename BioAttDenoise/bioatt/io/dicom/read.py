@@ -49,12 +49,12 @@ def read_series(path: Path | Sequence[Path], series: str | int | None = None, ph
     towards the head. Raises InputError for no CT, no single largest series, inconsistent slices, a truncated file, or a
     header with a malformed number; OSError if something cannot be read.
     """
-    with lenient(), _malformed_values_told():
+    with lenient(), _malformed_values_reported():
         return _read_series(path, series, phase)
 
 
 @contextmanager
-def _malformed_values_told() -> Iterator[None]:
+def _malformed_values_reported() -> Iterator[None]:
     """Turn errors from malformed numbers in a header into a one-line InputError."""
     try:
         yield
@@ -73,7 +73,7 @@ def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
     slices belong to several phases.
     """
     there = [file for file in map(Path, files) if file.is_file() and os.access(file, os.R_OK)]
-    with lenient(), _malformed_values_told(), ExitStack() as scratch:
+    with lenient(), _malformed_values_reported(), ExitStack() as scratch:
         images = [image for file in there for image in images_in(file)]
         classic = [image for image in images if kind_of(image[1]) is not MULTI_FRAME]
         if not classic:

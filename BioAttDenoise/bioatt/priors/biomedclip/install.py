@@ -57,7 +57,7 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
     target = folder or default_folder()
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
-    _check_ours(target)
+    _check_own_folder(target)
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     image = _fetch(IMAGE_REPOSITORY, [(CONFIG,), (WEIGHTS[0], WEIGHTS[2])], partial, endpoint)
@@ -81,7 +81,7 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
         raise InputError(f"BiomedCLIP folder {source.name} does not exist: check the path")
     if source == target.resolve():
         raise InputError("BiomedCLIP is already installed from this folder: nothing to import")
-    _check_ours(target)
+    _check_own_folder(target)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -134,13 +134,13 @@ def remove(folder: Path | None = None) -> bool:
     target = folder or default_folder()
     places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
     installed = [place for place in places if place.is_dir()]
-    _check_ours(target)
+    _check_own_folder(target)
     for place in installed:
         shutil.rmtree(place)
     return bool(installed)
 
 
-def _check_ours(target: Path) -> None:
+def _check_own_folder(target: Path) -> None:
     """Raise InputError if the folder to be deleted or replaced was not written by this program."""
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(

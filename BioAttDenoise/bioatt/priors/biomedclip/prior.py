@@ -121,12 +121,12 @@ def image_weights(files: BiomedCLIPFiles) -> dict[str, Tensor]:
     """`visual.*` and `logit_scale` of the weights; the text tower's 440 MB are not read."""
     if files.weights.suffix == ".safetensors":
         with safetensors.safe_open(files.weights, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if _of_image(name)}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys() if _is_image_weight(name)}  # noqa: SIM118
     state = load_pickled(files)
-    return {name: weight for name, weight in state.items() if _of_image(name)}
+    return {name: weight for name, weight in state.items() if _is_image_weight(name)}
 
 
-def _of_image(name: str) -> bool:
+def _is_image_weight(name: str) -> bool:
     return name.startswith("visual.") or name == "logit_scale"
 
 

@@ -83,7 +83,7 @@ def read_settings(path: Path) -> NodeSettings:
 
 def server_tls(tls: Tls) -> ssl.SSLContext:
     """TLS 1.2 or newer for the node's own port. Raises InputError if the files cannot be used."""
-    with _pem_files_told():
+    with _pem_errors_reported():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.ca is not None:
@@ -98,7 +98,7 @@ def client_tls(tls: Tls) -> ssl.SSLContext:
 
     Raises InputError as `server_tls`.
     """
-    with _pem_files_told():
+    with _pem_errors_reported():
         context = ssl.create_default_context(cafile=tls.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.certificate is not None:
@@ -107,7 +107,7 @@ def client_tls(tls: Tls) -> ssl.SSLContext:
 
 
 @contextmanager
-def _pem_files_told() -> Iterator[None]:
+def _pem_errors_reported() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
