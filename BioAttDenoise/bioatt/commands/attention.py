@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="raw: A, uint8 (default); contrast: deviation of an organ's map from the mean over organs, -1 to 1; "
         "contribution: p times A, the organ's share of the unified map (float32)",
     )
-    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 as IN stores them")
+    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 in stored order")
     parser.add_argument("--overwrite", action="store_true", help="replace existing maps in DIR")
     parser.add_argument("--json", action="store_true", help="print the run's manifest and the map names as JSON")
 

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", type=int, default=8, metavar="N", help="number of middle slices (default 8)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="timing rounds, interleaved (default 3)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
-    parser.add_argument("--no-others", action="store_true", help="leave out the other filters")
-    parser.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.png there")
+    parser.add_argument("--no-others", action="store_true", help="do not time other filters")
+    parser.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.png to DIR")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 

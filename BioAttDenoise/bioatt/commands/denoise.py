@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_anatomy_arguments(parser)
     parser.add_argument(
-        "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
+        "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 in stored order"
     )
     parser.add_argument(
         "--resample",

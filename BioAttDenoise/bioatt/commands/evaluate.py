@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for role, option in CHOICES.items():
         which = f"SeriesNumber or UID in {role.upper()}, if that DICOM folder holds several series"
         parser.add_argument(f"{option}series", metavar="N", dest=f"{role}_series", help=which)
-        which = f"volume of {role.upper()}, if one series or file holds several: its number or distinguishing label"
+        which = f"volume of {role.upper()}, if one series or file holds several: its number or label"
         parser.add_argument(f"{option}phase", metavar="N", dest=f"{role}_phase", help=which)
     parser.add_argument(
         "--json", metavar="FILE", help='also write the metrics, {"input": of LOW, "output": of TEST}; - for stdout'

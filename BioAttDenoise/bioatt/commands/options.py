@@ -26,7 +26,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose one of several scans in a folder or file."""
     parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, if a DICOM folder holds several series")
-    phase = "volume, if one series or file holds several: its number or distinguishing label (denoise: or all)"
+    phase = "volume, if one series or file holds several: its number or label, or all (denoise only)"
     parser.add_argument("--phase", metavar="N", help=phase)
 
 

@@ -1,4 +1,4 @@
-"""Views of attention maps: raw, an organ's contribution to A', and the contrast between organs. Needs no torch.
+"""Views of attention maps: raw, contribution of an organ to A', and contrast between organs. Needs no torch.
 
 Maps are uint8 arrays of any shape, A = stored · SCALE (`bioatt.inference.attention`).
 """

@@ -77,7 +77,7 @@ class StructureMap:
 def removed_structure(
     before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
 ) -> StructureMap:
-    """Check a denoising for removed structure: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
+    """Check a denoised scan for removed structure: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
 
     least_hu: see LEAST_HU; 0 marks everything significant. Raises InputError unless both arrays are 3D with one shape.
     """

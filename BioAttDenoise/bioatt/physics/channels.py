@@ -14,7 +14,7 @@ from bioatt.core.errors import InputError
 Array = NDArray[np.float64]
 
 DENSE = (0.005, 1.4, 1.67, 10)
-"""First σ, ratio of successive σ, Q and number of the dense differences of Gaussians (Abbey 2001, JOSA A 18:473)."""
+"""First σ, ratio of successive σ, Q and number of dense differences of Gaussians (Abbey 2001, JOSA A 18:473)."""
 
 
 def laguerre_gauss(size: int, width_px: float, count: int = 6) -> Array:

@@ -41,7 +41,7 @@ PATCHES_PX = (64, 48, 32, 24, 16)
 """Sides of noise patches; the first of which MIN_PATCHES fit is used."""
 MIN_PATCHES = 4
 TASKS = ((14.0, 3.0), (7.0, 5.0), (5.0, 7.0), (3.0, 10.0))
-"""Contrast (HU) and diameter (mm) of the inserts of the phantom CCT189."""
+"""Contrast (HU) and diameter (mm) of the inserts in the CCT189 phantom."""
 NOMINAL: Mapping[str, Mapping[str, float]] = {
     "acr": {"air": -1000, "polyethylene": -95, "acrylic": 120, "bone": 955},
     "catphan": {

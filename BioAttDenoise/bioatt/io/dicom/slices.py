@@ -177,7 +177,7 @@ def image_header(path: Path) -> tuple[Path, Dataset] | None:
             return path, header
     except OSError:
         raise
-    except Exception:  # pydicom raises whatever a damaged header provokes
+    except Exception:  # a damaged header can make pydicom raise anything
         pass
     if kind == _DIRECTORY:
         return None
@@ -192,7 +192,7 @@ def is_directory(path: Path) -> bool:
     """Whether a file is the index of a DICOM medium (DICOMDIR)."""
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-    except Exception:  # pydicom raises whatever a damaged header provokes
+    except Exception:  # a damaged header can make pydicom raise anything
         return False
     return meta.get("MediaStorageSOPClassUID") == _DIRECTORY
 
@@ -233,7 +233,7 @@ def damaged_header(file: Path) -> Iterator[None]:
         raise
     except DamagedStreamError:
         raise InputError(f"{file.name} is damaged or truncated: copy it again from its source") from None
-    except Exception as error:  # pydicom raises whatever a damaged header provokes
+    except Exception as error:  # a damaged header can make pydicom raise anything
         what = " ".join(str(error).split())[:120]
         raise InputError(f"{file.name} holds a malformed value ({what}): export the series again") from None
 

@@ -162,7 +162,7 @@ def _derive(derived: Dataset, series_uid: str, series_number: int | None, now: d
 
 
 def _reference(header: Dataset) -> Dataset:
-    """A reference to the image (C.7.6.1.1.2)."""
+    """Make a reference to the image (C.7.6.1.1.2)."""
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     return item
