@@ -51,7 +51,7 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
 
 
 def _backend_options(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
-    """Backend, precision and threads from the options, or from measurement if both are "auto"."""
+    """Backend, precision and threads from the options, or from measurement on a CPU if both options are "auto"."""
     threads = torch.get_num_threads()
     if options.backend != "auto":
         return options.backend, options.precision, threads

@@ -50,7 +50,7 @@ _LEAST_ML = 1.0
 _SUREST_CELLS = 12
 """1.3 cm², the smallest area at which an organ counts as visible."""
 _FLOOR = 1e-3
-"""Minimum presence of every descriptor, so that a slice without any anatomy gets equal shares."""
+"""Added to every descriptor's presence, so that a slice without any anatomy gets equal shares."""
 _SLICES_KEPT = 16
 """Network outputs in the cache, 1 MB each: the preview of the next slice reuses eight of its nine."""
 _VOLUMES_KEPT = 2

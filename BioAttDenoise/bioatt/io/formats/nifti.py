@@ -210,7 +210,7 @@ class _Header:
         if qcode > 0:
             forms.append(self._straight(self._qform() * scale))
         if not forms:
-            note = "the file gives no orientation (sform and qform codes 0): assumed right, anterior, superior"
+            note = "the file gives no orientation (sform and qform codes 0): assumed axes to the left, front, head"
             return self._sizes_alone(scale), False, (note,)
         apart = self._farthest(forms[0] - forms[-1])
         if apart <= DIFFERENCE_MM:
