@@ -1,6 +1,6 @@
-"""The command `bioatt`. Each subcommand is a module of `bioatt.commands` with `HELP`, `add_arguments` and `run`.
+"""The `bioatt` command. Each subcommand is a module in `bioatt.commands` with `HELP`, `add_arguments` and `run`.
 
-Exit status: 0 done, 1 our fault, 2 wrong call or input (one line on stderr), 130 cancelled.
+Exit status: 0 success, 1 internal error, 2 invalid arguments or input (one line on stderr), 130 cancelled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bioatt.core.errors import BioAttError, Cancelled, InputError
 
-_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 """System errors about names and permissions, which the caller can fix."""
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "can't allocate memory")
 
@@ -30,14 +30,14 @@ COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """An argument parser that reports errors in one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):
-    """Looked up only when asked for, since torch takes seconds to load."""
+    """Prints the versions; they are looked up only on request because torch takes seconds to load."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from bioatt.commands.models import versions
@@ -47,28 +47,30 @@ class _Version(argparse.Action):
 
 
 def _open_streams() -> None:
-    """Give a process whose standard streams are closed (`2>&-`) empty ones.
+    """Redirect closed standard streams (`2>&-`) to the null device.
 
-    Otherwise the next file that is opened becomes descriptor 2, and libraries write their complaints into it.
+    Otherwise the next file opened would become descriptor 2, and libraries would write their warnings into it.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, i.e. this one
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
 
 
 def build_parser(prog: str, description: str, package: str, commands: Sequence[str]) -> argparse.ArgumentParser:
-    """Parser with one subcommand per module `package`.`name`; the modules import heavy libraries only in `run`.
+    """Build a parser with one subcommand per module `package`.`name`; modules import heavy libraries only in `run`.
 
-    A module sets RESUMES where the same command resumes after an interruption.
+    A module sets RESUMES if running its command again resumes an interrupted run.
     """
     parser = _Parser(prog=prog, description=description)
     parser.add_argument("--verbose", action="store_true", help="log what the engine does, and show tracebacks")
-    parser.add_argument("--version", action=_Version, nargs=0, help="program, models, torch and its devices")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show versions of the program, models and torch, and the devices"
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name in commands:
         module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
@@ -79,13 +81,13 @@ def build_parser(prog: str, description: str, package: str, commands: Sequence[s
 
 
 def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse and run; turn every outcome into the contract's exit status."""
+    """Parse the arguments, run the command and map every outcome to an exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a pipe on Windows has the system's code page, without ≤ or Å; names need not be UTF-8
+        # a Windows pipe uses the system code page, which lacks ≤ and Å; file names may not be valid UTF-8
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     args = parser.parse_args(argv)
     if "" in vars(args).values():
-        parser.error("an argument is empty: is a variable not set?")
+        parser.error("an argument is empty: check for an unset variable")
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -94,7 +96,7 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return 0
     except (KeyboardInterrupt, Cancelled):
-        left = "the same command resumes from here" if args.resumes else "nothing is half-written"
+        left = "run the same command to resume" if args.resumes else "no partial output was left"
         print(f"{parser.prog}: cancelled, {left}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -107,17 +109,19 @@ def execute(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except Exception as error:
         if args.verbose:
             raise
-        if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
+        if isinstance(error, OSError) and error.errno in _PATH_ERRORS:
             what = Path(error.filename).name if isinstance(error.filename, str) else "a file"
-            print(f"{parser.prog}: {what}: {error.strerror}: choose another name or place", file=sys.stderr)
+            print(f"{parser.prog}: {what}: {error.strerror}: choose another name or folder", file=sys.stderr)
             return 2
         if _out_of_memory(error):
-            print(f"{parser.prog}: memory ran out: give fewer slices, or use a machine with more", file=sys.stderr)
+            print(
+                f"{parser.prog}: memory ran out: select fewer slices or use a machine with more memory", file=sys.stderr
+            )
             return 2
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
-            said = Path(error.filename).name if isinstance(error.filename, str) else "what the command prints"
+            what = Path(error.filename).name if isinstance(error.filename, str) else "standard output"
             _discard_stdout()
-            print(f"{parser.prog}: {said} could not be written ({error.strerror}): free some space", file=sys.stderr)
+            print(f"{parser.prog}: {what} could not be written ({error.strerror}): free some space", file=sys.stderr)
             return 2
         line = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"{parser.prog}: internal error, please report it with --verbose: {line}", file=sys.stderr)
@@ -129,14 +133,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _discard_stdout() -> None:
-    """Python would try to write what is left again at the end, and end with a traceback."""
+    """Drop buffered output; Python would try to write it again at exit and fail with a traceback."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the command `bioatt`."""
-    # before torch is imported: spinning threads make it eight times slower beside other programs
+    """Entry point of the `bioatt` command."""
+    # must precede the import of torch: spinning threads make it eight times slower next to other programs
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _open_streams()
     parser = build_parser(

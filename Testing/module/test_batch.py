@@ -305,7 +305,7 @@ def test_an_emptied_folder_line_is_not_the_current_folder(folders, tmp_path):
 @pytest.mark.parametrize(
     ("source", "target", "reason"),
     [
-        ("in", "in/out", "lies in the input"),
+        ("in", "in/out", "is inside the input"),
         ("none", "out", "no such file or folder"),
         ("empty", "out", "neither DICOM"),
     ],

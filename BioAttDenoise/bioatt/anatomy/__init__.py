@@ -1,1 +1,1 @@
-"""Descriptor sets and what is measured by organ. NumPy only."""
+"""Descriptor sets and measurements by organ. NumPy only."""

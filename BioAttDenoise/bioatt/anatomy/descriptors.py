@@ -1,7 +1,7 @@
 """Descriptor sets: the anatomical descriptors t₁…t_N over which a prior is a distribution (paper §2.1), as data.
 
-A set is a JSON file: names, prompts and HU window for a vision-language model, and the names of each descriptor's
-structures in segmentations. `Resources/Anatomy/descriptor-set.schema.json` is its schema.
+A set is a JSON file with names, prompts and HU windows for a vision-language model, and the names of each descriptor's
+structures in segmentations. Its schema is `Resources/Anatomy/descriptor-set.schema.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bioatt.core.resources import resources_folder
 from bioatt.io.files import read_json
 
 ANATOMY_SET = "paper17"
-"""The set of the organs in label volumes (value = index + 1), organ tables and strengths by organ."""
+"""The set that defines the organs in label volumes (value = index + 1), organ tables and strengths by organ."""
 DEFAULT_WINDOWS = ((-160.0, 240.0),)
 DEFAULT_TEMPLATES = ("{}",)
 _SET_KEYS = {"$schema", "name", "about", "hu_windows", "templates", "descriptors"}
@@ -30,9 +30,9 @@ _DESCRIPTOR_KEYS = {"name", "phrase", "prompts", "structures"}
 class DescriptorSet:
     """N descriptors in the order of a prior's columns.
 
-    prompts: by descriptor, the texts whose embeddings are averaged. hu_windows: one (low, high) in HU for a grey image,
-    or three for red, green and blue. structures: by descriptor, its names in segmentations and organ tables (* matches
-    anything).
+    prompts: texts of each descriptor, whose embeddings are averaged. hu_windows: one (low, high) in HU for a grey
+    image, or three for red, green and blue. structures: names of each descriptor in segmentations and organ tables
+    (* matches anything).
     """
 
     name: str
@@ -45,7 +45,7 @@ class DescriptorSet:
         return len(self.descriptors)
 
     def columns_of(self, structure: str) -> tuple[int, ...]:
-        """Columns of the descriptors to which a structure belongs: none, one, or several ("aorta").
+        """Columns of the descriptors to which a structure belongs: none, one or several ("aorta").
 
         Case, spaces and underscores are ignored.
         """
@@ -58,14 +58,14 @@ class DescriptorSet:
         )
 
     def column_named(self, name: str) -> int:
-        """Column of the descriptor of this name; case, spaces and underscores are ignored. InputError for none."""
+        """Column of the descriptor with this name, ignoring case, spaces and underscores. Raises InputError if none."""
         for column, descriptor in enumerate(self.descriptors):
             if _plain(descriptor) == _plain(name):
                 return column
         raise InputError(f"unknown organ {name!r}: use one of {', '.join(self.descriptors)}")
 
     def check_covers(self, descriptors: Sequence[str]) -> None:
-        """Raise InputError with the list of a model's descriptors that are missing from this set."""
+        """Raise InputError, which lists the missing ones, if this set lacks descriptors of a model."""
         missing = [name for name in descriptors if name not in self.descriptors]
         if missing:
             raise InputError(f"descriptor set {self.name} lacks {', '.join(missing)}: add them under these names")
@@ -78,7 +78,7 @@ class DescriptorSet:
 
 
 def descriptor_set_names() -> tuple[str, ...]:
-    """Names of the sets that ship in `Resources/Anatomy`."""
+    """Names of the sets shipped in `Resources/Anatomy`."""
     folder = resources_folder() / "Anatomy"
     return tuple(sorted(path.stem for path in folder.glob("*.json") if not path.name.endswith(".schema.json")))
 
@@ -86,7 +86,7 @@ def descriptor_set_names() -> tuple[str, ...]:
 def load_descriptor_set(name_or_path: str | Path) -> DescriptorSet:
     """Read a shipped set by name, or a JSON file.
 
-    Raises InputError where the name is unknown, or the file is missing or does not follow the schema.
+    Raises InputError if the name is unknown, or the file is missing or does not follow the schema.
     """
     path = Path(name_or_path)
     if path.suffix.lower() != ".json":
@@ -107,11 +107,11 @@ def parse_descriptor_set(content: Any) -> DescriptorSet:
     _object(content, "the file", _SET_KEYS, required={"name", "descriptors"})
     name = _text(content["name"], "name")
     if not all(letter.isalnum() or letter in "_.-" for letter in name):
-        raise InputError("name may hold letters, digits and _ . - only")
+        raise InputError("name may contain only letters, digits and _ . -")
     templates = _texts(content.get("templates", list(DEFAULT_TEMPLATES)), "templates")
     for template in templates:
         if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
-            raise InputError(f"template {template!r} must hold {{}} once, where the descriptor goes")
+            raise InputError(f"template {template!r} must contain {{}} exactly once, for the descriptor")
     entries = content["descriptors"]
     if not isinstance(entries, list) or not 2 <= len(entries) <= 256:
         raise InputError("descriptors must be a list of 2 to 256 objects")
@@ -162,11 +162,11 @@ def _object(value: Any, where: str, keys: set[str], required: set[str]) -> None:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where} must be a text that is not empty")
+        raise InputError(f"{where} must be a non-empty string")
     return value
 
 
 def _texts(value: Any, where: str, least: int = 1) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) < least:
-        raise InputError(f"{where} must be a list of texts")
+        raise InputError(f"{where} must be a list of strings")
     return tuple(_text(item, f"{where}[{position}]") for position, item in enumerate(value))

@@ -16,10 +16,10 @@ from bioatt.core.volume import Volume
 
 MUSCLE_NAME = "muscle"
 BLOCK_MM = 10.0
-"""Side of the cubes over whose means the spread of the removed signal is measured."""
+"""Side of the cubes whose means give the spread of the residual."""
 STANDARD_ERRORS = 3.0
 LEAST_SHIFT_HU = 1.0
-"""A mean may always move by this much: CT stores whole HU."""
+"""Shift of a mean that is always allowed, since CT stores whole HU."""
 _VALUES = 256
 
 
@@ -32,16 +32,16 @@ def measure_organs(
     anatomy: str = "labels",
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """The table that `bioatt organs --json` writes (Docs/organs.md), of canonical volumes on one grid.
+    """Measure the table that `bioatt organs --json` writes (Docs/organs.md), for canonical volumes on one grid.
 
-    labels: (z, y, x) as `label_volume`. reference: an organ, or muscle beside the spine, to which contrast is measured.
-    Means, noise and shift are those of the eroded organ. The shift of a mean is allowed STANDARD_ERRORS standard errors
-    of the removed signal's mean, from the spread of its means over cubes of BLOCK_MM, and LEAST_SHIFT_HU at least.
-    Raises InputError where the grids differ or the reference is unknown, Cancelled when `cancelled()` turns True.
+    labels: (z, y, x) as `label_volume`. reference: tissue for contrast, an organ or the muscle next to the spine.
+    Means, noise and shift refer to the eroded organ. A mean may shift by STANDARD_ERRORS standard errors of the mean
+    residual, estimated from the spread of its means over cubes of BLOCK_MM, but at least by LEAST_SHIFT_HU.
+    Raises InputError if the grids differ or the reference is unknown, Cancelled when `cancelled()` returns True.
     """
     scans = [before] if after is None else [before, after]
     if any(scan.shape != labels.shape for scan in scans):
-        raise InputError("the denoised scan has another grid than the scan: give the one made of it")
+        raise InputError("the denoised scan has a different grid from the scan: give the one denoised from it")
     names = load_descriptor_set(ANATOMY_SET)
     against = _value_of(reference, names)
     regions = eroded(with_muscle(labels, before.hu, before.spacing, 1 + names.column_named("spine")), before.spacing)
@@ -86,7 +86,7 @@ def _value_of(reference: str, names: DescriptorSet) -> int:
 
 
 def _means(images: Sequence[NDArray], regions: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
-    """Mean HU of each scan by value, NaN where there is none."""
+    """Mean HU of each scan by value, NaN for absent values."""
     counts = voxels_by_value(regions)
     found = []
     for image in images:
@@ -111,7 +111,7 @@ def _numbers(
     compared: list[dict[str, float] | None],
     value: int,
 ) -> dict[str, float | None]:
-    """Mean, noise and contrast-to-noise ratio |mean - reference| / noise of the reference, of both scans."""
+    """Mean, noise and contrast-to-noise ratio |mean - reference| / noise of the reference, for both scans."""
     found: dict[str, float | None] = {}
     for k, name in enumerate(("before", "after")):
         mean = float(means[k][value]) if k < len(means) and np.isfinite(means[k][value]) else None
@@ -125,7 +125,7 @@ def _numbers(
 def _shifts(
     images: Sequence[NDArray], regions: NDArray[np.uint8], spacing: tuple[float, float, float]
 ) -> dict[int, dict[str, Any]]:
-    """Shift of each value's mean, what noise allows, and whether it is more, from means over cubes; {} of one scan."""
+    """Shift of each value's mean, its limit by noise, and whether it exceeds that, by cubes; {} for one scan."""
     if len(images) < 2:
         return {}
     side = [max(1, round(BLOCK_MM / step)) for step in spacing]
@@ -150,7 +150,7 @@ def _shifts(
 
 
 def _shift(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> dict[str, Any]:
-    """From the sums of change and the numbers of voxels of an organ's cubes."""
+    """Shift from the sums of change and the voxel counts of an organ's cubes."""
     shift = float(sums.sum() / counts.sum())
     if len(sums) < 2:
         return {"shift": shift, "shift_limit": None, "moved": None}
@@ -169,5 +169,5 @@ def _warnings(rows: list[dict[str, Any]], volume: Volume) -> list[str]:
     if not rows:
         found.append("no organ was found")
     if not volume.even:
-        found.append("slices are missing or unevenly spaced: organs have no volume here")
+        found.append("slices are missing or unevenly spaced: organ volumes are not measured")
     return found

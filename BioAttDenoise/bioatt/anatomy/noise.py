@@ -1,10 +1,10 @@
 """Noise within an organ: the local standard deviation where the organ is homogeneous.
 
-A slice is split by a Gaussian of SMOOTHED_MM into coarse and fine detail. In noise alone the variances of the two stand
-in a constant proportion, whatever the noise's size; vessels and borders add coarse detail. Of all windows that lie
-within the eroded organ, the half with the least coarse for its fine detail counts, so that windows are chosen by what
-they hold and not by how quiet they are. The organ's noise is the median of their standard deviation. The windows are
-chosen in the scan before denoising, and the same are measured after it.
+A slice is split by a Gaussian of SMOOTHED_MM into coarse and fine detail. In pure noise the ratio of their variances is
+constant, whatever the noise level; vessels and borders add coarse detail. Of all windows within the eroded organ, the
+half with the lowest ratio of coarse to fine detail is used, so that windows are selected by their content and not by
+their noise. The organ's noise is the median of their standard deviations. The windows are selected in the scan before
+denoising, and the same windows are measured afterwards.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from bioatt.anatomy.regions import box_of, voxels_by_value
 from bioatt.core.errors import Cancelled
 
 WINDOWS_MM = (14.0, 10.0, 7.0)
-"""Sides of the windows: an organ is measured in the largest in which it is homogeneous. The first is about that of a
-region drawn by hand; what is left of denoised noise is coarse, and smaller windows miss a part of it."""
+"""Sides of the windows: an organ is measured in the largest in which it is homogeneous. The first is about the size of
+a region drawn by hand; the noise that remains after denoising is coarse, and smaller windows miss part of it."""
 SMOOTHED_MM = 2.0
 STEP_MM = 3.0
-"""Noise is measured on slices that lie at least this far apart."""
+"""Noise is measured on slices at least this far apart."""
 CHOSEN = 0.5
 LEAST_WINDOWS = 20
 TEXTURED = 4.0
-"""An organ is not homogeneous whose chosen windows have this many times the coarse for their fine detail of the scan's
+"""An organ is not homogeneous if its windows have a ratio of coarse to fine detail this many times that of the scan's
 smoothest organ."""
 FINER = 9.0
-"""Nor is one with this many times the fine detail of the organ with the least: noise varies less within a scan."""
+"""Nor is an organ with this many times the fine detail of the organ with the least: noise varies less within a scan."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class OrganNoise:
-    """sd: HU of each scan. coarseness: variance of coarse over that of fine detail in the chosen windows; fine: the
-    latter, HU². bound: no window is homogeneous, so that anatomy adds to the noise, which is at most `sd`."""
+    """Noise of an organ.
+
+    sd: HU, for each scan. coarseness: ratio of the variances of coarse and fine detail in the selected windows. fine:
+    variance of fine detail, HU². bound: no window is homogeneous, so anatomy contributes and `sd` is an upper bound.
+    """
 
     sd: tuple[float, ...]
     coarseness: float
@@ -53,9 +56,9 @@ def noise_by_value(
     spacing: tuple[float, float, float],
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[int, OrganNoise]:
-    """Noise in each value of `regions` (z, y, x), eroded labels, that holds enough windows.
+    """Noise for each value of `regions` (z, y, x), eroded labels, that contains enough windows.
 
-    scans: HU (z, y, x), the first of which chooses the windows. Raises Cancelled when `cancelled()` turns True.
+    scans: HU (z, y, x); the first determines the windows. Raises Cancelled when `cancelled()` returns True.
     """
     found: dict[int, OrganNoise] = {}
     open_values = {int(value) for value in np.flatnonzero(voxels_by_value(regions)) if value}
@@ -82,7 +85,7 @@ def _in_windows(
     values: set[int],
     cancelled: Callable[[], bool] | None,
 ) -> dict[int, OrganNoise]:
-    """Noise in these values of `regions` in windows of one side."""
+    """Noise for these values of `regions` in windows of one size."""
     side = max(5, 2 * round(side_mm / (spacing[0] + spacing[1]) - 0.5) + 1)  # odd, in pixels
     sigma = SMOOTHED_MM / spacing[1], SMOOTHED_MM / spacing[0]
     held: dict[int, list[list[Array]]] = {}
@@ -106,7 +109,7 @@ def _in_windows(
 
 
 def _windows(region: NDArray[np.bool_], side: int) -> NDArray[np.bool_] | None:
-    """(y, x): centres of the windows that lie in a region; None without any."""
+    """(y, x) bool: centres of the windows that lie in a region; None if there are none."""
     if np.count_nonzero(region) < side * side:
         return None
     box = box_of(region, 0)
@@ -117,7 +120,7 @@ def _windows(region: NDArray[np.bool_], side: int) -> NDArray[np.bool_] | None:
 
 
 def _noise(parts: list[list[Array]]) -> OrganNoise | None:
-    """From coarseness, fine and the scans' variances in the windows of each slice; None of too few."""
+    """Noise from coarseness, fine detail and the scans' variances in each slice's windows; None for too few windows."""
     coarseness, fine, *variances = (np.concatenate(column) for column in zip(*parts, strict=True))
     if coarseness.size < LEAST_WINDOWS:
         return None
@@ -127,7 +130,7 @@ def _noise(parts: list[list[Array]]) -> OrganNoise | None:
 
 
 def _variance(image: Array, side: int) -> Array:
-    """Variance over side × side pixels, without the bias of a small sample."""
-    values = np.clip(image, -1100, 3100) - 40  # float32 squares must not lose the variance to rounding
+    """Variance over side × side pixels, corrected for sample size."""
+    values = np.clip(image, -1100, 3100) - 40  # centred so that float32 squares keep the variance despite rounding
     mean = uniform_filter(values, side)
     return np.maximum(uniform_filter(values * values, side) - mean * mean, 0) * np.float32(side**2 / (side**2 - 1))

@@ -1,10 +1,10 @@
-"""The organs of a scan: where they are and what they measure, for the command, the worker and Python alike.
+"""The organs of a scan, located and measured, for the command line, the worker and Python.
 
 from bioatt.anatomy.organs import find_organs
 from bioatt.priors.anatomy import build_anatomy
 
 found = find_organs(scan, build_anatomy("maps"), after=denoised)
-found.table["organs"]         # one row an organ
+found.table["organs"]         # one row per organ
 found.labels                  # (z, y, x) uint8 on the scan's grid
 """
 
@@ -28,7 +28,10 @@ from bioatt.io.grids import check_same_grid
 
 @dataclass(frozen=True)
 class Organs:
-    """labels: (z, y, x) on the scan's grid, 0 for none, else index in `paper17` + 1. table: see `measure_organs`."""
+    """Organs found in a scan.
+
+    labels: (z, y, x) on the scan's grid, 0 for none, else index in `paper17` + 1. table: see `measure_organs`.
+    """
 
     labels: NDArray[np.uint8]
     table: dict[str, Any]
@@ -37,11 +40,11 @@ class Organs:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The organs that were found, in the order of their values."""
+        """The organs found, in the order of their values."""
         return segments_of(row["value"] for row in self.table["organs"])
 
     def probability(self, name: str) -> NDArray[np.uint8]:
-        """(z, y, x) probability of an organ on the scan's grid, p = value / 255. InputError for an unknown name."""
+        """(z, y, x) probability of an organ on the scan's grid, p = value / 255. InputError for unknown names."""
         return self.form.undo(probability_volume(self.probabilities, name, self.form.volume.shape[0]))
 
 
@@ -53,10 +56,10 @@ def find_organs(
     reference: str = MUSCLE_NAME,
     cancelled: Callable[[], bool] | None = None,
 ) -> Organs:
-    """Find and measure the organs of a scan; after: the denoised scan, to compare.
+    """Find and measure the organs of a scan. after: the denoised scan to compare.
 
-    reference: see `measure_organs`. Raises InputError where the scans' grids differ, the reference is unknown, or the
-    source does not lie on the scan; Cancelled when `cancelled()` turns True.
+    reference: see `measure_organs`. Raises InputError if the scans' grids differ, the reference is unknown, or the
+    source does not overlap the scan; Cancelled when `cancelled()` returns True.
     """
     if after is not None:
         check_same_grid(scan, after)

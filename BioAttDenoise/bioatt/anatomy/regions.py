@@ -1,4 +1,4 @@
-"""Regions in which organs are measured: eroded organs, and muscle beside the spine as their reference."""
+"""Regions for measuring organs: eroded organs, and muscle next to the spine as reference."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 ERODED_MM = 3.0
-"""Distance from an organ's border, over which partial volume and the maps' own error reach."""
+"""Distance from an organ's border within which partial volume and errors of the maps matter."""
 MUSCLE = 255
 """Value of muscle in the regions."""
 _MUSCLE_HU = (10.0, 110.0)
-"""Muscle without and with contrast, in the smoothed slice; less is fat, more is contrast or bone."""
+"""Muscle without and with contrast agent, in the smoothed slice; lower values are fat, higher ones contrast or bone."""
 _SMOOTHED_MM = 2.0
 _FROM_SPINE_MM = 60.0
-"""Muscle is taken beside and behind the spine's centre, where there is no other soft tissue."""
+"""Muscle is taken lateral and posterior to the spine's centre, where there is no other soft tissue."""
 _LEAST_SPINE_MM2 = 200.0
 
 Labels = NDArray[np.uint8]
@@ -22,12 +22,12 @@ Spacing = tuple[float, float, float]
 
 
 def voxels_by_value(labels: Labels) -> NDArray[np.int64]:
-    """(256,) number of voxels of each value, counted slice by slice."""
+    """Number of voxels of each value, (256,), counted slice by slice."""
     return np.sum([np.bincount(plane.ravel(), minlength=256) for plane in labels], axis=0, dtype=np.int64)
 
 
 def box_of(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of what is True in a mask, and a margin around it."""
+    """Rows and columns of a mask's True pixels, with a margin."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return (
         slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
@@ -36,9 +36,9 @@ def box_of(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
 
 
 def with_muscle(labels: Labels, hu: NDArray[np.floating], spacing: Spacing, spine: int) -> Labels:
-    """Labels (z, y, x) of axial slices in LPS order, with MUSCLE added; hu (z, y, x); spine: the spine's value.
+    """Add MUSCLE to labels (z, y, x) of axial slices in LPS order. hu: (z, y, x). spine: the spine's value.
 
-    Slices without a spine get none.
+    Slices without a spine get no muscle.
     """
     found = labels.copy()
     pixel = spacing[0] * spacing[1]
@@ -60,8 +60,10 @@ def with_muscle(labels: Labels, hu: NDArray[np.floating], spacing: Spacing, spin
 
 
 def eroded(labels: Labels, spacing: Spacing) -> Labels:
-    """Labels (z, y, x) at least ERODED_MM from another value in their slice, and with the same value in the slices
-    above and below, as far as there are any."""
+    """Keep labels (z, y, x) at least ERODED_MM from other values in their slice.
+
+    The slices above and below, if any, must have the same value.
+    """
     inner = np.zeros_like(labels)
     margin = int(ERODED_MM / min(spacing[:2])) + 2
     for k, plane in enumerate(labels):

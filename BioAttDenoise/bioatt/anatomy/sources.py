@@ -1,4 +1,4 @@
-"""Sources of anatomy: whatever tells where the organs of a scan lie, a network or a label volume, in one form."""
+"""Common interface of anatomy sources, which locate the organs of a scan: a network or a label volume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bioatt.core.volume import Volume
 
 
 class OrganProbabilities(Protocol):
-    """Organs of a canonical volume, brought onto the pixels of a slice when they are asked for."""
+    """Organs of a canonical volume, resampled to the pixels of a slice on access."""
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -28,35 +28,35 @@ class OrganProbabilities(Protocol):
 
     @property
     def least_ml(self) -> float:
-        """What is smaller in the whole volume is a mistake of the source, and no organ."""
+        """Organs smaller than this in the whole volume are treated as errors of the source."""
         ...
 
     def organ(self, z: int, column: int) -> NDArray[np.float32]:
-        """(H, W) probability of an organ at each pixel of slice z; those of all organs sum to at most 1."""
+        """(H, W) probability of an organ at each pixel of slice z; the sum over all organs is at most 1."""
         ...
 
     def labels(self, z: int) -> NDArray[np.uint8]:
-        """(H, W): 0 where no organ is the most probable, else 1 + its column."""
+        """(H, W): 1 + the column of the most probable organ, 0 where none is most probable."""
         ...
 
 
 class AnatomySource(Protocol):
-    """What finds the organs of a volume."""
+    """Finds the organs of a volume."""
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganProbabilities:
-        """Organs of a canonical volume, or of a part of one: a slice's depend on CONTEXT_SLICES neighbours at most.
+        """Organs of a canonical volume or part of one; a slice's organs depend on at most CONTEXT_SLICES neighbours.
 
-        Raises Cancelled when `cancelled()` turns True.
+        Raises Cancelled when `cancelled()` returns True.
         """
         ...
 
 
 @runtime_checkable
 class PlacedSource(Protocol):
-    """A source of structures with a position, which can lie elsewhere than the scan."""
+    """A source whose structures have a position, and may therefore lie outside the scan."""
 
     def check_place(self, whole: Volume) -> None:
-        """Raise InputError where it cannot be placed on `whole`, or does not overlap it."""
+        """Raise InputError if the source cannot be placed on `whole` or does not overlap it."""
         ...
 
 
@@ -70,9 +70,9 @@ def organs_of(
 
 
 def label_volume(organs: OrganProbabilities, volume: Volume) -> NDArray[np.uint8]:
-    """(z, y, x) labels of the volume that the organs are of: 0 for none, else index in ANATOMY_SET + 1.
+    """Labels (z, y, x) of the organs' volume: 0 for none, else index in ANATOMY_SET + 1.
 
-    Organs smaller than the source's `least_ml` are left out.
+    Organs smaller than the source's `least_ml` are omitted.
     """
     names = load_descriptor_set(ANATOMY_SET).descriptors
     value_of = np.array([0, *(names.index(name) + 1 for name in organs.descriptors)], np.uint8)

@@ -1,4 +1,4 @@
-"""Strength by organ: s(x, y) = Σ pₙ sₙ + p(none) · s, so that the strengths of neighbours blend at their border."""
+"""Strength by organ: s(x, y) = Σ pₙ sₙ + p(none) · s, so that strengths blend at organ borders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def parse_organ_strength(text: str) -> dict[str, float]:
-    """ "lungs=0.5,liver=1" → strengths by organ. Raises InputError for anything else, as `checked_organ_strength`."""
+    """Parse "lungs=0.5,liver=1" into strengths by organ. Raises InputError for anything else."""
     found: dict[str, float] = {}
     for part in text.split(","):
         name, sign, number = part.partition("=")
@@ -27,7 +27,7 @@ def parse_organ_strength(text: str) -> dict[str, float]:
         except ValueError:
             sign = ""
         if not sign or not name.strip():
-            raise InputError(f"strength by organ {part.strip()!r}: give ORGAN=0..1, as lungs=0.5,liver=1")
+            raise InputError(f"strength by organ {part.strip()!r}: give ORGAN=0..1, e.g. lungs=0.5,liver=1")
         if name.strip() in found:
             raise InputError(f"strength by organ names {name.strip()} twice: give it once")
         found[name.strip()] = strength
@@ -35,7 +35,7 @@ def parse_organ_strength(text: str) -> dict[str, float]:
 
 
 def checked_organ_strength(by_organ: Mapping[str, float]) -> dict[str, float]:
-    """The strengths under the organs' own names. Raises InputError for unknown organs and numbers outside 0 to 1."""
+    """Strengths under the organs' canonical names. Raises InputError for unknown organs and values outside 0 to 1."""
     known = load_descriptor_set(ANATOMY_SET)
     checked: dict[str, float] = {}
     for name, strength in by_organ.items():
@@ -51,8 +51,8 @@ def checked_organ_strength(by_organ: Mapping[str, float]) -> dict[str, float]:
 class StrengthMap:
     """Strength at each pixel of a volume's slices.
 
-    by_organ: from `checked_organ_strength`; what it does not name, and what is no organ, has `strength`.
-    index: the part (z, y, x) of the organs' volume that is denoised.
+    by_organ: from `checked_organ_strength`; other organs, and pixels without an organ, get `strength`.
+    index: the part (z, y, x) of the organs' volume to denoise.
     """
 
     organs: OrganProbabilities

@@ -1,4 +1,4 @@
-"""Organ tables as CSV and text. Needs the standard library alone."""
+"""Organ tables as CSV and text. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def as_csv(table: Mapping[str, Any]) -> str:
-    """The rows with a header line, numbers in full, unknown ones empty."""
+    """Format the rows as CSV with a header line, numbers in full precision, unknown values empty."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -23,8 +23,10 @@ def as_csv(table: Mapping[str, Any]) -> str:
 
 
 def as_text(table: Mapping[str, Any]) -> str:
-    """The rows to read: before -> after where there is an after; > a volume that the scan cuts off, < a noise that
-    holds anatomy too, ! a mean that moved."""
+    """Format the rows as text, "before -> after" if there is a denoised scan.
+
+    Marks: > the scan truncates the volume, < the noise includes anatomy, ! the mean moved.
+    """
     denoised = any(row["mean_after"] is not None for row in table["organs"])
     width = 20 if denoised else 10
     head = f"{'organ':16s}{'volume, ml':>12s}"

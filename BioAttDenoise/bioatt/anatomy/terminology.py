@@ -1,8 +1,8 @@
-"""Organs as segments: the codes of the standard's terminology and Slicer's colours, by descriptor.
+"""Organs as segments: terminology codes and Slicer's colours, by descriptor.
 
-Codes are those of SNOMED CT that PS3.16 lists in CID 7151 (Segmentation Property Types); the bowel as a whole is in
-none of its context groups and has SNOMED CT's own. Colours are those of Slicer's general anatomy list, where it has
-one.
+Codes are those of SNOMED CT that PS3.16 lists in CID 7151 (Segmentation Property Types). The bowel as a whole is in
+none of its context groups, so its code comes from SNOMED CT itself. Colours are those of Slicer's general anatomy list,
+if it has one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bioatt.io.files import read_json
 
 
 def segments_of(values: Iterable[int]) -> tuple[Segment, ...]:
-    """The segments of these values of a label volume, in their order, 0 left out."""
+    """Segments of these values of a label volume, in order, without 0."""
     table = read_json(resources_folder() / "Anatomy" / "terminology" / f"{ANATOMY_SET}.json", "terminology")
     names = load_descriptor_set(ANATOMY_SET).descriptors
     found = []

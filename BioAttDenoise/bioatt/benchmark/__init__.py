@@ -1,1 +1,1 @@
-"""What a denoising costs on this machine, by part and by way to compute it, beside other filters: `bioatt bench`."""
+"""Timing of denoising on this machine by part, backend and precision, compared with other filters: `bioatt bench`."""

@@ -1,4 +1,4 @@
-"""Other filters at their default settings for Gaussian noise on one slice, as far as they are installed."""
+"""Other installed filters, with default settings for Gaussian noise, on one slice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from bioatt.network import build_network
 
 Filter = Callable[[], NDArray[Any] | None]
-"""Filters a slice and returns it (y, x) in HU; None where the filter is there for its time alone."""
+"""Filters a slice and returns it (y, x) in HU; None if only its time matters."""
 
 
 def filters(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
-    """Filters of a slice (y, x) in HU; noise_hu: its noise SD, for those that ask for it."""
+    """Filters for a slice (y, x) in HU. noise_hu: its noise SD, for filters that need it."""
     found = {"RED-CNN, 96 filters, PyTorch NCHW float32": _red_cnn(image), **_simpleitk(image)}
     for package, make in (("bm3d", _bm3d), ("skimage", _skimage), ("ants", _ants)):
         if importlib.util.find_spec(package) is not None:
@@ -26,7 +26,7 @@ def filters(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
 
 
 def _red_cnn(image: NDArray[np.float32]) -> Filter:
-    """As public repositories run it, PyTorch's own memory format, nothing set; untrained."""
+    """An untrained RED-CNN, run as in public repositories: PyTorch's default memory format and settings."""
     network = build_network("base", 96, 1, layout="red_cnn").eval()
     x = torch.from_numpy((image + 500) / 500)[None, None]
 
@@ -66,5 +66,5 @@ def _skimage(image: NDArray[np.float32], noise_hu: float) -> dict[str, Filter]:
 def _ants(image: NDArray[np.float32], _: float) -> dict[str, Filter]:
     import ants
 
-    source = ants.from_numpy(image.astype(np.float32))  # the default noise model, Rician, is one of magnitudes in MR
+    source = ants.from_numpy(image.astype(np.float32))  # the default noise model, Rician, is for MR magnitude images
     return {"ANTs DenoiseImage": lambda: ants.denoise_image(source, noise_model="Gaussian").numpy()}

@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured in the same run: convolutions by precision, and copying in memory."""
+"""Peak performance of this machine, measured in the same run: convolutions by precision, and memory copies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COPIED = 64 << 20
 
 
 def works() -> dict[str, Work]:
-    """One 3×3 convolution of 64 channels on 256², in each precision that the CPU has, and a copy of 64 MB."""
+    """A 3×3 convolution of 64 channels on 256², in each precision that the CPU supports, and a copy of 64 MB."""
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(1, CHANNELS, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     source, target = torch.zeros(COPIED, dtype=torch.uint8), torch.zeros(COPIED, dtype=torch.uint8)
@@ -38,8 +38,10 @@ def works() -> dict[str, Work]:
 
 
 def counted(network: BioAttNetwork, x: Tensor, p: Tensor | None) -> tuple[int, int]:
-    """Floating-point operations of a forward pass (PyTorch's counter), and bytes that its convolutions read and write
-    in float32 where no cache helps."""
+    """Floating-point operations of a forward pass (PyTorch's counter), and bytes that its convolutions read and write.
+
+    The bytes are for float32 without any cache hits.
+    """
     moved = 0
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

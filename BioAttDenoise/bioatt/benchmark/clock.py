@@ -1,4 +1,4 @@
-"""Times of several works that take turns: CPU seconds of all threads, which other programs hardly change, and wall."""
+"""Interleaved timing of functions: wall time, and CPU time of all threads, which other programs hardly affect."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Times:
 
 @contextmanager
 def clocked(taken: list[Times]) -> Iterator[None]:
-    """Append what the block takes to `taken`."""
+    """Append the time of the block to `taken`."""
     start = time.process_time(), time.perf_counter()
     yield
     taken.append(Times(time.process_time() - start[0], time.perf_counter() - start[1]))
 
 
 def median(taken: Sequence[Times]) -> Times:
-    """Of CPU and wall seconds, each for itself."""
+    """Medians of CPU and wall seconds, computed separately."""
     return Times(*(statistics.median(getattr(one, kind) for one in taken) for kind in ("cpu", "wall")))
 
 
 def timed(works: Mapping[str, Work], rounds: int) -> dict[str, Times]:
-    """Medians; each work runs once to warm up, then all of them in turn, `rounds` times."""
+    """Median times; each function runs once to warm up, then all run in turn, `rounds` times."""
     taken: dict[str, list[Times]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():

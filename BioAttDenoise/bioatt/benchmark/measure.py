@@ -1,4 +1,4 @@
-"""One run of the benchmark: ceilings, every model by part and by way to compute it, and other filters."""
+"""One run of the benchmark: ceilings, every model by part, backend and precision, and other filters."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ def benchmark(
     others: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Seconds by slice, as a dictionary for JSON. volume: None for a drawn one; the middle `slices` of it are used.
+    """Measure seconds per slice, as a dictionary for JSON.
 
-    reference: the volume at full dose or without noise, where there is one; the PSNR of the middle slice is against
-    it, and against the drawn one's truth. Raises InputError for a reference of another shape.
+    volume: None for a simulated one; its middle `slices` are used. reference: the volume at full dose or without noise,
+    if available, for the PSNR of the middle slice; a simulated volume has its own ground truth. Raises InputError for a
+    reference of a different shape.
     """
     if volume is not None and reference is not None and reference.shape != volume.shape:
-        raise InputError(f"a reference of {reference.shape} voxels for a scan of {volume.shape}: give one on its grid")
+        raise InputError(
+            f"the reference has {reference.shape} voxels but the scan {volume.shape}: give one on the same grid"
+        )
     scan = probe(DRAWN_PX, slices) if volume is None else _middle(volume, slices)
     count = scan.shape[0]
     image = scan.hu[count // 2].astype("float32")
@@ -81,14 +84,14 @@ def benchmark(
 
 def _filter(work: Filter, truth: NDArray[Any] | None) -> dict[str, Any]:
     taken: list[Times] = []
-    for _ in range(2):  # the first to warm up
+    for _ in range(2):  # the first one warms up
         with clocked(taken):
             pixels = work()
     return {**vars(taken[1]), "psnr_db": _psnr(truth, pixels)}
 
 
 def _psnr(truth: NDArray[Any] | None, image: NDArray[Any] | None) -> float | None:
-    """In the soft-tissue window; None where there is nothing to compare."""
+    """PSNR in the soft-tissue window; None if there is nothing to compare."""
     return None if truth is None or image is None else psnr(truth, image)
 
 
@@ -98,7 +101,7 @@ def _middle(volume: Volume, slices: int) -> Volume:
 
 
 def _ceilings(times: dict[str, Times]) -> dict[str, float]:
-    """GFLOP/s of wall time by precision, GB/s of a copy that reads and writes."""
+    """GFLOP/s (wall time) by precision, and GB/s of a copy, counting reads and writes."""
     copy = times.pop("copy")
     return {
         **{f"{kind}_gflops": ceilings.FLOPS / one.wall / 1e9 for kind, one in times.items()},

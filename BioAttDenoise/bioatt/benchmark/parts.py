@@ -1,4 +1,4 @@
-"""A denoising from file to file: the network within it, and each other part alone on what it gets there."""
+"""Timing of denoising from file to file: the network as part of the whole, each other part alone on the same input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NETWORK = "network"
 
 @dataclass
 class _ClockedRun(Run):
-    """Notes what each slice's network takes."""
+    """Records the network's time for each slice."""
 
     taken: list[Times] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class _ClockedRun(Run):
 
 
 class Steps:
-    """Works by name for a file: `whole`, and its parts without the network, which `network` knows from the whole.
+    """Functions to time for a file: the whole, and its parts except the network, which is timed within the whole.
 
     folder: where results are written.
     """
@@ -54,7 +54,7 @@ class Steps:
         self._in_wholes: list[Times] = []
 
     def works(self) -> dict[str, Work]:
-        """The whole and its parts; what they and the network leave of it is blending, rounding and bookkeeping."""
+        """The whole and its parts; the rest of the whole is the network, blending, rounding and bookkeeping."""
         return {
             WHOLE: self._whole,
             "read": lambda: read_volume(self.file),
@@ -66,15 +66,15 @@ class Steps:
         }
 
     def network(self, preparation: Times) -> Times:
-        """The network's seconds within the wholes that have run, the first left out: medians, never more than theirs.
+        """Median time of the network within the whole, without the first run, and at most that of the whole.
 
-        preparation: what all slices take alone, which runs beside the network and is part of its CPU seconds.
+        preparation: time to prepare all slices, which runs in parallel with the network and counts in its CPU seconds.
         """
         found = median(self._in_wholes[1:])
         return Times(max(found.cpu - preparation.cpu, 0.0), found.wall)
 
     def counted(self) -> tuple[int, int]:
-        """FLOPs and bytes of the network on a slice of the middle, whole."""
+        """FLOPs and bytes of the network on a whole middle slice."""
         one = self.ready[len(self.ready) // 2]
         p = None if one.p is None else torch.from_numpy(np.ascontiguousarray(one.p))[None]
         return counted(self.denoiser.model.network, torch.from_numpy(one.planes)[None], p)
@@ -101,7 +101,7 @@ class Steps:
 
 
 def network_alone(denoiser: Denoiser, steps: Steps, threads: int) -> Work:
-    """The network as another denoiser of the same model computes it, on the same slices, in so many threads."""
+    """The network alone, computed by another denoiser of the same model on the same slices with `threads` threads."""
     run = denoiser._run()
 
     def work() -> None:

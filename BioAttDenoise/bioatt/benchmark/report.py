@@ -1,4 +1,4 @@
-"""The benchmark's numbers as Markdown and as a plot."""
+"""Benchmark results as Markdown and as a plot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Tables: by part, by way, other filters."""
+    """Format the tables: by part, by backend and precision, other filters."""
     machine, scan, most = found["machine"], found["scan"], found["ceilings"]
     (z, y, x), rounds = scan["shape_zyx"], scan["rounds"]
     limit = machine.get("ONEDNN_MAX_CPU_ISA")
@@ -17,7 +17,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['threads']} thread(s), {machine['instructions']}"
         + (f" limited to {limit}" if limit else "")
         + f"; {versions}. A convolution alone: {reached}; copying {most['copy_gb_s']:.0f} GB/s. "
-        + f"{z} {'drawn slices' if scan['drawn'] else 'slices'} of {x} x {y}, CPU seconds a slice, "
+        + f"{z} {'drawn slices' if scan['drawn'] else 'slices'} of {x} x {y}, CPU seconds per slice, "
         + (f"median of {rounds} rounds. " if rounds > 1 else "one round: differences of a few percent say nothing. ")
         + "The network is timed within the whole, every other part alone.",
     ]
@@ -43,13 +43,14 @@ def markdown(found: dict[str, Any]) -> str:
             of = "" if share is None else f"{100 * share:.0f} %"
             lines.append(f"| {way} | {name} | {times['cpu']:.3f} | {times['wall']:.3f} | {of} |")
     if found.get("others"):
-        lines += _beside_others(found)
+        lines += _comparison(found)
     return "\n".join(lines) + "\n"
 
 
-def _beside_others(found: dict[str, Any]) -> list[str]:
-    """Seconds of a slice and, where its truth is known, PSNR; of models at full strength, as the other filters work:
-    the default leaves noise on purpose.
+def _comparison(found: dict[str, Any]) -> list[str]:
+    """Seconds per slice and, if the ground truth is known, PSNR.
+
+    Models are at full strength like the other filters; the default strength leaves noise on purpose.
     """
     models, others, before = found["models"], found["others"], found["scan"]["psnr_db"]
     rows = {name: (one["whole"]["cpu"], one["psnr_db"]) for name, one in models.items()}
@@ -66,7 +67,7 @@ def _beside_others(found: dict[str, Any]) -> list[str]:
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
-    """Bars of CPU seconds a slice: models stacked by part, other filters below them, on a logarithmic axis."""
+    """Plot CPU seconds per slice of models and other filters as bars on a logarithmic axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -81,5 +82,5 @@ def plot(found: dict[str, Any], path: Path) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.15)
     axes.invert_yaxis()
-    axes.set_xlabel("CPU seconds a slice")
+    axes.set_xlabel("CPU seconds per slice")
     figure.savefig(path, dpi=90)

@@ -1,1 +1,1 @@
-"""The subcommands of `bioatt`, one module each: `HELP`, `add_arguments(parser)`, `run(args)`."""
+"""The subcommands of `bioatt`, one module each, with `HELP`, `add_arguments(parser)` and `run(args)`."""

@@ -1,4 +1,4 @@
-"""`bioatt attention`: the network's attention maps as volumes of the scan's geometry."""
+"""`bioatt attention`: export the network's attention maps as volumes on the scan's grid."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from bioatt.core.volume import Volume
     from bioatt.network import Stage
 
-HELP = "write attention maps (0 to 1; learned weightings, no outlines of organs) with the scan's geometry"
+HELP = "write attention maps on the scan's grid (0 to 1; learned weights, not organ outlines)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt attention`."""
+    """Add the options of `bioatt attention`."""
     add_input_arguments(parser)
-    parser.add_argument("folder", metavar="DIR", help="folder for STAGE_ORGAN.nrrd")
+    parser.add_argument("folder", metavar="DIR", help="output folder for the STAGE_ORGAN.nrrd files")
     add_engine_arguments(parser)
-    parser.add_argument("--stage", choices=("middle", "last", "both"), default="both", help="default both")
-    parser.add_argument("--organs", metavar="A,B", help="descriptors to record, by name (default all)")
+    parser.add_argument(
+        "--stage", choices=("middle", "last", "both"), default="both", help="attention stage (default both)"
+    )
+    parser.add_argument("--organs", metavar="A,B", help="names of the descriptors to record (default all)")
     parser.add_argument(
         "--view",
         choices=VIEWS,
@@ -32,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="raw: A, uint8 (default); contrast: deviation of an organ's map from the mean over organs, -1 to 1; "
         "contribution: p times A, the organ's share of the unified map (float32)",
     )
-    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 as IN stores them")
+    parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1, counted from 0 in stored order")
     parser.add_argument("--overwrite", action="store_true", help="replace existing maps in DIR")
-    parser.add_argument("--json", action="store_true", help="print the run's manifest and the maps' names as JSON")
+    parser.add_argument("--json", action="store_true", help="print the run's manifest and the map names as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Denoise with recording switched on and write the maps."""
+    """Denoise while recording attention, and write the maps."""
     from bioatt.compute.device import tune_cpu
     from bioatt.inference.assembly import make_denoiser
     from bioatt.inference.attention import AttentionRequest, viewed
@@ -73,9 +75,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, *, overwrite: bool) -> None:
-    """Raise InputError, before denoising, where a volume's maps cannot be written to `folder`, or it is `output`.
+    """Check before denoising that a volume's maps can be written to `folder`.
 
-    overwrite: whether volumes that are in the folder may be replaced.
+    Raises InputError if they cannot, or if `folder` is also the `output`.
+    overwrite: whether existing volumes in the folder may be replaced.
     """
     from bioatt.core.errors import InputError
     from bioatt.io.files import check_folder, same_file
@@ -84,18 +87,18 @@ def check_maps_folder(volume: Volume, folder: Path, output: Path | None = None, 
         raise InputError(f"{folder.name} is the output itself: name another folder for the attention maps")
     if not volume.even:
         raise InputError(
-            "slices are missing or unevenly spaced, which attention maps (.nrrd) cannot hold: complete the series, "
-            "or leave the maps out"
+            "slices are missing or unevenly spaced, which attention maps (.nrrd) cannot represent: "
+            "complete the series, or do not write the maps"
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a folder for the attention maps")
     check_folder(folder if folder.is_dir() else folder.absolute().parent)
     if not overwrite and any(folder.glob("*.nrrd")):
-        raise InputError(f"{folder.name} holds .nrrd files already: name another folder, or say --overwrite")
+        raise InputError(f"{folder.name} already contains .nrrd files: name another folder, or use --overwrite")
 
 
 def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path, *, overwrite: bool = True) -> None:
-    """Write each map as STAGE_ORGAN.nrrd. Raises InputError where one is there and may not be replaced."""
+    """Write each map as STAGE_ORGAN.nrrd. Raises InputError if a file exists and may not be replaced."""
     from bioatt.io.images import write_volume
 
     folder.mkdir(exist_ok=True)
@@ -104,5 +107,5 @@ def write_maps(maps: Mapping[tuple[Stage, str], Volume], folder: Path, *, overwr
 
 
 def map_name(stage: Stage, name: str) -> str:
-    """Name of the file of a map."""
+    """Return the file name of a map."""
     return f"{stage}_{name.replace(' ', '_')}.nrrd"

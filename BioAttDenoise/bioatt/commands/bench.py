@@ -1,29 +1,29 @@
-"""`bioatt bench`: what denoising costs on this machine, by part and by way to compute it, beside other filters."""
+"""`bioatt bench`: time denoising on this machine by part, backend and precision, and compare with other filters."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "time denoising on this machine: by part, backend and precision, beside other filters"
+HELP = "time denoising on this machine by part, backend and precision, and compare with other filters"
 MODELS = "bioatt,bioatt-fast"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt bench`."""
-    parser.add_argument("input", metavar="IN", nargs="?", help="a scan (default: a drawn torso)")
-    parser.add_argument("--reference", metavar="FILE", help="IN at full dose or without noise: gives the PSNR")
+    """Add the options of `bioatt bench`."""
+    parser.add_argument("input", metavar="IN", nargs="?", help="a scan (default: a simulated torso)")
+    parser.add_argument("--reference", metavar="FILE", help="IN at full dose or without noise, to report PSNR")
     parser.add_argument("--models", default=MODELS, metavar="NAME,...", help=f"models to time (default {MODELS})")
-    parser.add_argument("--slices", type=int, default=8, metavar="N", help="slices from the middle (default 8)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="all works take turns N times (default 3)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the CPU (default: PyTorch's)")
-    parser.add_argument("--no-others", action="store_true", help="leave out the other filters")
-    parser.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.png there")
+    parser.add_argument("--slices", type=int, default=8, metavar="N", help="number of middle slices (default 8)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="timing rounds, interleaved (default 3)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--no-others", action="store_true", help="do not time other filters")
+    parser.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.png to DIR")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write the files if `--out` is given."""
     import json
     import sys
 
@@ -37,12 +37,12 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.io.images import read_volume
 
     if min(args.slices, args.rounds, 1 if args.threads is None else args.threads) < 1:
-        raise InputError("--slices, --rounds and --threads are numbers from 1: give one")
+        raise InputError("--slices, --rounds and --threads must be at least 1")
     folder = None if args.out is None else Path(args.out)
     if folder is not None and not folder.parent.is_dir():
-        raise InputError(f"{folder.parent.name}: no such folder: make it, or give another --out")
+        raise InputError(f"{folder.parent.name}: no such folder: create it, or give another --out")
     if args.reference is not None and args.input is None:
-        raise InputError("--reference is of a scan: give that as IN")
+        raise InputError("--reference needs a scan to compare: give it as IN")
     tune_cpu()
     if args.threads is not None:
         torch.set_num_threads(args.threads)

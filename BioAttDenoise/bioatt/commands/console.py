@@ -1,4 +1,4 @@
-"""What the commands put out: progress, warnings, summary, and texts that go to the terminal or to a file."""
+"""Output of the commands: progress, warnings, the summary, and text for the terminal or a file."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ def with_progress(work: Callable[[Progress], Result], what: str) -> Result:
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """One line each on stderr."""
+    """Print each warning on a line of stderr."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
-    """One JSON document, a line of standard output."""
+    """Print a JSON document as one line of standard output."""
     print(json.dumps(data))
 
 
 def check_text_places(places: Iterable[str | Path | None], *read: Path, overwrite: bool) -> None:
-    """Raise InputError, before the work, where no file could be written at one of the places, or it would replace a
-    file of `read` or one that another of them names. "-" is standard output, None nothing."""
+    """Check before any work that a text file can be written at each place; "-" is standard output, None no output.
+
+    Raises InputError if a file cannot be written, or if it would replace one in `read` or at another place.
+    """
     from bioatt.io.outputs import check_file_place
 
     others = [*read]
@@ -50,7 +52,7 @@ def check_text_places(places: Iterable[str | Path | None], *read: Path, overwrit
 
 
 def write_text(place: str | None, text: str) -> None:
-    """A text to a file, whole or not at all; to standard output where the place is "-", nowhere where it is None."""
+    """Write a text to a file atomically, or to standard output if the place is "-"; None writes nothing."""
     from bioatt.io.files import atomic_write
 
     if place == "-":
@@ -61,7 +63,7 @@ def write_text(place: str | None, text: str) -> None:
 
 
 def print_summary(result: Result, output: str, warnings: Iterable[str]) -> None:
-    """Print the summary of a denoising; warnings go to stderr."""
+    """Print the summary of a denoising run; warnings go to stderr."""
     from bioatt.core.provenance import strength_note
 
     print_warnings(warnings)

@@ -1,4 +1,4 @@
-"""`bioatt demo`: phantom → simulated low dose → denoised → metrics and pictures. Needs no data."""
+"""`bioatt demo`: phantom → simulated low-dose scan → denoised scan → metrics and figures. Needs no data."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bioatt.commands.options import add_engine_arguments, add_strength_arguments
 if TYPE_CHECKING:
     import numpy as np
 
-HELP = "show it on a simulated torso: low dose, denoised, metrics and comparison.png"
+HELP = "denoise a simulated low-dose torso; write the scans, metrics and comparison.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt demo`."""
-    parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="where to write (default demo/)")
-    parser.add_argument("--seed", type=int, default=1, help="phantom, 0 to 999; never used in training")
-    parser.add_argument("--dose", type=float, default=0.25, help="dose as a fraction of full dose (default 0.25)")
-    parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp; default B30)")
-    parser.add_argument("--slices", type=int, default=26, help="slices of the torso (default 26)")
+    """Add the options of `bioatt demo`."""
+    parser.add_argument("folder", metavar="DIR", nargs="?", default="demo", help="output folder (default demo/)")
+    parser.add_argument("--seed", type=int, default=1, help="phantom seed, 0 to 999 (never used in training)")
+    parser.add_argument("--dose", type=float, default=0.25, help="dose fraction, above 0 up to 1 (default 0.25)")
+    parser.add_argument("--kernel", default="B30", help="kernel, B10 (smooth) to B70 (sharp); default B30")
+    parser.add_argument("--slices", type=int, default=26, help="number of slices (default 26)")
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice (default 512)")
     add_strength_arguments(parser)
     add_engine_arguments(parser)
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Simulate, denoise, compare; the comparison uses the files as written."""
+    """Simulate, denoise and compare; the comparison reads the written files back."""
     from bioatt.commands.console import print_json, with_progress, write_text
     from bioatt.commands.evaluate import as_json, evaluate, table
     from bioatt.core.errors import InputError
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> None:
     if not 0 <= args.seed < TRAINING_SEEDS_FROM:
         raise InputError(f"--seed {args.seed}: give 0 to {TRAINING_SEEDS_FROM - 1}; training may have seen the others")
     if args.slices < 1 or args.size < 64:
-        raise InputError("the demo needs at least 1 slice of 64 pixels")
+        raise InputError("the demo needs at least 1 slice of 64 x 64 pixels: raise --slices or --size")
     if not 0 < args.dose <= 1:
-        raise InputError(f"--dose {args.dose:g}: give a fraction of the full dose, above 0 up to 1")
+        raise InputError(f"--dose {args.dose:g}: give a dose fraction above 0, up to 1")
     strength = chosen_strength(args)
     options = engine_options(args)
     denoiser = make_denoiser(options)
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
         f"(training uses seeds from {TRAINING_SEEDS_FROM})."
     )
     print(f"{folder}/: comparison.png, metrics.json, reference.nrrd, low.nrrd, denoised.nrrd, labels.nrrd")
-    print(f"{time.monotonic() - start:.0f} s in all. Research use only: not a medical device.")
+    print(f"{time.monotonic() - start:.0f} s in total. Research use only: not a medical device.")
 
 
 def say(text: str) -> None:
@@ -118,7 +118,7 @@ def say(text: str) -> None:
 
 
 def _core(labels: np.ndarray, value: int) -> np.ndarray:
-    """Voxels of one label away from its edges: (z, y, x) bool."""
+    """Voxels of one label away from its edges, (z, y, x) bool."""
     from scipy.ndimage import binary_erosion
 
     return binary_erosion(labels == value, structure=[[[1] * 9] * 9])
@@ -127,7 +127,7 @@ def _core(labels: np.ndarray, value: int) -> np.ndarray:
 def pictures(
     path: Path, low: np.ndarray, denoised: np.ndarray, reference: np.ndarray, labels: np.ndarray, dose: float
 ) -> None:
-    """comparison.png: the liver with a lesion enlarged, and the lungs."""
+    """Write comparison.png: the liver with an enlarged lesion, and the lungs."""
     import numpy as np
     from scipy.ndimage import label
 

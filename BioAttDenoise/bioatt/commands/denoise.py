@@ -1,4 +1,4 @@
-"""`bioatt denoise`: a CT in, the denoised CT out."""
+"""`bioatt denoise`: denoise one CT scan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HELP = "denoise a CT volume or DICOM folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt denoise`."""
+    """Add the options of `bioatt denoise`."""
     add_input_arguments(parser)
     parser.add_argument("output", metavar="OUT", help=".nrrd, .nii.gz, .mha, or a folder for a derived DICOM series")
     add_engine_arguments(parser)
@@ -34,25 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--organ-strength",
         metavar="ORGAN=S,...",
-        help="another strength for some organs, as lungs=0.5,liver=1, blended at their borders",
+        help="strength by organ, e.g. lungs=0.5,liver=1, blended at organ borders",
     )
     add_anatomy_arguments(parser)
     parser.add_argument(
-        "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 as IN stores them"
+        "--slices", metavar="A:B", help="denoise and write only slices A to B-1, counted from 0 in stored order"
     )
     parser.add_argument(
         "--resample",
         action="store_true",
-        help="write a tilted gantry's slices upright, for formats without shear (NIfTI)",
+        help="resample slices of a tilted gantry onto a right-angled grid, for formats without shear (NIfTI)",
     )
-    parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps there")
+    parser.add_argument("--attention", metavar="DIR", help="also write the unified attention maps to DIR")
     parser.add_argument("--report", metavar="FILE.json", help="write versions, model hash, prior, noise and timings")
-    parser.add_argument("--json", action="store_true", help="print the run's manifest as JSON, a line a volume")
+    parser.add_argument("--json", action="store_true", help="print the run's manifest as JSON, one line per volume")
     parser.add_argument("--overwrite", action="store_true", help="replace existing output, report and maps")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, denoise, write; the output appears whole or not at all. Of `--phase all` each volume as OUT-1, ..."""
+    """Read, denoise and write; the output is atomic. `--phase all` writes the volumes as OUT-1, OUT-2, ..."""
     from bioatt.io.images import read_volume
     from bioatt.io.phases import each_volume, numbered
 
@@ -108,7 +108,7 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
         ),
         "denoising",
     )
-    warnings = write_result(  # first: maps can be made again
+    warnings = write_result(  # before the maps, which can be computed again
         upright(result.volume) if args.resample else result.volume,
         output,
         model_name=result.model.name,
@@ -125,12 +125,12 @@ def _run(args: argparse.Namespace, volume: Volume) -> None:
             write_maps(result.attention, Path(args.attention), overwrite=args.overwrite)
         except InputError as error:
             raise InputError(
-                f"{output.name} is written whole, its attention maps are not: {error}; "
-                f"make them alone with bioatt attention IN {args.attention} --overwrite"
+                f"{output.name} was written, but its attention maps were not: {error}; "
+                f"write the maps with bioatt attention IN {args.attention} --overwrite"
             ) from None
-    told = [*result.warnings, *warnings]
+    warnings = (*result.warnings, *warnings)
     if args.json:
-        print_warnings(told)
-        print_json({**run_manifest(result, volume.sources), "output": args.output, "warnings": told})
+        print_warnings(warnings)
+        print_json({**run_manifest(result, volume.sources), "output": args.output, "warnings": [*warnings]})
     else:
-        print_summary(result, args.output, told)
+        print_summary(result, args.output, warnings)

@@ -1,4 +1,4 @@
-"""`bioatt evaluate`: image quality of a scan against its reference."""
+"""`bioatt evaluate`: measure a scan's image quality against a reference."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 HELP = "compare a CT with its reference: RMSE, PSNR and SSIM in HU windows, HU bias by tissue, noise"
 
 CHOICES = {"reference": "--", "test": "--test-", "low": "--low-"}
-"""By role the beginning of the options that choose among several series and volumes."""
+"""Prefix, by role, of the options that choose among several series and volumes."""
 SAID = {"reference": "reference", "output": "test", "input": "low"}
 """Names of the roles in messages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt evaluate`."""
+    """Add the options of `bioatt evaluate`."""
     parser.add_argument("reference", metavar="REFERENCE", help="full-dose or noise-free CT: file or DICOM folder")
-    parser.add_argument("test", metavar="TEST", help="CT to judge, on the same grid")
-    parser.add_argument("--low", metavar="LOW", help="the low-dose CT that TEST was made from, to show the gain")
+    parser.add_argument("test", metavar="TEST", help="CT to evaluate, on the same grid")
+    parser.add_argument("--low", metavar="LOW", help="low-dose CT that TEST was denoised from, to show the change")
     for role, option in CHOICES.items():
-        which = f"SeriesNumber or UID in {role.upper()}, where that DICOM folder holds several"
+        which = f"SeriesNumber or UID in {role.upper()}, if that DICOM folder holds several series"
         parser.add_argument(f"{option}series", metavar="N", dest=f"{role}_series", help=which)
-        which = f"which of several volumes in one series or file of {role.upper()}: its number, or what tells it apart"
+        which = f"volume of {role.upper()}, if one series or file holds several: its number or label"
         parser.add_argument(f"{option}phase", metavar="N", dest=f"{role}_phase", help=which)
     parser.add_argument(
         "--organs",
         choices=("maps", "totalsegmentator"),
-        help="also the Dice of each organ found in TEST against the same organ found in REFERENCE, by the organ maps "
-        "or by TotalSegmentator, where it is installed",
+        help="also report the Dice of each organ in TEST against REFERENCE, segmented by the organ maps or by "
+        "TotalSegmentator, if installed",
     )
-    parser.add_argument("--device", default="auto", help="where organs are found: auto | cpu | cuda | cuda:N | mps")
+    parser.add_argument("--device", default="auto", help="device for --organs: auto | cpu | cuda | cuda:N | mps")
     parser.add_argument(
-        "--json", metavar="FILE", help='also write the numbers: {"input": of LOW, "output": of TEST}; - for stdout'
+        "--json", metavar="FILE", help='also write the metrics, {"input": of LOW, "output": of TEST}; - for stdout'
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --json file")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, compare, print."""
+    """Read the scans, compare them and print the metrics."""
     paths = {"reference": args.reference, "output": args.test, "input": args.low}
     series = {"reference": args.reference_series, "output": args.test_series, "input": args.low_series}
     phase = {"reference": args.reference_phase, "output": args.test_phase, "input": args.low_phase}
@@ -89,7 +89,7 @@ def _read(path: str, role: str, series: str | None, phase: str | None) -> Volume
 
 
 def titles(test: str, low: str | None) -> dict[str, str]:
-    """Column titles by role: file names, prefixed by the role where they are equal."""
+    """Column titles by role: the file names, prefixed by the role if they are equal."""
     names = {role: Path(path).name for role, path in (("input", low), ("output", test)) if path}
     alike = len(set(names.values())) < len(names)
     return {role: f"{SAID[role]} {name}" for role, name in names.items()} if alike else names
@@ -98,10 +98,11 @@ def titles(test: str, low: str | None) -> dict[str, str]:
 def evaluate(
     reference: Volume, output: Volume, input: Volume | None = None, organs: AnatomySource | None = None
 ) -> dict[str, Any]:
-    """{"input": `metrics.compare` of the low-dose CT, "output": of the CT to judge}, on axial slices, padding as air.
+    """Compare scans with a reference on axial slices, with padding as air.
 
-    organs: finds the organs of all scans; results then hold "dice" too, `anatomy.overlap.dice_by_organ`.
-    Raises InputError where the grids differ.
+    organs: source that segments each scan; adds "dice", see `anatomy.overlap.dice_by_organ`.
+    Returns {"input": `metrics.compare` of the low-dose CT, "output": that of the CT to evaluate}.
+    Raises InputError if the grids differ.
     """
     from bioatt.core.canonical import canonical
     from bioatt.core.metrics import compare
@@ -130,7 +131,7 @@ def _labels(source: AnatomySource, scan: Volume) -> NDArray[np.uint8]:
 
 
 def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """Text table of `metrics.compare` results by column title; with two columns also their difference."""
+    """Format `metrics.compare` results as a text table by column title; two columns add their difference."""
     titles = [*columns]
     results = [*columns.values()]
     rows: list[tuple[str, list[float | None], str]] = []
@@ -163,5 +164,5 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def as_json(metrics: Mapping[str, Any]) -> str:
-    """The text of a file of metrics."""
+    """Return metrics as the text of a JSON file."""
     return json.dumps(metrics, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""`bioatt inspect`: what is in a file or folder, and whether and how it would be denoised."""
+"""`bioatt inspect`: show the contents of a file or folder, and whether and how it would be denoised."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from bioatt.core.volume import Volume
 
-HELP = "say what a file or folder holds, and whether and how it would be denoised"
+HELP = "show what a file or folder holds, and whether and how it would be denoised"
 LOOKED_AT = 9
-"""Slices whose noise is measured, from end to end."""
+"""Number of slices, spread over the scan, whose noise is measured."""
 _DOSE = {"CTDIvol": "ctdi_vol_mgy", "Exposure": "mas", "XRayTubeCurrent": "tube_current_ma"}
 _DOSE_LABELS = {"ctdi_vol_mgy": "CTDIvol in mGy", "mas": "mAs", "tube_current_ma": "tube current in mA"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt inspect`."""
+    """Add the options of `bioatt inspect`."""
     from bioatt.commands.options import add_input_arguments
 
     add_input_arguments(parser)
@@ -29,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what `inspect` finds; a scan that would be refused is an answer, not an error."""
+    """Print what `inspect` finds; a scan that would be refused is a result, not an error."""
     found = inspect(Path(args.input), args.series, args.phase)
     print(json.dumps(found, indent=1) if args.json else as_text(found))
 
 
 def inspect(path: Path, series: str | None = None, phase: str | None = None) -> dict[str, Any]:
-    """What is there, by the reader's own judgement; nothing that identifies a person.
+    """Describe the input as the reader sees it, without anything that identifies a person.
 
-    Raises InputError where nothing is there.
+    Raises InputError if the path does not exist.
     """
     from bioatt.core.errors import InputError, SeveralVolumesError
     from bioatt.io.images import read_volume
@@ -73,7 +73,7 @@ def _volumes(path: Path) -> list[str]:
         with lenient(), ExitStack() as scratch:
             groups = groups_of(ct_images(path, scratch))
             return [describe(group, groups[0]) for group in groups]
-    except (InputError, OSError):  # reading says why
+    except (InputError, OSError):  # read_volume reports the reason
         return []
 
 
@@ -114,7 +114,7 @@ def _first_header(volume: Volume) -> Dataset | None:
 
 
 def _dose(header: Dataset) -> dict[str, float]:
-    """What the first slice says of dose: CTDIvol (0018,9345) in mGy, mAs and mA."""
+    """Dose from the first slice's header: CTDIvol (0018,9345) in mGy, mAs and mA."""
     values = {}
     for keyword, name in _DOSE.items():
         try:
@@ -125,26 +125,26 @@ def _dose(header: Dataset) -> dict[str, float]:
 
 
 def _judged(volume: Volume, noise: float) -> dict[str, Any]:
-    """Whether and how the volume would be denoised, with what a person should know."""
+    """Whether and how the volume would be denoised, with its warnings."""
     from bioatt.compute.memory import predicted, shortage
     from bioatt.inference.assembly import known_choice
     from bioatt.inference.models import default_model, load_model
     from bioatt.inference.suitability import training_range_warnings
 
     model = load_model(default_model("cpu"))
-    told = dict.fromkeys([*volume.warnings, *training_range_warnings(model, volume, noise)])
+    warnings = dict.fromkeys([*volume.warnings, *training_range_warnings(model, volume, noise)])
     outputs = [".nrrd", ".mha"] if volume.even else []
     outputs += [".nii.gz"] if volume.even and volume.right_angled else []
     outputs += ["DICOM series"] if _first_header(volume) is not None else []
     way = known_choice(model)
     by = {"model": model.name, "way": None if way is None else str(way)}
     short = shortage(predicted(volume.shape, model.network.filters))
-    told |= {short: None} if short else {}
-    return {"denoised": True, **by, "outputs": outputs, "warnings": [*told]}
+    warnings |= {short: None} if short else {}
+    return {"denoised": True, **by, "outputs": outputs, "warnings": [*warnings]}
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """`inspect`'s answer on one screen."""
+    """Format the result of `inspect` to fit one screen."""
     lines = [found["input"]]
     lines += [f"  volume {number}: {line}" for number, line in enumerate(found["volumes"][:12], start=1)]
     if "shape_zyx" in found:
@@ -165,7 +165,7 @@ def as_text(found: dict[str, Any]) -> str:
             for name, value in scan.items()
             if value is not None
         ]
-        lines.append(f"  scan: {', '.join(known) or 'its header tells nothing'}")
+        lines.append(f"  scan: {', '.join(known) or 'no details in the header'}")
     if found["denoised"]:
         way = f" ({found['way']})" if found["way"] else ""
         lines.append(f"  would be denoised by {found['model']}{way}, output as {', '.join(found['outputs'])}")

@@ -1,4 +1,4 @@
-"""`bioatt mercure`: the processing module that mercure starts as a container."""
+"""`bioatt mercure`: a mercure processing module, run as a container."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from bioatt.commands.console import print_json
 
-HELP = "denoise what mercure hands over (folders in MERCURE_IN_DIR and MERCURE_OUT_DIR, see Docs/containers.md)"
+HELP = "run as a mercure module: denoise MERCURE_IN_DIR into MERCURE_OUT_DIR (see Docs/containers.md)"
 _IN, _OUT = "MERCURE_IN_DIR", "MERCURE_OUT_DIR"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt mercure`."""
+    """Add the options of `bioatt mercure`."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
-    parser.add_argument("--json", action="store_true", help="print what became of each series as JSON")
+    parser.add_argument("--json", action="store_true", help="print the outcome of each series as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Denoise what is there, and say what became of each series."""
+    """Denoise the series in MERCURE_IN_DIR and print the outcome of each."""
     from bioatt.core.errors import InputError
 
     folders = [os.environ.get(name, "") for name in (_IN, _OUT)]

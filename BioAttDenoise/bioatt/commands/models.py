@@ -12,16 +12,18 @@ BIOMEDCLIP = "biomedclip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt models`."""
-    parser.add_argument("--json", action="store_true", help="the list as JSON")
+    """Add the options of `bioatt models`."""
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="the models of this installation (default action)")
+    actions.add_parser("list", help="list the installed models (default action)")
     info = actions.add_parser("info", help="describe a model: network, training, metrics, hash")
     info.add_argument("name", help="model name or .safetensors file")
     download = actions.add_parser("download", help="download BiomedCLIP from the Hugging Face hub")
-    download.add_argument("--yes", action="store_true", help="agree to the download")
+    download.add_argument("--yes", action="store_true", help="download without asking")
     fetch = actions.add_parser("import", help="install BiomedCLIP from a copied folder")
-    export = actions.add_parser("export", help="write BiomedCLIP's image tower and text embeddings for other machines")
+    export = actions.add_parser(
+        "export", help="write BiomedCLIP's image tower and text embeddings, for use on other machines"
+    )
     remove = actions.add_parser("remove", help="delete BiomedCLIP from this machine")
     for action in (download, fetch, export, remove):
         action.add_argument("name", choices=(BIOMEDCLIP,))
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the action."""
+    """Run the chosen action."""
     {None: _list, "list": _list, "info": _info}.get(args.action, _biomedclip)(args)
 
 
@@ -59,13 +61,15 @@ def _list(args: argparse.Namespace) -> None:
         print(f"{entry.name:14} {state:14} {entry.summary}{default}")
         if entry.path:
             way = known_choice(load_model(entry.name))
-            print(f"{'':14} {'':14} on this CPU by {way or 'what the first run will find fastest'}")
+            print(f"{'':14} {'':14} on this CPU: {way or 'the fastest backend, chosen at the first run'}")
     state = "installed" if default_folder().is_dir() else "not installed"
-    print(f"{BIOMEDCLIP:14} {state:14} the paper's source of anatomical priors (bioatt models download biomedclip)")
+    print(
+        f"{BIOMEDCLIP:14} {state:14} the source of anatomical priors in the paper (bioatt models download biomedclip)"
+    )
 
 
 def versions() -> str:
-    """Program, Python, torch with its devices and backends, and the models with their hashes, a line each."""
+    """List the program, Python, torch with its devices and backends, and the models with their hashes, line by line."""
     import platform
 
     import torch
@@ -104,7 +108,7 @@ def _biomedclip(args: argparse.Namespace) -> None:
     from bioatt.priors.biomedclip.files import find_files
 
     if args.action == "download":
-        consent = args.yes or _asked(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")
+        consent = args.yes or _confirmed(f"Download BiomedCLIP ({biomedclip_install.SIZE_MB} MB)?")
         print(biomedclip_install.download(consent))
     elif args.action == "import":
         print(biomedclip_install.import_folder(Path(args.folder)))
@@ -115,8 +119,8 @@ def _biomedclip(args: argparse.Namespace) -> None:
         print("removed" if biomedclip_install.remove() else "nothing to remove")
 
 
-def _asked(question: str) -> bool:
-    """The user's answer; False where stdin is no terminal."""
+def _confirmed(question: str) -> bool:
+    """The user's answer; False if stdin is not a terminal."""
     import sys
 
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

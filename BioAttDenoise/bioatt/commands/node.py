@@ -1,4 +1,4 @@
-"""`bioatt node`: a DICOM node that denoises what it receives and sends the derived series on."""
+"""`bioatt node`: a DICOM node that denoises received studies and forwards the derived series."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from bioatt.commands.console import print_json
 if TYPE_CHECKING:
     from bioatt.service.node.settings import NodeSettings
 
-HELP = "DICOM node: receive CT studies, denoise them by rules, send the derived series on (see Docs/node.md)"
+HELP = "run a DICOM node: receive CT studies, denoise them by rules, forward the derived series (see Docs/node.md)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt node`."""
+    """Add the options of `bioatt node`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="run the node until it is told to stop")
-    status = actions.add_parser("status", help="what the node is doing; exit status 1 where it does not run")
-    status.add_argument("--json", action="store_true", help="as JSON")
+    run = actions.add_parser("run", help="run the node until SIGINT or SIGTERM")
+    status = actions.add_parser("status", help="show what the node is doing; exit status 1 if it is not running")
+    status.add_argument("--json", action="store_true", help="print JSON")
     for action in (run, status):
         action.add_argument("settings", metavar="FILE.toml", help="settings and rules of the node")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the action."""
+    """Run the chosen action."""
     from bioatt.core.errors import InputError
     from bioatt.service.node.settings import read_settings
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         _status(settings, args.json)
         return
     if os.name == "nt":
-        raise InputError("the node needs Linux or macOS: Windows cannot sync a folder; run it in a container")
+        raise InputError("the node needs Linux or macOS, since Windows cannot sync a folder: run it in a container")
     try:
         import pynetdicom  # noqa: F401
     except ModuleNotFoundError:
@@ -54,7 +54,7 @@ def _status(settings: NodeSettings, as_json: bool) -> None:
     else:
         print("\n".join(status_lines(status)))
     if not status["running"]:
-        raise BioAttError("the node does not run: start it with bioatt node run")
+        raise BioAttError("the node is not running: start it with bioatt node run")
 
 
 def _serve(settings: NodeSettings) -> None:
@@ -68,7 +68,7 @@ def _serve(settings: NodeSettings) -> None:
     denoise = denoise_by(settings.rules, settings.folder, settings.device)
     node = Node(settings, denoise)
     listen = settings.listen
-    print(f"{listen.ae_title} takes CT images at {listen.address} port {listen.port}. Research use only.", flush=True)
-    with suppress(KeyboardInterrupt):  # how a service is told to stop: by SIGINT or SIGTERM
+    print(f"{listen.ae_title} accepts CT images at {listen.address} port {listen.port}. Research use only.", flush=True)
+    with suppress(KeyboardInterrupt):  # SIGINT or SIGTERM stops the service
         node.run(threading.Event())
-    print("stopped: what was received is kept in the spool, and the next run goes on with it")
+    print("stopped: received images stay in the spool; the next run resumes with them")

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ PRIOR_SOURCES = (
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """The scan to work on, shared by every command that reads one."""
+    """Add the input scan, for commands that read one."""
     parser.add_argument("input", metavar="IN", help=".nrrd, .nii.gz, .mha or a DICOM folder")
     add_choice_arguments(parser)
 
 
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which scan of several in one folder or file."""
-    parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, where a DICOM folder holds several")
-    phase = "which of several volumes in one series or file: its number, or what tells it apart (denoise: or all)"
+    """Add the options that choose one of several scans in a folder or file."""
+    parser.add_argument("--series", metavar="N", help="SeriesNumber or UID, if a DICOM folder holds several series")
+    phase = "volume, if one series or file holds several: its number or label, or all (denoise only)"
     parser.add_argument("--phase", metavar="N", help=phase)
 
 
 def read_before_and_after(before: str, after: str | None, args: argparse.Namespace) -> tuple[Volume, Volume | None]:
-    """The scan that `add_choice_arguments` chooses, and the denoised one where it is given. Raises InputError where
-    their grids differ."""
+    """Read the scan that `add_choice_arguments` chooses, and the denoised one if given.
+
+    Raises InputError if their grids differ.
+    """
     from bioatt.io.grids import check_same_grid
     from bioatt.io.images import read_volume
 
@@ -45,13 +47,15 @@ def read_before_and_after(before: str, after: str | None, args: argparse.Namespa
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that choose the model, the prior and the device, shared by every command that runs the network."""
-    parser.add_argument("--model", default="auto", help="model name or .safetensors file (default: by device)")
+    """Add the options for model, prior and device, for commands that run the network."""
+    parser.add_argument(
+        "--model", default="auto", help="model name or .safetensors file (default: depends on the device)"
+    )
     parser.add_argument(
         "--prior",
         default="auto",
         metavar="SOURCE",
-        help=f"{PRIOR_SOURCES} (default auto: the one that the model was trained with)",
+        help=f"{PRIOR_SOURCES} (default auto: the one the model was trained with)",
     )
     parser.add_argument(
         "--descriptors",
@@ -60,44 +64,44 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default auto)")
     parser.add_argument(
-        "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: the fastest that is exact enough)"
+        "--precision", default="auto", help="auto, fp32, bf16, fp16 (default auto: the fastest accurate enough)"
     )
     parser.add_argument(
-        "--backend", default="auto", help="auto, torch or openvino (default auto: what is fastest on this machine)"
+        "--backend", default="auto", help="auto, torch or openvino (default auto: the fastest on this machine)"
     )
-    parser.add_argument("--tile", type=int, metavar="PX", help="run slices in tiles of this size (small GPUs)")
+    parser.add_argument("--tile", type=int, metavar="PX", help="process slices in tiles of this size (small GPUs)")
 
 
 def add_strength_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much noise to remove."""
+    """Add the options for how much noise to remove."""
     group = parser.add_mutually_exclusive_group()
     shares = ", ".join(f"{name} {100 * share:.0f} %%" for name, share in LEVELS.items())
     group.add_argument(
         "--strength",
         default=str(DEFAULT_STRENGTH),
         metavar="S",
-        help=f"share of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g}), or how much of this "
+        help=f"fraction of the network's change to apply, 0 to 1 (default {DEFAULT_STRENGTH:g}), or the share of this "
         f"scan's noise to remove: {shares}",
     )
-    group.add_argument("--target-noise", type=float, metavar="HU", help="noise in soft tissue that is to remain")
+    group.add_argument("--target-noise", type=float, metavar="HU", help="noise to leave in soft tissue")
 
 
 def chosen_strength(args: argparse.Namespace) -> Strength:
-    """The values of `add_strength_arguments`. Raises InputError where they are none."""
+    """The strength that the options of `add_strength_arguments` give. Raises InputError if it is invalid."""
     return parse_strength(args.strength) if args.target_noise is None else TargetNoise(args.target_noise)
 
 
 def add_anatomy_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where organs are known from, shared by the commands that tell them apart."""
+    """Add the source of the organs, for commands that distinguish them."""
     parser.add_argument(
         "--segmentation",
         metavar="LABELS[,TABLE.json]",
-        help="organs from a label volume, as .seg.nrrd or TotalSegmentator's, instead of the organ maps",
+        help="organs from a label volume (.seg.nrrd or TotalSegmentator output) instead of the organ maps",
     )
 
 
 def anatomy_source(args: argparse.Namespace) -> str:
-    """The source for `priors.anatomy.build_anatomy` that the options name."""
+    """The source that the options name, for `priors.anatomy.build_anatomy`."""
     return f"segmentation:{args.segmentation}" if args.segmentation else "maps"
 
 
@@ -107,7 +111,7 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
 
 
 def parse_slices(text: str | None, volume: Volume) -> range | None:
-    """ "A:B" → range; either end may be missing. Raises InputError for anything else or an empty range."""
+    """Parse "A:B" into a range; either end may be missing. Raises InputError for anything else or an empty range."""
     from bioatt.core.errors import InputError
 
     if text is None:

@@ -1,4 +1,4 @@
-"""`bioatt organs`: where the organs are and how noisy, before and after denoising; as a table and as a segmentation."""
+"""`bioatt organs`: find organs and measure their noise before and after denoising, as a table and a segmentation."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ HELP = "measure organs: volume, HU, noise and contrast, before and after denoisi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt organs`."""
+    """Add the options of `bioatt organs`."""
     add_input_arguments(parser)
     parser.add_argument(
         "output", metavar="OUT", nargs="?", help=".seg.nrrd (a segmentation for Slicer) or .dcm (DICOM SEG)"
     )
-    parser.add_argument("--denoised", metavar="AFTER", help="the denoised scan, on the same grid, to compare")
+    parser.add_argument("--denoised", metavar="AFTER", help="denoised scan to compare, on the same grid")
     add_anatomy_arguments(parser)
     parser.add_argument(
         "--reference",
         default="muscle",
         metavar="ORGAN",
-        help="to which contrast is measured (default muscle, beside the spine)",
+        help="reference tissue for contrast (default muscle, next to the spine)",
     )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N | mps")
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON; - for standard output")
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find, measure, write, print."""
+    """Find and measure the organs, then write and print the results."""
     from bioatt.anatomy.organs import find_organs
     from bioatt.anatomy.table import as_csv, as_text
     from bioatt.compute.device import choose, tune_cpu
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) -> None:
-    """Raise InputError, before the work, where something could not be written or would replace what is read."""
+    """Raise InputError, before the work, if an output cannot be written or would replace an input."""
     from bioatt.core.errors import InputError
     from bioatt.io.dicom.seg import SUFFIX as DICOM
     from bioatt.io.dicom.seg import check_segmentation_output
@@ -82,7 +82,7 @@ def _check_places(args: argparse.Namespace, scan: Volume, after: Volume | None) 
     if args.output:
         output = Path(args.output)
         if not output.name.endswith((NRRD, DICOM)):
-            raise InputError(f"{output.name} names no segmentation: name the output .seg.nrrd or .dcm")
+            raise InputError(f"{output.name} is not a segmentation format: name the output .seg.nrrd or .dcm")
         check_file_place(output, *read, overwrite=args.overwrite)
         if output.name.endswith(NRRD):
             check_output(scan, output)

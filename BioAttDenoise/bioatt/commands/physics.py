@@ -1,4 +1,4 @@
-"""`bioatt physics`: noise, texture, resolution, HU and detectability of a phantom's or a patient's scan."""
+"""`bioatt physics`: measure noise, texture, resolution, HU and detectability in a phantom or patient scan."""
 
 from __future__ import annotations
 
@@ -17,29 +17,32 @@ from bioatt.commands.options import (
 if TYPE_CHECKING:
     from bioatt.core.volume import Volume
 
-HELP = "measure noise, texture, resolution and HU of a phantom's or a patient's scan, before and after denoising"
+HELP = "measure noise, texture, resolution and HU of a phantom or patient scan, before and after denoising"
 KINDS = ("water", "acr", "catphan")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt physics`."""
+    """Add the options of `bioatt physics`."""
     parser.add_argument(
-        "what", choices=("phantom", "patient"), help="what was scanned; a phantom is round, slices alike"
+        "what", choices=("phantom", "patient"), help="what was scanned; a phantom is round, with identical slices"
     )
     parser.add_argument("low", metavar="LOW", help=".nrrd, .nii.gz, .mha or a DICOM folder")
-    parser.add_argument("denoised", metavar="DENOISED", nargs="?", help="the denoised scan, on the same grid")
+    parser.add_argument("denoised", metavar="DENOISED", nargs="?", help="denoised scan, on the same grid")
     add_choice_arguments(parser)
     parser.add_argument(
-        "--kind", choices=KINDS, default="water", help="phantom: whose inserts' nominal HU are compared (default none)"
+        "--kind",
+        choices=KINDS,
+        default="water",
+        help="phantom model, for the nominal HU of its inserts (default water: none)",
     )
     add_anatomy_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON; - for standard output")
-    parser.add_argument("--html", metavar="FILE", help="write a page with plots that needs no other file")
+    parser.add_argument("--json", metavar="FILE", help="write the measurements as JSON; - for standard output")
+    parser.add_argument("--html", metavar="FILE", help="write a self-contained page with plots")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, measure, write, print."""
+    """Read the scans, measure them, and write and print the results."""
     from bioatt.core.canonical import canonical
     from bioatt.io.files import files_named
 
@@ -60,10 +63,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def phantom(scans: list[Volume], kind: str = "water") -> dict[str, Any]:
-    """{"what": "phantom", "layout", "materials", "before", "after", "linearity", "images": plane spectra} of one
-    scan or two, see physics.phantom.
+    """Measure a phantom in one or two scans, see physics.phantom.
 
-    Raises InputError where no round phantom lies in the first.
+    Returns {"what": "phantom", "layout", "materials", "before", "after", "linearity", "images": plane spectra}.
+    Raises InputError if the first scan shows no round phantom.
     """
     import numpy as np
 
@@ -97,8 +100,10 @@ def phantom(scans: list[Volume], kind: str = "water") -> dict[str, Any]:
 
 
 def patient(scans: list[Volume], anatomy: str) -> dict[str, Any]:
-    """{"what": "patient", "organs": rows of `bioatt organs`, …, "images": noise maps} of one scan or two, see
-    physics.patient."""
+    """Measure a patient in one or two scans, see physics.patient.
+
+    Returns {"what": "patient", "organs": rows of `bioatt organs`, …, "images": noise maps}.
+    """
     from bioatt.anatomy.organs import find_organs
     from bioatt.anatomy.regions import eroded
     from bioatt.compute.device import choose, tune_cpu
@@ -120,14 +125,14 @@ def patient(scans: list[Volume], anatomy: str) -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """The text that the command prints."""
+    """Format the results as the lines that the command prints."""
     rows = table(found)
     width = max(len(name) for name, _ in rows) + 2
     return [f"{name:{width}s}{value}" for name, value in rows] + ["Research use only: not a medical device."]
 
 
 def table(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was measured and its value, before and after."""
+    """List each measurement's name and its value before and after."""
     return _phantom_rows(found) if found["what"] == "phantom" else _patient_rows(found)
 
 
@@ -169,9 +174,9 @@ def _patient_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["structure"] is not None:
         check = found["structure"]
         rows.append(("structure check", f"{check['voxels']} voxels marked in {check['slices']} slices"))
-    return rows or [("organs", "none was found")]
+    return rows or [("organs", "none found")]
 
 
 def _change(values: list[float | None], digits: str, unit: str) -> str:
-    said = " -> ".join("-" if value is None else format(value, digits) for value in values)
-    return f"{said} {unit}".rstrip()
+    text = " -> ".join("-" if value is None else format(value, digits) for value in values)
+    return f"{text} {unit}".rstrip()

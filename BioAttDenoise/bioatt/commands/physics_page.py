@@ -1,4 +1,4 @@
-"""The page of `bioatt physics`: tables and plots in one HTML file that needs no other."""
+"""The HTML page of `bioatt physics`: tables and plots in one self-contained file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = {"before": "C1", "after": "C0"}
 
 
 def page(found: Mapping[str, Any], rows: Sequence[tuple[str, str]], images: Mapping[str, np.ndarray | None]) -> str:
-    """The page of what `commands.physics` found; rows: its table; images: plane spectra or noise maps by part."""
+    """Build the page from the results of `commands.physics`; rows: their table; images: plane spectra or noise maps."""
     body = [
         f"<h1>Image quality of a {html.escape(found['what'])} scan</h1>",
         "<p class=note>Research use only: not a medical device. Measures of AAPM TG-233; HU, mm, 1/mm.</p>",
@@ -67,7 +67,7 @@ def _patient(found: Mapping[str, Any], images: Mapping[str, Any]) -> list[tuple[
     figures = []
     figure = Figure(figsize=(4.2 * len(images), 3.6), layout="constrained")
     measured = [row["noise_before"] for row in found["organs"] if row["noise_before"] is not None]
-    # edges of organs stand far above the noise
+    # values at organ edges are far above the noise
     top = 2 * float(np.median(measured)) if measured else float(np.percentile(images["before"], 75))
     for axis, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
         shown = axis.imshow(image, cmap="viridis", vmin=0, vmax=top)

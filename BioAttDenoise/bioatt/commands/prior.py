@@ -1,4 +1,4 @@
-"""`bioatt prior IN`: the anatomical prior of each slice as a table, JSON or plot."""
+"""`bioatt prior IN`: show the anatomical prior of each slice as a table, JSON or plot."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bioatt prior`."""
+    """Add the options of `bioatt prior`."""
     add_input_arguments(parser)
     parser.add_argument("--source", default="maps", help=f"{PRIOR_SOURCES} (default maps)")
     parser.add_argument(
         "--descriptors", default="paper17", metavar="SET", help="paper17 | authors11 | your own FILE.json"
     )
     parser.add_argument("--device", default="cpu", help="auto | cpu | cuda | cuda:N | mps")
-    parser.add_argument("--no-smoothing", action="store_true", help="no smoothing along z")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the table as JSON, which --source reads again; - for stdout"
-    )
+    parser.add_argument("--no-smoothing", action="store_true", help="do not smooth along z")
+    parser.add_argument("--json", metavar="FILE", help="write the table as JSON, which --source accepts; - for stdout")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a stacked plot over z: .png, .pdf or .svg")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute the prior in axial slice order from feet to head; print a table where no file is asked for."""
+    """Compute the prior of the axial slices from feet to head; print a table unless a file is requested."""
     from bioatt.anatomy.descriptors import load_descriptor_set
     from bioatt.compute.device import choose
     from bioatt.core.canonical import canonical
@@ -40,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from bioatt.priors import build_prior
 
     if args.plot is not None and args.plot.suffix.lower() not in PICTURES:
-        raise InputError(f"a plot is {', '.join(PICTURES)}, not {args.plot.name}")
+        raise InputError(f"{args.plot.name}: name the plot {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
     scan = read_volume(args.input, series=args.series, phase=args.phase)
     print_warnings(scan.warnings)
     read = (*scan.sources, *files_named(args.source), *files_named(args.descriptors))
@@ -53,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     )
     volume = canonical(scan).volume
     if scan.axial and volume.slice_ids[0] != scan.slice_ids[0]:
-        print_warnings(["slices are counted from the feet here, by --slices as the file stores them: from the head"])
+        print_warnings(["this table counts slices from the feet, but --slices counts them as stored, from the head"])
     prior = source.probabilities(volume)
     table = prior.as_table()
     write_text(args.json, json.dumps(table) + "\n")
@@ -64,6 +62,6 @@ def run(args: argparse.Namespace) -> None:
     if args.json is None and args.plot is None:
         for number, row in enumerate(table["probabilities"]):
             ranked = sorted(zip(row, table["descriptors"], strict=True), reverse=True)
-            shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "nothing stands out"
+            shown = ", ".join(f"{name} {share:.2f}" for share, name in ranked if share >= 0.05) or "no dominant organ"
             place = f"{number * volume.spacing[2]:7.1f} mm" if volume.even else f"{'-':>7s}   "
             print(f"{number:4d}  {place}  {shown}")

@@ -1,1 +1,1 @@
-"""Devices, memory and the libraries to compute with."""
+"""Devices, memory and compute backends."""

@@ -1,4 +1,4 @@
-"""Choice of device and precision, and settings of the CPU and its memory allocator."""
+"""Choice of device and precision, and settings for the CPU and its memory allocator."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how the network runs: `dtype` is autocast's, None for plain float32."""
+    """Device and precision of the network; `dtype` is for autocast, None for plain float32."""
 
     device: torch.device
     dtype: torch.dtype | None
 
     @property
     def precision(self) -> Precision:
-        """`fp32`, `bf16` or `fp16`, as reports name it."""
+        """`fp32`, `bf16` or `fp16`, as in reports."""
         names: dict[torch.dtype | None, Precision] = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
         return names[self.dtype]
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Context in which the network's forward runs; float32 means float32, also on GPUs that offer TF32 for it."""
+        """Context for the network's forward pass; float32 is exact even on GPUs that would use TF32."""
         exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
         mixed = torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
         with exact, mixed:
@@ -43,8 +43,8 @@ class Compute:
 def choose(device: str = "auto", precision: Precision = "auto") -> Compute:
     """Resolve `auto | cpu | cuda | cuda:N | mps | xpu` (untried, never auto) and `auto | fp32 | bf16 | fp16`.
 
-    Raises InputError for a device that this machine lacks, an unknown name, or a torch that cannot exchange arrays with
-    the NumPy installed.
+    Raises InputError for a device that this machine lacks, an unknown name, or a torch that is incompatible with the
+    installed NumPy.
     """
     _check_numpy()
     chosen = _device(device)
@@ -75,8 +75,8 @@ def _check_numpy() -> None:
         torch.zeros(1).numpy()
     except RuntimeError:
         raise InputError(
-            f"torch {torch.__version__} cannot work with NumPy {np.__version__}: install torch 2.3 or newer "
-            "(there is none for Intel Macs), or, outside Slicer, NumPy 1"
+            f"torch {torch.__version__} is incompatible with NumPy {np.__version__}: install torch 2.3 or newer "
+            "(not available for Intel Macs) or, outside Slicer, NumPy 1"
         ) from None
 
 
@@ -97,14 +97,14 @@ def _device(name: str) -> torch.device:
         raise InputError("device mps is not available on this machine: use auto")
     found = torch.xpu.device_count() if hasattr(torch, "xpu") else 0
     if device.type == "xpu" and (device.index or 0) >= found:
-        raise InputError(f"device {name} is not available on this machine and in this torch (found: {found}): use auto")
+        raise InputError(f"device {name} is not available on this machine or in this torch (found: {found}): use auto")
     return device
 
 
 def _fast_dtype(device: torch.device) -> torch.dtype | None:
-    """Half precision where it is faster: on GPUs, and as bf16 on CPUs with AMX, without which float32 is faster.
+    """Half precision where it is faster: float16 on GPUs and bf16 on CPUs with AMX; without AMX, float32 is faster.
 
-    On GPUs float16: of 99.9 % of the body it is within 0.4 HU of float32, bf16, with three bits less, within 3 HU.
+    On GPUs, 99.9 % of the body is within 0.4 HU of float32 in float16, but only within 3 HU in bf16 (three bits fewer).
     """
     if device.type == "cuda":
         return torch.float16
@@ -112,10 +112,10 @@ def _fast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def cpu_has_amx() -> bool:
-    """True where the CPU has AMX tiles, and oneDNN, which multiplies on them, may use them.
+    """Whether the CPU has AMX tiles and oneDNN may use them.
 
     torch does not expose oneDNN's limit on instruction sets, so the variable ONEDNN_MAX_CPU_ISA, or its older name, is
-    read here too (oneDNN's guide, "CPU Dispatcher Control"); its values contain AMX where they allow it.
+    read here (oneDNN's guide, "CPU Dispatcher Control"); values that allow AMX contain "AMX".
     """
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
@@ -124,18 +124,18 @@ def cpu_has_amx() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """True where both the CPU's instructions (AVX-512 BF16 or AMX) and oneDNN's limit on them allow bf16."""
+    """Whether both the CPU's instructions (AVX-512 BF16 or AMX) and oneDNN's limit on them allow bf16."""
     probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     native = any(probe() for probe in probes if probe is not None)
     return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def tune_cpu() -> None:
-    """Configure the whole process for networks on the CPU: the project's programs do, other programs may.
+    """Configure the whole process for networks on the CPU. The project's programs call it; other programs may.
 
     Denormal numbers, about a hundred times slower than normal ones, occur in weights and gradients near 0 and are
     flushed to 0. On glibc, freed activations stay in the process for the next layer instead of being returned to the
-    system, whose page faults otherwise take a quarter of the time.
+    system; page faults would otherwise take a quarter of the time.
     """
     torch.set_flush_denormal(True)
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":

@@ -1,4 +1,4 @@
-"""Memory that a denoising needs, told before it begins: linear in the slices, and the network's part of one slice."""
+"""Prediction of the memory that denoising needs: linear in the slices, plus the network's share for one slice."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 BYTES_A_VOXEL = 12
-"""Beside the volume: its canonical form and the output in float32, masks, and the result in 16 bits."""
+"""In addition to the volume: its canonical form and the output in float32, masks, and the result in 16 bits."""
 BYTES_A_PIXEL = 40
-"""Times the network's filters: ten float32 feature maps at full resolution, what RED-CNN needs in PyTorch."""
+"""Per filter of the network: ten float32 feature maps at full resolution, as RED-CNN needs in PyTorch."""
 PROGRAM_BYTES = 400 << 20
 
 
 def predicted(shape: tuple[int, int, int], filters: int, *, cpu: bool = True, tile: int | None = None) -> int:
-    """Bytes of main memory for slices (z, y, x) beside the volume itself. cpu: whether the network runs there."""
+    """Bytes of main memory for slices (z, y, x) in addition to the volume. cpu: whether the network runs on the CPU."""
     slices, rows, columns = shape
     pixels = rows * columns if tile is None else min(tile**2, rows * columns)
     network = BYTES_A_PIXEL * filters * pixels if cpu else 0
@@ -24,14 +24,14 @@ def predicted(shape: tuple[int, int, int], filters: int, *, cpu: bool = True, ti
 
 
 def available() -> int | None:
-    """Bytes that programs can still take, without what the system swaps out; None where it does not tell."""
+    """Bytes that programs can still allocate without swapping; None if the system does not report it."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
     if platform.system() == "Windows":
         return _available_on_windows()
     with suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS tells only the whole
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS reports only the total
     return None
 
 
@@ -52,11 +52,11 @@ def _available_on_windows() -> int:
 
 
 def shortage(needed: int) -> str | None:
-    """A line where `needed` bytes are more than there are."""
+    """A warning if `needed` bytes exceed the available memory."""
     free = available()
     if free is None or needed <= free:
         return None
     return (
-        f"about {needed / 2**30:.1f} GB of memory are needed and {free / 2**30:.1f} GB are free: close other programs, "
+        f"about {needed / 2**30:.1f} GB of memory are needed but {free / 2**30:.1f} GB are free: close other programs, "
         "or denoise the volume in parts (--slices)"
     )

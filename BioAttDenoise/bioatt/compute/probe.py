@@ -1,4 +1,4 @@
-"""A drawn slice on which ways to compute a model are timed and compared: a noisy torso, the same on every machine."""
+"""A synthetic slice for timing and comparing backends and precisions: a noisy torso, the same on every machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bioatt.core.volume import Volume
 
 WIDTH_MM = 365.0
 NOISE_HU = 35.0
-"""About a quarter of the dose."""
+"""About the noise at a quarter of the dose."""
 _PARTS = (
     ((0.0, 0.0), (0.92, 0.72), -100.0),
     ((0.0, 0.0), (0.84, 0.64), 45.0),
@@ -18,7 +18,7 @@ _PARTS = (
     ((0.42, -0.05), (0.26, 0.42), -850.0),
     ((0.0, 0.42), (0.11, 0.13), 450.0),
 )
-"""Centre, half axes (of half the width) and HU: fat, soft tissue, lungs, spine."""
+"""Centre and semi-axes (as fractions of half the width) and HU: fat, soft tissue, lungs, spine."""
 
 
 def probe(side_px: int, slices: int = 1) -> Volume:

@@ -1,7 +1,8 @@
-"""Workaround for a CUDA build of torchvision beside a CPU torch: its import fails for want of compiled operators, and
-with it those of open_clip, timm, lightning, torchmetrics and transformers' models.
+"""Workaround for a CUDA build of torchvision combined with a CPU build of torch.
 
-Declaring the two operators that the import looks up is enough; nothing here calls them.
+Importing torchvision then fails because compiled operators are missing, and with it the imports of open_clip, timm,
+lightning, torchmetrics and transformers' models. Declaring the two operators that the import looks up is enough;
+nothing here calls them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ _libraries: list[Any] = []  # a torch.library.Library unregisters its operators 
 
 
 def import_torchvision() -> None:
-    """Import torchvision, with the workaround where it is needed. Call before importing any of the packages above.
+    """Import torchvision, with the workaround if needed. Call before importing any of the packages above.
 
-    Does nothing where torchvision is not installed or imports normally; other errors pass through.
+    Does nothing if torchvision is not installed or imports normally; other errors propagate.
     """
     try:
         importlib.import_module("torchvision")

@@ -1,7 +1,7 @@
-"""What computes a model fastest on this machine: measured once, remembered in the user's models folder.
+"""Choice of the fastest backend, precision and thread count for a model; measured once and cached in the models folder.
 
-The answer belongs to a CPU, the limits that are set on it, the versions of the programs and the model's weights; where
-one of these changes, it is measured again. BIOATT_TUNING=off measures nothing and looks at nothing that is remembered.
+The cached choice applies to one CPU with its limits, program versions and model weights; if any of them changes, the
+choice is measured again. BIOATT_TUNING=off disables both measuring and the cache.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ FILE = "computes.json"
 BUDGET_S = 3.0
 ROUNDS = 5
 TOLERANCE_HU, SHARE = 0.5, 0.999
-"""A candidate is exact enough where it is within this of the first one on this share of the pixels."""
+"""A candidate is accurate enough if it differs by at most this from the first one on this share of the pixels."""
 WORTH = 0.95
-"""A later candidate must need less than this share of an earlier one's time."""
+"""A later candidate must take less than this share of an earlier one's time."""
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Names for options, and for people."""
+"""Option names and display names."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a model is computed on the CPU. precision: as `Compute.precision` names it."""
+    """How a model is computed on the CPU. precision: as in `Compute.precision`."""
 
     backend: BackendName
     precision: Precision
@@ -55,12 +55,12 @@ class Choice:
 
 
 def tuning_wanted() -> bool:
-    """Whether the machine may be measured, and what was measured be used."""
+    """Whether measuring and using the cached choice are enabled."""
     return os.environ.get("BIOATT_TUNING", "").lower() not in ("off", "0", "no")
 
 
 def machine(model_sha256: str) -> dict[str, Any]:
-    """What an answer holds for."""
+    """Cache key: everything that a choice depends on."""
     limits = {name: os.environ.get(name) for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")}
     return {
         "cpu": cpu_name(),
@@ -74,7 +74,7 @@ def machine(model_sha256: str) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as reported by the system."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -83,7 +83,7 @@ def cpu_name() -> str:
 
 
 def remembered(key: Mapping[str, Any]) -> Choice | None:
-    """The answer for this key; None where there is none, or where it cannot be read."""
+    """The cached choice for this key; None if there is none or it cannot be read."""
     try:
         return Choice(**_read()[_name(key)]["choice"])
     except (KeyError, TypeError):
@@ -91,7 +91,7 @@ def remembered(key: Mapping[str, Any]) -> Choice | None:
 
 
 def remember(key: Mapping[str, Any], choice: Choice, measured: list[dict[str, Any]]) -> None:
-    """Keep an answer with what was measured; where nothing can be written, the next run measures again."""
+    """Cache a choice with its measurements; if that fails, the next run measures again."""
     answers = {**_read(), _name(key): {"for": dict(key), "choice": asdict(choice), "measured": measured}}
     path = models_folder() / FILE
     try:
@@ -99,7 +99,7 @@ def remember(key: Mapping[str, Any], choice: Choice, measured: list[dict[str, An
         with atomic_write(path) as partial:
             partial.write_text(json.dumps(answers, indent=1), encoding="utf-8")
     except (OSError, InputError) as error:
-        log.info("what was measured is not kept: %s", error)
+        log.info("the measured choice was not cached: %s", error)
 
 
 def _read() -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _name(key: Mapping[str, Any]) -> str:
 
 
 def candidates() -> list[Choice]:
-    """All combinations that this machine can compute, the plainest first."""
+    """All combinations that this machine supports, the simplest first."""
     threads = torch.get_num_threads()
     counts = [threads, *([threads // 2] if threads >= 4 else [])]
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if cpu_has_bf16() else ("fp32",)
@@ -125,11 +125,11 @@ def candidates() -> list[Choice]:
 def measure(
     run: Callable[[Choice], NDArray[np.float32]], among: Sequence[Choice], clock: Callable[[], float]
 ) -> tuple[Choice, list[dict[str, Any]]]:
-    """The fastest of the candidates that is exact enough, and the seconds and the error in HU of all that were tried.
+    """Find the fastest candidate that is accurate enough; also returns time (s) and error (HU) of all that were tried.
 
-    run(choice) computes a slice and returns pixels in HU; the first candidate's are the reference. Candidates take
-    turns, and the least time counts: other programs only ever add to it. Once the budget is spent, nothing more is
-    begun.
+    run(choice) computes a slice and returns pixels in HU; those of the first candidate are the reference. Candidates
+    take turns, and the shortest time counts, since other programs can only add to it. Once the budget is spent, no
+    further run starts.
     """
     start = clock()
     errors: dict[Choice, float] = {}
@@ -153,8 +153,8 @@ def measure(
     for choice in exact:
         if seconds[choice] < WORTH * seconds[best]:
             best = choice
-    told = [
+    rows = [
         {"way": str(choice), "seconds": round(seconds[choice], 4) if choice in seconds else None, "error_hu": error}
         for choice, error in errors.items()
     ]
-    return best, told
+    return best, rows

@@ -1,1 +1,1 @@
-"""What the engine is about: a volume of HU, its noise, body and metrics. NumPy and SciPy only."""
+"""Core of the engine: the HU volume, its noise and body mask, and metrics. Uses NumPy and SciPy only."""

@@ -1,4 +1,4 @@
-"""Views of attention maps: raw, an organ's contribution to A', and the contrast between organs. Needs no torch.
+"""Views of attention maps: raw, contribution of an organ to A', and contrast between organs. Needs no torch.
 
 Maps are uint8 arrays of any shape, A = stored · SCALE (`bioatt.inference.attention`).
 """
@@ -26,15 +26,16 @@ def raw(stored: Stored) -> Array:
 
 
 def contribution(stored: Stored, p: NDArray[np.floating] | float) -> Array:
-    """pₙAₙ, the organ's part of A' = Σ pₙAₙ; p is one number or broadcasts against the map."""
+    """pₙAₙ, the organ's term of A' = Σ pₙAₙ; p is a scalar or broadcasts against the map."""
     return raw(stored) * np.asarray(p, np.float32)
 
 
 def contrast(stored: Mapping[str, Stored], name: str) -> Array:
     """Deviation of an organ's map from the mean over organs: (Aₙ − mean) / scale, −1 to 1, float32.
 
-    The scale is the 99.5th percentile of |A − mean| over all organs where any map is not 0 (outside the body all are),
-    so that the views of one stage compare. Raises InputError for an unknown name and where there is one map only.
+    The scale is the 99.5th percentile of |A − mean| over all organs, so that the views of one stage are comparable.
+    Voxels at which every map is 0 (outside the body) are excluded.
+    Raises InputError for an unknown name or if there is only one map.
     """
     if name not in stored or len(stored) < 2:
         raise InputError(f"the contrast over organs needs the map of {name!r} and of at least one other organ")

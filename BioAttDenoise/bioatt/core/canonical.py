@@ -1,5 +1,5 @@
-"""Other forms of a volume: canonical for prior and network (axial slices in LPS order, padding replaced by air), and
-upright for formats that cannot hold the sheared slices of a tilted gantry."""
+"""Conversion of volumes: canonical for the prior and network (axial slices in LPS order, padding replaced by air), and
+upright for formats that cannot represent the sheared slices of a tilted gantry."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bioatt.core.volume import Volume
 class Canonical:
     """A volume as axial slices in LPS order (x to the left, y to the back, z to the head), and the inverse mapping.
 
-    volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool of that volume.
-    axial: False where the original's slices were not axial (a coronal or sagittal reformat).
+    volume: float32 HU, padding replaced by air (-1000 HU). padding_mask: (z, y, x) bool on its grid.
+    axial: False if the original's slices were not axial (a coronal or sagittal reformat).
     """
 
     volume: Volume
@@ -39,7 +39,7 @@ class Canonical:
         return array.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self._axes)))
 
     def index_of(self, slices: range) -> tuple[slice, slice, slice]:
-        """Index (z, y, x) into a canonical array of the original's `slices`, counted as the original stores them."""
+        """Index (z, y, x) that selects the original's `slices`, in stored order, from a canonical array."""
         index = [slice(0, length) for length in self.volume.shape]
         axis = self._axes.index(0)
         count = self.volume.shape[axis]
@@ -49,7 +49,7 @@ class Canonical:
 
 
 def canonical(volume: Volume) -> Canonical:
-    """The volume as float32 axial slices in LPS order, padding replaced by air.
+    """Convert a volume to float32 axial slices in LPS order, with padding replaced by air.
 
     Each array axis is assigned to the nearest world axis; oblique directions keep their angle. Nothing is resampled.
     """
@@ -84,11 +84,11 @@ def canonical(volume: Volume) -> Canonical:
 
 
 def upright(volume: Volume) -> Volume:
-    """The volume with its third axis along the slices' normal: each slice moved in its own plane, linearly between
-    pixels; what lies outside the scan is air (-1000 HU), padding is taken for air.
+    """Resample a sheared volume so that its third axis is normal to the slices.
 
-    Spacing along the third axis becomes the distance of the slices' planes. A volume of right angles comes back as it
-    is. Noise is smoothed where a slice moves by part of a pixel: denoise first.
+    Each slice is shifted in its own plane by linear interpolation. Padding and everything outside the scan become air
+    (-1000 HU). Spacing along the third axis becomes the distance between slice planes. A right-angled volume is
+    returned unchanged. Shifts by a fraction of a pixel smooth the noise: denoise first.
     """
     if volume.right_angled:
         return volume
@@ -100,7 +100,7 @@ def upright(volume: Volume) -> Volume:
     step = volume.direction[:, 2] * volume.spacing[2]
     normal *= np.sign(normal @ step)
     plane = np.linalg.lstsq(np.column_stack([i, j]), step - (step @ normal) * normal, rcond=None)[0]
-    column, row = plane / volume.spacing[:2]  # pixels by which each slice lies further
+    column, row = plane / volume.spacing[:2]  # shift per slice in pixels
     mask = volume.padding_mask
     ends = [np.array([column, row]) * k for k in (0, volume.shape[0] - 1)]
     first = np.floor(np.minimum(*ends)).astype(int)

@@ -1,4 +1,4 @@
-"""The errors a caller can act on. The command line turns each into one line and an exit status (see `cli`)."""
+"""Errors that a caller can act on. The command line turns each into one line and an exit status (see `cli`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class BioAttError(Exception):
-    """Base class of the engine's errors. The message is one line: what is wrong and how to fix it."""
+    """Base class of the engine's errors. The message is one line that states the problem and how to fix it."""
 
 
 class InputError(BioAttError, ValueError):
@@ -14,7 +14,7 @@ class InputError(BioAttError, ValueError):
 
 
 class SeveralVolumesError(InputError):
-    """A file or series holds several volumes and none is named. volumes: what tells each apart, in their order."""
+    """A file or series holds several volumes and none was chosen. volumes: their distinguishing labels, in order."""
 
     def __init__(self, message: str, volumes: Sequence[str]) -> None:
         super().__init__(message)

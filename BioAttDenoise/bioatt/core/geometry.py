@@ -1,4 +1,4 @@
-"""Axes of a volume in space. `direction` is ITK's: (3, 3), its columns the unit vectors of i, j, k in LPS."""
+"""Geometry of a volume. `direction` follows ITK: (3, 3), its columns the unit vectors of i, j, k in LPS."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from bioatt.core.errors import InputError
 _OBLIQUE_DEGREES = 20.0
 _SHEAR = 1e-3
 _SPACING_MM = (1e-3, 1e3)
-"""From a micrometre to a metre; a voxel of any CT, micro-CT included, lies between."""
+"""A micrometre to a metre: covers every CT voxel, micro-CT included."""
 _FARTHEST_MM = 1e6
 
 
 def check_spacing(spacing: Sequence[float]) -> None:
-    """Raise InputError for voxel sides (mm) that are no finite number or that no scan has."""
+    """Raise InputError for voxel sides (mm) that are not finite or are implausible for CT."""
     sides = ", ".join(f"{side:.3g}" for side in spacing)
     if not (np.isfinite(spacing).all() and min(spacing) > 0):
-        raise InputError(f"spacing must be positive, it is {sides} mm: correct it in the file's header")
+        raise InputError(f"the spacing is {sides} mm but must be positive: correct it in the file's header")
     if not _SPACING_MM[0] <= min(spacing) <= max(spacing) <= _SPACING_MM[1]:
-        raise InputError(f"a spacing of {sides} mm, which no CT has: correct it in the file's header")
+        raise InputError(f"the spacing of {sides} mm is implausible for CT: correct it in the file's header")
 
 
 def check_origin(origin: Sequence[float]) -> None:
-    """Raise InputError for a place (mm) that is no finite number or farther away than any scanner's table goes."""
+    """Raise InputError for an origin (mm) that is not finite or lies beyond the travel of any scanner's table."""
     if not (np.isfinite(origin).all() and np.abs(origin).max() <= _FARTHEST_MM):
         place = ", ".join(f"{part:.3g}" for part in origin)
-        raise InputError(f"the volume lies at {place} mm, where no scan is: correct the origin in the file's header")
+        raise InputError(f"the origin of {place} mm is implausible for CT: correct it in the file's header")
 
 
 def check_direction(direction: np.ndarray) -> None:
-    """Raise InputError where the columns of (3, 3) are not three axes of unit length."""
+    """Raise InputError if the columns of `direction` (3, 3) are not three unit vectors."""
     if (
         not np.isfinite(direction).all()
         or np.abs(direction).max() > 2
         or not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3)
         or abs(np.linalg.det(direction)) < 1e-3
     ):
-        raise InputError("the columns of the direction matrix are no axes of unit length: correct the file's header")
+        raise InputError("the columns of the direction matrix are not unit vectors: correct the file's header")
 
 
 def nearest_orthogonal(axes: np.ndarray) -> np.ndarray:
-    """The (3, 3) matrix of right-angled unit axes nearest to `axes` (polar decomposition), of the same handedness."""
+    """The orthogonal (3, 3) matrix nearest to `axes` (polar decomposition), of the same handedness."""
     u, _, v = np.linalg.svd(axes)
     return u @ v
 
 
 def nearest_axes(direction: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-    """For x, y, z of LPS: the array axis (i = 0, j = 1, k = 2) nearest to each, and that axis's sign along it (3,)."""
+    """The array axis (i = 0, j = 1, k = 2) nearest to each LPS axis x, y, z, and its sign along that axis (3,)."""
     weights = np.abs(direction)
     best = max(itertools.permutations(range(3)), key=lambda axes: sum(weights[w, a] for w, a in enumerate(axes)))
     return best, np.array([1.0 if direction[w, a] >= 0 else -1.0 for w, a in enumerate(best)])
@@ -61,14 +61,12 @@ def orientation_warnings(direction: np.ndarray) -> list[str]:
     warnings = []
     if index[2] != 2:
         plane = "sagittal" if index[0] == 2 else "coronal"
-        warnings.append(
-            f"the slices are {plane}: they are denoised as axial ones, give the axial series where you have it"
-        )
+        warnings.append(f"the slices are {plane} but are denoised as if axial: use the axial series if you have it")
     normal = np.cross(direction[:, 0], direction[:, 1])
     normal /= np.linalg.norm(normal)
     if np.linalg.norm(normal - np.sign(normal @ direction[:, 2]) * direction[:, 2]) > _SHEAR:
         degrees = np.degrees(np.arccos(min(1.0, abs(float(normal @ direction[:, 2])))))
-        warnings.append(f"the gantry was tilted: slices are sheared by {degrees:.1f} degrees, kept as they are")
+        warnings.append(f"the gantry was tilted: slices stay sheared by {degrees:.1f} degrees")
     axes = direction[:, list(index)]
     tilt = np.degrees(np.arccos(np.clip(np.abs(np.diag(axes)).min(), 0, 1)))
     if tilt > _OBLIQUE_DEGREES:

@@ -1,4 +1,4 @@
-"""Voxel values: which numbers can be HU, their types, and the scale on which networks see them."""
+"""Voxel values: plausibility checks for HU, data types, and the standardisation for networks."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ AIR_HU = -1000.0
 OFFSET_HU, SCALE_HU = -500.0, 500.0
 """Standardisation of the paper (§3.1): x = (HU − OFFSET_HU) / SCALE_HU."""
 CLIP_HU = (-1024, 3071)
-"""Range that networks see, CT's usual 12 bits. Voxels above it (metal) keep their value exactly."""
+"""Range passed to networks, the usual 12 bits of CT. Voxels above it (metal) keep their exact value."""
 
 PADDING_BELOW_HU, PADDING_ABOVE_HU = -1500.0, 30_720.0
-"""Air reaches -1024, noise spreads it; scanners pad with -2000, -2048, -3024, ... Metal reaches 30,710 where a scanner
-stores tenfold steps."""
+"""Limits beyond which values are fillers. Air reaches -1024 before noise; scanners pad with -2000, -2048, -3024, ...
+Metal reaches 30,710 on scanners that store tenfold steps."""
 _LOW_SHARE, _HIGH_SHARE = 1e-3, 0.05
-"""Shares of a slice from which one exact value is a filler. Low: noise cannot reach it, a Gaussian d below its mean has
-at most 0.242 / d of its voxels on one whole HU, whatever its SD, and air is 500 HU away: 0.05 %. High: metal that is
+"""Share of a slice above which one exact value is a filler. Low: noise cannot reach it. At a distance d below its mean,
+a Gaussian of any SD has at most 0.242 / d of its voxels on one whole HU, and air is 500 HU away: 0.05 %. High: metal
 clipped to one value fills less."""
 _STORED_AIR = 60.0
-"""How far from 24 (-1000 + 1024) the commonest dark value of stored numbers may lie."""
+"""Largest distance of the commonest dark stored value from 24 (-1000 + 1024)."""
 _ROUGH_HU, _ROUGHER, _MANY = 200.0, 8.0, 64
-"""Mean difference of neighbours that no CT has; how many times that of the image it is when bytes are swapped; values
-in a slice, of which a drawn phantom has fewer."""
+"""Signs of a wrong byte order: a mean difference between neighbours that no CT has, its ratio to that of the
+byte-swapped image, and a number of distinct values in a slice that exceeds that of a synthetic phantom."""
 _LEAST_WITHIN = 0.01
-"""Share of a CT's voxels that lies in CLIP_HU."""
+"""Smallest share of a CT's voxels within CLIP_HU."""
 
 
 def cast(values: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
-    """Values in another type: rounded and clipped where that is an integer type."""
+    """Convert values to another type; rounded and clipped if it is an integer type."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f" or values.dtype == dtype:
         return values.astype(dtype, copy=False)
@@ -46,7 +46,7 @@ def working_type(dtype: np.dtype) -> np.dtype:
 
 
 def fillers(plane: np.ndarray) -> np.ndarray:
-    """(y, x) bool: the voxels of a slice that hold one exact, impossible value over much of it, at either end.
+    """Voxels (y, x) bool of a slice that hold fillers: one exact, implausible value over much of the slice.
 
     Low: below PADDING_BELOW_HU over 0.1 % of the slice; high: above PADDING_ABOVE_HU over 5 %.
     """
@@ -60,7 +60,7 @@ def fillers(plane: np.ndarray) -> np.ndarray:
 
 
 def touching(plane: np.ndarray, mask: np.ndarray) -> None:
-    """Add to a slice's mask of padding (y, x) the low voxels that touch it: resampling blends a filler's rim."""
+    """Extend a slice's padding mask (y, x) to the low voxels that touch it; resampling blends the rim of a filler."""
     low = plane < PADDING_BELOW_HU
     if (mask & low).any() and (low & ~mask).any():
         from scipy.ndimage import binary_propagation
@@ -69,49 +69,47 @@ def touching(plane: np.ndarray, mask: np.ndarray) -> None:
 
 
 def check_hu(hu: np.ndarray) -> tuple[str, ...]:
-    """Refuse voxels that cannot be a CT in HU (InputError says how to mend them); return warnings about odd ones.
+    """Raise InputError for voxels that cannot be a CT in HU; return warnings about unusual ones.
 
-    hu: (z, y, x), any real type. Fillers outside the field of view (`fillers`) are left out of the judgement.
+    hu: (z, y, x), any real type. Fillers outside the field of view (`fillers`) are ignored.
     """
     if hu.dtype.kind == "f" and not np.isfinite(hu).all():
         bad = int(hu.size - np.isfinite(hu).sum())
         raise InputError(f"{bad} of {hu.size} voxels are NaN or infinite: replace them (air is -1000 HU) and try again")
-    seen = _Seen(hu)
-    low, high = seen.low, seen.high
+    stats = _Statistics(hu)
+    low, high = stats.low, stats.high
     span = f"the values run from {low:g} to {high:g}"
-    if not seen.count or low == high:
-        return (f"every voxel is {float(hu.flat[0]) if not seen.count else low:g} HU: the volume is empty",)
+    if not stats.count or low == high:
+        return (f"every voxel is {float(hu.flat[0]) if not stats.count else low:g} HU: the volume is empty",)
     if _wrong_byte_order(hu):
-        raise InputError(
-            f"{span} without any likeness of neighbours: the byte order in the header is wrong, correct it"
-        )
+        raise InputError(f"{span} and neighbours are unrelated: the byte order in the header is wrong, correct it")
     if low < -50_000 or high > 100_000:
-        raise InputError(f"{span}, which is no HU: rescale the file to HU (air -1000, water 0)")
+        raise InputError(f"{span}, which is not HU: rescale the file to HU (air -1000, water 0)")
     if low >= -10 and high <= 10:
-        raise InputError(f"{span}: a normalised image, a map or a mask, no HU; give the CT itself (air -1000, water 0)")
+        raise InputError(f"{span}: a normalised image, map or mask, not HU; give the CT itself (air -1000, water 0)")
     if low >= 0 and 200 <= high <= 255:
-        raise InputError(f"{span}: a windowed 8-bit image, no HU; give the CT itself (air -1000, water 0)")
-    if low >= 0 and high >= 1000 and seen.water > min(0.1 * seen.count, 0.5 * seen.bright):
-        if seen.air is None or abs(seen.air - 24) <= _STORED_AIR:
-            said = "stored numbers without their rescale; add the intercept (mostly -1024) and try again"
+        raise InputError(f"{span}: a windowed 8-bit image, not HU; give the CT itself (air -1000, water 0)")
+    if low >= 0 and high >= 1000 and stats.water > min(0.1 * stats.count, 0.5 * stats.bright):
+        if stats.air is None or abs(stats.air - 24) <= _STORED_AIR:
+            reason = "stored values without their rescale; add the intercept (mostly -1024) and try again"
         else:
-            said = f"grey values of the scanner's own scale (air about {seen.air:.0f}), no HU; calibrate them first"
-        raise InputError(f"{span}: {said}")
-    if seen.within < _LEAST_WITHIN * seen.count:
+            reason = f"grey values on the scanner's own scale (air about {stats.air:.0f}), not HU; calibrate them first"
+        raise InputError(f"{span}: {reason}")
+    if stats.within < _LEAST_WITHIN * stats.count:
         raise InputError(
-            f"{span}: nothing lies in the range of HU ({CLIP_HU[0]} to {CLIP_HU[1]}); calibrate it to HU first"
+            f"{span}: nothing lies in the HU range ({CLIP_HU[0]} to {CLIP_HU[1]}); calibrate the values to HU first"
         )
     if low > -200:
         return (f"{span}: no air in the volume; check that it is a CT in HU",)
     return ()
 
 
-class _Seen:
-    """What a volume's voxels tell, fillers left out.
+class _Statistics:
+    """Statistics of a volume's voxels without fillers.
 
-    low, high, count: of all; within: how many lie in CLIP_HU; water: how many in 900 to 1200, where stored numbers have
-    water; bright: how many above 300, where stored numbers have the body; air: the commonest value below 500, None
-    where none is common.
+    low, high, count: of all voxels. within: number in CLIP_HU. water: number in 900 to 1200, the range of water in
+    stored values without rescale. bright: number above 300, the range of the body in such values. air: the commonest
+    value below 500, None if none is common.
     """
 
     def __init__(self, hu: np.ndarray) -> None:
@@ -135,7 +133,7 @@ class _Seen:
 
 
 def _wrong_byte_order(hu: np.ndarray) -> bool:
-    """Whether 16-bit voxels make an image when their bytes are swapped, and noise as they are."""
+    """Whether 16-bit voxels look like noise as stored but like an image after swapping bytes."""
     if hu.dtype.kind not in "iu":
         return False
     kind = np.int16 if hu.max() < 1 << 15 else np.uint16
@@ -147,5 +145,5 @@ def _wrong_byte_order(hu: np.ndarray) -> bool:
 
 
 def _roughness(plane: np.ndarray) -> float:
-    """Mean difference of neighbours along a row."""
+    """Mean absolute difference between neighbours along a row."""
     return float(np.abs(np.diff(plane.astype(np.float64), axis=1)).mean()) if plane.shape[1] > 1 else 0.0

@@ -1,7 +1,7 @@
 """Image quality against a reference: RMSE, PSNR, SSIM in HU windows, HU bias by tissue, noise. Needs no torch.
 
-Values are clipped to the window first, and the data range of PSNR and SSIM is the window's width: values from
-different windows are not comparable.
+HU are clipped to the window first, and the data range of PSNR and SSIM is the window's width, so results from different
+windows are not comparable.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TISSUES: dict[str, Window] = {
     "soft tissue": (0.0, 130.0),
     "bone": (250.0, 3000.0),
 }
-"""Tissue by the reference's local mean in HU, for `hu_bias`."""
+"""Range of the reference's local mean in HU for each tissue, for `hu_bias`."""
 
-SSIM_WINDOW = 7  # pixels: scikit-image's default, as in the paper's protocol
+SSIM_WINDOW = 7  # pixels; scikit-image's default, as in the paper's protocol
 _CHUNK = 8  # slices at once: bounds the memory
 
 
@@ -39,7 +39,7 @@ def _pair(reference: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarr
     reference, test = np.asarray(reference), np.asarray(test)
     if reference.shape != test.shape or reference.ndim not in (2, 3) or not reference.size:
         raise InputError(
-            f"images of one shape, (y, x) or (z, y, x), can be compared; got {reference.shape}, {test.shape}"
+            f"images must have the same shape, (y, x) or (z, y, x), not {reference.shape} and {test.shape}"
         )
     return (reference[None], test[None]) if reference.ndim == 2 else (reference, test)
 
@@ -50,7 +50,7 @@ def _clipped(image: np.ndarray, window: Window | None) -> np.ndarray:
 
 def _width(window: Window) -> float:
     if not window[1] > window[0]:
-        raise InputError(f"a window goes from a lower to a higher HU, not {window}")
+        raise InputError(f"a window must go from a lower to a higher HU, not {window}")
     return window[1] - window[0]
 
 
@@ -81,8 +81,8 @@ def psnr(reference: np.ndarray, test: np.ndarray, window: Window = WINDOWS["soft
 def ssim(reference: np.ndarray, test: np.ndarray, window: Window = WINDOWS["soft tissue"]) -> float:
     """Mean structural similarity of the slices (Wang 2004, 10.1109/TIP.2003.819861) with scikit-image's defaults.
 
-    7×7 uniform window, data range = the window's width. Shapes and errors as `rmse`; also InputError for slices
-    smaller than 7×7.
+    7×7 uniform window; the data range is the width of `window`. Shapes and errors as `rmse`; also raises InputError for
+    slices smaller than 7×7.
     """
     reference, test = _pair(reference, test)
     if min(reference.shape[1:]) < SSIM_WINDOW:
@@ -97,9 +97,9 @@ def ssim(reference: np.ndarray, test: np.ndarray, window: Window = WINDOWS["soft
 
 
 def planes_ssim(a: np.ndarray, b: np.ndarray, span: float) -> np.ndarray:
-    """Structural similarity of each pair of images (n, y, x) → (n,), as `ssim`, of unclipped values of range `span`.
+    """Structural similarity of each pair of images (n, y, x) → (n,), as `ssim` but unclipped, with data range `span`.
 
-    Mean over the places where the window fits the image; sample (co)variances, K1 = 0.01, K2 = 0.03.
+    Mean over positions where the window fits in the image; sample (co)variances, K1 = 0.01, K2 = 0.03.
     """
     size = (1, SSIM_WINDOW, SSIM_WINDOW)
     mean_a, mean_b, squares_a, squares_b, products = (uniform_filter(x, size) for x in (a, b, a * a, b * b, a * b))
@@ -115,9 +115,9 @@ def planes_ssim(a: np.ndarray, b: np.ndarray, span: float) -> np.ndarray:
 
 
 def hu_bias(reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Mean of test − reference in HU, by the tissue (`TISSUES`) that the reference shows; shapes as `rmse`.
+    """Mean of test − reference in HU by tissue (`TISSUES`) of the reference; shapes as `rmse`.
 
-    A voxel belongs to a tissue where the reference's local mean (5×5) stays in the tissue's range over 5×5 pixels.
+    A voxel belongs to a tissue if the reference's local mean (5×5) stays in the tissue's range over 5×5 pixels.
     A noisy reference (σ above 20 HU) biases this selection: images without its noise then show a spurious bias,
     negative in soft tissue (regression to the mean). Tissues with fewer than 100 voxels are left out.
     """
@@ -134,7 +134,7 @@ def hu_bias(reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
 
 
 def compare(reference: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-    """All of the above for one pair, as plain data ready for JSON; the soft-tissue window also at the top level.
+    """Compute all of the above for one pair, as data ready for JSON; the soft-tissue window is also at the top level.
 
     {"psnr_db", "rmse_hu", "ssim", "windows": {name: {"window_hu", "data_range_hu", "rmse_hu", "psnr_db", "ssim"}},
     "hu_bias": {tissue: HU}, "noise_hu"}; PSNR of equal images and noise without soft tissue are None.

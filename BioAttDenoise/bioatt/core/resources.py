@@ -1,4 +1,4 @@
-"""Location of `Resources/`: environment variable, then the installed package (wheel, Slicer), then the clone."""
+"""Location of `Resources/`: the environment variable, then the installed package (wheel, Slicer), then the clone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt.core.errors import InputError
 def resources_folder() -> Path:
     """The folder that holds `Models/` and `Anatomy/`.
 
-    Raises InputError when none of the candidates has them.
+    Raises InputError if no candidate has them.
     """
     package = Path(__file__).resolve().parents[1]
     candidates = [
@@ -24,7 +24,7 @@ def resources_folder() -> Path:
     for folder in candidates:
         if (folder / "Models").is_dir() and (folder / "Anatomy").is_dir():
             return folder
-    raise InputError("no Resources/ folder with Models/ and Anatomy/ found: reinstall, or set BIOATT_RESOURCES to it")
+    raise InputError("no Resources/ folder with Models/ and Anatomy/: reinstall, or set BIOATT_RESOURCES to its path")
 
 
 def models_folder() -> Path:

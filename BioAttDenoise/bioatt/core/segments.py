@@ -1,4 +1,4 @@
-"""A segment of a label volume: what files and Slicer need to know of it."""
+"""A segment of a label volume, with its metadata for files and Slicer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SLICERS_BILATERAL = ("51440002", "SCT", "Right and left")
 
 @dataclass(frozen=True)
 class Segment:
-    """value: in the label volume. color: red, green, blue, 0 to 255. code, meaning: the segmented property type,
-    SNOMED CT (scheme SCT). bilateral: whether it is the organ of both sides.
+    """A segment. value: in the label volume. color: red, green, blue, 0 to 255. code, meaning: segmented property type,
+    SNOMED CT (scheme SCT). bilateral: whether it covers the organs of both sides.
     """
 
     value: int
@@ -29,8 +29,8 @@ class Segment:
 
     @property
     def terminology(self) -> str:
-        """The entry as Slicer keeps it in the segment's tag `TerminologyEntry`: context ~ category ~ type ~ modifier,
-        then the anatomic region and its modifier, which stay empty."""
+        """Slicer's value of the segment tag `TerminologyEntry`: context ~ category ~ type ~ modifier, then the anatomic
+        region and its modifier, which stay empty."""
         codes = [
             _SLICERS_CATEGORY,
             (self.code, "SCT", self.meaning),

@@ -1,12 +1,12 @@
 """Strength: the share of the network's change that is applied.
 
 The models are trained to remove all noise. Readers are better served with some of it left: images without noise look
-waxy, and faint detail cannot be distinguished from artefacts of the network. The default comes from the benchmark
-(`Training/results/benchmark`): its limit on the shift of the noise spectrum allows up to 0.85; higher doses need less,
+waxy, and faint detail cannot be distinguished from network artefacts. The default comes from the benchmark
+(`Training/results/benchmark`). Its limit on the shift of the noise spectrum allows up to 0.85; higher doses need less,
 and 0.75 is close to the optimum at a quarter of the dose.
 
-How much noise a number removes differs between scans. A level or a target says what is wanted of the scan's noise; the
-number is then found for the scan (`core.noise.removal`).
+A given strength removes different amounts of noise in different scans. A level or target instead specifies the scan's
+noise, and the strength is found for that scan (`core.noise.removal`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from bioatt.core.errors import InputError
 
 DEFAULT_STRENGTH = 0.75
-"""0 (input unchanged) to 1 (all of the change)."""
+"""0 (input unchanged) to 1 (full change)."""
 LEVELS = {"low": 0.3, "medium": 0.5, "high": 0.7}
 """Share of a scan's noise SD that each level removes."""
 UNMEASURED = {"low": 0.5, "medium": 0.75, "high": 1.0}
-"""Strength of each level in a scan without soft tissue, whose noise cannot be measured."""
+"""Strength of each level if the scan has no soft tissue to measure noise in."""
 
 
 @dataclass(frozen=True)
 class TargetNoise:
-    """The noise SD in soft tissue that is to remain, HU. Raises InputError unless it is a positive number."""
+    """Noise SD to leave in soft tissue, HU. Raises InputError unless it is a positive number."""
 
     hu: float
 
@@ -48,7 +48,7 @@ def check_strength(strength: float) -> None:
 
 
 def parse_strength(text: str | float) -> float | str:
-    """A level's name or a number 0 to 1, as a user gives it. Raises InputError for anything else."""
+    """Parse a user's strength: a level's name or a number 0 to 1. Raises InputError for anything else."""
     if text in LEVELS:
         return text
     try:

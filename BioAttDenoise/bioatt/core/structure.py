@@ -1,18 +1,18 @@
-"""Structure check: did the denoising remove anatomy together with the noise? Needs no torch.
+"""Structure check: did denoising remove anatomy along with the noise? Needs no torch.
 
 The residual R = before − after should be noise only. Two statistics test it for structure, each in units of its
 standard deviation under noise with R's own correlation:
 
-blob   R after band-pass filters (differences of Gaussians) of lesion size: an object was removed as a whole.
-edge   local sum of R times the structure of the denoised image, a local correlation of the residual with what remains:
-       contrast was reduced or edges were blurred.
+blob   R after band-pass filters (differences of Gaussians) of lesion size: detects whole objects that were removed.
+edge   local sum of R times the structure of the denoised image, i.e. a local correlation of the residual with the
+       remaining structure: detects reduced contrast and blurred edges.
 
-A voxel is marked where the larger statistic exceeds the level that pure noise reaches in 1 % of scans (expected Euler
-characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). In a scan with little noise the slightest
-blurring of an edge is significant without being relevant: near edges of the denoised image, a band-passed residual of
-at least LEAST_HU is required as well. Flat regions have no edges; there every significant blob counts, but relative to
-the full noise of the scan: a denoiser that removes a varying share of the noise leaves blobs in R that stand out of the
-residual around them, but not of the scan.
+A voxel is marked if the larger statistic exceeds the level that pure noise reaches in 1 % of scans (expected Euler
+characteristic of a Gaussian field: Worsley 1992, 10.1038/jcbfm.1992.127). In a scan with little noise, the slightest
+blurring of an edge is significant without being relevant, so near edges of the denoised image a band-passed residual of
+at least LEAST_HU is required as well. In flat regions, which have no edges, every significant blob counts, but relative
+to the full noise of the scan: a denoiser that removes a varying share of the noise leaves blobs in R that stand out
+from the surrounding residual but not from the scan.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ SURROUND = 3.0
 EDGE_MM = 3.0
 """σ of the Gaussian window over which the edge statistic sums."""
 LEAST_HU = 3.0
-"""In the wider blob filter's response, which is a fifth to a half of the contrast of a lesion of 3 to 6 mm radius."""
+"""Least response of the wider blob filter, which is a fifth to a half of the contrast of a lesion of 3 to 6 mm radius.
+"""
 FLAT_HU = 20.0
-"""A place is flat where the denoised image varies by less than this within EDGE_MM. Vessels and fat planes vary by
-more, remaining noise in an organ by less.
+"""A position is flat if the denoised image varies by less than this within EDGE_MM. Vessels and fat planes vary more,
+remaining noise in an organ less.
 """
 FALSE_ALARMS = 0.01
 LUNG_HU = -400.0
 NEIGHBOURHOOD_MM = 20.0
 """Half the side of the square over which local standard deviations are measured."""
 LAGS = 8
-"""Largest lag in pixels of the noise's autocorrelation; beyond it noise is taken as uncorrelated."""
+"""Largest lag in pixels of the noise autocorrelation; noise is taken as uncorrelated beyond it."""
 STRUCTURE_SD = 4.0
-"""Detail of the denoised image counts as structure above this multiple of its remaining noise."""
+"""Detail of the denoised image above this multiple of its remaining noise counts as structure."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class StructureMap:
 def removed_structure(
     before: NDArray, after: NDArray, spacing: tuple[float, float, float], *, least_hu: float = LEAST_HU
 ) -> StructureMap:
-    """Check a denoising for removed structure: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
+    """Check a denoised scan for removed structure: HU before and after, axial (z, y, x); spacing (x, y, z) in mm.
 
-    least_hu: see LEAST_HU; 0 marks all that is significant. Raises InputError for arrays of different or other shape.
+    least_hu: see LEAST_HU; 0 marks everything significant. Raises InputError unless both arrays are 3D with one shape.
     """
     search = StructureSearch(before, after, spacing, least_hu=least_hu)
     for _ in search.run():
@@ -94,7 +95,7 @@ class StructureSearch:
     ) -> None:
         if before.shape != after.shape or before.ndim != 3 or not before.size:
             raise InputError(
-                f"the structure check compares two volumes (z, y, x) of one shape, not {before.shape}, {after.shape}"
+                f"the structure check needs two volumes (z, y, x) of one shape, not {before.shape} and {after.shape}"
             )
         self.before, self.after, self.least_hu = before, after, least_hu
         self.pixel, self.thickness = (spacing[0] + spacing[1]) / 2, spacing[2]
@@ -104,7 +105,7 @@ class StructureSearch:
         self._area, self._roughness = 0, {name: [0.0, 0] for name in (*BLOB_MM, "edge")}
 
     def run(self) -> Iterator[float]:
-        """Process the slices in order; yields the fraction done, several times a slice."""
+        """Process the slices in order; yields the fraction done several times per slice."""
         for k in range(len(self.before)):
             for _ in self._look(k):
                 yield k / len(self.before)
@@ -160,7 +161,7 @@ class StructureSearch:
                 yield
         z = self._edges(k)
         self._measure("edge", z, inner)
-        # an edge loses most on either side of it; `response` is the wider blob filter's
+        # an edge loses most on either side; `response` is that of the wider blob filter
         enough = maximum_filter(np.abs(response), near) >= self.least_hu
         best *= enough | flat
         np.maximum(best, np.abs(z) * enough, out=best)
@@ -189,7 +190,7 @@ class StructureSearch:
         return np.where(variance > floor, total / np.sqrt(np.maximum(variance, floor or 1)), 0).astype(np.float32)
 
     def _product(self, k: int) -> tuple[Array, Array]:
-        """Of one slice: the windowed sum of R·D, R in units of its noise, and its variance."""
+        """Windowed sum of R·D in a slice, with R in units of its noise, and its variance."""
         sigma = EDGE_MM / self.pixel
         tissues = _tissues(self.after[k].astype(np.float32))
         removed, structure = self._removed(k), self._structure(k, tissues)
@@ -206,7 +207,7 @@ class StructureSearch:
         return np.sign(detail) * np.clip(np.abs(detail) - noise, 0, 2 * noise)
 
     def _noise_correlation(self) -> Array:
-        """Autocorrelation of R at lags up to ±LAGS px, from where the denoised image is flat, as an image (y, x)."""
+        """Autocorrelation of R at lags up to ±LAGS px, from flat areas of the denoised image, as an image (y, x)."""
         height, width = self.before.shape[1:]
         size = (height + LAGS, width + LAGS)
         sums, counts = np.zeros(size), np.zeros(size)
@@ -230,7 +231,7 @@ class StructureSearch:
         return (correlation / correlation[LAGS, LAGS]).astype(np.float32)
 
     def _measure(self, name: float | str, z: Array, inside: NDArray[np.bool_]) -> None:
-        """Accumulate the variance of the gradient of z, which gives the number of independent places."""
+        """Accumulate the variance of the gradient of z, which gives the number of independent positions."""
         step = np.diff(np.clip(z, -CLIP_SD, CLIP_SD), axis=1)[inside[:, 1:] & inside[:, :-1]]
         moving = step[step != 0]
         entry = self._roughness[name]
@@ -247,7 +248,7 @@ class StructureSearch:
 
 
 def _tissues(after: Array) -> list[NDArray[np.bool_]]:
-    """Lung and the rest of the body: their noise differs."""
+    """Masks of the lung and the rest of the body, whose noise differs."""
     body, lung = body_mask(after), uniform_filter(after, 3) < LUNG_HU
     return [body & lung, body & ~lung]
 

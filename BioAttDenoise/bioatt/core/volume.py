@@ -19,7 +19,7 @@ from bioatt.core.hu import cast, fillers, touching, working_type
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the scan was made, as far as a model's training range asks; nothing here identifies a person."""
+    """Acquisition parameters that define a model's training range; nothing here identifies a person."""
 
     kernel: str | None = None
     slice_thickness_mm: float | None = None
@@ -33,16 +33,16 @@ class Volume:
 
     hu: (z, y, x), int16, int32 or float32; other types are converted to the narrowest of these that holds theirs.
     spacing: (x, y, z) mm; origin: (x, y, z) mm LPS; direction: (3, 3) LPS, columns are the unit vectors of i, j, k.
-    slice_ids: one identity per slice, made from its content (see `content_ids`) where not given.
-    sources: the DICOM files in slice order, or the one file the volume was read from.
-    storage: name of the data type in the file, which the output gets too.
-    padding: HU values that the source declares as padding, beside the fillers that `padding_mask` finds.
-    rescale: (slope, intercept) of each DICOM slice that stores HU in other steps than 1; empty where all are whole HU.
-    oriented: False where the file tells no orientation (NIfTI with both codes 0), so that the output tells none either.
-    even: False where DICOM slices are missing or unevenly spaced, so that `spacing` cannot place them all.
-    warnings: what a person should know before trusting the result, one line each.
+    slice_ids: one identifier per slice, derived from its content if not given (see `content_ids`).
+    sources: the DICOM files in slice order, or the single file the volume was read from.
+    storage: name of the data type in the file, also used for the output.
+    padding: HU values that the source declares as padding, in addition to the fillers that `padding_mask` finds.
+    rescale: (slope, intercept) of each DICOM slice if any stores HU in steps other than 1; empty if all are whole HU.
+    oriented: False if the file gives no orientation (NIfTI with both codes 0); the output then gives none either.
+    even: False if DICOM slices are missing or unevenly spaced, so that `spacing` does not place them all.
+    warnings: what a reader should know before trusting the result, one line each.
 
-    Raises InputError where shape or geometry is impossible.
+    Raises InputError if shape or geometry is impossible.
     """
 
     hu: np.ndarray
@@ -62,9 +62,9 @@ class Volume:
     def __post_init__(self) -> None:
         hu = np.asarray(self.hu)
         if hu.ndim != 3 or 0 in hu.shape:
-            raise InputError(f"a volume has three dimensions (z, y, x), this array has shape {hu.shape}")
+            raise InputError(f"a volume must have three dimensions (z, y, x), not shape {hu.shape}")
         if hu.dtype.kind not in "iuf":
-            raise InputError(f"voxels of type {hu.dtype} are not HU: give integers or floats")
+            raise InputError(f"voxels of type {hu.dtype} cannot be HU: give integers or floats")
         direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
         spacing = tuple(float(s) for s in self.spacing)
         check_spacing(spacing)
@@ -90,7 +90,7 @@ class Volume:
 
     @property
     def pixel_mm(self) -> float:
-        """Side of a square pixel of the same area as the slices' pixels, mm."""
+        """Side of a square with the area of a pixel, mm."""
         return float(np.sqrt(self.spacing[0] * self.spacing[1]))
 
     @property
@@ -118,10 +118,10 @@ class Volume:
 
     @property
     def padding_mask(self) -> np.ndarray:
-        """(z, y, x) bool: voxels outside the scanner's field of view, which carry a filler instead of HU.
+        """(z, y, x) bool: voxels outside the scanner's field of view, which hold a filler instead of HU.
 
         They hold a declared padding value or a filler (`hu.fillers`), or are below `hu.PADDING_BELOW_HU` and touch such
-        voxels (resampling blends a filler's rim). What else is as low is noise, and stays.
+        voxels (resampling blends the rim of a filler). Other voxels that low are noise and are kept.
         """
         mask = np.zeros(self.shape, bool)
         for value in self.padding:
@@ -132,7 +132,7 @@ class Volume:
         return mask
 
     def with_hu(self, hu: np.ndarray) -> Volume:
-        """The same slices with new HU, rounded and clipped to what the file stores, padding put back as it was.
+        """The same slices with new HU, rounded and clipped to the stored type, with the original padding restored.
 
         hu: (z, y, x) of this volume's shape, any real type. Raises InputError for another shape, BioAttError for NaN.
         """
@@ -140,9 +140,9 @@ class Volume:
             raise InputError(f"the new voxels have shape {np.shape(hu)}, the volume {self.shape}")
         mask = self.padding_mask
         values = np.empty_like(self.hu, order="C")
-        for k, plane in enumerate(np.asarray(hu)):  # slice by slice, to need no second float copy of a large volume
+        for k, plane in enumerate(np.asarray(hu)):  # slice by slice, to avoid a second float copy of a large volume
             if not np.isfinite(plane).all():
-                raise BioAttError("the new voxels hold NaN or infinite values: please report it")
+                raise BioAttError("the new voxels contain NaN or infinite values: please report this")
             if self.rescale:
                 slope, intercept = self.rescale[k]
                 plane = np.rint((plane.astype(np.float64) - intercept) / slope) * slope + intercept
@@ -150,9 +150,9 @@ class Volume:
         return replace(self, hu=values)
 
     def part(self, slices: range) -> Volume:
-        """The slices of a range (step 1) as a volume of their own, each where it was in space.
+        """The slices of a range (step 1) as a separate volume, each at its original position in space.
 
-        Raises InputError where the range is empty or leaves the volume.
+        Raises InputError if the range is empty or exceeds the volume.
         """
         if not (0 <= slices.start < slices.stop <= self.shape[0] and slices.step == 1):
             raise InputError(f"slices {slices.start}:{slices.stop} are not within 0:{self.shape[0]}")
@@ -168,11 +168,11 @@ class Volume:
 
 
 def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
-    """One identity per slice: SHA-1 of its voxels (whole HU, in-plane axes in LPS order) and shape.
+    """One identifier per slice: SHA-1 of its voxels (whole HU, in-plane axes in LPS order) and shape.
 
-    The identity is the same whether the slice comes from DICOM in any file order, from NRRD or NIfTI with other axis
-    directions, or alone, and it reveals nothing (a SOPInstanceUID leads to the patient, and is lost outside DICOM).
-    Slices with the very same voxels are told apart by "#2", "#3", ... counted in canonical order.
+    The identifier does not depend on the DICOM file order, on the axis directions of NRRD or NIfTI, or on the other
+    slices. It reveals nothing, whereas a SOPInstanceUID leads to the patient and is lost outside DICOM.
+    Slices with identical voxels are distinguished by "#2", "#3", ... counted in canonical order.
     """
     index, signs = nearest_axes(direction)
     axial = index[2] == 2
@@ -185,7 +185,7 @@ def content_ids(hu: np.ndarray, direction: np.ndarray) -> tuple[str, ...]:
     names = [""] * len(hu)
     for k in order:
         digest = hashlib.sha1(str(hu[k].shape).encode(), usedforsecurity=False)
-        with np.errstate(invalid="ignore"):  # NaN is refused by `check_hu`, here it only needs some number
+        with np.errstate(invalid="ignore"):  # `check_hu` refuses NaN; any value will do here
             digest.update(cast(hu[k], "<i4").tobytes())
         name = digest.hexdigest()
         seen[name] = seen.get(name, 0) + 1

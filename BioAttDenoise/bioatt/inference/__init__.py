@@ -1,1 +1,1 @@
-"""From a volume to its denoised version: models, tiles, attention, report."""
+"""Denoising of volumes: models, tiles, attention, report."""

@@ -1,4 +1,4 @@
-"""A Denoiser from EngineOptions, for the command line and Slicer's worker alike."""
+"""Construction of a Denoiser from EngineOptions, for the command line and Slicer's worker."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PROBE_PX = 192
 
 
 def make_denoiser(options: EngineOptions) -> Denoiser:
-    """The Denoiser that the options describe; on a CPU, where they leave it open, with what is fastest on this machine.
+    """Build the Denoiser that the options describe; on a CPU, "auto" chooses the fastest backend and precision.
 
-    A descriptor set of the user's own has its own prompts, windows and structures and must contain the model's
-    descriptors by name; its other columns are dropped from p, and the rest scaled to sum to 1.
-    Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior` do, and with the list of the model's
-    descriptors that the set lacks.
+    A custom descriptor set has its own prompts, windows and structures and must contain the model's descriptors by
+    name; its other columns are dropped from p, and the rest is scaled to sum to 1.
+    Raises InputError as `Denoiser`, `load_descriptor_set` and `build_prior`, and if the set lacks descriptors of the
+    model, which the message lists.
     """
     if options.tile is not None and options.tile < SMALLEST_TILE:
         raise InputError(
-            f"tile size {options.tile} px: give {SMALLEST_TILE} or more, smaller ones take minutes a slice"
+            f"tile size {options.tile} px: give {SMALLEST_TILE} or more, smaller tiles take minutes per slice"
         )
     compute = devices.choose(options.device, options.precision)
     model = load_model(default_model(compute.device.type) if options.model == "auto" else options.model)
@@ -45,13 +45,13 @@ def make_denoiser(options: EngineOptions) -> Denoiser:
         own.check_covers(model.descriptors)
         complete, source = not model.network.none_passes, model.prior_source(options.prior)
         prior = build_prior(source, descriptors=own, device=str(compute.device), complete=complete)
-    backend, precision, threads = _way(options, model, compute.device.type)
+    backend, precision, threads = _backend_options(options, model, compute.device.type)
     torch.set_num_threads(threads)
     return Denoiser(model, prior=prior, device=options.device, precision=precision, tile=options.tile, backend=backend)
 
 
-def _way(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
-    """Backend, precision and threads: what the options say, and what was measured where they leave it all open."""
+def _backend_options(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple[str, Precision, int]:
+    """Backend, precision and threads from the options, or from measurement on a CPU if both options are "auto"."""
     threads = torch.get_num_threads()
     if options.backend != "auto":
         return options.backend, options.precision, threads
@@ -62,13 +62,15 @@ def _way(options: EngineOptions, model: TrainedModel, device_type: str) -> tuple
 
 
 def known_choice(model: TrainedModel) -> Choice | None:
-    """What was measured for this model on this machine; None before its first run."""
+    """The stored choice for this model on this machine; None before its first run."""
     return remembered(machine(model.sha256)) if tuning_wanted() else None
 
 
 def choose_by_measuring(model: TrainedModel, clock: Callable[[], float] = time.perf_counter) -> Choice:
-    """What was measured for this model on this machine; else measure it now, in a few seconds, and keep it
-    where there was time to try all candidates."""
+    """The stored choice for this model on this machine; if there is none, measure it in a few seconds.
+
+    It is stored only if there was time to try all candidates.
+    """
     key = machine(model.sha256)
     found = remembered(key)
     if found is None:
@@ -77,13 +79,13 @@ def choose_by_measuring(model: TrainedModel, clock: Callable[[], float] = time.p
             found, measured = measure(_prober(model), ways, clock)
         finally:
             torch.set_num_threads(threads)
-        if len(measured) == len(ways):  # on a busy machine there was no time for all
+        if len(measured) == len(ways):  # a busy machine may lack the time for all
             remember(key, found, measured)
     return found
 
 
 def _prober(model: TrainedModel) -> Callable[[Choice], NDArray[np.float32]]:
-    """Denoises the probe in the way that a choice says; returns its body's pixels."""
+    """Return a function that denoises the probe as a choice specifies and returns its body pixels."""
     volume = probe(PROBE_PX)
     body = body_mask(volume.hu[0])
     made: dict[Choice, Denoiser] = {}

@@ -1,6 +1,6 @@
-"""Attention maps as volumes: each descriptor's map A at each voxel, and the unified A' = Σ pₙ Aₙ (equations 4–6).
+"""Attention maps as volumes: each descriptor's map A, and the unified map A' = Σ pₙ Aₙ (equations 4–6).
 
-A map is a learned weighting, named after the descriptor whose p weights it; it is no outline of the organ.
+A map is a learned weighting, named after the descriptor whose p weights it; it does not outline the organ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNIFIED = "unified"
 
 @dataclass(frozen=True)
 class AttentionRequest:
-    """Which maps to record. Each takes one byte per voxel: select stages and descriptors for long scans.
+    """Selection of the maps to record. Each takes one byte per voxel: select stages and descriptors for long scans.
 
     descriptors: None for all. unified: whether to add A'. Raises InputError for a stage that no network has.
     """
@@ -38,12 +38,12 @@ class AttentionRequest:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.stages) - set(STAGES))
         if unknown:
-            raise InputError(f"no network has attention at stage {unknown[0]!r:.40}: choose of {', '.join(STAGES)}")
+            raise InputError(f"no network has attention at stage {unknown[0]!r:.40}: choose from {', '.join(STAGES)}")
 
     def names(self, available: tuple[str, ...]) -> tuple[str, ...]:
-        """Descriptors to record, in the model's order. Raises InputError where one is unknown to the model."""
+        """Descriptors to record, in the model's order. Raises InputError if one is unknown to the model."""
         if not available:
-            raise InputError("this model has no organ attention: choose one of the bioatt arm")
+            raise InputError("this model has no organ attention: choose a model of the bioatt arm")
         unknown = sorted(set(self.descriptors or ()) - set(available))
         if unknown:
             raise InputError(f"the model has no attention map for {', '.join(unknown)}: it has {', '.join(available)}")
@@ -52,7 +52,7 @@ class AttentionRequest:
 
 @dataclass
 class AttentionRecorder:
-    """Records the maps of a denoising, slice by slice, in canonical orientation; 0 outside the body."""
+    """Records the maps of a denoising run, slice by slice, in canonical orientation; 0 outside the body."""
 
     request: AttentionRequest
     descriptors: tuple[str, ...]
@@ -92,9 +92,9 @@ class AttentionMaps(Mapping[tuple[Stage, str], Volume]):
 
 
 def viewed(maps: Mapping[tuple[Stage, str], Volume], view: str, prior: Prior) -> dict[tuple[Stage, str], Volume]:
-    """The maps of a Result in another view (`attention_views.VIEWS`), float32; A' is raw in every view.
+    """Convert the maps of a Result to another view (`attention_views.VIEWS`), float32; A' is raw in every view.
 
-    prior: the Result's. Raises InputError for the contrast where a stage has one organ only.
+    prior: the Result's. Raises InputError for the contrast if a stage has only one organ.
     """
     found = {}
     for (stage, name), volume in maps.items():

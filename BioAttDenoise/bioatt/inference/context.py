@@ -1,4 +1,4 @@
-"""What denoising some slices of a volume depends on: their neighbours, brought to canonical order once."""
+"""The part of a volume on which denoising some of its slices depends, converted to canonical order once."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Index = tuple[slice, slice, slice]
 class Context:
     """Slices to denoise within the part of their volume on which the result depends.
 
-    canonical: that part. An axial slice depends on CONTEXT_SLICES neighbours on either side, by its prior, its noise
-    level and what the network sees of them. A coronal or sagittal slice is a line of every axial slice: the whole
-    stack.
-    box: index (z, y, x) in `canonical` of what the network denoises: the slices, and in a stack that is not axial its
-    halo beside them. wanted: index of the slices alone.
+    canonical: that part. An axial slice depends on CONTEXT_SLICES neighbours on either side, through its prior, its
+    noise level and the network's input planes. A coronal or sagittal slice is a line in every axial slice, so it
+    depends on the whole stack.
+    box: index (z, y, x) in `canonical` of the region that the network denoises: the slices, plus a halo on either side
+    if the stack is not axial. wanted: index of the slices alone.
     """
 
     original: Volume
@@ -35,11 +35,11 @@ class Context:
 
     @classmethod
     def of(cls, volume: Volume, slices: range, halo: int, block: int) -> Context:
-        """The context of a volume's slices for a network of this halo and block, in pixels.
+        """Build the context of a volume's slices for a network with this halo and block, in pixels.
 
-        Raises InputError where the slices leave the volume.
+        Raises InputError if the slices exceed the volume.
         """
-        volume.part(slices)  # refuses a bad range
+        volume.part(slices)  # checks the range
         count = volume.shape[0]
         if volume.axial:
             seen = _widened(slices, CONTEXT_SLICES, count)
@@ -48,7 +48,7 @@ class Context:
             return cls(volume, form, wanted, wanted)
         form = canonical(volume)
         near = _widened(slices, halo, count)
-        # whole blocks counted from either end, since the canonical axis may run the other way
+        # whole blocks counted from both ends, since the canonical axis may be reversed
         near = range(near.start - near.start % block, near.stop + (count - near.stop) % block)
         return cls(volume, form, form.index_of(near), form.index_of(slices))
 
@@ -63,9 +63,9 @@ class Context:
         return self.canonical.volume.spacing[2]
 
     def neighbour(self, k: int, offset: int) -> NDArray[np.float32] | None:
-        """HU (y, x) of the axial slice `offset` above slice k of the box (below: negative); None where there is none.
+        """HU (y, x) of the axial slice `offset` above slice k of the box (below: negative); None if there is none.
 
-        None too where slices of the volume are missing or unevenly spaced: nobody knows where.
+        Also None if slices are missing or unevenly spaced, since positions are then unknown.
         """
         place = self.box[0].start + k + offset
         stack = self.canonical.volume
@@ -74,7 +74,7 @@ class Context:
         return stack.hu[(place, *self.box[1:])]
 
     def body_weight(self, k: int) -> NDArray[np.float32]:
-        """`body_weight` of slice k of the box, (y, x), found on the whole axial slice: the same in every box."""
+        """`body_weight` of slice k of the box, (y, x); from the whole axial slice, so it does not depend on the box."""
         whole = self.canonical.volume.hu[self.box[0].start + k]
         return body_weight(whole)[self.box[1:]]
 
@@ -85,18 +85,18 @@ class Context:
     def prior(self, source: AnatomicalPrior | Prior, cancelled: Callable[[], bool] | None) -> Prior:
         """Prior of the box's axial slices; a spatial one covers whole slices (`Prior.cropped` cuts the box out of it).
 
-        Raises InputError where a given Prior does not know the slices, Cancelled, and what the source raises.
+        Raises InputError if a given Prior lacks the slices, Cancelled, and the errors of the source.
         """
         seen = self.canonical.volume
         prior = source if isinstance(source, Prior) else part_prior(source, seen, self.original, cancelled)
         return prior.select(seen.slice_ids[self.box[0]])
 
     def restored(self, array: NDArray) -> NDArray:
-        """An array on the box, (z, y, x) → the wanted slices in the original's axes and order."""
+        """Map an array on the box (z, y, x) to the requested slices in the original's axes and order."""
         inner = tuple(slice(w.start - b.start, w.stop - b.start) for w, b in zip(self.wanted, self.box, strict=True))
         return self.canonical.undo(array[inner])
 
 
 def _widened(slices: range, by: int, count: int) -> range:
-    """The range and `by` neighbours on either side, within 0 … count."""
+    """Extend a range by `by` neighbours on either side, within 0 … count."""
     return range(max(slices.start - by, 0), min(slices.stop + by, count))

@@ -1,4 +1,4 @@
-"""Volume in, volume out: the one implementation behind the command line, Slicer's worker, batch and validation."""
+"""The Denoiser, which the command line, Slicer's worker, batch processing and validation all use."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ IsCancelled = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Result:
-    """A denoised volume and how it was made.
+    """A denoised volume and its provenance.
 
-    volume: geometry and dtype of the input. device, precision, backend, threads: what computed it, the last of the CPU.
-    noise: SD in HU before and after in homogeneous soft tissue, which a level is a share of, None where there is too
-    little of it. noise_before, noise_after: (z,) most frequent local SD of soft tissue in HU by slice of the file, NaN
-    where a slice has none. strength: the number that was applied; strength_asked: the level or target that it comes
-    from, empty where a number was given. prior: the one that was asked for. prior_blended: by row of it,
-    the share of the model's own prior in what the network was given instead (`priors.guard`), 0 where nothing was
-    blended. organ_strength: strengths by organ, where they were asked for, and anatomy: where the organs were known
-    from.
+    volume: with the geometry and dtype of the input. device, precision, backend, threads: where and how it was
+    computed; threads of the CPU.
+    noise: SD in HU before and after in homogeneous soft tissue, to which levels refer; None if there is too little of
+    it. noise_before, noise_after: (z,) mode of the local SD in soft tissue, HU, by slice of the file; NaN for a slice
+    without soft tissue.
+    strength: the applied value. strength_asked: the requested level or target, empty if a value was requested.
+    prior: the requested prior. prior_blended: for each of its rows, the share of the model's own prior that
+    `priors.guard` blended in, 0 for none.
+    organ_strength: requested strengths by organ. anatomy: source of the organs.
     attention: maps keyed by (stage, descriptor or "unified").
     """
 
@@ -80,13 +81,13 @@ class Result:
 
     @property
     def way(self) -> str:
-        """What computed it, for people: "OpenVINO, float32, 2 threads"."""
+        """Readable form of backend, precision and threads: "OpenVINO, float32, 2 threads"."""
         choice = Choice(self.backend, self.precision, self.threads)
         return str(choice) if self.device == "cpu" else str(choice).rsplit(", ", 1)[0]
 
 
 class _Strength:
-    """The strength that was asked for. Raises InputError for one out of range, and for unknown organs.
+    """The requested strength. Raises InputError if it is out of range, and for unknown organs.
 
     measured: whether it depends on the volume.
     """
@@ -98,16 +99,16 @@ class _Strength:
         self.asked, self.by_organ, self.anatomy = asked, checked_organ_strength(by_organ or {}), anatomy
 
     def most(self, everywhere: float) -> float:
-        """The largest strength anywhere."""
+        """The largest strength of all organs and the rest."""
         return max(everywhere, *self.by_organ.values(), 0)
 
     def on(
         self, context: Context, everywhere: float, prior: object, cancelled: IsCancelled | None
     ) -> tuple[float | StrengthMap, str | None]:
-        """The strength of a context's box, and the name of the anatomy that it comes from.
+        """Return the strength in a context's box, and the name of the anatomy source used.
 
-        everywhere: the number that was asked for or measured. It alone, without a look at the anatomy, where organs
-        differ in nothing. prior: the denoiser's source; where it is the organ maps, it has found them already.
+        everywhere: the requested or measured value, returned without finding organs if no organ differs from it.
+        prior: the denoiser's source; reused for the anatomy if it is the organ maps, which have then been computed.
         """
         if all(strength == everywhere for strength in self.by_organ.values()):
             return everywhere, None
@@ -118,13 +119,13 @@ class _Strength:
 
 
 class Denoiser:
-    """A loaded model on a device, ready for any number of volumes.
+    """A model loaded on a device, ready to denoise any number of volumes.
 
     model: catalogue name, file or TrainedModel; "auto" is the catalogue's default for the device.
     prior: a source for `build_prior`, an AnatomicalPrior, or a Prior already computed for the volume; "auto" is the
     source that the model was trained with.
-    tile: side of the tiles in pixels in which a slice is run, for small GPUs; None runs whole slices. Same result.
-    backend: "torch", or "openvino" where it is installed, on the CPU (`assembly.make_denoiser` finds the faster one).
+    tile: side of the tiles in pixels, for small GPUs; None runs whole slices. The result is the same.
+    backend: "torch", or "openvino" on the CPU if installed (`assembly.make_denoiser` chooses the faster one).
     Raises InputError for an unknown model, device, precision or backend.
     """
 
@@ -154,7 +155,7 @@ class Denoiser:
             from bioatt.compute.backends.openvino import OpenVinoNetwork
 
             if self.model.network.weighting == "random":
-                raise InputError("a network whose weights are drawn at every call needs PyTorch: use --backend torch")
+                raise InputError("a network that draws random weights at every call needs PyTorch: use --backend torch")
             kept = models_folder() / "openvino" if tuning_wanted() else None
             self._backend = OpenVinoNetwork(self._network, self.compute, torch.get_num_threads(), kept)
 
@@ -169,7 +170,7 @@ class Denoiser:
         return load_descriptor_set(self.model.metadata["descriptor_set"])
 
     def predicted_bytes(self, volume: Volume) -> int:
-        """Main memory that denoising a volume needs beside it; what is more than there is, is told before the work."""
+        """Main memory in bytes that denoising needs in addition to the volume; `denoise` warns of a shortage."""
         cpu = self.compute.device.type == "cpu"
         return memory.predicted(volume.shape, self._network.filters, cpu=cpu, tile=self.tile)
 
@@ -185,15 +186,15 @@ class Denoiser:
         progress: Progress | None = None,
         cancelled: IsCancelled | None = None,
     ) -> Result:
-        """Denoise a volume, or the slices of it named by `slices` (then the result holds only those).
+        """Denoise a volume, or only its `slices`; the result then holds only those.
 
-        strength: share of the network's change that is applied, 0 (none) to 1; or a level, "low", "medium" or "high",
-        or a TargetNoise, which mean a number for the whole volume (`noise_removal`), whichever slices are denoised.
-        organ_strength: numbers by organ, for organs that shall have another, blended at their borders. anatomy: where
-        the organs are known from, a source of `build_anatomy` or an object; not looked at while all are equal.
-        progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is asked between
-        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range, an
-        unknown organ, and an anatomy that cannot be used.
+        strength: share of the network's change to apply, 0 (none) to 1; or a level ("low", "medium" or "high") or a
+        TargetNoise, from which `noise_removal` finds one value for the whole volume, whichever slices are denoised.
+        organ_strength: values for organs with a different strength, blended at organ borders. anatomy: source of the
+        organs, for `build_anatomy` or as an object; unused if no organ's strength differs.
+        progress(fraction, slices_done, slices, eta_s) is called after every axial slice. cancelled() is polled between
+        the network's layers. Raises Cancelled, and InputError for a strength or slices out of range, an unknown organ,
+        or an anatomy that cannot be used.
         """
         wanted = _Strength(strength, organ_strength, anatomy)
         return self._denoise(volume, None, wanted, slices, attention, progress, cancelled)
@@ -208,10 +209,10 @@ class Denoiser:
         anatomy: str | AnatomySource = "maps",
         p: NDArray[np.float32] | None = None,
     ) -> Result:
-        """Denoise one slice: the same values as in the whole volume's result.
+        """Denoise one slice, with the same values as in the result for the whole volume.
 
-        p: (N,) over the model's descriptors, in place of the denoiser's prior; unused by a model without prior.
-        Raises InputError as `denoise`, and where p is no distribution.
+        p: (N,) over the model's descriptors, instead of the denoiser's prior; unused by a model without prior.
+        Raises InputError as `denoise`, and if p is not a distribution.
         """
         fixed = None
         if p is not None and self._network.uses_prior:
@@ -220,9 +221,9 @@ class Denoiser:
         return self._denoise(volume, fixed, wanted, range(slice_index, slice_index + 1))
 
     def noise_removal(self, volume: Volume, cancelled: IsCancelled | None = None) -> NoiseRemoval | None:
-        """How much of a volume's noise a strength removes, from five fixed slices; None where it cannot be measured.
+        """Measure how much of a volume's noise a strength removes, on five fixed slices; None if not measurable.
 
-        Under the denoiser's own prior. The last volume's is remembered. Raises Cancelled.
+        Uses the denoiser's own prior. The result for the last volume is cached. Raises Cancelled.
         """
         stack, chosen = measured_slices(volume)
         seen = hashlib.sha1(np.ascontiguousarray(stack.hu[chosen]).tobytes(), usedforsecurity=False)
@@ -234,7 +235,7 @@ class Denoiser:
     def _before_and_after(
         self, stack: Volume, k: int, cancelled: IsCancelled | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """HU of an axial slice before and after all of the network's change."""
+        """HU of an axial slice before and after the network's full change."""
         context, run = self._context(stack, range(k, k + 1)), self._run()
         guard = self._conditions(context, run, None, cancelled)[1]
         with cancellable(run, cancelled):
@@ -261,14 +262,14 @@ class Denoiser:
         hu = context.hu
         recorder = None if attention is None else AttentionRecorder(attention, self.model.descriptors, hu.shape)
         removal = self.noise_removal(volume, cancelled) if wanted.measured else None
-        everywhere, said = strength_for(wanted.asked, removal)
+        everywhere, notes = strength_for(wanted.asked, removal)
         prior, guard = self._conditions(context, run, fixed, cancelled)
         shares, anatomy = wanted.on(context, everywhere, self._prior, cancelled)
         with cancellable(run, cancelled):
             output = denoise_slices(run, context, guard, self._noise_levels(context), shares, recorder, progress)
         result = part.with_hu(context.restored(output))
         before, after = noise_by_slice(part.hu), noise_by_slice(result.hu)
-        warnings = [*volume.warnings, *([short] if short else []), *run.warnings, *said]
+        warnings = [*volume.warnings, *([short] if short else []), *run.warnings, *notes]
         warnings += training_range_warnings(self.model, part, median_noise(before))
         warnings += filled_area_warnings(hu, median_noise(before))
         warnings += unchanged_warnings(part, result, wanted.most(everywhere))
@@ -307,7 +308,7 @@ class Denoiser:
     def _conditions(
         self, context: Context, run: Run, fixed: FixedPrior | None, cancelled: IsCancelled | None
     ) -> tuple[Prior | None, PriorGuard | None]:
-        """The prior of the wanted slices that was asked for, and the guard over the box; None for a model without."""
+        """The requested prior of the slices, and the guard over the box; None for a model without prior."""
         if not self._network.uses_prior:
             return None, None
         asked = self._prior_of(context, run, cancelled) if fixed is None else context.prior(fixed, cancelled)
@@ -315,7 +316,7 @@ class Denoiser:
         return asked.cropped(*context.wanted[1:]), self._guarded(asked, context, cancelled)
 
     def _prior_of(self, context: Context, run: Run, cancelled: IsCancelled | None) -> Prior:
-        """Prior of the context from the denoiser's source; where its device runs out of memory, on the CPU."""
+        """Compute the context's prior from the denoiser's source, on the CPU if its device runs out of memory."""
         source, named = self._prior, None
         if isinstance(source, str):
             named, source = source, self._built(source, str(self.compute.device))
@@ -324,7 +325,7 @@ class Denoiser:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or named is None or self.compute.device.type == "cpu":
                 raise
-            run.warnings.append("memory ran out for the prior: it was computed on the CPU")
+            run.warnings.append("memory ran out while computing the prior: it was computed on the CPU")
             source = self._built(named, "cpu")
             prior = context.prior(source, cancelled)
         self._prior = source
@@ -335,10 +336,10 @@ class Denoiser:
         return build_prior(source, descriptors=self.descriptors, device=device, complete=complete)
 
     def _guarded(self, prior: Prior, context: Context, cancelled: IsCancelled | None) -> PriorGuard:
-        """A guard of the prior on the context's box. The model's own prior passes, however peaked it is."""
+        """Guard the prior on the context's box. The model's own prior passes unchanged, however peaked it is."""
 
         def trained() -> Prior:
-            """The prior of the training; uniform where that did not ship, since every training had flat priors."""
+            """The training prior; uniform if it is not shipped, since every training included flat priors."""
             if self._own_prior is None:
                 self._own_prior = self._built("maps" if own.startswith("maps") else "uniform", "cpu")
             return context.prior(self._own_prior, cancelled).aligned_to(self.model.descriptors)

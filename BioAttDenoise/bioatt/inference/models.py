@@ -1,6 +1,6 @@
-"""Trained-model files, `NAME.safetensors` with metadata in the header, and the catalogue of models.
+"""Trained-model files (`NAME.safetensors` with metadata in the header) and the catalogue of models.
 
-Weights may be stored as float16, or as int8 with a scale for each output channel beside them; they are used as float32.
+Weights may be stored as float16, or as int8 with one scale per output channel; they are used as float32.
 
 The header's key "bioatt" holds JSON: arm, filters, weighting, layout (default red_cnn), padding, normalisation,
 descriptors, prior (the source that "auto" means), training (ranges of noise, pixel, slice thickness, kernels;
@@ -28,17 +28,17 @@ from bioatt.priors import FORMER_NAMES
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)
-"""Files of formats 2 and 3 may ask for what was given up in 1.0.0 (`_GIVEN_UP`)."""
+"""Readable formats. Files in formats 2 and 3 may request features that are no longer supported (`_UNSUPPORTED`)."""
 NORMALISATION = {"offset_hu": OFFSET_HU, "scale_hu": SCALE_HU}
 PADDING = "reflect"
 LARGEST_FILTERS = 1024
-_GIVEN_UP = ("means_px", "quiet_means_px", "mixture_noise_hu")
-"""Low-frequency preservation and two sets of weights: a network that knows the noise level needs neither."""
+_UNSUPPORTED = ("means_px", "quiet_means_px", "mixture_noise_hu")
+"""Low-frequency preservation and two sets of weights; a network conditioned on the noise level needs neither."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with its weights, in evaluation mode on the CPU, and the metadata of its file."""
+    """A network with trained weights, in evaluation mode on the CPU, and its file's metadata."""
 
     network: BioAttNetwork
     metadata: Mapping[str, Any]
@@ -51,7 +51,7 @@ class TrainedModel:
         return tuple(self.metadata.get("descriptors", ()))
 
     def prior_source(self, asked: str = "auto") -> str:
-        """A source for `build_prior`; "auto" is the one of the training, the organ maps where the file tells none."""
+        """A source for `build_prior`; "auto" is the one used in training, or the organ maps if the file names none."""
         source = str(self.metadata.get("prior") or "maps") if asked == "auto" else asked
         return FORMER_NAMES.get(source, source)
 
@@ -63,7 +63,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """An entry of `models.json`. path: its weights on this machine, None where they are missing."""
+    """An entry of `models.json`. path: its weights on this machine, None if they are missing."""
 
     name: str
     file: str
@@ -73,7 +73,7 @@ class CatalogueEntry:
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
-    """Models of `Resources/Models/models.json`, with the path of those that are installed."""
+    """Models in `Resources/Models/models.json`, with the paths of those that are installed."""
     folders = [resources_folder() / "Models", models_folder()]
     entries = []
     for line in _catalogue_file()["models"]:
@@ -83,7 +83,7 @@ def catalogue() -> tuple[CatalogueEntry, ...]:
 
 
 def default_model(device_type: str) -> str:
-    """Name of the model that `auto` means on a device type: `cpu`, `cuda` or `mps`."""
+    """Name of the model that `auto` selects on a device type: `cpu`, `cuda` or `mps`."""
     defaults = _catalogue_file()["default"]
     return defaults.get(device_type, defaults["cpu"])
 
@@ -93,10 +93,10 @@ def _catalogue_file() -> dict[str, Any]:
 
 
 def load_model(model: str | Path | TrainedModel) -> TrainedModel:
-    """Load a model by its catalogue name or from a .safetensors file; a loaded one is returned as it is.
+    """Load a model by catalogue name or from a .safetensors file; a loaded model is returned unchanged.
 
-    Raises InputError for an unknown name, a missing file, a file that is no BioAtt model, and where the SHA-256 of a
-    catalogue model differs from the catalogue's.
+    Raises InputError for an unknown name, a missing file, a file that is not a BioAtt model, and a catalogue model
+    whose SHA-256 differs from the catalogue's.
     """
     if isinstance(model, TrainedModel):
         return model
@@ -116,12 +116,12 @@ def load_model(model: str | Path | TrainedModel) -> TrainedModel:
 
 
 def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
-    """Read a trained-model file. Raises InputError where it is corrupt or not one of ours."""
-    import safetensors.torch  # here, so that networks can be trained where it is not installed
+    """Read a trained-model file. Raises InputError if it is damaged or not a BioAtt model."""
+    import safetensors.torch  # here, so that networks can be trained without it
 
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256:
-        raise InputError(f"model file {path.name} is damaged (its SHA-256 is not the catalogue's): reinstall it")
+        raise InputError(f"model file {path.name} is damaged (its SHA-256 differs from the catalogue's): reinstall it")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -147,7 +147,7 @@ def read_model(path: Path, expected_sha256: str | None = None) -> TrainedModel:
             f"model file {path.name} is not a BioAtt model ({type(error).__name__}): use another"
         ) from None
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise InputError(f"model file {path.name} holds NaN or infinite weights, it is no trained model: get it again")
+        raise InputError(f"model file {path.name} contains NaN or infinite weights: get another copy")
     return TrainedModel(network.eval(), metadata, path.stem, sha256)
 
 
@@ -157,39 +157,39 @@ def _check(metadata: Mapping[str, Any], name: str) -> None:
     for key, known in expected.items():
         if metadata[key] not in known:
             raise InputError(
-                f"{name} has {key} {metadata[key]}, this program reads {known[-1]}: update it, or the model"
+                f"{name} has {key} {metadata[key]}, but this program reads {known[-1]}: update the program or the model"
             )
     for key, names in (("arm", ARMS), ("weighting", WEIGHTINGS), ("layout", LAYOUTS)):
         if metadata[key] not in names:
             raise InputError(f"{name} has an unknown {key} {metadata[key]!r}: this program knows {', '.join(names)}")
-    if any(metadata.get(key) for key in _GIVEN_UP):
-        raise InputError(f"{name} is of a version before 1.0.0 and cannot be used any more: train the model again")
+    if any(metadata.get(key) for key in _UNSUPPORTED):
+        raise InputError(f"{name} dates from before version 1.0.0 and is no longer supported: train the model again")
     if not (isinstance(metadata["filters"], int) and 1 <= metadata["filters"] <= LARGEST_FILTERS):
-        raise InputError(f"{name} has {str(metadata['filters'])[:20]} filters: 1 to {LARGEST_FILTERS} can be read")
+        raise InputError(f"{name} has {str(metadata['filters'])[:20]} filters: 1 to {LARGEST_FILTERS} are supported")
     names = (*metadata["descriptors"], *(metadata.get("training", {}).get("kernels") or ()))
     if isinstance(metadata["descriptors"], str) or not all(isinstance(one, str) for one in names):
-        raise InputError(f"{name} has descriptors or kernels that are no list of names: update the model")
+        raise InputError(f"{name} has descriptors or kernels that are not a list of names: update the model")
     if metadata["arm"] == "bioatt" and not metadata["descriptor_set"]:
         raise KeyError("descriptor_set")
     if not isinstance(metadata.get("prior") or "", str):
-        raise InputError(f"{name} has a prior that is no name of a source: update the model")
+        raise InputError(f"{name} has a prior that is not the name of a source: update the model")
     if not 0 < float(metadata.get("training", {}).get("prior_rise", 1.0)) <= 1:
-        raise InputError(f"{name} has prior_rise {metadata['training']['prior_rise']}: above 0 to 1 can be read")
+        raise InputError(f"{name} has prior_rise {metadata['training']['prior_rise']}: it must be above 0, at most 1")
     for key in ("noise_hu", "pixel_mm", "slice_thickness_mm"):
         low, high = metadata.get("training", {}).get(key, (0.0, 0.0))
         if not float(low) <= float(high):
-            raise InputError(f"{name} has a range {key} whose ends are swapped: {low} to {high}")
+            raise InputError(f"{name} has a reversed range {key}, {low} to {high}: update the model")
 
 
 def save_model(path: Path, network: BioAttNetwork, metadata: Mapping[str, Any], *, as_int8: bool = False) -> str:
-    """Write a trained-model file, whole or not at all; returns its SHA-256.
+    """Write a trained-model file atomically and return its SHA-256.
 
-    as_int8: store matrices of weights as int8, half the size of float16 at an error of 1/254 of a channel's largest.
-    metadata: must hold `descriptors` (names; empty for arms without prior), `version` and `training`; the network's own
+    as_int8: store weight matrices as int8, half the size of float16; the error is 1/254 of a channel's largest value.
+    metadata: must hold `descriptors` (names; empty for arms without prior), `version` and `training`; the network's
     attributes are added.
     """
     described = {
-        **{key: value for key, value in metadata.items() if key not in _GIVEN_UP},
+        **{key: value for key, value in metadata.items() if key not in _UNSUPPORTED},
         "format": FORMAT,
         "arm": network.arm,
         "filters": network.filters,

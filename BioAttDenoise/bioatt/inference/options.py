@@ -1,4 +1,4 @@
-"""Options that choose how a volume is denoised, as the command line and the worker's requests give them."""
+"""Options for denoising a volume, shared by the command line and the worker's requests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """model: catalogue name, "auto" or .safetensors file. prior: a source for `build_prior`, "auto" for that of the
-    model's training. descriptors: name or .json file of the user's own descriptor set for the prior, None for the
-    model's. device, precision: as `choose` takes them. tile: side of the tiles in pixels, None for whole slices.
-    backend: "torch" or "openvino"; "auto" is, with device cpu and precision auto, what was measured to be fastest.
+    """Choice of model, prior and computation.
+
+    model: catalogue name, "auto" or .safetensors file. prior: a source for `build_prior`, or "auto" for the one used in
+    training. descriptors: name or .json file of a custom descriptor set for the prior, None for the model's.
+    device, precision: as for `choose`. tile: side of the tiles in pixels, None for whole slices. backend: "torch" or
+    "openvino"; "auto" is the measured fastest if device is cpu and precision is auto, else "torch".
     """
 
     model: str = "auto"
@@ -29,5 +31,5 @@ class EngineOptions:
     backend: str = "auto"
 
     def files(self) -> list[Path]:
-        """The files that the options name: inputs, which no output may replace."""
+        """The files that the options name; these are inputs, which no output may replace."""
         return [file for option in (self.model, self.prior, self.descriptors or "") for file in files_named(option)]

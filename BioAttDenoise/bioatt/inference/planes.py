@@ -1,4 +1,4 @@
-"""What a network sees of a slice: its HU, and some its neighbours, how near they are, and the noise level."""
+"""Input planes of a network: the slice's HU and, for some, its neighbours, their nearness and the noise level."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bioatt.network import BioAttNetwork
 from bioatt.network.slab_unet import NOISE_UNIT_HU, nearness
 
 REACH_MM = 4.0
-"""Neighbours farther away are not shown."""
+"""Neighbours farther away are omitted."""
 _TOLERANCE_MM = 1e-3
 
 
 def clipped(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """HU within the range that networks see."""
+    """Clip HU to the range passed to networks."""
     return np.clip(hu, *CLIP_HU)
 
 
 class Planes:
-    """The planes of each slice of a context's box, as `BioAttNetwork.forward` takes them, padded by `tiling.pad`.
+    """Input planes of each slice of a context's box, as for `BioAttNetwork.forward`, padded by `tiling.pad`.
 
-    Of the network's neighbours half are below and half above; at the ends of the volume, beyond REACH_MM, and in a
-    volume whose slices are missing or unevenly spaced there are none.
+    Half of the network's neighbours are below the slice and half above. Neighbours beyond the ends of the volume or
+    REACH_MM are missing, and all are if slices are missing or unevenly spaced.
     """
 
     def __init__(self, context: Context, network: BioAttNetwork) -> None:
@@ -38,7 +38,7 @@ class Planes:
         self._shown: dict[int, NDArray[np.float32]] = {}
 
     def __call__(self, k: int, noise_hu: float = math.nan) -> NDArray[np.float32]:
-        """(C, H, W) of slice k. noise_hu: its noise level, NaN where it is not known."""
+        """(C, H, W) of slice k. noise_hu: its noise level, NaN if unknown."""
         neighbours = self.network.neighbours
         self._shown = {place: image for place, image in self._shown.items() if place >= k - neighbours // 2}
         image = self._standardised(k, self.context.hu[k])
@@ -55,7 +55,7 @@ class Planes:
         return seen
 
     def _standardised(self, place: int, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """HU (y, x) of the slice at this place standardised and padded, once for all slices that show it."""
+        """HU (y, x) of the slice at this position, standardised and padded once for all slices that use it."""
         if place not in self._shown:
             self._shown[place] = tiling.pad((clipped(hu) - OFFSET_HU) / SCALE_HU, self.network)
         return self._shown[place]

@@ -1,4 +1,4 @@
-"""The JSON report of a denoising: enough to repeat it and to judge it, nothing about the patient."""
+"""The JSON report of a denoising run: enough to reproduce and assess it, nothing about the patient."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
-    """Versions, model hash, hash of the inputs' content, settings, noise (`Result.noise`), timings.
+    """Versions, model hash, hash of the inputs' content, settings, noise (`Result.noise`) and timings.
 
-    inputs: the files of the scan. strength_asked: the level or target that the strength comes from, null where a number
-    was given. Raises OSError where an input is gone.
+    inputs: the files of the scan. strength_asked: the requested level or target, null if a value was requested. Raises
+    OSError if an input no longer exists.
     """
     before, after = result.noise or (None, None)
     files = list(dict.fromkeys(file for path in inputs for file in (path, *data_files(path))))
@@ -55,9 +55,9 @@ def run_manifest(result: Result, inputs: Iterable[Path]) -> dict[str, Any]:
 
 
 def report(result: Result, prior_provenance: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`run_manifest` with prior by slice, and noise before and after by slice (HU, null where unmeasurable).
+    """`run_manifest` with prior by slice, and noise before and after by slice (HU, null if not measurable).
 
-    The key prior_blended holds, by slice, the share of the model's own prior in what the network was given.
+    The key prior_blended holds, by slice, the share of the model's own prior in the prior that the network received.
     prior_provenance: see `provenance`.
     """
     return {
@@ -81,16 +81,16 @@ def _number(value: float) -> float | None:
 def write_report(
     result: Result, path: Path, prior_provenance: dict[str, Any] | None = None, *, overwrite: bool = True
 ) -> None:
-    """Write `report` as JSON, whole or not at all. Raises InputError as `atomic_write`."""
+    """Write `report` atomically as JSON. Raises InputError as `atomic_write`."""
     with atomic_write(path, overwrite=overwrite) as partial:
         partial.write_text(json.dumps(report(result, prior_provenance), indent=1), encoding="utf-8")
 
 
 def provenance(denoiser: Denoiser, options: EngineOptions) -> dict[str, Any] | None:
-    """Provenance of the prior: what it is computed from; None for a model without prior.
+    """Provenance of the prior; None for a model without prior.
 
     {"descriptor_set": {"name", "sha256" of names and prompts}, "prior_files_sha256": of the files that `options.prior`
-    names, in that order}. File names are left out, since they may identify a patient. Raises InputError where a file is
+    names, in that order}. File names are omitted, since they may identify a patient. Raises InputError if a file is
     missing.
     """
     if not denoiser.model.metadata.get("descriptor_set"):
@@ -99,5 +99,5 @@ def provenance(denoiser: Denoiser, options: EngineOptions) -> dict[str, Any] | N
     try:
         files = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files_named(options.prior)]
     except OSError as error:
-        raise InputError(f"a file of the prior cannot be read ({error.strerror}): check the path") from None
+        raise InputError(f"a prior file cannot be read ({error.strerror}): check the path") from None
     return {"descriptor_set": {"name": descriptors.name, "sha256": descriptors.text_hash}, "prior_files_sha256": files}

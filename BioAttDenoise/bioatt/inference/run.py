@@ -27,16 +27,16 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 
 def placed(network: BioAttNetwork, device: torch.device) -> BioAttNetwork:
-    """A copy of the network on a device, in channels-last memory format."""
+    """Copy the network to a device, in channels-last memory format."""
     return copy.deepcopy(network).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @dataclass
 class Run:
-    """Runs `network` on boxes of the slices of one volume.
+    """Runs `network` on boxes of one volume's slices.
 
-    backend: computes the network instead of PyTorch, from the parameters of `network`; it records no attention maps.
-    After memory ran out, `tile` and `compute` are what still worked, and `warnings` say so.
+    backend: computes the network instead of PyTorch, with the parameters of `network`; it records no attention maps.
+    After memory ran out, `tile` and `compute` hold the settings that still worked, and `warnings` a note on them.
     """
 
     network: BioAttNetwork
@@ -52,9 +52,9 @@ class Run:
         box: tiling.Box,
         maps: dict[Stage, Tensor] | None,
     ) -> Tensor:
-        """`tiling.run`; where memory runs out, with tiles of half the size down to the smallest, then on the CPU.
+        """`tiling.run`; if memory runs out, tiles are halved down to the smallest, then the CPU is used.
 
-        Raises BioAttError where memory runs out there too.
+        Raises BioAttError if memory runs out on the CPU too.
         """
         while True:
             device = self.compute.device
@@ -90,13 +90,13 @@ class Run:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Judged by its text: CUDA, MPS, the CPU's allocator and oneDNN each raise another type."""
+    """Whether an error means that memory ran out, by its text: CUDA, MPS, the CPU and oneDNN raise different types."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
 def cancellable(run: Run, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """Call `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
+    """Poll `cancelled` before every layer, so that a run stops within one layer. Raises Cancelled."""
 
     def ask(*_: object) -> None:
         if cancelled is not None and cancelled():

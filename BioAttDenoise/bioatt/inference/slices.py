@@ -1,4 +1,4 @@
-"""Denoise canonical slices one after another: body only, HU range clipped, strength applied."""
+"""Denoising of canonical slices one by one: body only, HU range clipped, strength applied."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def denoise_slices(
     recorder: AttentionRecorder | None,
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Denoise the axial slices of a context's box; guard gives each slice's p, noise_hu (z,) its noise level, strength
-    the share of the network's change that is applied, one for all or by slice and pixel.
+    """Denoise the axial slices of a context's box, preparing each slice while the network runs on the previous one.
 
-    A slice is made ready while the network runs on the one before.
+    guard: gives each slice's p. noise_hu: (z,) noise levels. strength: share of the network's change to apply, one
+    value or by slice and pixel.
     """
     output = context.hu.copy()
     prepare = Preparation(context, run.network, guard, noise_hu, strength)
     start, count = time.monotonic(), len(output)
-    with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(prepare, 0)
+    with ThreadPoolExecutor(1) as executor:
+        pending = executor.submit(prepare, 0)
         for k in range(count):
-            ready = coming.result()
+            ready = pending.result()
             if k + 1 < count:
-                coming = beside.submit(prepare, k + 1)
+                pending = executor.submit(prepare, k + 1)
             if ready is not None:
                 _denoise_slice(run, ready, k, context.hu[k], recorder, output[k])
             if progress is not None:
@@ -60,7 +60,7 @@ def denoise_slices(
 
 @dataclass(frozen=True)
 class _Ready:
-    """A slice for the network: weight (y, x) and box of its body, planes (C, H, W) after `tiling.pad`, p, strength."""
+    """A prepared slice: weight (y, x) and box of its body, planes (C, H, W) after `tiling.pad`, p, strength."""
 
     weight: NDArray[np.float32]
     box: tiling.Box
@@ -71,7 +71,7 @@ class _Ready:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What the CPU does for slice k before the network; None for a slice without a body."""
+    """Prepares slice k for the network on the CPU; gives None for a slice without a body."""
 
     context: Context
     network: BioAttNetwork
@@ -103,7 +103,7 @@ def _denoise_slice(
     recorder: AttentionRecorder | None,
     output: NDArray[np.float32],
 ) -> None:
-    """Add the network's change within the body, times strength, to `output` (y, x), a copy of slice k, `image`."""
+    """Add strength times the network's change within the body to `output` (y, x), a copy of slice k, `image`."""
     box, p, weight = ready.box, ready.p, ready.weight[ready.box.slices]
     maps: dict[Stage, Tensor] | None = None if recorder is None else {}
     denoised = run(ready.planes, p, box, maps)

@@ -1,6 +1,6 @@
-"""Is a scan one that the model was trained for?
+"""Checks that a scan is like those the model was trained on.
 
-Networks lose resolution or leave noise outside their training (Huber 2021).
+Outside their training range, networks lose resolution or leave noise (Huber 2021).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 CARE = "compare with the original with care"
 FILLED_HU = (-900.0, 1000.0)
-"""Values that read as tissue: a fill of air does no harm, and metal is often all of one value."""
+"""Range of tissue values: filling with air does no harm, and metal often has a single value."""
 FILLED_SHARE = 0.02
-"""Of a slice. A scan has no such place: even its quietest tissue varies."""
+"""Share of a slice above which it counts as filled. Scans have no such areas: even their quietest tissue varies."""
 NOISY_HU = 3.0
-"""Noise below which a scan may be a simulation without any."""
+"""Noise below which a scan may be a noise-free simulation."""
 COARSE = 0.5
-"""Times the noise from which the step of a rescale is told: rounding to it adds a noise of 0.29 steps."""
+"""Multiple of the noise above which a rescale step is reported: rounding to it adds noise of 0.29 steps."""
 LOOKED_AT = 9
-"""Slices, from end to end."""
+"""Number of slices to examine, spread over the scan."""
 
 
 def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float) -> list[str]:
-    """One line for each of noise, pixel, slice thickness and kernel that lies outside what the model was trained on.
+    """One warning for each of noise, pixel size, slice thickness and kernel outside the model's training range.
 
-    What the model file or the scan does not tell is not warned about.
+    Values that the model file or the scan does not give are skipped.
     """
     training = model.metadata.get("training", {})
     thickness = volume.acquisition.slice_thickness_mm
@@ -45,37 +45,37 @@ def training_range_warnings(model: TrainedModel, volume: Volume, noise_hu: float
         low, high = training.get(key, (-np.inf, np.inf))
         if value is not None and np.isfinite(value) and not low <= value <= high:
             lines.append(
-                f"{what} {value:.3g} {unit} lies outside the model's training ({low:g} to {high:g} {unit}): {CARE}"
+                f"{what} {value:.3g} {unit} is outside the model's training range ({low:g} to {high:g} {unit}): {CARE}"
             )
     kernel, kernels = volume.acquisition.kernel, training.get("kernels")
     if kernel and kernels and _sharpness(kernel) not in {_sharpness(one) for one in kernels}:
-        lines.append(f"kernel {kernel} was not in the model's training: {CARE}")
+        lines.append(f"the model was not trained on kernel {kernel}: {CARE}")
     step = max((abs(slope) for slope, _ in volume.rescale), default=0.0)
     if np.isfinite(noise_hu) and step > COARSE * noise_hu:
         lines.append(
-            f"the series stores steps of {step:.3g} HU, coarse beside its noise of {noise_hu:.3g} HU: the result is "
-            "rounded to them, which undoes part of it"
+            f"the series stores steps of {step:.3g} HU, coarse for its noise of {noise_hu:.3g} HU: rounding the result "
+            "to them undoes part of the denoising"
         )
     return lines
 
 
 def _sharpness(kernel: str) -> str:
-    """A kernel's name without the letter at its end by which Siemens names the scan's mode, as in B30f and B30s."""
+    """A kernel's name without the final letter by which Siemens denotes the scan mode, as in B30f and B30s."""
     return re.sub(r"(?<=\d)[fhms]$", "", kernel.strip().lower())
 
 
 def unchanged_warnings(before: Volume, after: Volume, strength: float) -> list[str]:
-    """A line where denoising changed no voxel, which must not pass for a denoised scan (all air, all beyond HU)."""
+    """A warning if denoising changed no voxel (all air, or all outside the HU range)."""
     if strength == 0 or not np.array_equal(before.hu, after.hu):
         return []
-    return ["nothing was denoised: the output is the input voxel for voxel, no body was found in it"]
+    return ["nothing was denoised: no body was found, and the output equals the input"]
 
 
 def filled_area_warnings(hu: NDArray[np.float32], noise_hu: float) -> list[str]:
-    """A line where slices (z, y, x) of a noisy scan have areas of one value that reads as tissue.
+    """A warning if slices (z, y, x) of a noisy scan have areas of a single value in the range of tissue.
 
-    Resampling fills what it has no data for with 0 HU where nobody says otherwise, and what identifies a person is
-    blanked so. To the network that is tissue without noise, and it leaves more of the noise around it.
+    By default, resampling fills areas without data with 0 HU, and defacing blanks areas likewise. To the network these
+    are tissue without noise, so it leaves more noise around them.
     """
     if not noise_hu >= NOISY_HU:
         return []
@@ -84,8 +84,8 @@ def filled_area_warnings(hu: NDArray[np.float32], noise_hu: float) -> list[str]:
     if not filled:
         return []
     return [
-        f"areas of one value, neither air nor padding ({filled} of {len(looked_at)} slices looked at): noise near them "
-        "stays, fill them with -1000 HU"
+        f"areas of a single value that is neither air nor padding ({filled} of {len(looked_at)} slices examined) keep "
+        "noise near them: fill them with -1000 HU"
     ]
 
 

@@ -1,8 +1,8 @@
-"""Run a network with a finite receptive field on a box of a slice, at once or in tiles, with the same result.
+"""Run a network with a finite receptive field on a box of a slice, whole or in tiles, with the same result.
 
-The slice is reflected at its border. A tile is run with a halo as wide as the receptive field, so that its output
-equals that of the whole padded slice and tiles leave no seam. For networks that downsample, tiles are aligned to their
-blocks of pixels.
+The slice is reflected at its border. Each tile has a halo as wide as the receptive field, so its output equals that of
+the whole padded slice and tiles leave no seam. For networks that downsample, tiles are aligned to their blocks of
+pixels.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Box:
         return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)
 
     def tiles(self, size: int | None) -> Iterator[Box]:
-        """Boxes of at most size × size that cover this one; itself where size is None."""
+        """Boxes of at most size × size that cover this one; the box itself if size is None."""
         if size is None:
             yield self
             return
@@ -69,7 +69,7 @@ class Box:
 
 
 def bounding_box(weight: NDArray[np.float32]) -> Box | None:
-    """Smallest box with all pixels of positive weight; None without any."""
+    """Smallest box that contains all pixels of positive weight; None if there are none."""
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
     if not rows.size:
         return None
@@ -77,7 +77,7 @@ def bounding_box(weight: NDArray[np.float32]) -> Box | None:
 
 
 def pad(image: NDArray[np.float32], network: BioAttNetwork) -> NDArray[np.float32]:
-    """Reflect the last two axes by the network's border, and to whole blocks; narrow images repeatedly."""
+    """Pad the last two axes by reflection to the network's border and to whole blocks; repeatedly for narrow images."""
     sides = [(network.border, network.border + -length % network.block) for length in image.shape[-2:]]
     return np.pad(image, [(0, 0)] * (image.ndim - 2) + sides, mode="reflect")
 
@@ -94,14 +94,14 @@ def run(
 ) -> Tensor:
     """Network output on `box`, of shape (box height, box width).
 
-    padded: the slice's planes (C, H, W) after `pad`, as forward takes them. p: (N,), or (N, H, W) after `pad`.
-    tile: side of the tiles in pixels, None for the box at once (networks that pool globally are never tiled).
+    padded: the slice's planes (C, H, W) after `pad`, as for forward. p: (N,), or (N, H, W) after `pad`.
+    tile: side of the tiles in pixels, None for the whole box (networks that pool globally are never tiled).
     record: filled with the stage's attention maps on the box, (N, box height, box width). forward: a backend that
     computes `network.residual` instead of PyTorch; it records no maps.
-    Raises ValueError where a spatial p differs from the slice in size.
+    Raises ValueError if a spatial p and the slice differ in size.
     """
     if p is not None and p.ndim == 3 and p.shape[-2:] != padded.shape[-2:]:
-        raise ValueError(f"p of {tuple(p.shape[-2:])} pixels for a slice of {tuple(padded.shape[-2:])}, both padded")
+        raise ValueError(f"padded p has {tuple(p.shape[-2:])} pixels, the padded slice {tuple(padded.shape[-2:])}")
     block = network.block
     whole = box.aligned(block)
     output = padded.new_empty(

@@ -1,1 +1,1 @@
-"""Files in and out: integrity, images, DICOM, atomic writing."""
+"""Reading and writing files: integrity, images, DICOM, atomic writing."""

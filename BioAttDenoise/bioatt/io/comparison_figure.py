@@ -1,4 +1,4 @@
-"""The comparison figure: low dose, denoised, their difference and the reference, by slice and window."""
+"""Comparison figure: low dose, denoised, their difference and the reference, by slice and window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PANEL_INCH, CAPTION_INCH, MARGIN_INCH = 4.1, 0.27, 0.08
 
 @dataclass(frozen=True)
 class View:
-    """One row: a slice in a window, or a part of it (rows, columns); PSNR in the same window."""
+    """One row of the figure: a slice, or part of one (rows, columns), in a window; PSNR uses the same window."""
 
     index: int
     window: Window = WINDOWS["soft tissue"]
@@ -28,13 +28,13 @@ class View:
 
 
 def around(centre: tuple[float, float], side: int, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """A square part of `side` pixels about a (row, column) that stays inside an image of `shape`."""
+    """Crop of `side` × `side` pixels around a (row, column), shifted to stay within an image of `shape`."""
     starts = [int(np.clip(round(c) - side // 2, 0, max(n - side, 0))) for c, n in zip(centre, shape, strict=True)]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
 def body_part(hu: np.ndarray, margin: int = 8) -> tuple[slice, slice]:
-    """The part of a slice (y, x) that holds the body."""
+    """Crop of a slice (y, x) to the body."""
     rows, columns = np.flatnonzero((hu > -400).any(1)), np.flatnonzero((hu > -400).any(0))
     if not rows.size:
         return slice(None), slice(None)
@@ -54,17 +54,17 @@ def write_comparison(
     titles: tuple[str, str, str] = ("low dose", "denoised", "reference"),
     footer: str = "",
 ) -> None:
-    """Write the figure as PNG, whole or not at all. Volumes are HU (z, y, x) of one shape, pixels square, columns from
-    the patient's right to left.
+    """Write the figure atomically as PNG. Volumes are HU (z, y, x) of one shape with square pixels and columns from the
+    patient's right to left.
 
-    Captions carry the window and, by slice, the soft-tissue noise (`metrics.noise_sd`) and PSNR. Raises InputError
-    for volumes of different shape or an unwritable place.
+    Captions give the window and, for each slice, the soft-tissue noise (`metrics.noise_sd`) and PSNR. Raises InputError
+    for volumes of different shape or an unwritable path.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not low.shape == denoised.shape == reference.shape or not views:
-        raise InputError("a comparison needs volumes of one shape, and at least one view")
+        raise InputError("a comparison needs volumes of one shape and at least one view")
     heights = []
     for view in views:
         rows, columns = low[view.index][view.part].shape
@@ -98,7 +98,7 @@ def write_comparison(
                 axis.text(place, 0.5, letter, color="white", fontsize=9, bbox=box, **where)
         label = f"{view.title}, slice {view.index}, window [{lower:g}, {upper:g}] HU"
         axes[0].text(0.012, 0.985, label, color="white", fontsize=9, va="top", transform=axes[0].transAxes, bbox=box)
-    text = "PSNR and noise are of the whole slice, PSNR in the row's window. Research use only, not for diagnosis."
+    text = "PSNR (in the row's window) and noise are for the whole slice. Research use only, not for diagnosis."
     figure.supxlabel(f"{footer} {text}".strip(), color="lightgray", fontsize=10)
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, format="png", dpi=110, facecolor="black")

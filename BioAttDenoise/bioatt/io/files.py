@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and places that are looked at before the work."""
+"""Atomic writing of files and folders, and checks of output paths before the work."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def suffix_of(path: Path) -> str:
-    """The file's ending in lower case, `.nii.gz` as one."""
+    """The file's suffix in lower case, with `.nii.gz` as one suffix."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def is_series(output: Path) -> bool:
-    """True where an output without suffix names a folder for a DICOM series, False where it names a file.
+    """Whether an output without suffix names a folder for a DICOM series rather than a file.
 
-    What follows a dot and begins with a digit is no suffix but part of a name: a UID, or `CT_1.5mm`.
+    Text after a dot that begins with a digit is not a suffix but part of the name, as in a UID or `CT_1.5mm`.
     """
     return output.is_dir() or not output.suffix[1:2].isalpha()
 
 
 class OccupiedError(InputError):
-    """The output was created by another program while this one computed. What was computed is kept beside it."""
+    """Another program created the output during the computation. The result is kept next to it."""
 
     def __init__(self, output: Path, kept: Path) -> None:
-        super().__init__(f"{output.name} was made by another run meanwhile: this run's result is kept as {kept.name}")
+        super().__init__(f"another run created {output.name} meanwhile: this run's result is kept as {kept.name}")
 
 
 @contextmanager
 def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`, with its suffix, renamed onto it when the block succeeds, else removed.
+    """Yield a temporary path next to `path`, with its suffix; renamed to `path` if the block succeeds, else removed.
 
-    The name is unique: several processes can write the same `path`, and the last one's file stays.
+    The name is unique: several processes can write the same `path`, and the last one wins.
     overwrite: whether a file at `path` may be replaced. Raises InputError with the system's reason for every OSError;
-    OccupiedError where a file appeared at `path` and may not be replaced: the temporary file, complete, then stays.
+    OccupiedError if a file appeared at `path` and may not be replaced: the complete temporary file is then kept.
     """
     partial: Path | None = None
     try:
@@ -54,7 +54,7 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         os.close(handle)
         partial = Path(name)
         yield partial
-        partial.chmod(0o666 & ~umask())  # mkstemp's file is for its owner only
+        partial.chmod(0o666 & ~umask())  # mkstemp restricts the file to its owner
         partial.replace(path) if overwrite else move_new(partial, path)
     except FileExistsError:
         assert partial is not None
@@ -69,11 +69,11 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its name when all went well and disappears otherwise.
+    """Yield a temporary folder next to `folder`; renamed to `folder` if the block succeeds, else removed.
 
-    A folder that is there, empty, keeps its rights and may be a link or a place where another disk is mounted: the
-    partial one is in it, and what it holds moves out of it at the end.
-    Raises OccupiedError where another run has filled the folder meanwhile; the partial one, complete, then stays.
+    An existing empty folder keeps its permissions and may be a link or a mount point: the temporary folder is then
+    created inside it, and its files are moved up at the end.
+    Raises OccupiedError if another run has filled the folder meanwhile; the complete temporary folder is then kept.
     """
     folder = folder.absolute()
     there = folder.is_dir()
@@ -98,7 +98,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _move_all(source: Path, target: Path) -> None:
-    """Move the files of a folder into another, all or none."""
+    """Move all files of a folder into another, or none."""
     moved = []
     try:
         for file in sorted(source.iterdir()):
@@ -111,7 +111,7 @@ def _move_all(source: Path, target: Path) -> None:
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Rename a file, but never onto another one. Raises FileExistsError where something is there."""
+    """Rename a file without replacing another. Raises FileExistsError if the target exists."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -125,12 +125,12 @@ def move_new(source: Path, target: Path) -> None:
 
 
 def partial_prefix(process: int) -> str:
-    """How the names of what a process has not written whole yet begin."""
+    """Prefix of a process's temporary files and folders."""
     return f".bioatt-{process}-"
 
 
 def remove_partials(folder: Path, process: int) -> None:
-    """Remove what a process that was ended by force left half written in a folder."""
+    """Remove the temporary files that a killed process left in a folder."""
     for path in folder.glob(f"{partial_prefix(process)}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -140,55 +140,55 @@ def remove_partials(folder: Path, process: int) -> None:
 
 
 def not_written(path: Path, error: OSError) -> InputError:
-    """What to say where the system refused to write `path`."""
+    """The error to raise if the system refused to write `path`."""
     if error.errno in _FULL:
-        mend = "free some space and try again"
+        fix = "free some space and try again"
     elif error.errno in _DENIED:
-        mend = "choose another folder, or close the file where it is open"
+        fix = "choose another folder, or close the file in other programs"
     elif error.errno == errno.ENAMETOOLONG:
-        mend = "give it a shorter name"
+        fix = "give it a shorter name"
     else:
-        mend = "choose another place"
+        fix = "choose another folder"
     reason = error.strerror or type(error).__name__
-    return InputError(f"{path.name} could not be written whole ({reason}): {mend}")
+    return InputError(f"{path.name} could not be written ({reason}): {fix}")
 
 
 def check_name(path: Path) -> None:
-    """Raise InputError for a name that is not UTF-8, as some have on old discs: ITK ends the program over it."""
+    """Raise InputError for a name that is not UTF-8, as on some old discs; ITK would abort the program."""
     try:
         os.fspath(path).encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{path.name!a} is or lies in a name that is not UTF-8: rename it") from None
+        raise InputError(f"the path of {path.name!a} is not UTF-8: rename it") from None
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError where no file can be made in a folder."""
+    """Raise InputError if no file can be created in a folder."""
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder.absolute().name}: make it first")
+        raise InputError(f"folder {folder.absolute().name} does not exist: create it first")
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
-            f"folder {folder.absolute().name} cannot be written ({error.strerror}): choose another"
+            f"folder {folder.absolute().name} is not writable ({error.strerror}): choose another"
         ) from None
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where it is missing. Raises InputError where it cannot be made."""
+    """Create a folder and its parents if missing. Raises InputError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         in_the_way = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
         raise InputError(f"{in_the_way.name} is a file: name a folder") from None
     except OSError as error:
-        raise InputError(f"folder {folder.name} cannot be made ({error.strerror}): name another") from None
+        raise InputError(f"folder {folder.name} cannot be created ({error.strerror}): name another") from None
 
 
 def read_json(path: Path, what: str) -> Any:
-    """What a JSON file (UTF-8) holds. Raises InputError where it cannot be opened or is not JSON; `what` names it."""
+    """Read a JSON file (UTF-8). Raises InputError, which calls it `what`, if it cannot be opened or is not JSON."""
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{what} {path.name} is no ordinary file: name one")
+            raise InputError(f"{what} {path.name} is not a regular file: name one")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{what} {path.name} cannot be opened: check the path") from None
@@ -197,7 +197,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths name one file, by links or another spelling too; neither has to exist."""
+    """Whether two paths refer to one file, also through links or different spellings; neither needs to exist."""
     try:
         return one.samefile(other)
     except OSError:
@@ -205,18 +205,18 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def occupied(path: Path) -> bool:
-    """Whether something would be overwritten at a path; an empty folder is nothing."""
+    """Whether writing to a path would overwrite something; an empty folder does not count."""
     return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
 
 
 def umask() -> int:
-    """The bits that files made by this process do not get."""
+    """The permission bits that files created by this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def files_named(option: str) -> list[Path]:
-    """The files that an option names, alone or as `KIND:FILE,FILE`."""
+    """The existing files that an option names, either alone or as `KIND:FILE,FILE`."""
     parts = dict.fromkeys((option, *re.split("[:,]", option)))
     return [path for path in map(Path, parts) if path.is_file()]

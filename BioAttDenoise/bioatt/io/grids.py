@@ -1,4 +1,4 @@
-"""Whether two scans have their voxels in the same places."""
+"""Check that two scans share a voxel grid."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from bioatt.io.dicom.slices import slice_positions
 
 
 def check_same_grid(reference: Volume, other: Volume) -> None:
-    """Raises InputError where the voxels of two volumes differ in position by more than 0.01 mm."""
+    """Raise InputError if the voxel positions of two volumes differ by more than 0.01 mm."""
     if reference.shape != other.shape:
         raise InputError(
             f"{_name(other)} has {' x '.join(map(str, other.shape))} voxels (z, y, x), "
-            f"the reference {' x '.join(map(str, reference.shape))}: compare scans of one grid"
+            f"the reference {' x '.join(map(str, reference.shape))}: compare scans on the same grid"
         )
     if not (reference.even and other.even):
         apart = np.abs(slice_positions(reference) - slice_positions(other)).max()
         if apart > 0.01:
             raise InputError(
-                f"slices of {_name(other)} lie {apart:.2g} mm off the reference's (slices missing, or unevenly "
-                "spaced): give both the same slices"
+                f"slices of {_name(other)} are {apart:.2g} mm off the reference's (missing or unevenly spaced): "
+                "give both the same slices"
             )
     last = np.append(np.array(reference.shape[::-1]) - 1, 1)
     for corner in (np.array([0, 0, 0, 1]), last, last * [1, 0, 0, 1], last * [0, 1, 0, 1]):
         apart = np.linalg.norm((reference.ijk_to_lps - other.ijk_to_lps) @ corner)
         if apart > 0.01:
             raise InputError(
-                f"{_name(other)} lies {apart:.2g} mm off the reference (spacing, origin or direction differ): "
+                f"{_name(other)} is {apart:.2g} mm off the reference (spacing, origin or direction differ): "
                 "resample it to the reference's grid first"
             )
 

@@ -1,4 +1,4 @@
-"""Reading and writing volumes: NRRD and MetaImage by SimpleITK, NIfTI by `nifti`, DICOM by `dicom.read`."""
+"""Reading and writing volumes: NRRD and MetaImage with SimpleITK, NIfTI with `nifti`, DICOM with `dicom.read`."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 _LONGEST_HEADER = 1 << 16
 _COMPRESSION = 2  # 9 is four times slower and 3 % smaller
-# The acquisition is one header line, "kernel=B30f; thickness_mm=3; kvp=120; modality=CT": NIfTI has room for no more.
+# The acquisition is one header line, "kernel=B30f; thickness_mm=3; kvp=120; modality=CT", to fit into NIfTI.
 _LINE, _NOTE, _NIFTI_LINE, _NIFTI_LENGTH = "Acquisition", "Note", "ITK_FileNotes", 79
-_NOTES = (_NOTE, _NIFTI_LINE, "BioAttDenoise.Note")  # the last where Slicer saved an output of the panel
-# Keys that SimpleITK's users copy from DICOM into NRRD and MetaImage.
+_NOTES = (_NOTE, _NIFTI_LINE, "BioAttDenoise.Note")  # the last if Slicer saved an output of the panel
+# Keys that SimpleITK users copy from DICOM into NRRD and MetaImage.
 _DICOM_KEYS = {"kernel": "0018|1210", "thickness_mm": "0018|0050", "kvp": "0018|0060", "modality": "0008|0060"}
 
-sitk.ProcessObject.SetGlobalWarningDisplay(False)  # one line on stderr, and it is ours
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # keep stderr to our own line
 
 
 def read_volume(
@@ -48,13 +48,13 @@ def read_volume(
     phase: str | int | None = None,
     hu: bool = True,
 ) -> Volume:
-    """Read a CT: NRRD, NIfTI, MetaImage, a DICOM file, a folder with a DICOM series, or the files of one.
+    """Read a CT from NRRD, NIfTI, MetaImage, a DICOM file, a folder with a DICOM series, or the files of a series.
 
-    series: SeriesNumber or SeriesInstanceUID where a folder holds several.
-    phase: of several volumes in one series or file (contrast phases, 4-D) the one of this number, counted from 1, or
-    of a DICOM series the one whose description holds this text.
+    series: SeriesNumber or SeriesInstanceUID if a folder holds several series.
+    phase: if a series or file holds several volumes (contrast phases, 4-D), the number of one, counted from 1; for
+    DICOM also a text that its description contains.
     hu: refuse values that cannot be HU; False for label volumes and maps on the CT's grid.
-    Raises InputError where the file is missing, broken, or no CT; SeveralVolumesError where a phase must be named.
+    Raises InputError if the file is missing, damaged or not a CT; SeveralVolumesError if a phase must be chosen.
     """
     files = [Path(path)] if isinstance(path, (str, os.PathLike)) else [*path]
     if not path:
@@ -69,19 +69,19 @@ def read_volume(
         _check_modality(volume.acquisition)
         return replace(volume, warnings=(*volume.warnings, *check_hu(volume.hu)))
     except OSError as error:
-        raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
+        raise InputError(f"{name} cannot be read ({error.strerror}): check the path and its permissions") from None
     except MemoryError:
-        raise InputError(f"{name} does not fit into memory: give fewer slices") from None
+        raise InputError(f"{name} does not fit in memory: give fewer slices") from None
     except SeveralVolumesError as error:
         raise SeveralVolumesError(f"{name}: {error}", error.volumes) from None
-    except InputError as error:  # of one file alone the reader may name it already
+    except InputError as error:  # the reader of a single file may already name it
         raise InputError(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
 
 
 def read_acquisition(path: Path) -> Acquisition:
-    """What the header of a volume file (READABLE) tells of the scan; nothing where it cannot be read.
+    """Acquisition parameters in the header of a volume file (READABLE); empty if it cannot be read.
 
-    Read as text, since ITK ends the program over some headers, and checking them first means reading the voxels.
+    Read as text, since some headers make ITK abort the program, and checking them first would read the voxels.
     """
     suffix = suffix_of(path)
     try:
@@ -104,8 +104,8 @@ def _read_place(path: Path, series: str | int | None, phase: str | int | None) -
     if not path.is_file() or suffix_of(path) not in READABLE:
         return _read_dicom(path, series, phase)
     if series is not None:
-        raise InputError("a file holds no series to choose from: leave the series out")
-    return _told(_read_file(path, _number_of(phase)))
+        raise InputError("a single file has no series to choose from: omit the series")
+    return _with_warnings(_read_file(path, _number_of(phase)))
 
 
 def _read_dicom(path: Path | Sequence[Path], series: str | int | None, phase: str | int | None) -> Volume:
@@ -122,12 +122,12 @@ def write_volume(
     header: Mapping[str, str] | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Write a volume as .nrrd, .nii, .nii.gz or .mha: whole, in its storage type, or not at all.
+    """Write a volume atomically, in its storage type, as .nrrd, .nii, .nii.gz or .mha.
 
-    The header gets geometry, kernel, slice thickness, kVp, modality and the note (NIfTI: as far as its 79 characters
-    go), and nothing that identifies a person.
-    header: more keys and values for it (not NIfTI). overwrite: whether a file that is there may be replaced.
-    Raises InputError where the place or the format cannot hold it (see `check_output`), or the disk is full.
+    The header gets the geometry, kernel, slice thickness, kVp, modality and note (NIfTI: at most 79 characters), and
+    nothing that identifies a person.
+    header: further keys and values (not NIfTI). overwrite: whether an existing file may be replaced.
+    Raises InputError if the path or format is unsuitable (see `check_output`) or the disk is full.
     """
     path = Path(path)
     check_output(volume, path)
@@ -143,42 +143,44 @@ def write_volume(
             if suffix_of(path).startswith(".nii") and not volume.oriented:
                 forget_orientation(partial)
             _verify(image, partial)
-        except RuntimeError:  # ITK says neither which error nor why
+        except RuntimeError:  # ITK gives no reason
             raise OSError(errno.ENOSPC, "the disk may be full") from None
 
 
 def check_output(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Raise InputError where `write_volume` would refuse this path, so that a long run can ask first."""
+    """Raise InputError if `write_volume` would refuse this path, to check before a long run."""
     path = Path(path)
     suffix = suffix_of(path)
     check_name(path)
     if path.is_dir() or suffix not in WRITABLE:
-        raise InputError(f"{path.name} names no volume file: name the output {', '.join(WRITABLE)}")
+        raise InputError(f"{path.name} is not a volume format: name the output {', '.join(WRITABLE)}")
     if not path.name.endswith(suffix):
-        raise InputError(f"{path.name}: many programs read no capitals in {suffix}: name the output so")
+        raise InputError(f"{path.name}: many programs need {suffix} in lower case: rename the output")
     if any(same_file(path, source) for source in volume.sources):
         raise InputError(f"{path.name} is the input itself, which stays untouched: name another output")
     check_folder(path.parent)
     if not volume.even:
-        raise InputError("slices are missing or unevenly spaced, which only DICOM can hold: name a folder as output")
+        raise InputError(
+            "slices are missing or unevenly spaced, which only DICOM can represent: name a folder as output"
+        )
     if suffix.startswith(".nii") and not volume.right_angled:
         raise InputError(
-            f"{path.name}: NIfTI cannot hold the tilted gantry's shear: name the output .nrrd or .mha, or --resample"
+            f"{path.name}: NIfTI cannot store the shear of a tilted gantry: name .nrrd or .mha, or use --resample"
         )
 
 
 def _check_modality(acquisition: Acquisition) -> None:
-    """Refuse what its header calls something else than CT; most headers of files call it nothing."""
+    """Refuse a volume whose header names a modality other than CT; most file headers name none."""
     modality = (acquisition.modality or "CT").strip().upper()
     if modality != "CT":
-        raise InputError(f"its header says modality {modality[:16]}, which is not denoised here: give a CT")
+        raise InputError(f"the header gives modality {modality[:16]}, but only CT can be denoised: give a CT")
 
 
 def _number_of(phase: str | int | None) -> int | None:
     try:
         return None if phase is None else int(phase)
     except ValueError:
-        raise InputError(f"a file's volumes have no names, but numbers from 1: phase {phase!r} is none") from None
+        raise InputError(f"phase {phase!r} is not a number: choose a file's volume by its number from 1") from None
 
 
 def _read_file(path: Path, number: int | None) -> Volume:
@@ -186,10 +188,10 @@ def _read_file(path: Path, number: int | None) -> Volume:
         return _read_nifti(path, number)
     try:
         check_whole(path)
-        with _alone(path) as file, quiet_stderr():
+        with _readable_name(path) as file, quiet_stderr():
             image = _image(file, number)
     except RuntimeError:
-        raise InputError("damaged, or not of the format its name says: copy it again from its source") from None
+        raise InputError("damaged, or not the format its name suggests: copy it again from its source") from None
     return Volume(
         hu=sitk.GetArrayFromImage(image),
         spacing=image.GetSpacing(),
@@ -201,8 +203,8 @@ def _read_file(path: Path, number: int | None) -> Volume:
     )
 
 
-def _told(volume: Volume) -> Volume:
-    """With a warning where the kernel in the header is one of a reconstruction that removes noise."""
+def _with_warnings(volume: Volume) -> Volume:
+    """Add a warning if the header's kernel belongs to a reconstruction that reduces noise."""
     method = reconstruction({"ConvolutionKernel": volume.acquisition.kernel})
     if method is None or DENOISED_BEFORE in volume.warnings:
         return volume
@@ -228,23 +230,23 @@ def _read_nifti(path: Path, number: int | None) -> Volume:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[Path]:
-    """The file under a name that ITK takes for what it is: it refuses suffixes with capitals."""
+def _readable_name(path: Path) -> Iterator[Path]:
+    """Yield the file under a name that ITK accepts; it refuses upper-case suffixes."""
     suffix = suffix_of(path)
-    if suffix not in WRITABLE or path.name.endswith(suffix):  # voxels of .mhd and .nhdr lie beside
+    if suffix not in WRITABLE or path.name.endswith(suffix):  # .mhd and .nhdr need their data files next to them
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"scan{suffix}"
         try:
             file.symlink_to(path.absolute())
-        except OSError:  # Windows lets few users make links
+        except OSError:  # most Windows users may not create links
             shutil.copyfile(path, file)
         yield file
 
 
 def _image(path: Path, number: int | None) -> sitk.Image:
-    """A file as an image of three dimensions; InputError where it is not one plain volume, RuntimeError as ITK's."""
+    """Read a file as a 3D image. Raises InputError if it is not a single plain volume, RuntimeError from ITK."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -253,9 +255,9 @@ def _image(path: Path, number: int | None) -> sitk.Image:
         index = volume_index(number, components)
         return sitk.VectorIndexSelectionCast(reader.Execute(), index)
     if components != 1:
-        raise InputError(f"{components} values a voxel (colour or vector): give a plain CT")
+        raise InputError(f"{components} values per voxel (colour or vector): give a plain CT")
     if any(extent != 1 for extent in size[4:]):
-        raise InputError(f"{dimensions} dimensions: give one plain volume alone")
+        raise InputError(f"{dimensions} dimensions: give a single 3D volume")
     index = volume_index(number, size[3] if dimensions > 3 else 1, dimensions)
     if dimensions > 3:
         reader.SetExtractSize([*size[:3], *[0] * (dimensions - 3)])
@@ -269,7 +271,7 @@ def _value(image: sitk.Image, key: str) -> str:
 
 
 def _acquisition(field: Callable[[str], str | None]) -> Acquisition:
-    """From a header's fields by name."""
+    """Acquisition from a header's fields, by name."""
     copied = {name: field(key) or "" for name, key in _DICOM_KEYS.items()}
     metaio = (field("Modality") or "").removeprefix("MET_MOD_")
     copied["modality"] = copied["modality"] or ("" if metaio in ("UNKNOWN", "OTHER") else metaio)
@@ -277,7 +279,7 @@ def _acquisition(field: Callable[[str], str | None]) -> Acquisition:
 
 
 def _acquisition_in(line: str, copied: Mapping[str, str] | None = None) -> Acquisition:
-    """What an output's header line tells, and what was copied from DICOM."""
+    """Acquisition from an output's header line and from keys copied from DICOM."""
     values = dict.fromkeys(_DICOM_KEYS, "") | dict(copied or {})
     values |= dict(re.findall(r"(kernel|thickness_mm|kvp|modality)=([^;]+)", line))
 
@@ -307,7 +309,7 @@ def _header(acquisition: Acquisition, note: str, suffix: str) -> dict[str, str]:
 
 
 def _verify(image: sitk.Image, path: Path) -> None:
-    """ITK leaves a short NIfTI on a full disk without an error, so what was written must read back the same."""
+    """Read the written file back and compare; on a full disk ITK writes a truncated NIfTI without an error."""
     if suffix_of(path).startswith(".nii"):
         try:
             voxels = read_nifti(path).voxels

@@ -1,4 +1,4 @@
-"""Is a volume file whole? ITK overlooks damaged streams, and takes memory and geometry as a header says."""
+"""Integrity checks of volume files; ITK overlooks damaged streams, and trusts the header's sizes and geometry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LONGEST_HEADER = 1 << 20
 
 
 def check_whole(path: Path) -> None:
-    """Raise InputError where a .nrrd, .nhdr, .mha or .mhd file cannot hold what its header says, or is damaged.
+    """Raise InputError if a .nrrd, .nhdr, .mha or .mhd file is damaged or does not match its header.
 
-    Rare encodings of NRRD are left to ITK, which checks them.
+    Rare NRRD encodings are left to ITK, which checks them.
     """
     if suffix_of(path) in (".mha", ".mhd"):
         check_voxels(path)
@@ -26,10 +26,10 @@ def check_whole(path: Path) -> None:
 
 
 def data_files(path: Path) -> list[Path]:
-    """The files that hold the voxels of a header without them (.mhd, .nhdr); of any other file, none.
+    """The files that hold the voxels of a detached header (.mhd, .nhdr); none for any other file.
 
-    MetaIO's ElementDataFile and NRRD's "data file" name one file, a list of them (LIST, one a line), or a numbered
-    series (slice%03d.raw first last step). A header that cannot be read names none: reading it will say why.
+    MetaIO's ElementDataFile and NRRD's "data file" name one file, a list (LIST, one per line), or a numbered series
+    (slice%03d.raw first last step). An unreadable header yields none: reading the volume reports the reason.
     """
     keys = {".mhd": rb"ElementDataFile *= *", ".nhdr": rb"data ?file: *"}
     key = keys.get(suffix_of(path))
@@ -56,7 +56,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def content_sha256(files: Iterable[Path]) -> str:
-    """SHA-256 of the content of files, whatever their names and order. Raises OSError for one that cannot be read."""
+    """SHA-256 of the files' content, independent of names and order. Raises OSError if one cannot be read."""
     digests = []
     for path in files:
         with path.open("rb") as stream:

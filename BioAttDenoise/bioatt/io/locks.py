@@ -1,5 +1,6 @@
-"""Locks between processes, on one machine or on several that share a file system with locks. The system frees them
-when their process ends, however it ends.
+"""Locks between processes, on one machine or on several that share a file system with locks.
+
+The system releases them when their process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ class BusyError(InputError):
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a file, which is made and removed again, on what the message calls `what`.
+    """Hold a lock file, which is created and removed again; messages call the locked object `what`.
 
-    Raises BusyError at once where another process holds it, OSError where the file cannot be made.
+    Raises BusyError immediately if another process holds the lock, OSError if the file cannot be created.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -30,12 +31,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
                 break
         except OSError:
             os.close(descriptor)
-            raise BusyError(f"{what} is being worked on by another process") from None
-        os.close(descriptor)  # the process before this one has removed the file meanwhile
+            raise BusyError(f"{what} is in use by another process") from None
+        os.close(descriptor)  # the previous process has removed the file meanwhile
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
+        with suppress(OSError):  # Windows cannot remove an open file
             path.unlink()
         os.close(descriptor)
 
@@ -47,7 +48,7 @@ def _same(descriptor: int, path: Path) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Raises OSError where another process has it."""
+    """Take the lock. Raises OSError if another process has it."""
     if os.name == "nt":
         import msvcrt
 

@@ -1,4 +1,4 @@
-"""Where a result goes: a volume file by its suffix, or a folder as a derived DICOM series."""
+"""Writing results: as a volume file by its suffix, or as a derived DICOM series in a folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check_result_output(
     read: Iterable[Path] = (),
     overwrite: bool = False,
 ) -> None:
-    """Raise InputError, before the long run, where `write_result` would refuse, or would replace a file of `read`."""
+    """Raise InputError, before a long run, if `write_result` would refuse or would replace a file in `read`."""
     if _among(output, read):
-        raise InputError(f"{output.name} is a file that this command reads, and stays untouched: name another output")
+        raise InputError(f"{output.name} is an input of this command and stays untouched: name another output")
     if is_series(output) if series is None else series:
         from bioatt.io.dicom.write import check_series_output  # pydicom takes a while to load
 
@@ -34,11 +34,11 @@ def check_result_output(
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise InputError where a file would be replaced that nobody offered for it: it may be somebody's only scan."""
+    """Raise InputError if an existing file would be replaced without permission; it may be somebody's only scan."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path.name} is no ordinary file, and stays as it is: name another output")
+        raise InputError(f"{path.name} is not a regular file and stays untouched: name another output")
     if not overwrite and occupied(path):
-        raise InputError(f"{path.name} is there already: name another output, or say --overwrite")
+        raise InputError(f"{path.name} already exists: name another output, or use --overwrite")
 
 
 def write_result(
@@ -53,12 +53,12 @@ def write_result(
     organ_strength: Mapping[str, float] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
-    """Write the denoised volume, whole or not at all. Returns warnings, one line each.
+    """Write the denoised volume atomically. Returns warnings, one line each.
 
-    series: whether `output` is a folder for a DICOM series, whatever its name; None goes by `is_series`.
-    strength_asked (the level or target that the strength comes from), organ_strength: for the note. overwrite: whether
-    a file may be replaced; a folder that holds anything never is. Raises OccupiedError where `output` appeared since
-    `check_result_output`: the result is then kept under the name in the message.
+    series: whether `output` is a folder for a DICOM series; None decides by name (`is_series`).
+    strength_asked (the requested level or target), organ_strength: for the note. overwrite: whether a file may be
+    replaced; a non-empty folder never is. Raises OccupiedError if `output` appeared since `check_result_output`: the
+    result is then kept under the name in the message.
     """
     if is_series(output) if series is None else series:
         from bioatt.io.dicom.write import write_derived_series
@@ -72,16 +72,16 @@ def write_result(
             strength_asked=strength_asked,
             organ_strength=organ_strength,
         )
-    said = strength_note(strength, organ_strength or {}, strength_asked)
-    note = f"{DENOISED}, model {model_name}, {said}: research use only"
+    applied = strength_note(strength, organ_strength or {}, strength_asked)
+    note = f"{DENOISED}, model {model_name}, {applied}: research use only"
     write_volume(volume, output, note=note, overwrite=overwrite)
     return ()
 
 
 def check_file_place(path: Path, *forbidden: Path, overwrite: bool = False) -> None:
-    """Raise InputError where a side file (report, table, picture) could not be written, or would replace another file.
+    """Raise InputError if an auxiliary file (report, table, figure) cannot be written or would replace another file.
 
-    forbidden: what the command reads and what else it writes; the data files of .mhd and .nhdr headers belong to them.
+    forbidden: the command's inputs and other outputs, including the data files of .mhd and .nhdr headers.
     overwrite: whether any other file may be replaced.
     """
     if path.is_dir():

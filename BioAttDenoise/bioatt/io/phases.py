@@ -1,4 +1,4 @@
-"""All volumes of one file or DICOM series, one after another, and the places of what is made of each."""
+"""Iteration over all volumes of a file or DICOM series, and the output path for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bioatt.io.images import read_volume
 def each_volume(
     path: str | os.PathLike[str] | Sequence[Path], *, series: str | int | None = None
 ) -> Iterator[tuple[str, Volume]]:
-    """Each volume that `phase` of `read_volume` counts, with what tells it apart; "" where there is one only.
+    """Yield each volume that `phase` of `read_volume` can choose, with its label; "" if there is only one.
 
     Raises InputError as `read_volume`.
     """
@@ -31,6 +31,6 @@ def each_volume(
 
 
 def numbered(output: Path, number: int) -> Path:
-    """The place for the volume of a number: `out-2.nii.gz`, of a series `out-2`."""
+    """Output path of the volume with this number: `out-2.nii.gz`, or `out-2` for a series."""
     suffix = "" if is_series(output) else output.name[len(output.name) - len(suffix_of(output)) :]
     return output.with_name(f"{output.name.removesuffix(suffix)}-{number}{suffix}")

@@ -1,4 +1,4 @@
-"""Silence for libraries that write to the process's stderr past Python: decoders in C and C++."""
+"""Silencing of C and C++ libraries (decoders) that write to stderr directly, bypassing Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOCK = RLock()
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Nothing reaches file descriptor 2 in here; where it is closed, nothing is done."""
+    """Discard everything written to file descriptor 2 within the block; does nothing if it is closed."""
     with _LOCK:
         try:
             kept = os.dup(2)

@@ -1,4 +1,4 @@
-"""Label volumes as Slicer writes segmentations (.seg.nrrd): one layer, the segments in the header."""
+"""Writing label volumes as Slicer segmentations (.seg.nrrd): one layer, with the segments in the header."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_segmentation(
     note: str,
     overwrite: bool = False,
 ) -> None:
-    """Write labels (z, y, x) on the scan's grid, whole or not at all. Raises InputError as `write_volume`."""
+    """Write labels (z, y, x) atomically on the scan's grid. Raises InputError as `write_volume`."""
     extent = " ".join(f"0 {size - 1}" for size in reversed(labels.shape))
     header = {
         "Segmentation_MasterRepresentation": _BINARY,

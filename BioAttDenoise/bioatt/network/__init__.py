@@ -1,4 +1,4 @@
-"""The networks: organ-aware attention in the paper's RED-CNN and in U-nets. Only torch."""
+"""The networks: organ-aware attention in the paper's RED-CNN and in U-nets. Needs only torch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def build_network(
     weighting: Weighting = "anatomical",
     layout: Layout = "red_cnn",
 ) -> BioAttNetwork:
-    """A network of Table 1 with fresh weights.
+    """Build a network of Table 1 with newly initialised weights.
 
-    filters: 96 in the paper; fewer make a slim model. descriptors: N. weighting: the bioatt arm's ablations.
-    layout: the paper's RED-CNN, a U-net, the one that sees neighbouring slices, or the one with gated skips.
+    filters: 96 in the paper; fewer for a smaller model. descriptors: N. weighting: ablations of the bioatt arm.
+    layout: the paper's RED-CNN, a U-net, a U-net with neighbouring slices as input, or one with gated skips.
     Raises ValueError for an unknown arm or layout.
     """
     if arm not in ARMS:

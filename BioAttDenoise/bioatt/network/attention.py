@@ -1,4 +1,4 @@
-"""Attention blocks: the paper's organ attention, and those it is compared with (BioAtt, arXiv 2504.01662, §2.2)."""
+"""Attention blocks: the paper's organ attention and those it compares with (BioAtt, arXiv 2504.01662, §2.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SpatialAttention(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """A = σ(conv([mean, max])), (B, C, H, W) → (B, N, H, W), values 0…1."""
-        at_least_float = torch.promote_types(x.dtype, torch.float32)  # CPUs take seven times as long for bf16's maximum
+        at_least_float = torch.promote_types(x.dtype, torch.float32)  # the bf16 maximum is seven times slower on CPUs
         highest = x.to(at_least_float).amax(dim=1, keepdim=True).to(x.dtype)
         pooled = torch.cat([x.mean(dim=1, keepdim=True), highest], dim=1)
         return torch.sigmoid(self.conv(pooled))

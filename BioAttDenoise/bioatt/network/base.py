@@ -1,4 +1,4 @@
-"""Base class of the networks: arms of Table 1, attention at two stages, prior, halo (BioAtt, §2.2–2.3)."""
+"""Base class of the networks: arms of Table 1, attention at two stages, prior and halo (BioAtt, §2.2–2.3)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Record = dict[Stage, list[Tensor]]
 
 
 class BioAttNetwork(nn.Module, ABC):
-    """Residual denoiser: an encoder with attention at two stages and a decoder predict what is added to the input.
+    """Residual denoiser: an encoder with attention at two stages and a decoder predict what to add to the input.
 
-    forward: x (B, C, H, W), p (B, N) or (B, N, H, W) → (B, 1, H, W). x is the slice in standardised HU, C = 1; of a
-    network with `neighbours`, C = 2 + 2 · neighbours: the slice, its neighbours, the noise level, and how near each
-    neighbour is (`inference.planes`), or C = 1: a slice alone of unknown noise. No ReLU follows the last layer, since
-    standardised data can be negative. Pixels near the border lack context: callers reflect a slice by `border` pixels,
-    and pass a part of it with `halo` more pixels on each side, where the slice has them.
+    forward: x (B, C, H, W), p (B, N) or (B, N, H, W) → (B, 1, H, W). x is the slice in standardised HU, C = 1. For a
+    network with `neighbours`, C = 2 + 2 · neighbours: the slice, its neighbours, the noise level, and the nearness of
+    each neighbour (`inference.planes`), or C = 1: a single slice of unknown noise. No ReLU follows the last layer,
+    since standardised data can be negative. Pixels near the border lack context: callers pad a slice by reflecting
+    `border` pixels, and pass part of a slice with up to `halo` more pixels on each side.
     """
 
     layout: ClassVar[Layout]
     block: ClassVar[int] = 1
-    """Downsampling factor of the coarsest layer: H and W are multiples of it."""
+    """Downsampling factor of the coarsest layer; H and W must be multiples of it."""
     neighbours: ClassVar[int] = 0
-    """Neighbouring slices that x shows, half of them on either side."""
+    """Number of neighbouring slices in x, half of them on either side."""
     none_passes: ClassVar[bool] = False
-    """Whether p may sum to less than 1: features pass where no descriptor has any weight, instead of falling to 0."""
+    """Whether p may sum to less than 1: without weight on any descriptor, features pass instead of dropping to 0."""
 
     attention: nn.ModuleDict
 
@@ -46,7 +46,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     @property
     def kind(self) -> str:
-        """Description that is equal for networks whose weights are interchangeable."""
+        """Description, the same for networks with interchangeable weights."""
         return f"{self.layout} of arm {self.arm} with {self.filters} filters and {self.descriptors} descriptors"
 
     @property
@@ -61,7 +61,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     @abstractmethod
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
-        """A stage's recorded maps (N, …) resampled to the input's pixels, (N, H, W); RED-CNN's are 0 at the border."""
+        """Resample a stage's recorded maps (N, …) to the input's pixels (N, H, W); RED-CNN's are 0 at the border."""
 
     @abstractmethod
     def _residual(self, x: Tensor, weights: Tensor | None, record: Record | None) -> Tensor:
@@ -69,7 +69,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     @abstractmethod
     def _at(self, stage: Stage, weights: Tensor) -> Tensor:
-        """A spatial prior (B, N, H, W) on the grid of the stage's features."""
+        """Resample a spatial prior (B, N, H, W) to the grid of the stage's features."""
 
     def _attention_blocks(self, channels: dict[Stage, int]) -> nn.ModuleDict:
         if self.arm == "base":
@@ -83,7 +83,7 @@ class BioAttNetwork(nn.Module, ABC):
 
     @property
     def tileable(self) -> bool:
-        """False where the result depends on the whole image: global pooling, or weights drawn at every call."""
+        """False if the result depends on the whole image: global pooling, or weights drawn anew at every call."""
         return self.arm != "channel" and not (self.arm == "bioatt" and self.weighting == "random")
 
     @property
@@ -94,12 +94,12 @@ class BioAttNetwork(nn.Module, ABC):
     def forward(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
         """Denoise the slice of x (B, C, H, W). `record` receives each stage's maps A (B, N, …), see `pixel_maps`.
 
-        Raises ValueError where x or p has a shape that the class does not document.
+        Raises ValueError if x or p has a shape other than the class documents.
         """
         return self.residual(x, p, record) + x[:, :1]
 
     def residual(self, x: Tensor, p: Tensor | None = None, record: Record | None = None) -> Tensor:
-        """What is added to the slice, (B, 1, H, W). As `forward`."""
+        """Residual to add to the slice, (B, 1, H, W). Arguments and errors as `forward`."""
         if x.shape[-2] % self.block or x.shape[-1] % self.block:
             raise ValueError(f"{tuple(x.shape)}: height and width must be multiples of {self.block}")
         return self._residual(x, self._weights(x, p), record)
@@ -117,7 +117,7 @@ class BioAttNetwork(nn.Module, ABC):
         return weighted
 
     def _weights(self, x: Tensor, p: Tensor | None) -> Tensor | None:
-        """pₙ as (B, N, 1, 1) or (B, N, H, W); the random weighting is drawn at every call, as in the paper."""
+        """pₙ as (B, N, 1, 1) or (B, N, H, W); random weights are drawn at every call, as in the paper."""
         if self.arm != "bioatt":
             return None
         shape = (x.shape[0], self.descriptors)

@@ -1,4 +1,4 @@
-"""A U-net whose decoder asks, place by place, for how much of the encoder it wants: attention gates on the skips."""
+"""A U-net with attention gates on the skips: at each pixel, the decoder weights the encoder's features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AttentionGate(nn.Module):
 
 
 class GatedUNet(UNet):
-    """`UNet` with gated skips and four residual blocks at a quarter of the resolution. Initialised as the identity."""
+    """`UNet` with gated skips and four residual blocks at quarter resolution. Initialised as the identity."""
 
     layout = "gated_unet"
     blocks = (1, 1, 4)

@@ -1,7 +1,7 @@
-"""The organ-map network: an axial slice on cells of about 3.3 mm → the probability of each organ, and of none.
+"""The organ-map network: from an axial slice on cells of about 3.3 mm to the probability of each organ and of none.
 
-A U-net (Ronneberger 2015, arXiv 1505.04597) with residual blocks (He 2016) and skips by addition. Its first layer sees
-2×2 cells at once and its last gives them back (Shi 2016, arXiv 1609.05158): a slice takes milliseconds on a CPU.
+A U-net (Ronneberger 2015, arXiv 1505.04597) with residual blocks (He 2016) and additive skips. Its first layer merges
+2×2 cells and its last restores them (Shi 2016, arXiv 1609.05158), so a slice takes milliseconds on a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 WINDOWS_HU = ((-1000.0, 0.0), (-150.0, 250.0), (100.0, 1200.0))
-"""Lung and fat, soft tissue, bone: one input channel each."""
+"""Windows for lung and fat, soft tissue, and bone; one input channel each."""
 WIDTHS = (32, 48, 96, 160)
 BLOCK = 16
 """Height and width of the input must be multiples of this."""
@@ -82,7 +82,7 @@ class Residual(nn.Module):
 
 
 def fuse(network: OrganMapNetwork) -> OrganMapNetwork:
-    """Fold the normalisations of a network in evaluation mode into its convolutions, in place."""
+    """Fold a network's batch normalisations into its convolutions, in place; the network must be in evaluation mode."""
     for module in network.modules():
         if isinstance(module, Layer | Residual) and isinstance(module.norm, nn.BatchNorm2d):
             module.conv = nn.utils.fuse_conv_bn_eval(module.conv, module.norm)

@@ -1,4 +1,4 @@
-"""Weights stored as int8 with a scale for each output channel: half the size of float16."""
+"""Storage of weights as int8 with one scale per output channel: half the size of float16."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 SCALE = ".scale"
-"""Ends the name of the scales of a tensor stored as int8."""
+"""Suffix of the name under which the scales of an int8 tensor are stored."""
 
 
 def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of two and more dimensions as int8 and, under their name and SCALE, float32 scales of their rows.
+    """Convert tensors of two or more dimensions to int8, and store float32 scales of their rows under name + SCALE.
 
     The error is at most 1/254 of a row's largest value.
     """
@@ -26,7 +26,7 @@ def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `packed`, in float32; other weights keep their type. Raises KeyError where scales are missing."""
+    """Invert `packed`, to float32; other weights keep their type. Raises KeyError if scales are missing."""
     return {
         name: value * stored[name + SCALE] if value.dtype == torch.int8 else value
         for name, value in stored.items()

@@ -1,6 +1,6 @@
-"""The paper's network: RED-CNN with organ-aware attention, and the arms of its Table 1 (BioAtt, §2.2–2.3).
+"""The paper's network: RED-CNN with organ-aware attention, in the arms of its Table 1 (BioAtt, §2.2–2.3).
 
-Convolutions are unpadded and each is undone by its transpose, so the output has the input's size.
+Convolutions are unpadded and each has a transposed counterpart, so the output has the input's size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 
 CROP: dict[Stage, int] = {"middle": 6, "last": 10}
-"""Pixels that three and five unpadded 5×5 convolutions take off each side before a stage's attention."""
+"""Pixels that three and five unpadded 5×5 convolutions crop from each side before a stage's attention."""
 HALO = 26
 """Receptive-field radius: ten 5×5 layers (2 px each) and two 7×7 attention convolutions (3 px each)."""
 

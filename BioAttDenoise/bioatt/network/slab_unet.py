@@ -1,10 +1,10 @@
-"""The shipped network: a slice with its neighbours and its noise level, and the paper's organ-aware attention.
+"""The shipped network: a slice with its neighbours and noise level as input, and the paper's organ-aware attention.
 
-A U-net (Ronneberger 2015, arXiv 1505.04597) that works from half resolution down: its first layer sees 2×2 pixels at
-once and its last gives them back (Shi 2016, arXiv 1609.05158). Neighbouring slices enter as differences from the slice,
-with a plane each that tells how near they are, so that layers can follow anatomy from slice to slice (as in FastDVDnet,
-Tassano 2020, arXiv 1907.01361). The noise level conditions it on the dose: as a plane of the input (Zhang 2021, arXiv
-2008.13751) and by a factor and an offset for each hidden channel (FiLM, Perez 2018, arXiv 1709.07871).
+A U-net (Ronneberger 2015, arXiv 1505.04597) that works at half resolution and below: its first layer merges 2×2 pixels
+and its last restores them (Shi 2016, arXiv 1609.05158). Neighbouring slices enter as differences from the slice, each
+with a plane that gives its nearness, so that layers can follow anatomy from slice to slice (as in FastDVDnet, Tassano
+2020, arXiv 1907.01361). The noise level conditions the network on the dose, both as an input plane (Zhang 2021, arXiv
+2008.13751) and as a scale and shift of each hidden channel (FiLM, Perez 2018, arXiv 1709.07871).
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 from bioatt.network.unet import ResidualBlock
 
 NEIGHBOURS = 6
-"""Neighbours shown: three below, nearest last, then three above, nearest first."""
+"""Neighbours in the input: three below, nearest last, then three above, nearest first."""
 NOISE_UNIT_HU = 50.0
 BLOCKS = (1, 2)
-"""Residual blocks at half and quarter resolution; the decoder has the first."""
+"""Residual blocks at half and quarter resolution; the decoder has only the first."""
 PROJECTIONS = 6
-"""Learned projections of the features that the attention maps see beside their mean and maximum."""
+"""Learned projections of the features that the attention maps use in addition to mean and maximum."""
 EMBEDDING = 16
-"""Functions of the noise level that factors and offsets are made of."""
+"""Number of basis functions of the noise level for scales and shifts."""
 _FOLD = 2
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 
 
 def nearness(distance_mm: Tensor) -> Tensor:
-    """How near a neighbour is: 1 at the slice, half as much every 2 mm."""
+    """Nearness of a neighbour: 1 at the slice, halved every 2 mm."""
     return torch.exp2(-distance_mm / 2)
 
 
 def alone(images: Tensor, noise_hu: float = math.nan) -> Tensor:
-    """x (B, 14, H, W) of slices (B, 1, H, W) without neighbours, of this noise level (NaN: not known)."""
+    """Build x (B, 14, H, W) from slices (B, 1, H, W) without neighbours, with this noise level (NaN: unknown)."""
     planes = functional.pad(images, (0, 0, 0, 0, 0, 1 + 2 * NEIGHBOURS))
     if not math.isnan(noise_hu):
         planes[:, 1 + NEIGHBOURS] = noise_hu / NOISE_UNIT_HU
@@ -46,10 +46,10 @@ def alone(images: Tensor, noise_hu: float = math.nan) -> Tensor:
 
 
 class GuidedAttention(OrganAttention):
-    """Attention maps with more to see than mean and maximum, added to what passes: x' = x ⊙ (1 + γ A').
+    """Organ attention with learned projections as additional input, applied residually: x' = x ⊙ (1 + γ A').
 
-    A = σ(conv([mean, max, projections])) and A' = Σₙ pₙ Aₙ are equations 3 to 5; where no descriptor has any weight,
-    features pass as they are. γ, a number a channel that begins at 0, keeps a wrong prior from rescaling all features.
+    A = σ(conv([mean, max, projections])) and A' = Σₙ pₙ Aₙ are equations 3 to 5; without weight on any descriptor,
+    features pass unchanged. γ, one value per channel initialised to 0, keeps a wrong prior from rescaling all features.
     """
 
     def __init__(self, channels: int, maps: int) -> None:
@@ -72,7 +72,7 @@ class GuidedAttention(OrganAttention):
 
 
 class NoiseEmbedding(nn.Module):
-    """EMBEDDING functions of the noise level (B, 1), piecewise linear in its logarithm."""
+    """EMBEDDING basis functions of the noise level (B, 1), piecewise linear in its logarithm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,8 @@ class NoiseEmbedding(nn.Module):
 class ConditionedBlock(ResidualBlock):
     """x + conv(relu((1 + a) ⊙ conv(x) + b)), 3×3, with a and b of each channel from the noise level.
 
-    What is noise at one dose is anatomy at another: hidden units need other thresholds. Initialised as the identity.
+    The same amplitude is noise at one dose and anatomy at another, so hidden units need dose-dependent thresholds.
+    Initialised as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -102,12 +103,12 @@ class ConditionedBlock(ResidualBlock):
 
 
 class SlabUNet(BioAttNetwork):
-    """U-net of two levels with attention in the encoder at half resolution, "middle", and at a quarter, "last".
+    """Two-level U-net with attention in the encoder at half resolution, "middle", and quarter resolution, "last".
 
     The levels have 2 and 4 times `filters` channels. `_residual` takes x (B, 1 + NEIGHBOURS + 1 + NEIGHBOURS, H, W):
-    the slice, its neighbours (any value where there is none), the noise level in HU / NOISE_UNIT_HU (0 where it is not
-    known) and each neighbour's nearness 2^(−|Δz| / 2 mm) (0 where there is none), the last two constant planes.
-    An x (B, 1, H, W) is a slice alone of unknown noise: the other planes are 0. p (B, N), or (B, N, H, W). Initialised
+    the slice, its neighbours (any value if missing), the noise level in HU / NOISE_UNIT_HU (0 if unknown) and each
+    neighbour's nearness 2^(−|Δz| / 2 mm) (0 if missing); the last two are constant planes.
+    An x (B, 1, H, W) is a single slice of unknown noise: the other planes are 0. p (B, N), or (B, N, H, W). Initialised
     as the identity.
     """
 
@@ -138,7 +139,7 @@ class SlabUNet(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        """Sum of the convolutions' radii times their scale, and the offset within a block."""
+        """Sum of the convolutions' radii times their scale, plus the offset within a block."""
         half = 2 + 2 * 2 * BLOCKS[0] + 3  # stem, tail, both sides' blocks of two convolutions, the attention's 7×7
         quarter = 2 * BLOCKS[1] + 3
         radius = 2 * half + 4 * quarter + self.block - 1
@@ -146,7 +147,7 @@ class SlabUNet(BioAttNetwork):
 
     @property
     def border(self) -> int:
-        """Enough for zero padding not to show; training likewise excluded the outermost 14 pixels from the loss."""
+        """Enough to hide zero padding; training likewise excluded the outermost 14 pixels from the loss."""
         return 16
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ class SlabUNet(BioAttNetwork):
         return output
 
     def _stem(self, x: Tensor) -> Tensor:
-        """In float32 at least, also under autocast: half precision would round HU to several units."""
+        """First layer, in float32 at least even under autocast: half precision would round HU to several units."""
         image, neighbours, noise, nearness = x.split((1, NEIGHBOURS, 1, NEIGHBOURS), dim=1)
         differences = (neighbours - image) * (nearness > 0)
         folded = functional.pixel_unshuffle(torch.cat([image, differences], dim=1), _FOLD)

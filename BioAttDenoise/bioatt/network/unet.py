@@ -1,7 +1,7 @@
 """A U-net (Ronneberger 2015, arXiv 1505.04597) with the paper's organ-aware attention.
 
-CT noise is coarse and streaks are long: at a quarter of the resolution a layer has four times the receptive field at a
-sixteenth of the cost. Two stages of the encoder have the paper's attention (equations 3 to 6).
+CT noise is coarse and streaks are long: at quarter resolution a layer has four times the receptive field at a sixteenth
+of the cost. Two encoder stages have the paper's attention (equations 3 to 6).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 from bioatt.network.base import Arm, BioAttNetwork, Layout, Record, Stage, Weighting
 
 BLOCKS = (1, 1, 2)
-"""Residual blocks at full, half and quarter resolution; the decoder has the first two."""
+"""Residual blocks at full, half and quarter resolution; the decoder has only the first two."""
 SCALE: dict[Stage, int] = {"middle": 2, "last": 4}
 """Downsampling factor of the stage's features."""
 
@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(BioAttNetwork):
-    """U-net of three levels with attention in the encoder at half resolution, "middle", and at a quarter, "last".
+    """Three-level U-net with attention in the encoder at half resolution, "middle", and quarter resolution, "last".
 
     The levels have 1, 2 and 4 times `filters` channels. Recorded maps are (B, N, H/2, W/2) and (B, N, H/4, W/4).
     Initialised as the identity.
@@ -59,7 +59,7 @@ class UNet(BioAttNetwork):
 
     @property
     def halo(self) -> int:
-        """Sum of the convolutions' radii times their scale, and the offset within a block."""
+        """Sum of the convolutions' radii times their scale, plus the offset within a block."""
         full = 2 + 1 + 2 * 2 * self.blocks[0]  # head, tail, both sides' blocks of two convolutions
         half = 2 * 2 * self.blocks[1] + 3  # both sides' blocks, and the attention's 7×7
         quarter = 2 * self.blocks[2] + 3
@@ -68,7 +68,7 @@ class UNet(BioAttNetwork):
 
     @property
     def border(self) -> int:
-        """Enough for zero padding not to show; training likewise excluded the outermost 14 pixels from the loss."""
+        """Enough to hide zero padding; training likewise excluded the outermost 14 pixels from the loss."""
         return 16
 
     def pixel_maps(self, stage: Stage, maps: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class UNet(BioAttNetwork):
         return output
 
     def _joined(self, level: int, y: Tensor, skip: Tensor) -> Tensor:
-        """What the decoder of a level (0: full resolution) sees of the coarser one and of the encoder."""
+        """Input of a level's decoder (0: full resolution) from the coarser level and the encoder."""
         return y + skip
 
 

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Task = Callable[[Array], Array]
 
 VIEWING_MM = 500.0
-"""Distance to a display that shows the image in its own size."""
+"""Distance to a display that shows the image at actual size."""
 PEAK_PER_DEGREE = 4.0
 STEPS = 2000
 
@@ -41,9 +41,9 @@ def eye_filter(frequency: Array) -> Array:
 
 
 def npwe(task: Task, transfer: Spectrum, noise: Spectrum, *, eye: bool = True) -> float:
-    """d′ of the task, integrated up to the lower end of the two curves; eye=False without the eye filter (NPW).
+    """d′ of the task, integrated up to the lower end of the two curves; eye=False omits the eye filter (NPW).
 
-    Noise below its lowest frequency is taken as constant.
+    Noise power is taken as constant below its lowest frequency.
     """
     frequency = np.linspace(0, min(transfer.frequency[-1], noise.frequency[-1]), STEPS + 1)
     seen = (task(frequency) * np.interp(frequency, transfer.frequency, transfer.value)) ** 2

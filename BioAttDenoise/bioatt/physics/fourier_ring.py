@@ -1,8 +1,8 @@
-"""Fourier ring correlation of an image with the truth, patch by patch: where an image shows what is not there.
+"""Fourier ring correlation of an image with the ground truth, patch by patch, to detect hallucinated structure.
 
-At frequencies where two images agree the correlation is 1, where they share nothing about 0. A patch in which a
-denoised image agrees with the truth up to a lower frequency than its own input does holds something wrong that the
-denoiser put there (after the scanning correlation of DIDSR/sfrc, which has no input to compare with).
+The correlation is 1 at frequencies where two images agree, and about 0 where they share nothing. If a denoised patch
+agrees with the truth only up to a lower frequency than its input, the denoiser introduced an error (after the scanning
+correlation of DIDSR/sfrc, which has no input to compare with).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from bioatt.core.errors import InputError
 Array = NDArray[np.float64]
 
 LEVEL = 0.5
-"""Correlation below which a frequency is lost."""
+"""Correlation below which a frequency counts as lost."""
 
 
 def ring_correlation(images: NDArray, truths: NDArray) -> Array:
-    """(n, size // 2) correlation of patches (n, size, size) with the truth, by ring of frequency k / size, k from 1.
+    """Correlation (n, size // 2) of patches (n, size, size) with the truth, by ring of frequency k / size, k from 1.
 
-    A Hann window keeps the patches' borders out; their means are taken off.
+    Patch means are subtracted, and a Hann window suppresses the borders.
     """
     if images.shape != truths.shape or images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise InputError(f"square patches (n, size, size) of one shape are compared, not {images.shape}")
+        raise InputError(f"patches must be square (n, size, size) and of one shape, not {images.shape}")
     size = images.shape[1]
     window = np.outer(np.hanning(size + 1)[:size], np.hanning(size + 1)[:size])
     a, b = (
@@ -43,7 +43,7 @@ def ring_correlation(images: NDArray, truths: NDArray) -> Array:
 
 
 def lost_from(correlation: Array, size: int, pixel_mm: float) -> Array:
-    """(n,) first frequency in 1/mm at which each correlation falls below LEVEL; one ring beyond the last if never."""
+    """First frequency (n,) in 1/mm at which each correlation falls below LEVEL; one ring beyond the last if never."""
     below = correlation < LEVEL
     first = np.where(below.any(1), below.argmax(1), correlation.shape[1])
     return (first + 1) / (size * pixel_mm)

@@ -30,7 +30,7 @@ class Spectrum:
         return float(np.average(self.frequency, weights=self.value))
 
     def falls_to(self, level: float) -> float:
-        """First frequency at which the curve falls to `level` (f50 of a TTF: 0.5); NaN where it never does."""
+        """First frequency at which the curve falls to `level` (f50 of a TTF: 0.5); NaN if it never does."""
         below = np.flatnonzero(self.value <= level)
         if not below.size or below[0] == 0:
             return float("nan")
@@ -42,12 +42,12 @@ class Spectrum:
 def nps_2d(patches: NDArray, pixel_mm: float) -> Array:
     """Noise power spectrum (h, w) in HU² mm² of noise patches (n, h, w), zero frequency first.
 
-    pixel² / (h·w) · mean |DFT(patch − trend)|², the trend a polynomial of second order in x and y; its integral over
-    frequency is the variance.
+    pixel² / (h·w) · mean |DFT(patch − trend)|², where the trend is a second-order polynomial in x and y; its integral
+    over frequency is the variance.
     """
     patches = np.asarray(patches, np.float64)
     if patches.ndim != 3 or min(patches.shape[1:]) < 8:
-        raise InputError(f"a noise spectrum needs patches (n, h, w) of at least 8 pixels, not {patches.shape}")
+        raise InputError(f"a noise spectrum needs patches (n, h, w) of at least 8 x 8 pixels, not {patches.shape}")
     count, height, width = patches.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1).reshape(-1, 6)
@@ -58,7 +58,7 @@ def nps_2d(patches: NDArray, pixel_mm: float) -> Array:
 
 
 def nps(patches: NDArray, pixel_mm: float) -> Spectrum:
-    """Radial mean of `nps_2d` up to the Nyquist frequency, in steps of one frequency sample; zero is left out."""
+    """Radial mean of `nps_2d` up to the Nyquist frequency, in steps of one frequency sample, without zero."""
     power = nps_2d(patches, pixel_mm)
     fy, fx = (np.fft.fftfreq(n, pixel_mm) for n in power.shape)
     radius = np.hypot(fy[:, None], fx[None, :])
@@ -72,7 +72,7 @@ def nps(patches: NDArray, pixel_mm: float) -> Spectrum:
 
 
 def patches_inside(image: NDArray, mask: NDArray, size: int) -> NDArray:
-    """Non-overlapping patches (n, size, size) of a volume (z, y, x) that lie wholly inside a mask."""
+    """Non-overlapping patches (n, size, size) of a volume (z, y, x) that lie entirely inside a mask."""
     found = []
     for plane, inside in zip(image, mask, strict=True):
         total = np.pad(inside.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))

@@ -1,4 +1,4 @@
-"""Scans of patients: noise spectra in organs, HU by tissue and the structure check, before and after denoising."""
+"""Measurements on patient scans before and after denoising: NPS in organs, HU by tissue and the structure check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bioatt.physics.nps import nps, patches_inside
 PATCHES_PX = (32, 24, 16)
 MIN_PATCHES = 6
 UNIFORM_HU = (-150.0, 200.0)
-"""Mean HU of organs whose noise spectrum is of use: not lung, not bone."""
+"""Mean HU of organs whose noise spectrum is measured; excludes lung and bone."""
 
 
 def measure(scan: Volume, after: Volume | None, regions: NDArray[np.uint8], names: dict[int, str]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def measure(scan: Volume, after: Volume | None, regions: NDArray[np.uint8], name
 
 
 def _spectra(scans: dict[str, NDArray], inside: NDArray[np.bool_], pixel_mm: float) -> dict[str, Any] | None:
-    """Radial spectra of each scan in a region; None where no patches fit."""
+    """Radial spectra of each scan in a region; None if no patches fit."""
     for side in PATCHES_PX:
         patches = {name: patches_inside(hu, inside, side) for name, hu in scans.items()}
         count = len(patches["before"])

@@ -1,6 +1,6 @@
-"""Scans of round phantoms (water, ACR, Catphan, our own): noise, spectrum, transfer, HU and uniformity.
+"""Measurements on round phantoms (water, ACR, Catphan, simulated): noise, NPS, TTF, HU and uniformity.
 
-Inserts are found by their contrast; the measures are those of AAPM TG-233 (Samei 2019, 10.1002/mp.13763).
+Inserts are found by their contrast; the measures follow AAPM TG-233 (Samei 2019, 10.1002/mp.13763).
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from bioatt.physics.ttf import ttf
 
 LEAST_CONTRAST_HU = 25.0
 INSERT_MM = (2.0, 20.0)
-"""Radii of what counts as an insert."""
+"""Range of insert radii."""
 ROUND = 0.85
-"""Least shorter side as a share of the longer one, and least area as a share of the circle's."""
+"""Smallest ratio of the shorter to the longer side, and of the area to that of the circle, for a round object."""
 _EVEN = 0.25
-"""Largest SD within an insert, of its contrast, beyond the noise."""
+"""Largest SD within an insert beyond the noise, as a fraction of its contrast."""
 _EDGE_PX = 2.5
 """σ of the gradient that finds edges."""
 _CLEAR_MM = 4.0
-"""From edges to where noise and uniformity are measured."""
+"""Distance to keep from edges when measuring noise and uniformity."""
 PATCHES_PX = (64, 48, 32, 24, 16)
-"""Sides of noise patches: the first of which MIN_PATCHES fit."""
+"""Sides of noise patches; the first of which MIN_PATCHES fit is used."""
 MIN_PATCHES = 4
 TASKS = ((14.0, 3.0), (7.0, 5.0), (5.0, 7.0), (3.0, 10.0))
-"""Contrast (HU) and diameter (mm) of the inserts of the phantom CCT189."""
+"""Contrast (HU) and diameter (mm) of the inserts in the CCT189 phantom."""
 NOMINAL: Mapping[str, Mapping[str, float]] = {
     "acr": {"air": -1000, "polyethylene": -95, "acrylic": 120, "bone": 955},
     "catphan": {
@@ -54,7 +54,7 @@ NOMINAL: Mapping[str, Mapping[str, float]] = {
         "Teflon": 1000,
     },
 }
-"""Nominal HU of inserts by phantom, at 120 kV: the middle of the ranges that the makers and the ACR give."""
+"""Nominal HU of inserts by phantom at 120 kV: the middle of the ranges given by the manufacturers and the ACR."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Insert:
 class Layout:
     """A round phantom: centre in pixels, radius in mm, HU of its body, inserts by HU.
 
-    even: (y, x), the body without its rim and without what stands out, round or not.
+    even: (y, x) bool, the body without its rim and anything that stands out, round or not.
     """
 
     centre_yx: tuple[float, float]
@@ -81,11 +81,11 @@ class Layout:
 
 
 def find_layout(hu: NDArray, pixel_mm: float) -> Layout:
-    """The phantom in a scan (z, y, x) whose slices are alike. Raises InputError where nothing round lies in it."""
+    """Find the phantom in a scan (z, y, x) with identical slices. Raises InputError if it contains nothing round."""
     mean = hu.mean(0, dtype=np.float64)
     body = _largest(binary_fill_holes(gaussian_filter(mean, 1.5) > -500))
     if body is None or not _round(body):
-        raise InputError("no round phantom lies in this scan: give axial slices of one, and `patient` for patients")
+        raise InputError("no round phantom found in this scan: give axial slices of one, or use `patient` for patients")
     centre, radius = _circle(body, pixel_mm)
     distance = _distance(hu.shape[1:], centre) * pixel_mm
     inner = distance < 0.9 * radius
@@ -103,8 +103,8 @@ def measure(hu: NDArray, pixel_mm: float, layout: Layout) -> dict[str, Any]:
     """{"noise_hu", "nps": {"frequency", "value", "peak", "mean"}, "nps_2d", "inserts": [{"hu", "contrast", "f50",
     "f10", "ttf"}], "uniformity": {"centre", "edges", "largest"}, "d": {task: d′}} of a scan (z, y, x) of a phantom.
 
-    Frequencies in 1/mm; nps_2d (y, x) with zero in the middle. What cannot be measured is None. d: with the eye filter,
-    by the transfer of the insert of the least contrast.
+    Frequencies in 1/mm; nps_2d (y, x) with zero in the middle. Values that cannot be measured are None. d: with the eye
+    filter and the TTF of the insert with the lowest contrast.
     """
     values = hu.astype(np.float64)
     spectrum, plane, noise = _noise(values, pixel_mm, layout)
@@ -148,11 +148,11 @@ def _measured(
     inside = _distance(values.shape[1:], one.centre_yx) * pixel_mm < 0.6 * one.radius_mm
     own = float(values[:, inside].mean())
     transfer = None
-    # the edge is averaged over slices and angles; fainter ones drown in noise
+    # the edge is averaged over slices and angles; fainter edges are lost in noise
     if noise is None or abs(own - layout.background_hu) > 5 * noise / math.sqrt(len(values)):
         try:
             transfer = ttf(values, one.centre_yx, one.radius_mm, pixel_mm)
-        except InputError:  # its surroundings do not lie in the image
+        except InputError:  # its surroundings extend beyond the image
             transfer = None
     f50, f10 = (None if transfer is None else _finite(transfer.falls_to(level)) for level in (0.5, 0.1))
     return {
@@ -168,7 +168,7 @@ def _measured(
 def _noise(
     values: NDArray[np.float64], pixel_mm: float, layout: Layout
 ) -> tuple[Spectrum | None, NDArray[np.float64] | None, float | None]:
-    """Radial and plane spectrum and SD in the phantom's body away from its rim and inserts."""
+    """Radial and 2D spectrum and SD in the phantom's body away from its rim and inserts."""
     away = _distance(values.shape[1:], layout.centre_yx) * pixel_mm < 0.85 * layout.radius_mm
     mask = np.broadcast_to(layout.even & away, values.shape)
     for side in PATCHES_PX:
@@ -180,7 +180,7 @@ def _noise(
 
 
 def _uniformity(values: NDArray[np.float64], pixel_mm: float, layout: Layout) -> dict[str, Any]:
-    """Means of discs of a tenth of the radius in the middle and at four places near the rim (IEC 61223-3-5)."""
+    """Means in discs of a tenth of the radius at the centre and at four positions near the rim (IEC 61223-3-5)."""
     reach, mean = 0.75 * layout.radius_mm / pixel_mm, values.mean(0)
     y, x = layout.centre_yx
     places = [(y, x), (y - reach, x), (y, x + reach), (y + reach, x), (y, x - reach)]
@@ -197,7 +197,7 @@ def _uniformity(values: NDArray[np.float64], pixel_mm: float, layout: Layout) ->
 def _insert(
     mean: NDArray, smooth: NDArray, part: NDArray[np.bool_], background: float, noise: float, pixel_mm: float
 ) -> Insert | None:
-    """The insert in a part that stands out; None where it is not round, of another size, or a pattern of bars."""
+    """The insert in a component that stands out; None if it is not round, of the wrong size, or a bar pattern."""
     if part.sum() < 4 or not _round(part):
         return None
     centre, radius = _circle(part, pixel_mm)
@@ -216,7 +216,7 @@ def _insert(
 
 
 def _even(mean: NDArray, inner: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.bool_]:
-    """The largest part of the phantom without an edge in it. Edges, not HU: a phantom that is not uniform has none."""
+    """The largest part of the phantom without edges; HU would not do, since a phantom may be non-uniform."""
     slope = gaussian_gradient_magnitude(mean, _EDGE_PX)
     least = max(LEAST_CONTRAST_HU / 2 / (math.sqrt(2 * math.pi) * _EDGE_PX), 5 * float(np.median(slope[inner])))
     away = distance_transform_edt((slope < least) | ~inner, sampling=pixel_mm) > _CLEAR_MM
@@ -230,11 +230,11 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
 
 
 def _round(mask: NDArray[np.bool_]) -> bool:
-    """Whether the sides are about alike and the area is about that of the circle between them."""
+    """Whether the sides are about equal and the area is about that of the inscribed circle."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     sides = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
     area = mask.sum() / (np.pi * sides[0] * sides[1] / 4)
-    # a square has 1.27 of the circle's area; of a few pixels the area is not known better
+    # a square has 1.27 times the circle's area; for a few pixels the area is no more precise than that
     return bool(min(sides) >= ROUND * max(sides) and ROUND <= area <= (1.1 if max(sides) > 8 else 1.3))
 
 

@@ -12,9 +12,9 @@ from bioatt.physics.nps import Spectrum
 def ttf(images: NDArray, centre_yx: tuple[float, float], radius_mm: float, pixel_mm: float) -> Spectrum:
     """Task transfer function of a disc's edge in images (n, y, x) of the same disc, 1 at zero frequency.
 
-    Pixels within the smaller of `radius_mm` and 10 mm of the edge give the edge spread over the distance to it, in
-    steps of a tenth of a pixel, averaged over all images; its derivative under a tapered window gives the transfer.
-    centre_yx in pixels. Raises InputError where the ring does not fit the images.
+    Pixels within the smaller of `radius_mm` and 10 mm from the edge give the edge spread over the distance to it, in
+    steps of a tenth of a pixel, averaged over all images; its derivative under a tapered window gives the TTF.
+    centre_yx in pixels. Raises InputError if the ring does not fit in the images.
     """
     images = np.asarray(images, np.float64)
     height, width = images.shape[1:]
@@ -36,7 +36,7 @@ def ttf(images: NDArray, centre_yx: tuple[float, float], radius_mm: float, pixel
     edge = np.interp(position, position[filled], spread[filled] / samples[filled])
     line = np.gradient(edge, step)
     middle = int(np.argmax(np.abs(np.convolve(line, np.ones(15), "same"))))
-    # whole up to half the reach: a window that falls at once narrows the line, by 5 % in variance at 1 mm of blur
+    # flat up to half the reach: a window that falls off immediately narrows the line spread (5 % in variance at 1 mm)
     beyond = np.clip(4 * np.abs(np.arange(bins) - middle) / bins - 1, 0, 1)
     taper = 0.5 + 0.5 * np.cos(np.pi * beyond)
     transfer = np.abs(np.fft.rfft(line * taper, 16 * bins))

@@ -1,10 +1,10 @@
-"""Anatomical priors: what each slice shows, as a distribution over descriptors (paper §2.1).
+"""Anatomical priors: the anatomy in each slice as a distribution over descriptors (paper §2.1).
 
     build_prior("maps", descriptors=load_descriptor_set("paper17")).probabilities(volume).p    # (slices, 17)
 
-Sources: `maps` (the organ maps that ship; `maps:spatial` for p (N, H, W)), `biomedclip[:FOLDER]` (the paper's),
+Sources: `maps` (the shipped organ maps; `maps:spatial` for p (N, H, W)), `biomedclip[:FOLDER]` (the paper's),
 `uniform`, `random[:SEED]`,
-`segmentation:LABELS[,TABLE.json]` (spatial) and `FILE.json` (what `bioatt prior --json` wrote).
+`segmentation:LABELS[,TABLE.json]` (spatial) and `FILE.json` (written by `bioatt prior --json`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from bioatt.priors.smoothing import SmoothedPrior
 __all__ = ["AnatomicalPrior", "FixedPrior", "Prior", "RandomPrior", "SmoothedPrior", "UniformPrior", "build_prior"]
 
 FORMER_NAMES = {"embedded": "maps"}
-"""What scripts, scenes and model files of earlier versions say, and the source that it means now."""
+"""Source names in scripts, scenes and model files of earlier versions, and their current names."""
 
 
 def build_prior(
     source: str, *, descriptors: DescriptorSet, device: str = "cpu", smoothing: bool = True, complete: bool = True
 ) -> AnatomicalPrior:
-    """The prior that `source` names (see above), over `descriptors`.
+    """Build the prior that `source` names (see above), over `descriptors`.
 
-    device: where networks run, as torch names it. smoothing: let neighbouring slices agree, where the
-    source looks at slices. complete: give the pixels that no descriptor of a spatial prior claims the slice's p, for
-    networks that need p to sum to 1 (`BioAttNetwork.none_passes`).
-    Raises InputError for an unknown source, a file that cannot be used, or a source that cannot tell the descriptors.
+    device: torch device for networks. smoothing: smooth along z, for sources that look at slices. complete: in a
+    spatial prior, assign the slice's p to pixels without any descriptor, for networks that need p to sum to 1
+    (`BioAttNetwork.none_passes`).
+    Raises InputError for an unknown source, an unusable file, or a source that does not know the descriptors.
     """
     source = FORMER_NAMES.get(source, source)
     kind, _, detail = source.partition(":")
@@ -62,7 +62,7 @@ def build_prior(
         try:
             return RandomPrior(names, int(detail or 0))
         except ValueError:
-            raise InputError(f"the seed of a random prior is a number, not {detail!r}") from None
+            raise InputError(f"the seed of a random prior must be a number, not {detail!r}") from None
     raise InputError(
         f"unknown prior {source!r}: use maps, biomedclip, uniform, random, segmentation:LABELS or a .json file"
     )

@@ -1,4 +1,4 @@
-"""Sources of anatomy by name: the organ maps, a label volume with its names, or TotalSegmentator."""
+"""Anatomy sources by name: the organ maps, a label volume with its names, or TotalSegmentator."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bioatt.priors import build_prior
 
 
 def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
-    """ "maps" (the organ maps), "segmentation:LABELS[,TABLE.json]" (a label file), or "totalsegmentator".
+    """Build "maps" (the organ maps), "segmentation:LABELS[,TABLE.json]" (a label file) or "totalsegmentator".
 
-    device: where the network runs, as torch names it. Raises InputError for another source, and as `build_prior` and
+    device: torch device for the network. Raises InputError for another source, and as `build_prior` and
     `TotalSegmentator`.
     """
     if source == "totalsegmentator":
@@ -23,16 +23,16 @@ def build_anatomy(source: str, device: str = "cpu") -> AnatomySource:
         return TotalSegmentator(build_prior("maps", descriptors=load_descriptor_set(ANATOMY_SET)), device)
     if source != "maps" and not source.startswith("segmentation:"):
         raise InputError(
-            f"unknown source of anatomy {source!r}: use maps, segmentation:LABELS[,TABLE.json] or totalsegmentator"
+            f"unknown anatomy source {source!r}: use maps, segmentation:LABELS[,TABLE.json] or totalsegmentator"
         )
     built: AnatomySource = build_prior(source, descriptors=load_descriptor_set(ANATOMY_SET), device=device)  # type: ignore[assignment]
     return built
 
 
 def anatomy_of_labels(labels: Volume, names: Mapping[int, str]) -> AnatomySource:
-    """Anatomy from a label volume on any grid. names: structure of each value.
+    """Build an anatomy source from a label volume on any grid. names: structure of each value.
 
-    Raises InputError where no name is known to the descriptor set.
+    Raises InputError if no name is known to the descriptor set.
     """
     from bioatt.priors.segmentation import Segmentation, SegmentationPrior  # reads files: needs SimpleITK
 

@@ -1,4 +1,4 @@
-"""The cells that the organ-map network sees: a slice averaged onto squares of about 3.3 mm, and where its body lies."""
+"""Cells for the organ-map network: a slice averaged over squares of about 3.3 mm, and the location of its body."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CELL_MM = 3.3
 BODY_ABOVE_HU = -500.0
 MARGIN_CELLS = 2
 WINDOW_CELLS = (112, 144)
-"""Least rows and columns that the network is shown: in training there was air around most bodies."""
+"""Minimum rows and columns of the network's input: in training, most bodies were surrounded by air."""
 
 
 def to_cells(hu: NDArray[np.float32], spacing: tuple[float, float], cell_mm: float = CELL_MM) -> NDArray[np.float32]:
-    """Slice hu (y, x) with spacing (x, y) mm → mean HU of the cells (rows, columns) that cover it exactly.
+    """Average a slice hu (y, x) with spacing (x, y) mm over the cells (rows, columns) that cover it exactly.
 
-    A cell is as near to cell_mm as a whole number of cells allows.
+    The cell size is as close to cell_mm as a whole number of cells allows.
     """
     down = _shares(hu.shape[0], cell_count(hu.shape[0], spacing[1], cell_mm))
     across = _shares(hu.shape[1], cell_count(hu.shape[1], spacing[0], cell_mm))
@@ -34,12 +34,12 @@ def to_cells(hu: NDArray[np.float32], spacing: tuple[float, float], cell_mm: flo
 
 
 def cell_count(pixels: int, step_mm: float, cell_mm: float = CELL_MM) -> int:
-    """Cells along an axis of this many pixels."""
+    """Number of cells along an axis of this many pixels."""
     return max(1, round(pixels * step_mm / cell_mm))
 
 
 def body_box(cells: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Rows and columns of the largest part of the slice that is denser than air; all of them where there is none."""
+    """Rows and columns of the largest component of the slice denser than air; all of them if there is none."""
     parts, count = ndimage.label(cells > BODY_ABOVE_HU)
     if count == 0:
         return slice(0, cells.shape[0]), slice(0, cells.shape[1])
@@ -49,7 +49,7 @@ def body_box(cells: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def coordinates(box: tuple[slice, slice], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """(2, rows, columns) x and y of each cell's centre: -1 and 1 at the edges of the box, clipped at ±1.5."""
+    """x and y (2, rows, columns) of each cell's centre: -1 and 1 at the edges of the box, clipped at ±1.5."""
     lines = []
     for extent, count in zip(box, shape, strict=True):
         middle, half = (extent.start + extent.stop) / 2, max((extent.stop - extent.start) / 2, 1.0)
@@ -59,8 +59,10 @@ def coordinates(box: tuple[slice, slice], shape: tuple[int, int]) -> NDArray[np.
 
 
 def window_of(box: tuple[slice, slice]) -> tuple[slice, slice]:
-    """The box with a margin, widened to WINDOW_CELLS, or beyond them to a multiple of the network's block; may leave
-    the slice."""
+    """The box with a margin, widened to WINDOW_CELLS or, if larger, to a multiple of the network's block.
+
+    It may extend beyond the slice.
+    """
     rows, columns = (_widened(extent, least) for extent, least in zip(box, WINDOW_CELLS, strict=True))
     return rows, columns
 
@@ -75,8 +77,10 @@ def _widened(extent: slice, least: int) -> slice:
 def on_pixels(
     p: NDArray[np.float32], place: tuple[slice, slice], cells: tuple[int, int], pixels: tuple[int, int]
 ) -> tuple[NDArray[np.float32], tuple[slice, slice]]:
-    """A part p of a map on `cells` (rows, columns) that is 0 elsewhere → its part on `pixels`, bilinear between the
-    cells' centres, and the rows and columns of that part."""
+    """Interpolate part p of a map on `cells` (rows, columns), which is 0 elsewhere, to `pixels`.
+
+    Bilinear between the cells' centres. Returns the values and the rows and columns they cover.
+    """
     down, across = (
         _interpolation(cells, pixels)[:, extent] for cells, pixels, extent in zip(cells, pixels, place, strict=True)
     )
@@ -90,7 +94,7 @@ def on_pixels(
 
 @lru_cache(maxsize=16)
 def _shares(pixels: int, cells: int) -> Tensor:
-    """(cells, pixels): the share of each cell that each pixel covers."""
+    """Matrix (cells, pixels): the share of each cell that each pixel covers."""
     edges = np.linspace(0, pixels, cells + 1)
     left = np.arange(pixels)
     overlap = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
@@ -99,7 +103,7 @@ def _shares(pixels: int, cells: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _interpolation(cells: int, pixels: int) -> Tensor:
-    """(pixels, cells): linear interpolation between the cells' centres, constant beyond the outermost."""
+    """Matrix (pixels, cells): linear interpolation between the cells' centres, constant beyond the outermost."""
     place = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
     weights = np.clip(1 - np.abs(place[:, None] - np.arange(cells)), 0, 1)
     return torch.from_numpy(weights.astype(np.float32))

@@ -1,7 +1,7 @@
-"""Organ maps: the probability of every descriptor, and of none, at every place of a slice, from one small network.
+"""Organ maps: the probability of every descriptor, and of none, at every pixel of a slice, from one small network.
 
 maps = OrganMapPrior(load_descriptor_set("paper17")).maps(volume)     # canonical volume
-maps.pooled()            # (slices, N): presence, scaled to a distribution: the paper's p
+maps.pooled()            # (slices, N): presence scaled to a distribution, the paper's p
 maps.probabilities(z)    # (1 + N, H, W): none, then the descriptors, on the slice's pixels
 maps.labels(z)           # (H, W): 0 for none, else 1 + the index of the most probable descriptor
 """
@@ -38,28 +38,28 @@ from bioatt.priors.spatial import SpatialRows
 
 FILE = "organ_maps.safetensors"
 HOW_TO_GET = (
-    f"reinstall BioAttDenoise, or train them with `bioatt-train organ-maps` and put {FILE} into the models folder"
+    f"reinstall BioAttDenoise, or train them with `bioatt-train organ-maps` and put {FILE} in the models folder"
 )
 SIGMA_MM = 3.0
 """σ of the Gaussian along z."""
 SHOWN_ABOVE = 0.1
-"""A class that is less probable everywhere on a slice is left out of its maps."""
+"""A class less probable than this everywhere on a slice is omitted from its maps."""
 _EDGE = 0.02
-"""A map is kept in the box around what is above this."""
+"""A map is stored for the box around values above this."""
 _LEAST_ML = 1.0
 _SUREST_CELLS = 12
-"""1.3 cm²: what an organ covers at least where it counts as visible."""
+"""1.3 cm², the smallest area at which an organ counts as visible."""
 _FLOOR = 1e-3
-"""Share of presence that every descriptor keeps: a slice without any anatomy gets equal shares."""
+"""Added to every descriptor's presence, so that a slice without any anatomy gets equal shares."""
 _SLICES_KEPT = 16
-"""Network outputs kept, 1 MB each: the preview of the next slice needs eight of its nine again."""
+"""Network outputs in the cache, 1 MB each: the preview of the next slice reuses eight of its nine."""
 _VOLUMES_KEPT = 2
-"""Larger scans of which the maps are kept, some 25 KB a slice."""
+"""Larger scans whose maps are cached, about 25 KB per slice."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A descriptor's map on a slice: its index, and p float16 on these rows and columns of cells, 0 elsewhere."""
+    """A descriptor's map on a slice. column: its index. p: float16 on the cells at `place` (rows, columns), else 0."""
 
     column: int
     place: tuple[slice, slice]
@@ -68,8 +68,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class CellMaps:
-    """Maps of a slice at the network's resolution, of the descriptors that it may show; presence: float32 (N,) of all
-    descriptors, 0…1."""
+    """Maps of a slice at the network's resolution, for the descriptors that it may show.
+
+    presence: float32 (N,) of all descriptors, 0…1.
+    """
 
     patches: tuple[Patch, ...]
     presence: NDArray[np.float32]
@@ -77,7 +79,7 @@ class CellMaps:
 
 @dataclass(frozen=True)
 class OrganMaps:
-    """Maps of a volume's slices, kept on cells; a slice's are brought onto its pixels when they are asked for."""
+    """Maps of a volume's slices, stored on cells and interpolated to pixels on access."""
 
     slices: tuple[CellMaps, ...]
     descriptors: tuple[str, ...]
@@ -86,16 +88,16 @@ class OrganMaps:
     slice_ids: tuple[str, ...]
 
     def presence(self) -> NDArray[np.float32]:
-        """(slices, N): how sure it is that the slice shows each descriptor, 0…1, not scaled to a distribution."""
+        """(slices, N): probability that the slice shows each descriptor, 0…1, not scaled to a distribution."""
         return np.stack([one.presence for one in self.slices])
 
     def pooled(self) -> NDArray[np.float32]:
-        """(slices, N): an equal share to each visible descriptor, weighted by how sure it is."""
+        """(slices, N): presence scaled to sum to 1, so that clearly visible descriptors get equal shares."""
         held = self.presence() + np.float32(_FLOOR)
         return held / held.sum(axis=1, keepdims=True)
 
     def probabilities(self, z: int) -> NDArray[np.float32]:
-        """(1 + N, H, W): none, then the descriptors; sums to 1 at every pixel."""
+        """(1 + N, H, W): none, then the descriptors; the sum is 1 at every pixel."""
         p = np.zeros((1 + len(self.descriptors), *self.pixels), np.float32)
         p[0] = 1
         for column, fine, place in self._on_pixels(z):
@@ -135,7 +137,10 @@ class OrganMaps:
         return p
 
     def prior(self, *, spatial: bool = False, complete: bool = True) -> Prior:
-        """The paper's p (slices, N), or the maps as rows of p (N, H, W), complete with the slice's p for none."""
+        """The paper's p (slices, N), or if spatial the maps as rows of p (N, H, W).
+
+        complete: the probability of none is distributed as the slice's p.
+        """
         pooled = self.pooled()
         if not spatial:
             return Prior(pooled, self.descriptors, "maps", self.slice_ids)
@@ -149,16 +154,16 @@ class OrganMaps:
         return Prior(rows, self.descriptors, "maps:spatial", self.slice_ids)
 
     def _on_pixels(self, z: int) -> Iterator[tuple[int, NDArray[np.float32], tuple[slice, slice]]]:
-        """Each descriptor's index, its map on pixels where it is not 0, and the rows and columns of those."""
+        """Yield each descriptor's index, the nonzero part of its map on pixels, and that part's rows and columns."""
         for patch in self.slices[z].patches:
             yield patch.column, *on_pixels(patch.p.astype(np.float32), patch.place, self.cells, self.pixels)
 
 
 class OrganMapPrior:
-    """AnatomicalPrior from organ maps. spatial: p (N, H, W) instead of (N,); smoothing: along z; complete: see
-    `build_prior`.
+    """AnatomicalPrior from organ maps.
 
-    Raises InputError where the network was not taught all of `descriptors`, or the file is missing or damaged.
+    spatial: p (N, H, W) instead of (N,). smoothing: along z. complete: see `build_prior`.
+    Raises InputError if the network was not trained on all of `descriptors`, or the file is missing or damaged.
     """
 
     def __init__(
@@ -176,8 +181,8 @@ class OrganMapPrior:
         missing = [name for name in descriptors.descriptors if name not in taught]
         if missing:
             raise InputError(
-                f"the organ maps were not taught {', '.join(missing)} of the set {descriptors.name}: "
-                "use the prior biomedclip for them, or the set paper17"
+                f"the organ maps do not cover {', '.join(missing)} of the set {descriptors.name}: "
+                "use the prior biomedclip, or the set paper17"
             )
         self.taught, self.descriptors = taught, descriptors.descriptors
         self.spatial, self.complete, self.sigma_mm = spatial, complete, SIGMA_MM if smoothing else 0.0
@@ -188,15 +193,16 @@ class OrganMapPrior:
         return maps.prior(spatial=self.spatial, complete=self.complete).aligned_to(self.descriptors)
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganMaps:
-        """Organ maps of a canonical volume. Raises Cancelled when `cancelled()` turns True."""
+        """Organ maps of a canonical volume. Raises Cancelled when `cancelled()` returns True."""
         slices = self.finder.slices(volume, self.sigma_mm, cancelled)
         cells = (cell_count(volume.shape[1], volume.spacing[1]), cell_count(volume.shape[2], volume.spacing[0]))
         return OrganMaps(slices, self.taught, cells, volume.shape[1:], volume.slice_ids)
 
 
 class _Finder:
-    """A network on a device. What it found lately is kept, since a scan's prior, organs, strengths by organ and
-    previews ask for the same slices (`forget`).
+    """A network on a device, with a cache of recent results.
+
+    A scan's prior, organs, strengths by organ and previews all need the same slices. `forget` clears the cache.
     """
 
     def __init__(self, path: Path, device: str) -> None:
@@ -207,7 +213,7 @@ class _Finder:
         self.calibration = Calibration(**metadata["calibration"])
 
     def slices(self, volume: Volume, sigma_mm: float, cancelled: Callable[[], bool] | None) -> tuple[CellMaps, ...]:
-        """Maps of a volume's slices, smoothed along z."""
+        """Maps of a volume's slices, smoothed along z; cached."""
         cells = [to_cells(np.asarray(hu, np.float32), volume.spacing[:2]) for hu in volume.hu]
         content = hashlib.sha1(b"".join(one.tobytes() for one in cells), usedforsecurity=False).digest()
         key = self, sigma_mm, volume.spacing, volume.shape, content
@@ -215,18 +221,18 @@ class _Finder:
         if found is None:
             smoothed = smoothed_along_z(self._raw(cells, cancelled), len(cells), volume.spacing[2], sigma_mm)
             found = tuple(self._shown(p) for p in smoothed)
-            if len(cells) > _SLICES_KEPT:  # a preview's slices do not drive out its volume
+            if len(cells) > _SLICES_KEPT:  # keeps the few slices of a preview from evicting its volume
                 _volumes.append((key, found))
         return found
 
     def _raw(
         self, cells: list[NDArray[np.float32]], cancelled: Callable[[], bool] | None
     ) -> Iterator[NDArray[np.float32]]:
-        """(1 + N, rows, columns) probabilities of each slice alone, so that they do not depend on its volume."""
+        """Yield (1 + N, rows, columns) probabilities of each slice alone, independent of its volume."""
         for one in cells:
             if cancelled is not None and cancelled():
                 raise Cancelled("cancelled")
-            yield _alone(self, one.tobytes(), one.shape)
+            yield _cached_probabilities(self, one.tobytes(), one.shape)
 
     def _shown(self, p: NDArray[np.float32]) -> CellMaps:
         organs = p[1:]
@@ -248,7 +254,7 @@ _volumes: deque[tuple[object, tuple[CellMaps, ...]]] = deque(maxlen=_VOLUMES_KEP
 
 
 @lru_cache(_SLICES_KEPT)
-def _alone(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _cached_probabilities(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """`cell_probabilities` of cells (float32) of this shape."""
     hu = np.frombuffer(cells, np.float32).reshape(shape)
     with finder.compute.arithmetic():
@@ -256,27 +262,30 @@ def _alone(finder: _Finder, cells: bytes, shape: tuple[int, int]) -> NDArray[np.
 
 
 def forget() -> None:
-    """Find maps anew, as a program that measures time wants it."""
+    """Clear the cache of maps, for programs that measure time."""
     _volumes.clear()
-    _alone.cache_clear()
+    _cached_probabilities.cache_clear()
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature divides the logits; presence = sigmoid(slope · score + offset), both (N,), of `presence_score`."""
+    """Calibration of the network's outputs.
+
+    temperature: divides the logits. slope, offset: (N,), presence = sigmoid(slope · `presence_score` + offset).
+    """
 
     temperature: float
     slope: tuple[float, ...]
     offset: tuple[float, ...]
 
     def presence(self, organs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, rows, columns) maps → (N,) presence."""
+        """Presence (N,) from maps (N, rows, columns)."""
         logits = np.asarray(self.slope) * presence_score(organs) + np.asarray(self.offset)
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
 def presence_score(organs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, rows, columns) maps → (N,): log-odds of the mean probability of each organ's surest cells."""
+    """Log-odds (N,) of the mean probability of each organ's most probable cells, from maps (N, rows, columns)."""
     flat = torch.from_numpy(organs).flatten(1)
     surest = flat.topk(min(_SUREST_CELLS, flat.shape[1]), dim=1).values.double().mean(dim=1).numpy()
     mean = np.clip(surest, 1e-5, 1 - 1e-5)
@@ -286,8 +295,10 @@ def presence_score(organs: NDArray[np.float32]) -> NDArray[np.float64]:
 def smoothed_along_z(
     raw: Iterator[NDArray[np.float32]], count: int, step_mm: float, sigma_mm: float
 ) -> Iterator[NDArray[np.float32]]:
-    """Each of `count` arrays averaged with at most CONTEXT_SLICES neighbours on either side, step_mm apart, with
-    Gaussian weights of their distance; those under 1 % are left out."""
+    """Average each of `count` arrays with at most CONTEXT_SLICES neighbours on either side, step_mm apart.
+
+    The weights are Gaussian in distance; those below 1 % are dropped.
+    """
     weights = [np.exp(-0.5 * (k * step_mm / sigma_mm) ** 2) if sigma_mm else 0.0 for k in range(1, CONTEXT_SLICES + 1)]
     shares = [1.0, *(weight for weight in weights if weight >= 0.01)]
     reach = len(shares) - 1
@@ -308,7 +319,7 @@ def smoothed_along_z(
 def cell_probabilities(
     network: OrganMapNetwork, cells: NDArray[np.float32], temperature: float = 1.0
 ) -> NDArray[np.float32]:
-    """Mean HU of cells (rows, columns) → (1 + N, rows, columns); none for sure away from the body."""
+    """Probabilities (1 + N, rows, columns) from the mean HU of cells (rows, columns); none is 1 away from the body."""
     window, shown, where = network_input(cells)
     device = next(network.parameters()).device
     with torch.inference_mode():
@@ -322,8 +333,10 @@ def cell_probabilities(
 
 
 def network_input(cells: NDArray[np.float32]) -> tuple[tuple[slice, slice], Tensor, Tensor]:
-    """Rows and columns around the body, as the network asks for them (they may leave `cells`, where there is air);
-    their HU (1, 1, h, w) and coordinates (1, 2, h, w)."""
+    """The network's input window around the body: rows and columns, HU (1, 1, h, w) and coordinates (1, 2, h, w).
+
+    The window may extend beyond `cells`; it is filled with air there.
+    """
     box = body_box(cells)
     window = window_of(box)
     shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
@@ -338,14 +351,16 @@ def network_input(cells: NDArray[np.float32]) -> tuple[tuple[slice, slice], Tens
 
 
 def _overlap(extent: slice, size: int) -> tuple[slice, slice]:
-    """The part of an extent within 0 … size, and where it lies in the extent."""
+    """The part of an extent within 0 … size, and its position in the extent."""
     first, last = max(extent.start, 0), min(extent.stop, size)
     return slice(first, last), slice(first - extent.start, last - extent.start)
 
 
 def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, Any]) -> None:
-    """Write a network in evaluation mode, normalisations folded in, as int8; `metadata`: descriptors, calibration
-    {temperature, slope, offset}, what else it should say."""
+    """Write a network in evaluation mode as int8, with its normalisations folded in.
+
+    metadata: descriptors, calibration {temperature, slope, offset}, and any further keys.
+    """
     folded = fuse(copy.deepcopy(network).eval())
     weights = packed({name: tensor.detach().cpu().contiguous() for name, tensor in folded.state_dict().items()})
     described = {"widths": list(network.widths), **metadata}
@@ -356,17 +371,17 @@ def save_organ_maps(path: Path, network: OrganMapNetwork, metadata: dict[str, An
 
 
 def organ_maps_file() -> Path:
-    """The trained organ maps: beside the shipped models, else in the user's models folder. InputError where neither."""
+    """File of the trained organ maps, among the shipped models or else the user's. Raises InputError if missing."""
     for folder in (resources_folder() / "Models", models_folder()):
         if (folder / FILE).is_file():
             return folder / FILE
-    raise InputError(f"organ maps are not on this machine: {HOW_TO_GET}")
+    raise InputError(f"organ maps are not installed: {HOW_TO_GET}")
 
 
 @cache
 def load_organ_maps(path: Path) -> tuple[OrganMapNetwork, dict[str, Any]]:
-    """Network in evaluation mode, and the metadata of its file. Raises InputError for a missing or damaged file."""
-    import safetensors.torch  # here, so that networks can be trained where it is not installed
+    """Load the network in evaluation mode and its file's metadata. Raises InputError for a missing or damaged file."""
+    import safetensors.torch  # here, so that networks can be trained without it
 
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -377,6 +392,6 @@ def load_organ_maps(path: Path) -> tuple[OrganMapNetwork, dict[str, Any]]:
         Calibration(**metadata["calibration"])
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path.name} is no file of organ maps, or damaged ({type(error).__name__}): {HOW_TO_GET}"
+            f"{path.name} is not an organ-map file or is damaged ({type(error).__name__}): {HOW_TO_GET}"
         ) from None
     return network.to(memory_format=torch.channels_last), metadata  # type: ignore[call-overload]  # missing in torch

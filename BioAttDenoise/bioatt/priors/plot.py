@@ -15,8 +15,8 @@ from bioatt.priors.spatial import SpatialRows
 def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> None:
     """Write a PNG, PDF or SVG of the stacked probabilities over z (mm from the lowest slice, and slice number).
 
-    A spatial prior is shown as each slice's mean. The file appears whole or not at all; raises InputError
-    for an unwritable place.
+    A spatial prior is shown as each slice's mean. The file is written atomically; raises InputError for an unwritable
+    path.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import hsv_to_rgb
@@ -38,7 +38,7 @@ def plot_prior(prior: Prior, step_mm: float, path: Path, title: str = "") -> Non
     for n in seen:
         widest = np.flatnonzero(p[:, n] > 0.9 * p[:, n].max())
         middle = int(widest[len(widest) // 2])
-        if p[middle, n] > 0.06:  # room for the word
+        if p[middle, n] > 0.06:  # enough room for the label
             x, y = np.clip(middle * step_mm, *margins), p[middle, :n].sum() + p[middle, n] / 2
             axes.text(x, y, prior.descriptors[n], ha="center", va="center", fontsize=8)
     handles = [axes.fill_between([], [], color=colours[n], label=prior.descriptors[n]) for n in reversed(seen)]

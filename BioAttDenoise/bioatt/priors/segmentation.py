@@ -1,4 +1,4 @@
-"""SegmentationPrior: a spatial prior from organ masks, which the paper names as future work."""
+"""SegmentationPrior: a spatial prior from organ masks, which the paper mentions as future work."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ BORDER_MM = 2.0
 
 @dataclass(frozen=True)
 class Segmentation:
-    """labels: volume of label values on any grid. names: structure of each value."""
+    """A label volume. labels: label values on any grid. names: structure of each value."""
 
     labels: Volume
     names: Mapping[int, str]
 
 
 class SegmentationPrior:
-    """Spatial prior (slices, N, H, W): inside an organ's mask the organ, elsewhere the slice prior, or, not `complete`,
-    no descriptor.
+    """Spatial prior (slices, N, H, W): the organ inside its mask, elsewhere the slice prior, or none if not `complete`.
 
-    A structure of several descriptors ("aorta") is divided among them in proportion to the slice prior.
-    Raises InputError where no structure belongs to any descriptor.
+    A structure that belongs to several descriptors ("aorta") is divided among them in proportion to the slice prior.
+    Raises InputError if no structure belongs to any descriptor.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class SegmentationPrior:
         return self.part_probabilities(volume, volume, cancelled=cancelled)
 
     def part_probabilities(self, part: Volume, whole: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See PlacedPrior. p is computed row by row when it is asked for. Raises InputError as `check_place`."""
+        """See PlacedPrior. p is computed row by row on access. Raises InputError as `check_place`."""
         self.check_place(whole)
         base = self.slice_prior.probabilities(part, cancelled=cancelled).aligned_to(self.descriptors)
         by_slice = np.asarray(base.p)
@@ -89,18 +88,16 @@ class SegmentationPrior:
         return SegmentedOrgans(self, volume, cancelled)
 
     def check_place(self, whole: Volume) -> None:
-        """Raise InputError where slices of the scan or the segmentation are not evenly spaced, or no structure of a
-        descriptor lies on `whole`.
-        """
+        """Raise InputError if the scan or segmentation is unevenly spaced, or no known structure lies on `whole`."""
         for what, volume in (("scan", whole), ("segmentation", self.labels)):
             if not volume.even:
                 raise InputError(
-                    f"slices of the {what} are missing or unevenly spaced, so that organ masks cannot be placed: "
+                    f"slices of the {what} are missing or unevenly spaced, so organ masks cannot be placed: "
                     "complete the series, or use another prior"
                 )
         if not self._overlaps(whole):
             raise InputError(
-                "the segmentation does not overlap the scan: give the one made of this scan, saved with its geometry"
+                "the segmentation does not overlap the scan: give one of this scan, saved with its geometry"
             )
 
     @cached_property
@@ -111,7 +108,7 @@ class SegmentationPrior:
         return [(int(line[0]), int(line[-1])) for line in lines if line.size]
 
     def _overlaps(self, volume: Volume) -> bool:
-        """Whether a label that belongs to a descriptor is in the volume; searches only slices that can contain one."""
+        """Whether a label of a descriptor is in the volume; searches only slices that can contain one."""
         if not self._extent:
             return False
         edges = [(first - 0.5, last + 0.5) for first, last in self._extent]
@@ -122,7 +119,7 @@ class SegmentationPrior:
         return any(np.isin(self.labels_on(volume, z), list(self.columns)).any() for z in slices)
 
     def _row(self, volume: Volume, z: int, base: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, H, W) of slice z: the masks, complete with (1 − Σ masks) · base."""
+        """(N, H, W) of slice z: the masks, plus (1 − Σ masks) · base if complete."""
         labels = self.labels_on(volume, z)
         masks = np.zeros((len(base), *labels.shape), np.float32)
         for value in np.unique(labels):
@@ -135,12 +132,12 @@ class SegmentationPrior:
         return masks + (1 - masks.sum(axis=0)).clip(0) * base[:, None, None] if self.complete else masks
 
     def softened(self, mask: NDArray[np.float32], volume: Volume) -> NDArray[np.float32]:
-        """A mask (H, W) of a slice with a soft border."""
+        """Soften the border of a slice's mask (H, W)."""
         sigma = (self.border_mm / volume.spacing[1], self.border_mm / volume.spacing[0])
         return gaussian_filter(mask, sigma, mode="nearest")
 
     def labels_on(self, volume: Volume, z: int) -> NDArray[np.int64]:
-        """(H, W) label values at slice z's pixel centres: the nearest voxel of the label grid, 0 outside it."""
+        """(H, W) label values at slice z's pixel centres: that of the nearest label voxel, 0 outside the label grid."""
         to_label = np.linalg.inv(self.labels.ijk_to_lps) @ volume.ijk_to_lps
         j, i = np.mgrid[: volume.shape[1], : volume.shape[2]]
         where = [np.rint(axis[0] * i + axis[1] * j + axis[2] * z + axis[3]).astype(np.int64) for axis in to_label[:3]]
@@ -156,7 +153,7 @@ class SegmentationPrior:
 class SegmentedOrgans:
     """OrganProbabilities from masks with soft borders.
 
-    A structure of several descriptors ("aorta") is on each slice the one that the slice prior finds more probable.
+    On each slice, a structure of several descriptors ("aorta") is assigned to the one more probable by the slice prior.
     """
 
     source = "segmentation"
@@ -192,11 +189,13 @@ class SegmentedOrgans:
 def read_segmentation(path: Path, table: Path | None = None) -> Segmentation:
     """Read a label volume and its names: from `table`, else the file (Slicer's .seg.nrrd), else TotalSegmentator's.
 
-    table: JSON of {"1": "spleen", …} or {"spleen": 1, …}. Raises InputError where a file cannot be used.
+    table: JSON of {"1": "spleen", …} or {"spleen": 1, …}. Raises InputError if a file cannot be used.
     """
     labels = read_volume(path, hu=False)
     if not np.array_equal(labels.hu, np.rint(labels.hu)):
-        raise InputError(f"{path.name} is no label volume: its values are not whole numbers")
+        raise InputError(
+            f"{path.name} is not a label volume, since its values are not integers: give one with integer labels"
+        )
     if table is not None:
         return Segmentation(labels, _read_table(table))
     names = _slicer_names(path) if path.name.lower().endswith(".seg.nrrd") else {}
@@ -219,7 +218,7 @@ def _read_table(path: Path) -> dict[int, str]:
 
 
 def _slicer_names(path: Path) -> dict[int, str]:
-    """Segment names from the header that 3D Slicer writes: Segment0_LabelValue, Segment0_Name, ..."""
+    """Segment names from the header written by 3D Slicer: Segment0_LabelValue, Segment0_Name, ..."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

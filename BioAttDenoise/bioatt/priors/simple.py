@@ -1,4 +1,4 @@
-"""Priors independent of the image: the paper's ablations (uniform, random) and given probabilities."""
+"""Priors that do not depend on the image: the paper's ablations (uniform, random) and given probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UniformPrior:
 
 
 class RandomPrior:
-    """p drawn uniformly from all distributions over N descriptors (Dirichlet), by slice identity and seed."""
+    """p drawn uniformly from all distributions over N descriptors (Dirichlet), by slice identifier and seed."""
 
     def __init__(self, descriptors: tuple[str, ...], seed: int = 0) -> None:
         self.descriptors = descriptors
@@ -47,7 +47,7 @@ class RandomPrior:
 
 
 class FixedPrior:
-    """Given probabilities: one row for all slices, or rows by slice identity."""
+    """Given probabilities: one row for all slices, or rows by slice identifier."""
 
     def __init__(
         self,
@@ -56,21 +56,21 @@ class FixedPrior:
         slice_ids: tuple[str, ...] | None = None,
         source: str = "file",
     ) -> None:
-        """p: (N,) for every slice alike, or (slices, N) with slice_ids; source: see `Prior`.
+        """p: (N,) for all slices, or (slices, N) with slice_ids; source: see `Prior`.
 
-        Raises InputError where p is no distribution.
+        Raises InputError if p is not a distribution.
         """
         rows = np.atleast_2d(np.asarray(p, np.float32))
         self.everywhere = slice_ids is None
         if self.everywhere and len(rows) != 1:
-            raise InputError("a prior of several slices needs the slices' identities")
+            raise InputError('a prior of several slices needs slice identifiers: add "slices"')
         self.prior = Prior(rows, descriptors, source, slice_ids if slice_ids is not None else ("",))
 
     @classmethod
     def from_file(cls, path: Path) -> FixedPrior:
-        """Read what `bioatt prior --json` writes; a file without "slices" holds one row for every slice.
+        """Read a file written by `bioatt prior --json`; a file without "slices" holds one row for all slices.
 
-        Raises InputError where the file cannot be read or is not such a table.
+        Raises InputError if the file cannot be read or is not such a table.
         """
         table = read_json(path, "prior file")
         try:
@@ -79,7 +79,7 @@ class FixedPrior:
             raise InputError(f"prior file {path.name}: {error}") from None
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
-        """See AnatomicalPrior. Raises InputError where a slice of the volume has no row."""
+        """See AnatomicalPrior. Raises InputError if a slice of the volume has no row."""
         if not self.everywhere:
             return self.prior.select(volume.slice_ids)
         p = np.repeat(self.prior.p, len(volume.slice_ids), axis=0)
@@ -88,17 +88,17 @@ class FixedPrior:
 
 def _parse(table: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...] | None]:
     if not isinstance(table, dict) or not {"descriptors", "probabilities"} <= table.keys():
-        raise InputError('a prior is {"descriptors": [...], "slices": [...], "probabilities": [[...], ...]}')
+        raise InputError('a prior must be {"descriptors": [...], "slices": [...], "probabilities": [[...], ...]}')
     descriptors, slices = table["descriptors"], table.get("slices")
     for what, names in (("descriptors", descriptors), ("slices", slices if slices is not None else [])):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{what} must be a list of texts")
+            raise InputError(f"{what} must be a list of strings")
         if len(set(names)) != len(names):
-            raise InputError(f"{what} must differ from each other")
+            raise InputError(f"{what} must be unique")
     try:
         p = np.array(table["probabilities"], np.float32)
     except (TypeError, ValueError):
-        raise InputError("probabilities must be numbers, one row of equal length a slice") from None
+        raise InputError("probabilities must be numbers, with one row of equal length per slice") from None
     if p.ndim not in (1, 2) or p.shape[-1] != len(descriptors):
-        raise InputError(f"probabilities must have {len(descriptors)} numbers a slice, one a descriptor")
+        raise InputError(f"probabilities must have {len(descriptors)} numbers per slice, one per descriptor")
     return p, tuple(descriptors), None if slices is None else tuple(slices)

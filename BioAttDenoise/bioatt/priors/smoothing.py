@@ -28,7 +28,7 @@ class SmoothedPrior:
 
 
 def smoothed(p: NDArray[np.float32], step_mm: float, sigma_mm: float = SIGMA_MM) -> NDArray[np.float32]:
-    """p (slices, N), slices step_mm apart → weighted means over at most CONTEXT_SLICES neighbours on either side."""
+    """Smooth p (slices, N), slices step_mm apart, over at most CONTEXT_SLICES neighbours on either side."""
     total = np.zeros(p.shape, np.float64)
     weight = np.zeros((len(p), 1))
     reach = min(CONTEXT_SLICES, len(p) - 1)

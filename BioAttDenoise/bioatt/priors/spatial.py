@@ -1,4 +1,4 @@
-"""Spatial priors row by row: a volume of (N, H, W) float32 rows would not fit into memory (5 GB at 300 slices)."""
+"""Spatial priors row by row: a volume of (N, H, W) float32 rows would not fit in memory (5 GB at 300 slices)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SpatialRows:
-    """A (slices, N, H, W) float32 array whose rows are computed when asked for.
+    """A (slices, N, H, W) float32 array whose rows are computed on access.
 
-    compute(row) gives (N, H, W) for a row of the volume it was made from; `rows` are those rows in this array's order,
-    `columns` the descriptors kept of the `depth` that compute gives; `pixels` are (H, W) of this array, whose first
-    pixel is compute's at `corner` (y, x). complete: whether p sums to 1 at every pixel; else to at most 1, and the rest
+    compute(row) gives (N, H, W) for a row of the underlying volume. rows: the rows of this array, in order. columns:
+    the descriptors kept of the `depth` that compute gives. pixels: (H, W) of this array, whose first pixel is at
+    `corner` (y, x) of compute's. complete: whether p sums to 1 at every pixel; else it sums to at most 1, and the rest
     belongs to no descriptor.
     """
 
@@ -60,11 +60,11 @@ class SpatialRows:
         return np.stack([self[row] for row in range(len(self))]).astype(dtype or np.float32, copy=False)
 
     def take_columns(self, columns: Sequence[int]) -> SpatialRows:
-        """The same pixels with only these descriptors, scaled to sum to 1 where the prior is complete."""
+        """The same pixels with only these descriptors, scaled to sum to 1 if the prior is complete."""
         return replace(self, columns=tuple(self.columns[column] for column in columns))
 
     def cropped(self, y: slice, x: slice) -> SpatialRows:
-        """The pixels of these rows and columns; start and stop are given."""
+        """Crop to these rows and columns, which must have a start and stop."""
         corner = self.corner[0] + y.start, self.corner[1] + x.start
         return replace(self, corner=corner, pixels=(y.stop - y.start, x.stop - x.start))
 

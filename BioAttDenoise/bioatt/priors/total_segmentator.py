@@ -1,7 +1,6 @@
-"""Anatomy from TotalSegmentator (Wasserthal 2023, 10.1148/ryai.230024), where that program is installed.
+"""Anatomy from TotalSegmentator (Wasserthal 2023, 10.1148/ryai.230024), if that program is installed.
 
-It runs as a process of its own and downloads its weights at its first run; its report of each run over the network is
-switched off.
+It runs as a separate process and downloads its weights on first use. Its usage statistics are switched off.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _ASK_EVERY_S = 0.2
 
 
 class TotalSegmentator:
-    """AnatomySource of all organs that the program's task "total" finds at a voxel size of 3 mm (`--fast`).
+    """AnatomySource: the program's task "total" at a voxel size of 3 mm (`--fast`).
 
-    slice_prior: divides a structure of several descriptors, such as the aorta. device: as torch names it.
-    Raises InputError where the program is not installed.
+    slice_prior: splits a structure that belongs to several descriptors, such as the aorta. device: torch device.
+    Raises InputError if the program is not installed.
     """
 
     def __init__(self, slice_prior: AnatomicalPrior, device: str = "cpu") -> None:
@@ -42,7 +41,7 @@ class TotalSegmentator:
         self.device = "gpu" if device.startswith("cuda") else "cpu"
 
     def maps(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> OrganProbabilities:
-        """Segment the volume. Raises InputError where the program fails, Cancelled."""
+        """Segment the volume. Raises InputError if the program fails, Cancelled."""
         with tempfile.TemporaryDirectory() as folder:
             scan, labels = Path(folder) / "scan.nii.gz", Path(folder) / "labels.nii.gz"
             write_volume(volume, scan)
@@ -63,15 +62,15 @@ class TotalSegmentator:
                     process.wait()
                     raise Cancelled("cancelled")
             log.seek(0)
-            said = [line.strip() for line in log if line.strip()]
+            lines = [line.strip() for line in log if line.strip()]
         if process.returncode or not labels.is_file():
             raise InputError(
-                f"{PROGRAM} failed ({said[-1][:200] if said else 'without a word'}): try it on the scan by itself"
+                f"{PROGRAM} failed ({lines[-1][:200] if lines else 'no output'}): run it on the scan to see why"
             )
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The process's: settings that report nothing in a folder of this run, weights where the program keeps them."""
+    """Variables of the process: settings without statistics in `folder`, weights in the program's own folder."""
     home = Path(os.environ.get("TOTALSEG_HOME_DIR") or Path.home() / ".totalsegmentator")
     settings = {"totalseg_id": "", "send_usage_stats": False, "prediction_counter": 0}
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")

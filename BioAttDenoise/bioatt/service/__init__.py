@@ -1,1 +1,1 @@
-"""Many studies: rules, one study to its results, batches."""
+"""Processing of many studies: rules, single studies, batches and the DICOM node."""

@@ -1,4 +1,4 @@
-"""Many scans to their results and a report; the same call again goes on where it was interrupted."""
+"""Batches: denoise many scans and report on them; repeating an interrupted call resumes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the scans of a batch, by name. out: the folder of their results."""
+    """Outcomes of a batch's scans, by name. out: the folder of their results."""
 
     found: Found
     out: Path
@@ -35,8 +35,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Told:
-    """How far a batch is: how many of all scans have ended, the part that is done of the whole, by bytes, 0 to 1, and
-    the time left (None while nobody knows). outcome: of the scan that has just ended, else None.
+    """Progress of a batch.
+
+    outcome: of the scan that has just finished, else None. number, count: finished scans and all scans. fraction: share
+    of the bytes done, 0 to 1. eta_s: time left, None if unknown.
     """
 
     outcome: Outcome | None
@@ -56,35 +58,35 @@ def run_batch(
     workers: int | None = None,
     told: Callable[[Told], None] = lambda told: None,
 ) -> Batch:
-    """Denoise all scans that `find_series` finds in `source` into `out`, each as `denoise_series` does.
+    """Denoise all scans that `find_series` finds in `source` into `out`, each with `denoise_series`.
 
-    engine: of ENGINES. workers: how many scans at a time, by default one a GPU, or one on the CPU. told: called after
-    each scan and, unless Ray does the work, several times a second; what it raises ends the batch. Raises InputError
-    where the folders, the rules' models or the device cannot be used.
+    engine: one of ENGINES. workers: number of scans in parallel, by default one per GPU, or one on the CPU. told:
+    called after each scan and, except with Ray, several times a second; an exception from it ends the batch. Raises
+    InputError if the folders, the rules' models or the device cannot be used.
     """
     started = time.monotonic()
-    source, out = source.absolute(), out.absolute()  # Ray's processes may have another current folder
+    source, out = source.absolute(), out.absolute()  # Ray's processes may have a different working directory
     _check_places(source, out)
     found = find_series(source)
     _check_models(rules)
     devices = devices_for(device, workers)
     job = Job(rules, out, index_of(out))
-    course = _Course(found.series, told)
+    progress = _ProgressReport(found.series, told)
     if engine == "ray":
         from bioatt.service.on_ray import run_on_ray
 
         running = run_on_ray(found.series, job, devices)
     else:
-        running = run_locally(found.series, job, devices, course.working)
+        running = run_locally(found.series, job, devices, progress.working)
     with closing(running):
         for outcome in running:
-            course.ended(outcome)
-    outcomes = sorted(course.outcomes, key=lambda outcome: outcome.name)
+            progress.ended(outcome)
+    outcomes = sorted(progress.outcomes, key=lambda outcome: outcome.name)
     return Batch(found, out, outcomes, time.monotonic() - started)
 
 
-class _Course:
-    """Tells how far a batch is, by the bytes of its scans."""
+class _ProgressReport:
+    """Reports the progress of a batch, by the bytes of its scans."""
 
     def __init__(self, series: list[Series], told: Callable[[Told], None]) -> None:
         self.told, self.begun = told, time.monotonic()
@@ -97,12 +99,12 @@ class _Course:
         self.outcomes.append(outcome)
         self.left -= self.sizes[outcome.name]
         self.denoised += self.sizes[outcome.name] if outcome.status == DONE else 0
-        self._tell(outcome, 0)
+        self._report(outcome, 0)
 
     def working(self, parts: Mapping[str, float]) -> None:
-        self._tell(None, sum(self.sizes[name] * part for name, part in parts.items()))
+        self._report(None, sum(self.sizes[name] * part for name, part in parts.items()))
 
-    def _tell(self, outcome: Outcome | None, in_work: float) -> None:
+    def _report(self, outcome: Outcome | None, in_work: float) -> None:
         left, denoised = self.left - in_work, self.denoised + in_work
         eta_s = (time.monotonic() - self.begun) * left / denoised if denoised else None
         fraction = 1 - left / self.all if self.all else 1.0
@@ -111,7 +113,9 @@ class _Course:
 
 def _check_places(source: Path, out: Path) -> None:
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{out.name or out} lies in the input, where results would be taken for scans: name another")
+        raise InputError(
+            f"{out.name or out} is inside the input, so results would be taken for scans: name another folder"
+        )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out.name} is a file: name a folder for the results")
     make_folder(out)
@@ -119,7 +123,7 @@ def _check_places(source: Path, out: Path) -> None:
 
 
 def _check_models(rules: tuple[Rule, ...]) -> None:
-    """Raise InputError before the work where a rule's model cannot be loaded."""
+    """Raise InputError, before the work, if a rule's model cannot be loaded."""
     from bioatt.inference.models import load_model
 
     for model in {rule.model for rule in rules} - {"auto"}:

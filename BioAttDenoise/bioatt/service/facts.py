@@ -1,4 +1,4 @@
-"""What a scan tells of itself, as far as rules ask for it."""
+"""Properties of a scan to which rules refer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules ask of a scan; None where it does not tell. ctdi_vol_mgy: CTDIvol (0018,9345)."""
+    """Properties of a scan to which rules refer; None if unknown. ctdi_vol_mgy: CTDIvol (0018,9345)."""
 
     series_description: str | None = None
     kernel: str | None = None

@@ -1,4 +1,4 @@
-"""The scans of a tree, a file, a list or a CSV of them: each DICOM series and each volume file, by headers alone."""
+"""Finding scans in a folder tree, file, list or CSV: each DICOM series and each volume file, from headers only."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ PATH, NAME = "path", "name"
 class Series:
     """One CT series, or one volume file, to denoise.
 
-    name: place of its results below the output folder, as "patient/study/series_3". files: what `read_volume` reads.
-    facts: by its header; nothing of what cannot be read.
+    name: path of its results below the output folder, e.g. "patient/study/series_3". files: input of `read_volume`.
+    facts: from its header; empty if it cannot be read.
     """
 
     name: str
@@ -47,37 +47,37 @@ class Series:
 
     @property
     def content(self) -> list[Path]:
-        """The files whose content makes the scan, those of detached headers (.mhd, .nhdr) included."""
+        """The files that make up the scan, including the data files of detached headers (.mhd, .nhdr)."""
         return [one for file in self.files for one in (file, *data_files(file))]
 
     @property
     def size(self) -> int:
-        """Bytes; of files that are gone, 0."""
+        """Size in bytes; missing files count as 0."""
         return sum(file.stat().st_size for file in self.content if file.is_file())
 
 
 @dataclass
 class Found:
-    """series: by name. left_out: images that are no CT slices in HU, such as localizers, counted by kind."""
+    """Scans found. series: by name. left_out: counts by kind of images other than CT slices in HU, e.g. localizers."""
 
     series: list[Series] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 class _Entry(NamedTuple):
-    """A place to look at, and the name under which its results go."""
+    """A path to search, and the name for its results."""
 
     path: Path
     name: str
 
 
 def find_series(source: Path) -> Found:
-    """All CT series and volume files of a folder (searched through; a DICOMDIR stands for its folder), of one file, or
-    of the places that a .txt (one a line, # for comments) or .csv (column `path`, and `name` to choose the results'
-    place) names, relative to it.
+    """Find all CT series and volume files.
 
-    What cannot be read, such as a slice that is cut short, belongs to the series of its folder, so that reading them
-    says so. Raises InputError where `source` is missing, a list cannot be used, or nothing is found.
+    source: a folder (searched recursively), a DICOMDIR (for its folder), a file, or a list with paths relative to it:
+    .txt (one path per line, # for comments) or .csv (column `path`, optionally `name` for the results).
+    Unreadable files, such as truncated slices, are assigned to the series of their folder, so that reading the series
+    reports them. Raises InputError if `source` is missing, a list cannot be used, or nothing is found.
     """
     if not source.exists():
         raise InputError(f"{source.absolute().name}: no such file or folder: check the path")
@@ -88,30 +88,30 @@ def find_series(source: Path) -> Found:
             _look(entry, found)
     if not found.series:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in found.left_out.items())
-        what = f"no CT, but {kinds}" if kinds else "neither DICOM nor .nrrd, .nii.gz, .mha"
+        what = f"no CT, only {kinds}" if kinds else "neither DICOM nor .nrrd, .nii.gz, .mha"
         raise InputError(f"{source.absolute().name}: {what}: give a folder, file, .txt or .csv of CT scans")
-    found.series = _told_apart(found.series)
+    found.series = _unique_names(found.series)
     return found
 
 
-def _told_apart(series: list[Series]) -> list[Series]:
-    """By name, each scan once, and scans of one name numbered."""
+def _unique_names(series: list[Series]) -> list[Series]:
+    """Sort by name, drop duplicates, and number scans of the same name."""
     count: Counter[str] = Counter()
-    told = []
+    numbered = []
     for one in sorted({one.files: one for one in series}.values(), key=lambda one: one.name):
         count[one.name] += 1
-        told.append(replace(one, name=f"{one.name}-{count[one.name]}") if count[one.name] > 1 else one)
-    return told
+        numbered.append(replace(one, name=f"{one.name}-{count[one.name]}") if count[one.name] > 1 else one)
+    return numbered
 
 
 def facts_of_file(path: Path) -> Facts:
-    """What rules ask of a volume file; its series description is its name without suffix."""
+    """Facts of a volume file; its name without suffix serves as series description."""
     scan = read_acquisition(path)
     return Facts(_stem(path), scan.kernel, scan.modality or "CT", scan.slice_thickness_mm)
 
 
 def facts_of_header(header: Dataset) -> Facts:
-    """What rules ask of a DICOM series."""
+    """Facts of a DICOM series."""
 
     def number(keyword: str) -> float | None:
         try:
@@ -129,7 +129,7 @@ def facts_of_header(header: Dataset) -> Facts:
 
 
 def _listed(source: Path) -> list[_Entry]:
-    """The places of a list. Raises InputError where it cannot be used."""
+    """The entries of a list. Raises InputError if it cannot be used."""
     try:
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -137,24 +137,26 @@ def _listed(source: Path) -> list[_Entry]:
     if suffix_of(source) == ".csv":
         table = csv.DictReader(text.splitlines())
         if PATH not in (table.fieldnames or ()):
-            raise InputError(f"list {source.name} has no column {PATH!r}: name it in the first line")
+            raise InputError(f"list {source.name} has no column {PATH!r}: add it to the first line")
         rows = [((row[PATH] or "").strip(), (row.get(NAME) or "").strip()) for row in table]
     else:
         rows = [(line.strip(), "") for line in text.splitlines() if not line.startswith("#")]
     rows = [row for row in rows if row[0]]
     if not rows:
-        raise InputError(f"list {source.name} names no scan: give one a line")
+        raise InputError(f"list {source.name} names no scan: give one per line")
     paths = [Path(os.path.abspath(source.parent / path)) for path, _ in rows]
     try:
         common = Path(os.path.commonpath([path.parent for path in paths]))
-    except ValueError:  # several drives
+    except ValueError:  # on different drives
         common = None
     entries = []
     for path, (_, name) in zip(paths, rows, strict=True):
         own = path.with_name(_stem(path)) if suffix_of(path) in READABLE else path
         place = PurePosixPath(name or (own.relative_to(common).as_posix() if common else own.name))
         if place.is_absolute() or ".." in place.parts:
-            raise InputError(f"list {source.name}: name {name!r:.60} leads out of the output folder: give a plain name")
+            raise InputError(
+                f"list {source.name}: name {name!r:.60} points outside the output folder: give a plain name"
+            )
         entries.append(_Entry(path, place.as_posix()))
     return entries
 
@@ -170,7 +172,7 @@ def _look(entry: _Entry, found: Found) -> None:
         return None
     images = _Images(path.parent)
     images.look_at(path)
-    named = images.series(path.parent, found) or [Series("", (path,))]  # reading it says what it is not
+    named = images.series(path.parent, found) or [Series("", (path,))]  # reading it reports what is wrong
     found.series += [Series(entry.name or path.name, series.files, series.facts) for series in named]
     return None
 
@@ -193,7 +195,7 @@ def _stem(path: Path) -> str:
 
 
 class _Images:
-    """The DICOM images of a tree, by series; what of it cannot be read, by folder."""
+    """The DICOM images of a tree by series, and its unreadable files by folder."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
@@ -204,7 +206,7 @@ class _Images:
         self.left_out: Counter[str] = Counter()
 
     def unreadable(self, error: OSError) -> None:
-        """A folder that cannot be listed."""
+        """Record a folder that cannot be listed."""
         self.damaged[Path(error.filename)].append(Path(error.filename))
 
     def look_at(self, file: Path) -> None:
@@ -231,19 +233,19 @@ class _Images:
         self.files[key].append(file)
 
     def series(self, top: Path, found: Found) -> list[Series]:
-        """Each series with its own files and the damaged and empty ones of their folders; other damaged ones alone."""
+        """Each series with its files and the damaged and empty files of their folders; other damaged files alone."""
         found.left_out += self.left_out
-        told: set[Path] = set()
+        reported: set[Path] = set()
         series = []
         for key, files in self.files.items():
             folders = {file.parent for file in files}
-            told |= folders
+            reported |= folders
             damaged = [file for folder in sorted(folders) for file in (*self.damaged[folder], *self.empty[folder])]
             place = Path(os.path.commonpath([file.parent for file in files])).relative_to(top)
             number = key[OF_A_SERIES.index("SeriesNumber")]
             leaf = f"series_{int(number)}" if _is_number(number) else "series"
             series.append(Series((place / leaf).as_posix(), (*files, *damaged), self.facts[key]))
-        for folder in sorted(self.damaged.keys() - told):
+        for folder in sorted(self.damaged.keys() - reported):
             series += [Series(file.relative_to(top).as_posix(), (file,)) for file in self.damaged[folder]]
         return series
 

@@ -1,8 +1,8 @@
-"""A processing module of mercure: a folder of DICOM files in, a folder of derived ones out.
+"""A mercure processing module: reads a folder of DICOM files and writes a folder of derived ones.
 
-mercure names the folders in MERCURE_IN_DIR and MERCURE_OUT_DIR. In the first lie .dcm files, SERIES#IMAGE.dcm, and
-task.json, whose "process": {"settings": {...}} are what its pages say for the module and the rule. Here these are the
-keys of one rule of `service.rules`, as {"strength": "medium"}; which series come is mercure's to choose.
+mercure passes the folders in MERCURE_IN_DIR and MERCURE_OUT_DIR. The first contains .dcm files (SERIES#IMAGE.dcm) and
+task.json, whose "process": {"settings": {...}} holds the settings from mercure's pages for module and rule. These are
+the keys of one rule of `service.rules`, e.g. {"strength": "medium"}; mercure itself selects the series.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ TASK = "task.json"
 
 
 def run_module(source: Path, out: Path, device: str = "auto") -> list[Outcome]:
-    """Denoise what mercure put into `source`; the derived images appear in `out`, those of a series together.
+    """Denoise the series that mercure put into `source`; derived images appear in `out`, one series at a time.
 
-    Raises InputError where a folder is missing, the settings cannot be used, or a series could not be denoised; what
-    could be is there all the same.
+    Raises InputError if a folder is missing, the settings cannot be used, or a series could not be denoised; the other
+    series are written nevertheless.
     """
     for folder in (source, out):
         if not folder.is_dir():
-            raise InputError(f"there is no folder {folder.name}: mercure makes it, and docker's --volume names it")
+            raise InputError(
+                f"folder {folder.name} does not exist: let mercure create it, or mount it with docker's --volume"
+            )
     rules = rules_of({"rule": [_settings(source)]}, source)
     if set(rules[0].formats) - {DICOM}:
-        raise InputError(f"{TASK}: settings: formats: mercure takes DICOM alone: leave formats out")
+        raise InputError(f"{TASK}: settings: formats: mercure accepts only DICOM: remove formats")
     engine = Engine(device)
     with tempfile.TemporaryDirectory(prefix=".bioatt-", dir=out) as work:
         outcomes = [denoise_series(one, rules, Results(Path(work)), engine) for one in find_series(source).series]
         for outcome in outcomes:
             if outcome.status == DONE and outcome.folder is not None:
-                _hand_over(outcome.folder, out)
+                _publish(outcome.folder, out)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     if failed:
         raise InputError("; ".join(f"{outcome.name}: {outcome.reason}" for outcome in failed))
@@ -47,19 +49,19 @@ def run_module(source: Path, out: Path, device: str = "auto") -> list[Outcome]:
 
 
 def _settings(source: Path) -> Mapping[str, Any]:
-    """The module's settings in task.json; none where mercure's file, or that part of it, is missing."""
+    """The module's settings in task.json; empty if the file, or that part of it, is missing."""
     if not (source / TASK).exists():
         return {}
     task = read_json(source / TASK, "mercure's task")
     process = task.get("process") if isinstance(task, dict) else None
     settings = process.get("settings") if isinstance(process, dict) else None
     if settings is not None and not isinstance(settings, dict):
-        raise InputError(f"{TASK}: the settings are no JSON object: give one, as {{}}")
+        raise InputError(f"{TASK}: the settings are not a JSON object: give one, e.g. {{}}")
     return settings or {}
 
 
-def _hand_over(results: Path, out: Path) -> None:
-    """Move derived images into the folder that mercure reads, named as it names its own: SERIES#IMAGE.dcm."""
+def _publish(results: Path, out: Path) -> None:
+    """Move derived images into the folder that mercure reads, named in its scheme: SERIES#IMAGE.dcm."""
     from pydicom import dcmread
 
     for image in sorted(results.rglob("*.dcm")):

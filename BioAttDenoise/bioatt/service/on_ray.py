@@ -14,14 +14,14 @@ from bioatt.service.studies import FAILED, Engine, Outcome, denoise_series
 from bioatt.service.workers import ATTEMPTS, Job, engine_of
 
 ADDRESS = "RAY_ADDRESS"
-"""Ray's own variable for the cluster to join; without it one is started on this machine, and ended again."""
+"""Ray's own variable for the cluster to join; without it, a local one is started and stopped again."""
 
 
 def run_on_ray(series: Sequence[Series], job: Job, devices: Sequence[str]) -> Generator[Outcome, None, None]:
-    """What becomes of each scan, as they end; at most one a device at a time where no cluster is joined.
+    """Yield the outcome of each scan as it finishes; without a cluster, at most one scan per device runs at a time.
 
-    A task whose process or machine is lost is tried once more by Ray: what it had published is recognised and not done
-    again. Raises InputError where Ray is not installed or the cluster cannot be reached.
+    Ray retries a task once if its process or machine is lost; results already published are recognised and not computed
+    again. Raises InputError if Ray is not installed or the cluster cannot be reached.
     """
     ray = _ray()
     gpu = devices[0].startswith("cuda")
@@ -51,11 +51,11 @@ def _ray() -> Any:
 
 
 def _join(ray: Any, workers: int, gpu: bool) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # disables Ray's usage statistics
     local = {} if os.environ.get(ADDRESS) else {"num_cpus": workers, "num_gpus": workers * gpu}
     try:
         ray.init(include_dashboard=False if local else None, log_to_driver=False, logging_level="ERROR", **local)
-    except Exception as error:  # Ray raises Exception itself where its processes do not start in time
+    except Exception as error:  # Ray raises plain Exception if its processes do not start in time
         what = " ".join(str(error).split())[:200]
         raise InputError(
             f"Ray did not start or cannot be reached ({what}): check {ADDRESS}, or --engine local"
@@ -68,5 +68,5 @@ def _denoise(series: Series, job: Job, device: str) -> Outcome:
 
 @lru_cache(maxsize=1)
 def _engine(device: str) -> Engine:
-    """Kept by the process for its next task; Ray gives each of them its share of CPUs and GPUs."""
+    """Engine of a process, kept for its next task; Ray assigns each process its share of CPUs and GPUs."""
     return engine_of(device, 1)

@@ -1,4 +1,4 @@
-"""The report of a batch as one HTML page: no script, no other file, light and dark as the reader's system is."""
+"""The report of a batch as a self-contained HTML page without scripts; follows the system's light or dark theme."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ul{margin:.3rem 0;padding-left:1.1rem}
 
 
 def page(found: dict[str, Any], out: Path) -> str:
-    """HTML of a `report`; the thumbnails are read from the scans' folders in `out`."""
+    """Format a `report` as HTML; the thumbnails are read from the scans' folders in `out`."""
     sections = []
     for status in _ORDER:
         scans = [scan for scan in found["scans"] if scan["status"] == status]
@@ -66,7 +66,7 @@ def _numbers(found: dict[str, Any]) -> str:
     numbers = [(str(found["counts"][status]), status) for status in _ORDER if status in found["counts"]]
     numbers += [(f"{100 * median(changes):+.0f} %", "noise (median)")] if changes else []
     numbers += [(str(warned), "with warnings")] if warned else []
-    numbers += [(_duration(found["seconds"]), "in all")]
+    numbers += [(_duration(found["seconds"]), "in total")]
     numbers += [(str(count), f"images left out: {kind}") for kind, count in found["images_left_out"].items()]
     return (
         "<div class=numbers>"
@@ -95,12 +95,12 @@ def _volume(scan: dict[str, Any], volume: dict[str, Any], name: str, out: Path) 
     ]
     lines = "".join(f"<p class=faint>{escape(str(line))}</p>" for line in facts)
     warnings = "".join(f"<li>{escape(line)}</li>" for line in volume["warnings"])
-    told = f"<ul class=warn>{warnings}</ul>" if warnings else ""
+    warning_list = f"<ul class=warn>{warnings}</ul>" if warnings else ""
     picture = base64.b64encode((out / scan["folder"] / volume["preview"]).read_bytes()).decode()
     return (
         f'<article><figure><img loading=lazy alt="before and after" '
         f'src="data:image/webp;base64,{picture}"><figcaption><span>before</span><span>after</span></figcaption></figure>'
-        f"<div>{name}{lines}{told}</div>{_organs(volume['organs'])}</article>"
+        f"<div>{name}{lines}{warning_list}</div>{_organs(volume['organs'])}</article>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A small picture of a scan before and after denoising, for reports."""
+"""Thumbnail of a scan before and after denoising, for reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUALITY = 80
 
 
 def write_preview(before: Volume, after: Volume, path: Path) -> None:
-    """The middle slice of both, side by side, in the soft-tissue window: a WebP of HEIGHT rows."""
+    """Write the middle slice of both, side by side in the soft-tissue window, as a WebP with HEIGHT rows."""
     from PIL import Image
 
     planes = [canonical(volume).volume.hu[volume.shape[0] // 2 if volume.axial else 0] for volume in (before, after)]

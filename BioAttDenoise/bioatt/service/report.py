@@ -1,4 +1,4 @@
-"""The report of a batch: report.json, report.csv (a line a volume) and report.html (one file, with thumbnails)."""
+"""The report of a batch: report.json, report.csv (one line per volume) and report.html (one file, with thumbnails)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def report(batch: Batch) -> dict[str, Any]:
-    """What report.json holds. Names are those of the input's files and folders, as its owner chose them."""
+    """The content of report.json. Names are those of the input's files and folders."""
     return {
         "bioatt": bioatt.__version__,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -41,7 +41,7 @@ def report(batch: Batch) -> dict[str, Any]:
 
 
 def write_report(found: dict[str, Any], out: Path) -> None:
-    """Write a `report` into the output folder in its three forms, each whole, in place of those of an earlier run."""
+    """Write a `report` to the output folder in its three forms, each atomically, replacing those of an earlier run."""
     texts = {"json": json.dumps(found, indent=1) + "\n", "csv": as_csv(found), "html": page(found, out)}
     for suffix, text in texts.items():
         with atomic_write(out / f"{NAME}.{suffix}") as partial:
@@ -64,7 +64,7 @@ def _scan(outcome: Outcome, out: Path) -> dict[str, Any]:
 
 
 def as_csv(found: dict[str, Any]) -> str:
-    """A line a volume; of a scan without results one line. Two columns of noise in HU for each organ."""
+    """Format as CSV: one line per volume, or per scan without results. Two columns of noise in HU for each organ."""
     organs = load_descriptor_set(ANATOMY_SET).descriptors
     columns = [*_COLUMNS, *(_column(organ, when) for organ in organs for when in ("before", "after"))]
     text = io.StringIO()
@@ -102,7 +102,7 @@ def _column(organ: str, when: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A spreadsheet takes text that begins with =, +, - or @ for a formula: names may come from anywhere."""
+    """Escape text that a spreadsheet would take for a formula (=, +, - or @ at the start); names may be untrusted."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value

@@ -1,4 +1,4 @@
-"""Where the results of many scans lie: a folder each, which appears whole, with a manifest that tells what is in it."""
+"""Storage of the results of many scans: one folder per scan, published atomically, with a manifest of its content."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from bioatt.io.locks import locked
 
 MANIFEST = "manifest.json"
 WORK = ".bioatt"
-"""Folder in the output for what is not whole yet. What a run that was ended by force left there goes when the same
-scan is begun again.
+"""Folder in the output for incomplete results. Remnants of a killed run are removed when the same scan is started
+again.
 """
 
 
 def key_of(content_sha256: str, model_sha256: str, settings: Mapping[str, Any]) -> str:
-    """By what finished work is recognised: the scan's content, the model's weights and the settings (SHA-256)."""
-    said = json.dumps([content_sha256, model_sha256, settings], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    """Key that identifies finished work: SHA-256 of the scan's content, the model's weights and the settings."""
+    content = json.dumps([content_sha256, model_sha256, settings], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 class Results:
-    """The results in an output folder. index: where those lie that were there at the beginning, by key."""
+    """The results in an output folder. index: folders of the results that existed at the start, by key."""
 
     def __init__(self, out: Path, index: Mapping[str, Path] | None = None) -> None:
         self.out, self.index = out, index or {}
 
     @contextmanager
     def making(self, key: str) -> Iterator[Path]:
-        """An empty folder for results that are being made, removed at the end unless it was published.
+        """Yield an empty folder for results in progress; removed at the end unless it was published.
 
-        Raises BusyError where another process makes the same ones, OSError where the system refuses.
+        Raises BusyError if another process is computing the same results, OSError on a system error.
         """
         folder = self.out / WORK / key[:16]
         make_folder(folder.parent)
@@ -51,12 +51,12 @@ class Results:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, key: str, name: str) -> Path | None:
-        """The folder of finished results, under whatever name; None where there are none, or some of them is gone."""
+        """The folder of finished results, whatever its name; None if there are none or some are missing."""
         places = (*self._places(name, key), *filter(None, [self.index.get(key)]))
         return next((place for place in places if (read_manifest(place) or {}).get("key") == key), None)
 
     def publish(self, folder: Path, name: str, key: str) -> Path:
-        """Move finished results to their name; where that is taken, the key is added. Nothing is replaced."""
+        """Move finished results to their name, with the key appended if the name is taken. Replaces nothing."""
         for place in self._places(name, key):
             make_folder(place.parent)
             try:
@@ -66,7 +66,7 @@ class Results:
             except OSError:
                 if not os.path.lexists(place):
                     raise
-        raise InputError(f"{place.name} is there already, and stays as it is: name another output folder")
+        raise InputError(f"{place.name} already exists and stays untouched: name another output folder")
 
     def _places(self, name: str, key: str) -> tuple[Path, Path]:
         place = self.out / name
@@ -74,7 +74,7 @@ class Results:
 
 
 def index_of(out: Path) -> dict[str, Path]:
-    """The folders of finished results below an output folder by key."""
+    """Folders of finished results below an output folder, by key."""
     found: dict[str, Path] = {}
     for root, folders, names in os.walk(out):
         if MANIFEST in names:
@@ -93,7 +93,7 @@ def output_entry(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of finished results; None where there is none, or an output it names is not as it says."""
+    """Read the manifest of finished results; None if there is none or an output does not match it."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         whole = all(output_entry(folder / entry["name"]) == entry for entry in manifest["outputs"])

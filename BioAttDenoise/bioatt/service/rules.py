@@ -1,13 +1,13 @@
-"""Rules: which scans are denoised, by which model, how strongly, and in which formats. A TOML file:
+"""Rules: which scans are denoised, with which model and strength, and in which formats. A TOML file:
 
     [[rule]]
     name = "low-dose chest"                              # for the report; default "rule 1"
-    match.series_description = ["*chest*", "*thorax*"]   # shell patterns, one of them has to fit; case is ignored
+    match.series_description = ["*chest*", "*thorax*"]   # shell patterns, one must match; case is ignored
     match.kernel = "B*"                                  # as series_description
     match.modality = "CT"                                # as series_description
-    match.thickness_mm = [0.5, 3]                        # lowest and highest, both included
+    match.thickness_mm = [0.5, 3]                        # lowest and highest, inclusive
     match.ctdi_vol_mgy = [0, 4]                          # dose, as thickness_mm
-    model = "bioatt"                                     # name or .safetensors file beside this one; default "auto"
+    model = "bioatt"                                     # name or .safetensors file next to this one; default "auto"
     strength = "medium"                                  # 0 to 1, low, medium or high; default 0.75
     organ_strength = {lungs = 0.5}
     formats = ["dicom", "nii.gz"]                        # default: the input's own
@@ -16,9 +16,9 @@
     match.series_description = "*MPR*"
     skip = true
 
-`target_noise_hu = 12` in place of `strength` gives the noise in soft tissue that is to remain. The first rule whose
-conditions are all met applies; a scan that meets no rule is left out. A condition on what the scan does not tell is not
-met. A rule without conditions is met by every scan.
+`target_noise_hu = 12` instead of `strength` sets the noise to leave in soft tissue. The first rule whose conditions are
+all met applies; a scan that meets no rule is left out. A condition on an unknown property is not met. A rule without
+conditions is met by every scan.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ RANGES = ("thickness_mm", "ctdi_vol_mgy")
 
 @dataclass(frozen=True)
 class Rule:
-    """patterns: lower case, of which one has to fit, by name of the fact. ranges: lowest and highest, by name.
+    """A rule. patterns: lower case, by name of the fact; one must match. ranges: lowest and highest, by name.
 
-    formats: of FORMATS; empty for the input's own.
+    formats: from FORMATS; empty for the input's own.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Rule:
         return True
 
     def settings(self) -> dict[str, Any]:
-        """What of the rule, beside the model's weights, decides the result; for manifests."""
+        """Parts of the rule that, together with the model's weights, determine the result; for manifests."""
         return {
             "strength": str(self.strength) if isinstance(self.strength, TargetNoise) else self.strength,
             "organ_strength": dict(sorted(self.organ_strength.items())),
@@ -80,27 +80,27 @@ class Rule:
 
 
 EVERY_SCAN = (Rule("default"),)
-"""The rules where no file is given."""
+"""The rules if no file is given."""
 
 
 def first_met(rules: tuple[Rule, ...], facts: Facts) -> Rule | None:
-    """The rule that applies to a scan; None where none does."""
+    """The rule that applies to a scan; None if none does."""
     return next((rule for rule in rules if rule.met_by(facts)), None)
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
-    """The rules of a TOML file, in their order. Raises InputError that names the key which cannot be used, and why."""
+    """Read the rules of a TOML file, in order. Raises InputError that names the invalid key and the reason."""
     return read_toml(path, "rules", lambda document: rules_of(document, path.parent))
 
 
 def read_toml(path: Path, what: str, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
-    """What parse makes of a TOML file. Raises InputError that names the file and what it holds, with parse's reason."""
+    """Parse a TOML file with `parse`. Raises InputError with the file's name, `what` it holds, and parse's reason."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{what} {path.name} cannot be opened ({error.strerror}): check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{what} {path.name} are not TOML ({error}): correct the file") from None
+        raise InputError(f"{what} {path.name} are not valid TOML ({error}): correct the file") from None
     try:
         return parse(document)
     except InputError as error:
@@ -108,11 +108,11 @@ def read_toml(path: Path, what: str, parse: Callable[[dict[str, Any]], Parsed]) 
 
 
 def rules_of(document: Mapping[str, Any], folder: Path) -> tuple[Rule, ...]:
-    """The rules of a parsed file, whose relative paths start at `folder`. Raises InputError as `read_rules`."""
+    """Rules from a parsed file, with paths relative to `folder`. Raises InputError as `read_rules`."""
     _read(document, {"rule": lambda rules: rules}, "the file")
     tables = document.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise InputError("no [[rule]] in it: give one or more")
+        raise InputError("no [[rule]]: add at least one")
     return tuple(_rule(table, f"rule {number}", folder) for number, table in enumerate(tables, start=1))
 
 
@@ -130,11 +130,11 @@ def _rule(table: Mapping[str, Any], place: str, folder: Path) -> Rule:
     given = _read({key: value for key, value in table.items() if key != "match"}, readers, place)
     match = _read(_table(table.get("match", {}), f"{place}: match"), matchers, f"{place}: match")
     if {"strength", "target_noise_hu"} <= set(given):
-        raise InputError(f"{place}: strength and target_noise_hu exclude each other: give one")
+        raise InputError(f"{place}: strength and target_noise_hu are mutually exclusive: give one")
     if "target_noise_hu" in given:
         given["strength"] = given.pop("target_noise_hu")
     if given.get("skip") and set(given) - {"skip", "name"}:
-        raise InputError(f"{place}: skip leaves the scan out, so {', '.join(set(given) - {'skip', 'name'})} has no use")
+        raise InputError(f"{place}: skip leaves the scan out: remove {', '.join(set(given) - {'skip', 'name'})}")
     patterns = {key: value for key, value in match.items() if key in PATTERNS}
     ranges = {key: value for key, value in match.items() if key in RANGES}
     return Rule(**{"name": place, **given, "patterns": patterns, "ranges": ranges})
@@ -143,7 +143,7 @@ def _rule(table: Mapping[str, Any], place: str, folder: Path) -> Rule:
 def read_values(
     table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], needed: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Each value of a TOML table by its key's reader. Raises InputError that names the key."""
+    """Read each value of a TOML table with its key's reader. Raises InputError that names the key."""
     for key in table:
         if key not in readers:
             raise InputError(f"unknown key {key!r:.40}: use {', '.join(readers)}")
@@ -168,7 +168,7 @@ def _read(table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]],
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError("give a text in quotes")
+        raise InputError("give a string in quotes")
     return value
 
 
@@ -180,7 +180,7 @@ def _flag(value: Any) -> bool:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{value!r:.40} is no number")
+        raise InputError(f"{value!r:.40} is not a number: give one")
     return float(value)
 
 

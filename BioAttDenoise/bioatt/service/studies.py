@@ -1,9 +1,9 @@
-"""One scan to its results by the rule that applies to it: the step that batches and nodes repeat.
+"""Denoising of one scan by the rule that applies to it: the step that batches and nodes repeat.
 
 engine = Engine("auto")
 outcome = denoise_series(series, read_rules(path), Results(out), engine)
 outcome.status      # done, done before, left out or failed
-outcome.folder      # of its results: volumes or derived DICOM series, preview.webp, manifest.json
+outcome.folder      # results: volumes or derived DICOM series, preview.webp, manifest.json
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ DONE, DONE_BEFORE, LEFT_OUT, FAILED = "done", "done before", "left out", "failed
 DICOM = "dicom"
 PREVIEW = "preview.webp"
 _OWN_FORMAT = {".nhdr": "nrrd", ".mhd": "mha", ".nii": "nii.gz"}
-"""Format of the results of files that are not written as they are read; others keep theirs."""
+"""Output format for input formats that are not written; others keep their format."""
 
 log = logging.getLogger("bioatt.service")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a scan. reason: why it was left out or failed; ours: by a fault of the program, not of the input.
+    """Outcome of a scan. reason: why it was left out or failed. ours: whether the program, not the input, is at fault.
 
-    folder: of its results. seconds: that it took, whatever became of it.
+    folder: of its results. seconds: duration, whatever the outcome.
     """
 
     name: str
@@ -59,19 +59,19 @@ class Outcome:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Of its results; empty where there are none."""
+        """Manifest of its results; empty if there are none."""
         return (self.folder and read_manifest(self.folder)) or {}
 
 
 class Engine:
-    """Denoisers by model, and the organ maps, each loaded when it is first needed and kept for the next scan."""
+    """Denoisers by model, and the organ maps, each loaded on first use and kept for the next scan."""
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
         self._denoisers: dict[str, Denoiser] = {}
 
     def denoiser(self, model: str) -> Denoiser:
-        """Raises InputError for an unknown model or device."""
+        """The denoiser for a model. Raises InputError for an unknown model or device."""
         from bioatt.inference.assembly import make_denoiser
         from bioatt.inference.options import EngineOptions
 
@@ -89,7 +89,7 @@ class Engine:
 
 
 class _LeftOut(Exception):
-    """Why a scan is not denoised."""
+    """A scan is not denoised, for this reason."""
 
 
 def denoise_series(
@@ -101,10 +101,10 @@ def denoise_series(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Denoise a scan, each volume of it, and publish the results whole; or say why not. Raises Cancelled alone.
+    """Denoise each volume of a scan and publish the results atomically, or return why not. Raises only Cancelled.
 
-    Results with the same content, model and settings are recognised, whatever they are called. A series that was
-    denoised by this program is left out, so that its results are never taken for new scans.
+    Existing results for the same content, model and settings are recognised, whatever their name. Series denoised by
+    this program are left out, so that results are never taken for new scans.
     """
     started = time.monotonic()
 
@@ -119,8 +119,8 @@ def denoise_series(
     except (_LeftOut, BusyError) as reason:
         return outcome(LEFT_OUT, str(reason))
     except (InputError, MemoryError, OSError) as error:
-        said = str(error) if isinstance(error, InputError) else getattr(error, "strerror", "") or "memory ran out"
-        return outcome(FAILED, " ".join(said.split()))
+        cause = str(error) if isinstance(error, InputError) else getattr(error, "strerror", "") or "memory ran out"
+        return outcome(FAILED, " ".join(cause.split()))
     except BioAttError as error:
         return outcome(FAILED, " ".join(str(error).split()), ours=True)
     except Exception as error:
@@ -140,7 +140,7 @@ def _denoise(
         raise _LeftOut(DENOISED_BEFORE)
     rule = first_met(rules, series.facts)
     if rule is None or rule.skip:
-        raise _LeftOut("no rule applies" if rule is None else f"{rule.name} says so")
+        raise _LeftOut("no rule applies" if rule is None else f"skipped by {rule.name}")
     started = time.monotonic()
     denoiser = engine.denoiser(rule.model)
     content = content_sha256(series.content)
@@ -178,7 +178,7 @@ def _volume(
     progress: Progress | None,
     cancelled: Callable[[], bool] | None,
 ) -> dict[str, Any]:
-    """Denoise, write and measure one volume; its part of the manifest. ending: tells the volumes of a scan apart."""
+    """Denoise, write and measure one volume; returns its part of the manifest. ending: suffix of the volume's files."""
     from bioatt.anatomy.organs import find_organs
     from bioatt.inference.report import run_manifest
     from bioatt.service.preview import write_preview

@@ -1,4 +1,4 @@
-"""Processes that denoise scans side by side, one a device; a scan that ends its process does not end the others."""
+"""Processes that denoise scans in parallel, one per device; a scan that crashes its process spares the others."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bioatt.service.rules import Rule
 from bioatt.service.studies import FAILED, Engine, Outcome, denoise_series
 
 ATTEMPTS = 2
-"""How often a scan is begun that ends its process."""
+"""Number of attempts on a scan that crashes its process."""
 TICK_S = 0.1
-"""How often is said what is done of the scans in work."""
+"""Interval between progress reports on running scans."""
 _END_S = 10.0
-"""How long a worker may take to remove what it has half made."""
+"""Time for a worker to remove incomplete results."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all scans of a batch. index: see `Results`."""
+    """Settings common to all scans of a batch. index: see `Results`."""
 
     rules: tuple[Rule, ...]
     out: Path
@@ -37,7 +37,7 @@ class Job:
 
 
 def devices_for(device: str, workers: int | None) -> list[str]:
-    """The device of each worker: every CUDA device once where none is named, else one worker; or as many as asked for.
+    """The device of each worker: by default every CUDA device once, else one worker; or as many as requested.
 
     Raises InputError for a device that this machine lacks.
     """
@@ -55,10 +55,10 @@ def run_locally(
     devices: Sequence[str],
     working: Callable[[Mapping[str, float]], None] = lambda parts: None,
 ) -> Generator[Outcome, None, None]:
-    """What becomes of each scan, as they end. A process that dies is replaced, and its scan tried once more.
+    """Yield the outcome of each scan as it finishes. A process that dies is replaced, and its scan retried once.
 
-    working: called every TICK_S seconds with the part, 0 to 1, that is done of each scan in work, by name; what it
-    raises ends the work.
+    working: called every TICK_S seconds with the progress, 0 to 1, of each running scan, by name; an exception from it
+    ends the work.
     """
     waiting = deque((one, 1) for one in series)
     workers = [_Worker(job, device, min(len(devices), len(series))) for device in devices[: len(series)]]
@@ -78,14 +78,14 @@ def run_locally(
                 if outcome is None and attempt < ATTEMPTS:
                     waiting.append((scan, attempt + 1))
                     continue
-                yield outcome or Outcome(scan.name, FAILED, f"ended its process {ATTEMPTS} times (out of memory?)")
+                yield outcome or Outcome(scan.name, FAILED, f"crashed its process {ATTEMPTS} times (out of memory?)")
     finally:
         for worker in workers:
             worker.end()
 
 
 class _Worker:
-    """A process; scan: what it works on, and the how-manieth attempt that is; part: how much of that is done."""
+    """A worker process. scan: the current scan and the number of the attempt. part: its progress, 0 to 1."""
 
     def __init__(self, job: Job, device: str, of: int) -> None:
         self.given = (job, device, of)
@@ -98,33 +98,35 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *self.given), daemon=True)
         self.process.start()
-        theirs.close()  # so that the pipe ends with the process
+        theirs.close()  # so that the pipe closes with the process
 
     def begin(self, series: Series, attempt: int) -> None:
         if self.process is None:
             self._start()
         self.scan, self.part = (series, attempt), 0.0
-        with suppress(OSError):  # it died meanwhile: `hear` says so
+        with suppress(OSError):  # it died meanwhile: `hear` reports it
             self.pipe.send(series)
 
     def hear(self) -> Outcome | None:
-        """What becomes of the scan, which is then over; None where the process has died. While the scan goes on, `part`
-        is what is done. After a fault of ours a new process takes the next one.
+        """Receive a message: the outcome of the scan, which has then finished, or None if the process has died.
+
+        A progress message updates `part` and also gives None, but `scan` stays set. After an internal error, a new
+        process takes the next scan.
         """
         try:
-            said: Outcome | float | None = self.pipe.recv()
+            message: Outcome | float | None = self.pipe.recv()
         except (EOFError, OSError):
-            said = None
-        if isinstance(said, float):
-            self.part = said
+            message = None
+        if isinstance(message, float):
+            self.part = message
             return None
-        self.scan, outcome = None, said
+        self.scan, outcome = None, message
         if outcome is None or outcome.ours:
             self.end()
         return outcome
 
     def end(self) -> None:
-        """End the process; one that is at work removes what it has half made first."""
+        """End the process; if it is busy, it first removes incomplete results."""
         if self.process is None:
             return
         self.pipe.close()
@@ -137,8 +139,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:
-    """Denoise what comes through the pipe until it ends; of: workers that share the CPU."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    """Denoise scans from the pipe until it closes. of: number of workers that share the CPU."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too and ends this process
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     engine, results = engine_of(device, of), Results(job.out, job.index)
@@ -151,7 +153,7 @@ def _serve(pipe: Connection, job: Job, device: str, of: int) -> None:
 
 
 def engine_of(device: str, of: int) -> Engine:
-    """An engine for a process of its own, one of so many that share the CPU."""
+    """An engine for a separate process. of: number of processes that share the CPU."""
     import torch
 
     from bioatt.compute.device import tune_cpu

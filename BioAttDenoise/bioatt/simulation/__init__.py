@@ -1,1 +1,1 @@
-"""Phantoms, projections and simulated scans. Needs the extra `simulation`."""
+"""Phantoms, projections and simulated scans. Needs the extra [simulation]."""

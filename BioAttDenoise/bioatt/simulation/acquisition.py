@@ -1,7 +1,7 @@
-"""A CT scan of a noise-free body, simulated in the projection domain.
+"""Simulated CT scan of a noise-free body, with noise in the projection domain.
 
 Line integrals p → counts N ~ Poisson(a · I0 · b · e^−p) + Normal(0, electronic noise) → −ln → filtered back projection,
-with dose fraction a and bow-tie b. The beam has one energy: no beam hardening, no scatter. Needs numba, no torch.
+with dose fraction a and bow-tie b. The beam is monoenergetic, without beam hardening or scatter. Needs numba, no torch.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from bioatt.core.volume import Volume
 from bioatt.simulation.tomography import MU_WATER, Geometry, fbp, hu_to_mu, kernel_named, mu_to_hu, project
 from bioatt.simulation.tomography.fbp import filter_views
 
-CHUNK = 16  # slices at once: what `tomography` works on together
+CHUNK = 16  # slices that `tomography` processes together
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """How the scan is made.
+    """Scanner and acquisition parameters.
 
-    noise_index: standard deviation (HU) at the isocentre that exposure control aims at, per slice, at full dose.
-    bowtie: attenuation (as a line integral) that the filter adds at the edge of the fan.
-    electronic_sd: of the read-out noise, in counts.
-    counts: range of unattenuated counts per ray that the tube can give.
+    noise_index: target of exposure control, the standard deviation (HU) at the isocentre of each slice at full dose.
+    bowtie: attenuation (as a line integral) that the bow-tie filter adds at the edge of the fan.
+    electronic_sd: standard deviation of the read-out noise, in counts.
+    counts: range of unattenuated counts per ray that the tube can deliver.
     """
 
     geometry: Geometry = field(default_factory=Geometry)
@@ -37,15 +37,15 @@ class Scanner:
     counts: tuple[float, float] = (5e3, 2e6)
 
     def profile(self) -> np.ndarray:
-        """(cells,) transmission of the bow-tie filter."""
+        """Transmission of the bow-tie filter, (cells,)."""
         position = self.geometry.positions / np.abs(self.geometry.positions).max()
         return np.exp(-self.bowtie * position**2).astype(np.float32)
 
     def exposure(self, integrals: np.ndarray) -> np.ndarray:
-        """(z, 1, 1) counts of an unattenuated central ray that reach the noise index; integrals (z, views, cells).
+        """Counts (z, 1, 1) of an unattenuated central ray that reach the noise index; integrals (z, views, cells).
 
-        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the square
-        of what filter and back projection make of the ray, which linear interpolation averages over a cell.
+        The variance at the isocentre is the sum over views and cells of var(p) = e^p / (I0 b), weighted by the squared
+        response of filter and back projection to the ray, which linear interpolation averages over a cell.
         """
         g = self.geometry
         ray = np.zeros((1, g.cells), np.float32)
@@ -70,17 +70,19 @@ def scan(
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Volume, list[Volume]]:
-    """The noise-free scan of a noise-free body (HU), and one noisy scan per dose fraction. int16 HU, the body's grid.
+    """Simulate a noise-free scan of a noise-free body (HU), and one noisy scan per dose fraction.
 
-    All share projections, kernel and grid, so the noise-free scan is what a perfect denoiser would return. Raises
-    InputError for a dose that is not positive or a body outside the scan's field.
+    Results are int16 HU on the body's grid. All share projections, kernel and grid, so the noise-free scan is the
+    output of a perfect denoiser. Raises InputError for a dose that is not positive or a body outside the field of view.
     """
     scanner = scanner or Scanner()
     if any(not 0 < dose <= 10 for dose in doses):
-        raise InputError(f"a dose is a fraction of full dose, above 0: got {', '.join(map(str, doses))}")
+        raise InputError(f"dose fractions must be above 0, not {', '.join(map(str, doses))}")
     count, height, width = body.shape
     if body.pixel_mm * min(height, width) > scanner.geometry.field_mm * 1.2:
-        raise InputError(f"the body's grid exceeds the scanner's field of {scanner.geometry.field_mm:.0f} mm")
+        raise InputError(
+            f"the body's grid exceeds the field of view of {scanner.geometry.field_mm:.0f} mm: make it smaller"
+        )
     kernel = kernel_named(scanner.kernel)
     bowtie = scanner.profile()
     reference = np.empty(body.shape, np.int16)
@@ -98,7 +100,7 @@ def scan(
         for k, dose in enumerate(doses):
             if cancelled is not None and cancelled():
                 raise Cancelled("the simulated scan was cancelled")
-            # one stream per slice: the noise does not depend on how slices are grouped
+            # one random stream per slice, so that the noise does not depend on how slices are grouped
             noise = [np.random.default_rng([seed, k, index]) for index in range(part.start, part.stop)]
             low = [_measure(rng, p, dose * i, scanner) for rng, p, i in zip(noise, integrals, flux, strict=True)]
             noisy[k][part] = reconstruct(np.stack(low))
@@ -112,14 +114,14 @@ def scan(
 def repeated(
     body: Volume, dose: float, count: int, *, scanner: Scanner | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The noise-free scan (y, x) of a body of one slice, and `count` scans of it with their own noise (count, y, x).
+    """Simulate a noise-free scan (y, x) of a single-slice body, and `count` scans (count, y, x) with independent noise.
 
-    float32 HU, neither rounded nor clipped: what is added to one later adds to the scan (filtered back projection is
-    linear). Raises InputError for a body of several slices.
+    float32 HU, neither rounded nor clipped, so that a signal can be added later (filtered back projection is linear).
+    Raises InputError for a body of several slices.
     """
     scanner = scanner or Scanner()
     if body.shape[0] != 1:
-        raise InputError(f"one slice is repeated, not {body.shape[0]}")
+        raise InputError(f"the body must have one slice, not {body.shape[0]}")
     shape, kernel = (body.shape[1], body.shape[2]), kernel_named(scanner.kernel)
     integrals = project(hu_to_mu(body.hu), body.pixel_mm, scanner.geometry)
     flux = (scanner.exposure(integrals) * scanner.profile())[0]
@@ -132,7 +134,7 @@ def repeated(
 
 
 def _measure(rng: np.random.Generator, integrals: np.ndarray, flux: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """Line integrals as measured with `flux` unattenuated counts per ray."""
+    """Line integrals measured with `flux` unattenuated counts per ray."""
     mean = flux * np.exp(-integrals)
     counts = rng.poisson(mean) + rng.normal(0, scanner.electronic_sd, mean.shape)
     return -np.log(np.maximum(counts, 0.5) / flux).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The request `batch`: what `bioatt batch` does; without a file of rules by one rule, of the request's settings."""
+"""The request `batch`, as `bioatt batch`; without a rules file, the request's settings form a single rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SETTINGS = ("model", "strength", "organ_strength")
 
 
 def batch(request: dict[str, Any], device: str, told: Callable[[Told], None]) -> dict[str, Any]:
-    """Denoise all scans of a place into a folder with a report; the reply. Raises InputError as `run_batch`."""
+    """Denoise all scans in an input into a folder with a report; returns the reply. InputError as `run_batch`."""
     out = Path(request["output"]["path"])
     found = report(run_batch(Path(request["source"]["path"]), out, _rules(request), device=device, told=told))
     write_report(found, out)

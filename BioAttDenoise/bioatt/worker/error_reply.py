@@ -1,4 +1,4 @@
-"""Exceptions as `error` replies and log entries, without paths or names of patients."""
+"""Exceptions as `error` replies and log entries, without paths or patient names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bioatt.core.errors import BioAttError, Cancelled, InputError
 
 
 def outline(error: BaseException) -> str:
-    """A traceback without paths and source lines, which can contain names of patients."""
+    """A traceback without paths and source lines, which can contain patient names."""
     frames = [
         f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -19,7 +19,7 @@ def outline(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """One line; of an OSError only its reason, without the path."""
+    """The message in one line; for an OSError only its reason, without the path."""
     text = error.strerror if isinstance(error, OSError) else str(error)
     return " ".join((text or "").split()) or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""A denoised volume of a client as a derived DICOM series, made from the series that it was denoised from."""
+"""Export of a client's denoised volume as a DICOM series derived from the original series."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bioatt.io.dicom.write import write_derived_series
 def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume]) -> dict[str, Any]:
     """Write the request's `volume` as a series derived from `source` into the folder `output` (worker_protocol.md).
 
-    Raises InputError where the source is another scan, or as `read_series` and `write_derived_series`.
+    Raises InputError if the source is a different scan, or as `read_series` and `write_derived_series`.
     """
     source = read_series(Path(request["source"]["path"]), request["source"].get("series"))
     warnings = write_derived_series(
@@ -34,13 +34,16 @@ def export(request: dict[str, Any], volume_of: Callable[[dict[str, Any]], Volume
 
 
 def on_grid_of(source: Volume, volume: Volume) -> Volume:
-    """The source's slices with another volume's HU, whichever way that stores its axes. InputError where the two do not
-    cover the same voxels.
+    """The source's slices with another volume's HU, whatever its axis order.
+
+    Raises InputError if the two do not cover the same voxels.
     """
     there, given = canonical(source), canonical(volume)
     same = there.volume.shape == given.volume.shape and np.allclose(
         there.volume.ijk_to_lps, given.volume.ijk_to_lps, atol=0.01
     )
     if not same:
-        raise InputError("the DICOM series has other slices than the volume: choose the series that it was made from")
+        raise InputError(
+            "the DICOM series does not match the volume's slices: choose the series that it was denoised from"
+        )
     return source.with_hu(there.undo(given.volume.hu))

@@ -1,4 +1,4 @@
-"""The fields that each request must or may have, with their types (Docs/worker_protocol.md)."""
+"""Required and optional fields of each request, with their types (Docs/worker_protocol.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """A JSON value of one kind: in words, and as a test."""
+    """A kind of JSON value: its description and a test for it."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -19,9 +19,9 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fields:
-    """A JSON object: fields that it must have, and those that may be absent or null.
+    """A JSON object: required fields, and optional ones that may be absent or null.
 
-    words: what the object is. instead: (name, other fields) that hold for an object which has a field of this name.
+    words: description of the object. instead: (name, other fields) that apply if the object has a field of this name.
     """
 
     needed: Mapping[str, Kind | Fields]
@@ -31,7 +31,7 @@ class Fields:
 
 
 def fault(request: Mapping[str, Any], kind: str) -> str | None:
-    """What is missing or of the wrong type in a request of this kind, in one line; None where nothing is."""
+    """One line on what is missing or has the wrong type in a request of this kind; None if it is valid."""
     return _fault(request, REQUESTS[kind], kind, "")
 
 
@@ -52,11 +52,11 @@ def _fault(value: Mapping[str, Any], fields: Fields, kind: str, path: str) -> st
         elif inner := _fault(found, expected, kind, f"{full}."):
             return inner
     unknown = [name for name in value if path and name not in {*fields.needed, *fields.optional}]
-    return f"{kind}: {path}{unknown[0]!r:.40} is no field of the protocol" if unknown else None
+    return f"{kind}: {path}{unknown[0]!r:.40} is not a field of the protocol" if unknown else None
 
 
 def is_whole(value: Any) -> bool:
-    """A JSON number without a fraction; true and false are none."""
+    """Whether a JSON value is an integer; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -68,7 +68,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Text that can be a name in the file system."""
+    """Whether a value is text that can be a name in the file system."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -154,4 +154,4 @@ REQUESTS = {
     ),
     "models": Fields({"action": ACTION}, {"name": TEXT, "folder": TEXT}),
 }
-"""The engine reads none of the other fields that a request may have beside these; objects within it have no others."""
+"""Fields by request type. The engine ignores any other fields of a request, but nested objects may have no others."""

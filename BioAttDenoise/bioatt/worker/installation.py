@@ -1,4 +1,4 @@
-"""State of installed packages from their metadata, without importing what might be broken or slow."""
+"""State of installed packages from their metadata, without imports that might be broken or slow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PACKAGE_OF = {"open-clip-torch": "open_clip"}
 def check_requirements(requirements: Iterable[str]) -> list[dict[str, Any]]:
     """State of each requirement (PEP 508): {requirement, name, version, state}.
 
-    state: ok; missing; old (another version than required); broken (an interrupted installation leaves metadata without
-    version or record, or without the package itself). Raises InputError for what is no requirement.
+    state: ok; missing; old (a version other than required); broken (an interrupted installation leaves metadata without
+    version or record, or without the package itself). Raises InputError for an invalid requirement.
     """
     return [_check(_parsed(text)) for text in requirements]
 
@@ -29,7 +29,7 @@ def _parsed(text: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement:
-        raise InputError(f"{text!r:.80} is no requirement: write it as PEP 508 has it, for instance numpy>=2") from None
+        raise InputError(f"{text!r:.80} is not a requirement: write it as in PEP 508, e.g. numpy>=2") from None
 
 
 def _check(requirement: Requirement) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fields of requests and replies as the engine's objects: options, volumes, priors, results."""
+"""Conversion between fields of requests and replies and the engine's objects: options, volumes, priors, results."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ FindDevices = Callable[[], list[dict[str, str]]]
 
 
 def engine_options(request: dict[str, Any], find_devices: FindDevices) -> EngineOptions:
-    """The options of a request; device "gpu" is the best device that is not the CPU. Raises InputError without one."""
+    """Options from a request; device "gpu" is the best device other than the CPU. Raises InputError without one."""
     names = (field.name for field in fields(EngineOptions))
     options = EngineOptions(**{name: request[name] for name in names if request.get(name) is not None})
     if options.device != "gpu":
         return options
     best = find_devices()[0]["name"]
     if best == "cpu":
-        raise InputError("no graphics card was found: run on the processor, or choose automatic")
+        raise InputError("no graphics card found: choose the processor or automatic")
     return replace(options, device=best)
 
 
 def file_stamps(options: EngineOptions) -> list[tuple[int, int]]:
-    """(mtime in ns, bytes) of the files that the options name, which change when a file is edited."""
+    """(mtime in ns, bytes) of the files that the options name, to detect edited files."""
     found = [each.stat() for file in options.files() for each in (file, *data_files(file)) if each.is_file()]
     return [(state.st_mtime_ns, state.st_size) for state in found]
 
 
 def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Volume:
-    """The volume of a request: a file, or an array in the private folder with its geometry; hu: False for labels."""
+    """The volume of a request: a file, or an array in the private folder plus geometry. hu: False for labels."""
     from bioatt.core.hu import check_hu
     from bioatt.core.volume import Acquisition, Volume
     from bioatt.io.dicom.read import check_headers
@@ -63,15 +63,15 @@ def volume_of(described: dict[str, Any], folder: Path, *, hu: bool = True) -> Vo
 
 
 def _array(file: Path) -> np.ndarray:
-    """An array of the private folder. Raises InputError where there is none."""
+    """Load an array from the private folder. Raises InputError if it is missing or not an array."""
     try:
         return np.asarray(np.load(file))
     except (ValueError, EOFError, FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{file.name} is no array in the worker's folder: save it as .npy there") from None
+        raise InputError(f"{file.name} is not an array in the worker's folder: save it there as .npy") from None
 
 
 def anatomy_of(described: str | dict[str, Any] | None, folder: Path, device: str = "cpu") -> AnatomySource:
-    """The source of anatomy that a request describes. Raises InputError where it cannot be used."""
+    """The anatomy source that a request describes. Raises InputError if it cannot be used."""
     from bioatt.priors.anatomy import anatomy_of_labels, build_anatomy
 
     if described is None or isinstance(described, str):
@@ -110,9 +110,9 @@ def _strength(request: dict[str, Any]) -> Strength:
 
 
 def strength_reply(removal: NoiseRemoval | None) -> dict[str, Any]:
-    """What each level means for a volume, its noise in HU, and the share of it that strengths 0, 0.05 … 1 remove.
+    """The strength of each level for a volume, its noise in HU, and the share that strengths 0, 0.05 … 1 remove.
 
-    The last two are null where the noise cannot be measured.
+    The last two are null if the noise cannot be measured.
     """
     if removal is None:
         return {"levels": UNMEASURED, "noise": None, "removed": None}
@@ -124,7 +124,7 @@ def strength_reply(removal: NoiseRemoval | None) -> dict[str, Any]:
 
 
 def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.ndarray:
-    """p (N,) over a model's descriptors, from a prior table of one row. Raises InputError where one is missing."""
+    """p (N,) over a model's descriptors, from a prior table with one row. Raises InputError if one is missing."""
     from bioatt.priors import Prior
 
     row = np.asarray([table["probabilities"]], np.float32)
@@ -132,7 +132,7 @@ def probabilities_of(table: dict[str, Any], descriptors: tuple[str, ...]) -> np.
 
 
 def prior_reply(table: dict[str, Any]) -> dict[str, Any]:
-    """A prior table without slice identities: its rows are in canonical order, feet to head."""
+    """A prior table without slice identifiers; its rows are in canonical order, feet to head."""
     return {key: table[key] for key in ("source", "descriptors", "probabilities")}
 
 
@@ -143,8 +143,10 @@ def model_reply(denoiser: Denoiser) -> dict[str, Any]:
 
 
 def result_reply(result: Result, provenance: dict[str, Any] | None) -> dict[str, Any]:
-    """The numbers of a Result. `noise_before` and `noise_after` in HU are measured as the reply to `strength` forecasts
-    them, null where they cannot be.
+    """The numbers of a Result.
+
+    `noise_before` and `noise_after` in HU are measured as in the forecast of the `strength` reply, null if not
+    measurable.
     """
     before, after = result.noise or (None, None)
     return {

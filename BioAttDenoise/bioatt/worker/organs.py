@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from bioatt.core.segments import Segment
 
 Save = Callable[[str, np.ndarray], str]
-"""save(name, array) puts an array into the private folder and returns its name."""
+"""save(name, array) writes an array to the private folder and returns its name."""
 
 
 def measured(
     request: dict[str, Any], folder: Path, device: str, cancelled: Callable[[], bool], save: Save
 ) -> dict[str, Any]:
-    """Fields of the result of `organs`, but for the seconds. Raises InputError, Cancelled."""
+    """Fields of the result of `organs`, except the seconds. Raises InputError, Cancelled."""
     from bioatt.anatomy.measure import MUSCLE_NAME
     from bioatt.anatomy.organs import find_organs
 

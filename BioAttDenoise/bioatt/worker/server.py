@@ -1,11 +1,11 @@
-"""The engine as a child process: one JSON object a line on stdin and stdout, arrays as .npy files in a private folder.
+"""The engine as a child process: one JSON object per line on stdin and stdout, arrays as .npy in a private folder.
 
 The protocol is described in Docs/worker_protocol.md. Started as
 
     python start_worker.py FOLDER
 
-The worker keeps its model and prior between requests, ends when its stdin closes (its parent is gone), and then removes
-FOLDER. Standard output belongs to the protocol alone: whatever a library prints goes to stderr, which is the log.
+The worker keeps its model and prior between requests. When its stdin closes (its parent has gone), it ends and removes
+FOLDER. Standard output is reserved for the protocol: anything a library prints goes to stderr, which is the log.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 PROGRESS_INTERVAL_S = 0.05
 MakeDenoiser = Callable[[EngineOptions], "Denoiser"]
 Work = Callable[["Denoiser", "Volume", dict[str, Any]], "Result"]
-"""What a request wants of a denoiser: (denoiser, volume, arguments of `messages.denoise_arguments`)."""
+"""Computation for a request: (denoiser, volume, arguments of `messages.denoise_arguments`) → result."""
 
 log = logging.getLogger("bioatt.worker.server")
 
 
 class Worker:
-    """Serves requests one after another; `cancel` and the end of stdin are noticed while a request runs.
+    """Serves requests one by one; `cancel` and the end of stdin take effect while a request runs.
 
-    make_denoiser: by default `bioatt.inference.assembly.make_denoiser`. find_devices: lists the devices, best first, by
-    default those that torch sees.
+    make_denoiser: by default `bioatt.inference.assembly.make_denoiser`. find_devices: lists the devices, best first; by
+    default those that torch finds.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Worker:
         }
 
     def listen(self, stream: IO[bytes]) -> None:
-        """Read requests until stdin ends, then end the process; run in a thread of its own."""
+        """Read requests until stdin ends, then end the process; runs in a separate thread."""
         for line in stream:
             try:
                 request = parse_request(line)
@@ -98,10 +98,10 @@ class Worker:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.writing is not None:
             remove_partials(self.writing.parent, os.getpid())
-        os._exit(0)  # the main thread may be deep in a computation that nobody waits for
+        os._exit(0)  # the main thread may be busy with a computation that is no longer needed
 
     def serve(self) -> None:
-        """Answer requests for ever (the listening thread ends the process)."""
+        """Answer requests forever (the listening thread ends the process)."""
         while True:
             self.answer(self.requests.get())
 
@@ -111,7 +111,7 @@ class Worker:
         try:
             self._raise_if_cancelled(identity)
             self.channel.send("result", id=identity, **self.handlers[request["type"]](request))
-        except BaseException as error:  # a worker outlives every failure that leaves Python running
+        except BaseException as error:  # a worker survives every failure that leaves Python running
             if not isinstance(error, (BioAttError, MemoryError)):
                 log.error("request %s failed\n%s", request["type"], outline(error))
             self.channel.send("error", id=identity, **describe(error))
@@ -122,13 +122,13 @@ class Worker:
         return {"version": bioatt.__version__, "python": platform.python_version(), "devices": self.find_devices()}
 
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
-        """State of packages by their metadata, which works before torch is installed."""
+        """State of packages from their metadata; works before torch is installed."""
         from bioatt.worker.installation import check_requirements
 
         return {"packages": check_requirements(request["requirements"])}
 
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Load a model before it is needed."""
+        """Load a model in advance."""
         denoiser = self._denoiser(request)
         return {
             "model": messages.model_reply(denoiser),
@@ -137,7 +137,7 @@ class Worker:
         }
 
     def prior(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The prior's probabilities of a volume's slices."""
+        """The prior's probabilities for a volume's slices."""
         from bioatt.anatomy.descriptors import load_descriptor_set
         from bioatt.core.canonical import canonical
         from bioatt.priors import build_prior
@@ -155,20 +155,20 @@ class Worker:
         return {"prior": messages.prior_reply(prior.as_table())}
 
     def strength(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The strengths that low, medium and high mean for a volume."""
+        """The strengths of low, medium and high for a volume."""
         denoiser, volume = self._denoiser(request), messages.volume_of(request["volume"], self.folder)
         return messages.strength_reply(denoiser.noise_removal(volume, lambda: request["id"] in self.cancelled))
 
     def denoise(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Denoise a volume, or some of its slices; with attention maps where asked."""
+        """Denoise a volume or some of its slices, with attention maps if requested."""
         return self._run(request, lambda denoiser, volume, arguments: denoiser.denoise(volume, **arguments))
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Denoise all scans of a place into a folder, each by a process of its own."""
+        """Denoise all scans in an input into a folder, in separate processes."""
         from bioatt.service.batch import Told
         from bioatt.worker.batch import batch
 
-        self.loaded = None  # the memory is theirs
+        self.loaded = None  # leave the memory to those processes
         report = self._reporter(request["id"], "scans")
 
         def told(course: Told) -> None:
@@ -211,7 +211,7 @@ class Worker:
         elif action == "remove":
             install.remove()
         elif folder is None:
-            raise InputError("import needs folder: where the model's files lie")
+            raise InputError("import needs folder: give the folder of the model's files")
         else:
             install.import_folder(Path(folder))
         return {}
@@ -287,7 +287,7 @@ class Worker:
         return name
 
     def _denoiser(self, request: dict[str, Any]) -> Denoiser:
-        """The denoiser for a request's options: the last one where options and files are the same."""
+        """The denoiser for a request's options; the last one is reused if options and files are unchanged."""
         options = messages.engine_options(request, self.find_devices)
         key = options, messages.file_stamps(options)
         if self.loaded is None or self.loaded[0] != key:

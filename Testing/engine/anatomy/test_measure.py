@@ -96,13 +96,13 @@ def test_what_noise_allows_grows_with_its_coarseness() -> None:
 def test_uneven_slices_have_no_volume() -> None:
     table = measure_organs(labels(), scan(even=False))
     assert row(table, "liver")["volume_ml"] is None
-    assert "no volume" in table["warnings"][-1]
+    assert "volumes are not measured" in table["warnings"][-1]
 
 
 def test_no_organ_and_another_grid() -> None:
     empty = measure_organs(np.zeros((8, 120, 120), np.uint8), scan())
     assert (empty["organs"], empty["warnings"]) == ([], ["no organ was found"])
-    with pytest.raises(InputError, match="another grid"):
+    with pytest.raises(InputError, match="different grid"):
         measure_organs(labels(), scan(), scan().part(range(3)))
 
 

@@ -77,7 +77,7 @@ def test_a_reference_of_another_grid_is_refused_before_anything_is_timed(scan, t
     write_volume(volume.part(range(1)), tmp_path / "short.nrrd")
     assert main(["bench", str(scan), "--reference", str(tmp_path / "short.nrrd")]) == 2
     assert "timing" not in (said := capsys.readouterr().err)
-    assert "give one on its grid" in said
+    assert "give one on the same grid" in said
     assert main(["bench", "--reference", str(scan)]) == 2
 
 

@@ -51,7 +51,7 @@ def test_a_second_denoising_is_told(denoise, scan, tmp_path, name):
     assert not any("before" in line for line in errors)
     status, errors = denoise(once, tmp_path / "twice.nrrd")
     assert status == 0
-    assert any("was denoised by BioAttDenoise before" in line for line in errors)
+    assert any("BioAttDenoise already denoised this volume" in line for line in errors)
 
 
 def test_a_prior_written_by_the_command_is_read_by_the_command(denoise, scan, tmp_path):
@@ -265,10 +265,12 @@ def test_the_prior_s_places_are_true_or_not_said(gapped, scan, tmp_path, capfd):
 
 def test_prior_of_one_series_among_several(tmp_path, make_volume, capfd):
     assert main(["prior", str(tmp_path), "--series", "3"]) == 2
-    assert "no DICOM image" in capfd.readouterr().err
+    assert "not a DICOM image" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("resumes", "said"), [(False, "nothing is half-written"), (True, "the same command resumes")])
+@pytest.mark.parametrize(
+    ("resumes", "said"), [(False, "no partial output was left"), (True, "run the same command to resume")]
+)
 def test_a_cancelled_command_says_what_is_left(monkeypatch, capsys, resumes, said):
     def interrupted(_) -> None:
         raise KeyboardInterrupt

@@ -25,7 +25,7 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(denoise, scan, tmp_pat
         patch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
         status, errors = denoise(*arguments)
     assert (status, len(errors)) == (2, 1)
-    assert "second.nrrd is there already" in errors[0]
+    assert "second.nrrd already exists" in errors[0]
     assert "--overwrite" in errors[0]
     assert other.read_bytes() == before
     assert denoise(scan, other, "--report", str(report), "--overwrite")[0] == 0
@@ -45,7 +45,7 @@ def test_a_file_that_somebody_made_meanwhile_stays_and_so_does_the_result(denois
     status, errors = denoise(scan, output)
     assert (status, len(errors)) == (2, 1)
     (kept,) = tmp_path.glob(".bioatt-*.nii.gz")
-    assert f"out.nii.gz was made by another run meanwhile: this run's result is kept as {kept.name}" in errors[0]
+    assert f"another run created out.nii.gz meanwhile: this run's result is kept as {kept.name}" in errors[0]
     assert output.read_text() == "another run's"
     assert (read_volume(kept).hu != read_volume(scan).hu).any()
 
@@ -67,9 +67,9 @@ def test_maps_of_a_series_with_gaps_are_refused_before_the_work(denoise, gapped,
     monkeypatch.setattr(Denoiser, "denoise", lambda *_, **__: pytest.fail("computed for nothing"))
     status, lines = denoise(gapped, tmp_path / "out", "--attention", str(tmp_path / "maps"))
     assert (status, len(lines)) == (2, 1), lines
-    assert "attention maps (.nrrd) cannot hold" in lines[0]
+    assert "attention maps (.nrrd) cannot represent" in lines[0]
     assert main(["attention", str(gapped), str(tmp_path / "maps")]) == 2
-    assert "attention maps (.nrrd) cannot hold" in capfd.readouterr().err
+    assert "attention maps (.nrrd) cannot represent" in capfd.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["series", "tiny.safetensors"]
 
 
@@ -81,7 +81,7 @@ def test_the_output_never_replaces_a_file_of_the_engine(denoise, scan, make_volu
     for output in (organs, other):
         status, lines = denoise(scan, output, "--prior", f"segmentation:{organs}")
         assert (status, len(lines)) == (2, 1), lines
-        assert "is a file that this command reads" in lines[0]
+        assert "is an input of this command" in lines[0]
     assert organs.read_bytes() == before
 
 
@@ -91,7 +91,7 @@ def test_maps_of_another_scan_stay_unless_asked(denoise, scan, tmp_path, capfd):
     (maps / "last_unified.nrrd").write_text("another scan's")
     status, lines = denoise(scan, tmp_path / "out.nrrd", "--attention", str(maps))
     assert (status, len(lines)) == (2, 1)
-    assert "maps holds .nrrd files already" in lines[0]
+    assert "maps already contains .nrrd files" in lines[0]
     assert main(["attention", str(scan), str(maps)]) == 2
     assert "--overwrite" in capfd.readouterr().err
     assert (maps / "last_unified.nrrd").read_text() == "another scan's"
@@ -164,7 +164,7 @@ def test_a_side_file_that_is_there_is_replaced_only_when_asked(scan, tmp_path, c
     place.write_text("by hand")
     arguments = [str(scan), *(["--source", "uniform"] if name == "prior" else [str(scan)]), option, str(place)]
     assert main([name, *arguments]) == 2
-    assert f"{place.name} is there already" in capfd.readouterr().err
+    assert f"{place.name} already exists" in capfd.readouterr().err
     assert place.read_text() == "by hand"
     assert main([name, *arguments, "--overwrite"]) == 0
     assert place.read_bytes() != b"by hand"
@@ -174,7 +174,7 @@ def test_a_demo_replaces_a_scan_only_when_asked(scan, tmp_path, capfd):
     own = scan.rename(tmp_path / "low.nrrd")
     before = own.read_bytes()
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64"]) == 2
-    assert "low.nrrd is there already" in capfd.readouterr().err
+    assert "low.nrrd already exists" in capfd.readouterr().err
     assert (own.read_bytes(), [*tmp_path.iterdir()]) == (before, [own])
     assert main(["demo", str(tmp_path), "--slices", "1", "--size", "64", "--overwrite"]) == 0
     assert own.read_bytes() != before

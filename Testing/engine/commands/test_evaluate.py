@@ -111,7 +111,7 @@ def test_missing_file_and_unwritable_json(files, capsys):
     assert bioatt("evaluate", folder / "reference.nrrd", folder / "absent.nrrd") == 2
     both = (folder / "reference.nrrd", folder / "low.nrrd")
     assert bioatt("evaluate", *both, "--json", folder / "no" / "m.json") == 2
-    assert "no folder no" in capsys.readouterr().err
+    assert "folder no does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["reference.nrrd", "denoised.nrrd", "low.nrrd", "link.json", "."])

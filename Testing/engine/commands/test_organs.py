@@ -103,7 +103,7 @@ def test_dicom_seg_of_a_dicom_series(series_writer, tmp_path, capfd):
         (["out.dcm"], "needs a DICOM series"),
         (["--reference", "tongue"], "unknown organ 'tongue'"),
         (["--json", "-", "--csv", "-"], "cannot both go to standard output"),
-        (["--denoised", "other.nrrd"], "compare scans of one grid"),
+        (["--denoised", "other.nrrd"], "compare scans on the same grid"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(case, organs, make_volume, options, words):
@@ -128,7 +128,7 @@ def test_strength_by_organ_from_a_label_file(case, denoise):
     assert json.loads((folder / "r.json").read_text())["organ_strength"] == {"liver": 1.0}
     status, err = denoise(folder / "scan.nrrd", folder / "labels.seg.nrrd", "--overwrite", *wanted[2:6])
     assert status == 2
-    assert "a file that this command reads" in err[-1]
+    assert "an input of this command" in err[-1]
     status, err = denoise(folder / "scan.nrrd", folder / "new.nrrd", "--organ-strength", "liver=2")
     assert (status, len(err)) == (2, 1)
     assert not (folder / "new.nrrd").exists()

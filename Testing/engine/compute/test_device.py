@@ -76,7 +76,7 @@ def test_a_torch_of_another_numpy_is_told_in_one_line(monkeypatch):
         raise RuntimeError("Numpy is not available")
 
     monkeypatch.setattr(torch.Tensor, "numpy", unavailable)
-    with pytest.raises(InputError, match="cannot work with NumPy"):
+    with pytest.raises(InputError, match="incompatible with NumPy"):
         devices.choose("cpu")
 
 

@@ -63,7 +63,7 @@ def test_what_lies_outside_the_window_does_not_count():
 
 @pytest.mark.parametrize("function", [rmse, psnr, ssim, hu_bias])
 def test_different_shapes_are_refused(function):
-    with pytest.raises(InputError, match="one shape"):
+    with pytest.raises(InputError, match="same shape"):
         function(np.zeros((2, 9, 9)), np.zeros((2, 9, 8)))
 
 

@@ -39,7 +39,7 @@ def test_grey_values_get_no_advice_that_would_make_wrong_hu():
 
 def test_a_volume_without_a_voxel_in_the_range_of_hu_is_refused():
     """Micro-CT: the network would see one value everywhere, and the output would be the input."""
-    with pytest.raises(InputError, match="nothing lies in the range of HU"):
+    with pytest.raises(InputError, match="nothing lies in the HU range"):
         check_hu(((slices() + 1000) * 14 + 5000).clip(0, 65535).astype(np.int32))
 
 

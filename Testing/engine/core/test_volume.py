@@ -191,7 +191,7 @@ def noise(low, high, dtype=np.float32):
         (noise(0, 1, np.int16), "mask"),
         (noise(0, 255, np.int16), "8-bit"),
         (noise(0, 2400, np.int16), "without their rescale"),
-        (noise(-1e6, 1e6), "no HU"),
+        (noise(-1e6, 1e6), "not HU"),
         (np.where(noise(0, 1) > 0.99, np.nan, -1000), "NaN or infinite"),
         (np.where(noise(0, 1) > 0.99, np.inf, -1000), "NaN or infinite"),
     ],

@@ -127,8 +127,8 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
         ("layout", "transformer", "transformer"),
         ("training", {"noise_hu": None}, "not a BioAtt model"),
         ("training", {"pixel_mm": [2.0, 1.0]}, "pixel_mm"),
-        ("means_px", 4.0, "before 1.0.0"),
-        ("mixture_noise_hu", [15.0, 21.0], "before 1.0.0"),
+        ("means_px", 4.0, "before version 1.0.0"),
+        ("mixture_noise_hu", [15.0, 21.0], "before version 1.0.0"),
         ("descriptor_set", None, "not a BioAtt model"),
     ],
 )

@@ -120,7 +120,7 @@ def test_what_cannot_be_used_is_refused_before_the_run(tiny, scan, masks):
         tiny.denoise(scan, organ_strength={"liver lobe": 0.5})
     with pytest.raises(InputError, match="between 0 and 1"):
         tiny.preview(scan, 0, organ_strength={"liver": 2})
-    with pytest.raises(InputError, match="unknown source of anatomy 'biomedclip'"):
+    with pytest.raises(InputError, match="unknown anatomy source 'biomedclip'"):
         tiny.denoise(scan, organ_strength={"liver": 0.5}, anatomy="biomedclip")
     elsewhere = replace(scan, origin=(5000.0, 0.0, 0.0))
     with pytest.raises(InputError, match="does not overlap"):

@@ -22,7 +22,7 @@ with locked(Path(sys.argv[1]), "it"):
 
 def test_a_lock_has_one_holder_and_leaves_no_file(tmp_path):
     lock = tmp_path / "a.lock"
-    with locked(lock, "it"), pytest.raises(BusyError, match="it is being worked on"), locked(lock, "it"):
+    with locked(lock, "it"), pytest.raises(BusyError, match="it is in use"), locked(lock, "it"):
         pass
     assert [*tmp_path.iterdir()] == []
     with locked(lock, "it"):

@@ -55,5 +55,5 @@ def test_our_own_reader_knows_the_names(written):
 
 def test_nothing_is_replaced_unasked(written):
     scan, labels, path = written
-    with pytest.raises(InputError, match="made by another run"):
+    with pytest.raises(InputError, match="another run created"):
         write_segmentation(labels, segments_of([9]), scan, path, note="")

@@ -90,7 +90,7 @@ def test_what_cannot_be_placed_is_refused(torso: Volume, labels: Volume) -> None
 
 
 def test_unknown_sources_are_named() -> None:
-    with pytest.raises(InputError, match="unknown source of anatomy 'biomedclip'"):
+    with pytest.raises(InputError, match="unknown anatomy source 'biomedclip'"):
         build_anatomy("biomedclip")
     with pytest.raises(InputError, match="no structure"):
         anatomy_of_labels(Volume(np.ones((2, 8, 8), np.int16)), {1: "couch"})

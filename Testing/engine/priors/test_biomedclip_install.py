@@ -150,7 +150,7 @@ def test_download_checks_converts_and_serves_the_prior(hub: tuple[Hub, str], tor
 @pytest.mark.parametrize("name", [WEIGHTS, "vocab.txt"])
 def test_damage_on_the_way_is_noticed(hub: tuple[Hub, str], name: str) -> None:
     hub[0].damaged = name
-    with pytest.raises(InputError, match=f"{name} arrived damaged|did not deliver"):
+    with pytest.raises(InputError, match=f"downloaded {name} is damaged|could not be downloaded"):
         download(consent=True, endpoint=hub[1])
     assert not default_folder().exists()
     hub[0].damaged = ""
@@ -159,7 +159,7 @@ def test_damage_on_the_way_is_noticed(hub: tuple[Hub, str], name: str) -> None:
 
 def test_a_cut_off_download_goes_on_where_it_stopped(hub: tuple[Hub, str]) -> None:
     hub[0].cut_at = 300_000
-    with pytest.raises(InputError, match="run it again"):
+    with pytest.raises(InputError, match="run the command again"):
         download(consent=True, endpoint=hub[1])
     assert not default_folder().exists()
     hub[0].cut_at = None
@@ -169,7 +169,7 @@ def test_a_cut_off_download_goes_on_where_it_stopped(hub: tuple[Hub, str]) -> No
 
 
 def test_unreachable_hub_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match="did not deliver"):
+    with pytest.raises(InputError, match="could not be downloaded"):
         download(consent=True, endpoint="http://127.0.0.1:9")
 
 
@@ -214,7 +214,7 @@ def test_incomplete_folders_are_not_imported(small: Path, tmp_path: Path, missin
 def test_importing_what_is_not_there_or_already_there(small: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         import_folder(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="already is"):
+    with pytest.raises(InputError, match="already installed"):
         import_folder(small, small)
 
 

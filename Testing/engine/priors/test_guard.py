@@ -112,7 +112,7 @@ def test_a_peaked_prior_is_blended_with_the_organ_maps_one_and_said(model, low):
     (line,) = [line for line in result.warnings if "prior" in line]
     assert "from file" in line
     assert "3 of 3 slices" in line
-    assert "with the prior maps" in line
+    assert "of the prior maps" in line
     said = report(result)
     assert line in said["warnings"]
     assert len(said["prior_blended"]) == 3

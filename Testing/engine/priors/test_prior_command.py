@@ -79,11 +79,11 @@ def test_segmentation(scan: Path, torso: Volume, tmp_path: Path) -> None:
     ("options", "reason"),
     [
         (["--source", "clip"], "unknown prior 'clip'"),
-        (["--source", "biomedclip"], "BiomedCLIP is not on this machine"),
-        (["--descriptors", "authors11"], "were not taught ventricles, lymph nodes"),
+        (["--source", "biomedclip"], "BiomedCLIP is not installed"),
+        (["--descriptors", "authors11"], "do not cover ventricles, lymph nodes"),
         (["--descriptors", "none"], "unknown descriptor set"),
         (["--plot", "prior.txt"], "a plot is .png"),
-        (["--json", "nowhere/prior.json"], "there is no folder"),
+        (["--json", "nowhere/prior.json"], "folder nowhere does not exist"),
     ],
 )
 def test_wrong_calls_are_one_line(

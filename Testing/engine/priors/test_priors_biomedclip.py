@@ -145,7 +145,7 @@ def test_words_the_vocabulary_does_not_know_are_refused(small: Path) -> None:
     ("name", "reason"),
     [
         ("open_clip_config.json", "lacks open_clip_config.json"),
-        ("config.json", "lacks config.json"),
+        ("config.json", "lacks its text model's config.json"),
         ("open_clip_model.safetensors", "lacks open_clip_model"),
     ],
 )
@@ -209,7 +209,7 @@ def test_hub_cache_is_used_offline(small: Path, tmp_path: Path) -> None:
     shutil.rmtree(hub / "models--microsoft--BiomedNLP-BiomedBERT-base-uncased-abstract")
     missing = run()
     assert missing.returncode == 1
-    assert "is not complete in the Hugging Face cache" in missing.stderr
+    assert "is incomplete in the Hugging Face cache" in missing.stderr
 
 
 def test_find_files_prefers_the_named_place(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = parse_descriptor_set({"name": "other", "descriptors": [{"name": "liver"}, {"name": "thumb"}]})
-    with pytest.raises(InputError, match="not taught thumb"):
+    with pytest.raises(InputError, match="do not cover thumb"):
         OrganMapPrior(other, path=weights)
     damaged = tmp_path / FILE
     damaged.write_bytes(weights.read_bytes()[:5000])

@@ -155,7 +155,7 @@ def test_what_cannot_be_a_segmentation_is_refused(tmp_path: Path, torso: Volume,
         SegmentationPrior(Segmentation(labels, {5: "gallbladder"}), PAPER, _slice_prior())
     image = sitk.GetImageFromArray(torso.hu.astype(np.float32) + np.float32(0.5))
     sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
-    with pytest.raises(InputError, match="no label volume"):
+    with pytest.raises(InputError, match="not a label volume"):
         read_segmentation(tmp_path / "ct.nrrd")
 
 

@@ -50,7 +50,7 @@ def test_what_is_no_distribution_is_refused(p: object) -> None:
 def test_select_follows_identity() -> None:
     prior = _prior([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     np.testing.assert_array_equal(prior.select(("c", "a")).p, [[0, 0, 1], [1, 0, 0]])
-    with pytest.raises(InputError, match="knows 1 of 2 slices"):
+    with pytest.raises(InputError, match="contains 1 of 2 slices"):
         prior.select(("a", "x"))
 
 
@@ -76,7 +76,7 @@ def test_table_round_trip(torso: Volume, tmp_path: Path) -> None:
     part = torso.part(range(3, 6))
     np.testing.assert_allclose(read.probabilities(part).p, prior.p[3:6], atol=1e-6)
     other = Volume(torso.hu + np.int16(1), spacing=torso.spacing)
-    with pytest.raises(InputError, match="knows 0 of 9 slices"):
+    with pytest.raises(InputError, match="contains 0 of 9 slices"):
         read.probabilities(other)
 
 
@@ -92,13 +92,13 @@ def test_one_row_for_every_slice(torso: Volume, tmp_path: Path) -> None:
     ("table", "reason"),
     [
         ("nonsense", "is not JSON"),
-        ("[]", "a prior is"),
-        ('{"descriptors": ["a", "b"], "probabilities": [[0.5, 0.6]]}', "no distribution"),
-        ('{"descriptors": ["a", "b"], "probabilities": [[1]]}', "2 numbers a slice"),
+        ("[]", "a prior must be"),
+        ('{"descriptors": ["a", "b"], "probabilities": [[0.5, 0.6]]}', "not a distribution"),
+        ('{"descriptors": ["a", "b"], "probabilities": [[1]]}', "2 numbers per slice"),
         ('{"descriptors": ["a", "b"], "probabilities": [["x", 1]]}', "must be numbers"),
-        ('{"descriptors": ["a", "a"], "probabilities": [[0.5, 0.5]]}', "differ"),
-        ('{"descriptors": ["a", 1], "probabilities": [[0.5, 0.5]]}', "list of texts"),
-        ('{"descriptors": ["a", "b"], "probabilities": [[1, 0], [0, 1]]}', "identities"),
+        ('{"descriptors": ["a", "a"], "probabilities": [[0.5, 0.5]]}', "unique"),
+        ('{"descriptors": ["a", 1], "probabilities": [[0.5, 0.5]]}', "list of strings"),
+        ('{"descriptors": ["a", "b"], "probabilities": [[1, 0], [0, 1]]}', "identifiers"),
         ('{"descriptors": ["a", "b"], "slices": ["s"], "probabilities": [[1, 0], [0, 1]]}', "does not fit 1 slices"),
     ],
 )

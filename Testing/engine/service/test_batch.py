@@ -53,13 +53,13 @@ def test_a_bad_scan_does_not_stop_the_rest_and_the_next_run_does_the_rest_alone(
     status, out, said = batch("--json")
     report = json.loads(out)
     assert status == 2
-    assert said[-1] == "bioatt: 1 of 3 scans failed: report.html says why"
+    assert said[-1] == "bioatt: 1 of 3 scans failed: see report.html for the reasons"
     assert [(scan["name"], scan["status"]) for scan in report["scans"]] == [
         ("a/series_3", "failed"),
         ("b/c/scan", "done"),
         ("b/series_3", "done"),
     ]
-    assert "cut short" in report["scans"][0]["reason"]
+    assert "truncated" in report["scans"][0]["reason"]
     assert report["images_left_out"] == {"modality MR": 5}
     assert any(line.startswith("[3/3] ") for line in said)
     first = stamps(tmp_path / "out")
@@ -155,7 +155,7 @@ def test_a_scan_that_ends_its_process_fails_and_the_rest_is_done(tree, job):
     found = [_Deadly("deadly", (tree,)), find_series(tree).series[1]]
     outcomes = {outcome.name: outcome for outcome in run_locally(found, job, ["cpu"])}
     assert outcomes["deadly"].status == "failed"
-    assert "ended its process 2 times" in outcomes["deadly"].reason
+    assert "crashed its process 2 times" in outcomes["deadly"].reason
     assert outcomes["b/c/scan"].status == "done"
 
 

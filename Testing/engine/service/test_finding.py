@@ -70,7 +70,7 @@ def test_a_damaged_file_alone_in_its_folder_is_a_scan_that_cannot_be_read(tree):
     slices[0].write_bytes(slices[0].read_bytes()[:300])
     found = find_series(tree)
     assert names(found) == [f"a/{slices[0].name}", "b/c/scan", "b/series_3"]
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="truncated"):
         read_volume(found.series[0].files)
 
 
@@ -114,8 +114,8 @@ def test_lists_name_places_relative_to_themselves(tree, tmp_path):
     ("name", "text", "said"),
     [
         ("l.csv", "file\nx\n", "no column 'path'"),
-        ("l.csv", "path,name\nin/a,../../etc\n", "leads out of the output folder"),
-        ("l.csv", "path,name\nin/a,/etc\n", "leads out of the output folder"),
+        ("l.csv", "path,name\nin/a,../../etc\n", "points outside the output folder"),
+        ("l.csv", "path,name\nin/a,/etc\n", "points outside the output folder"),
         ("l.txt", "# nothing\n", "names no scan"),
         ("l.txt", b"\xff\xfe\x00", "cannot be read"),
     ],

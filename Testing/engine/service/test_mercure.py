@@ -65,8 +65,8 @@ def test_what_became_of_each_series_is_told_as_json(mercure):
     [
         ({"strenght": 1}, "unknown key 'strenght'"),
         ({"strength": 7}, "strength"),
-        ({"formats": ["nrrd"]}, "mercure takes DICOM alone"),
-        ([1], "the settings are no JSON object"),
+        ({"formats": ["nrrd"]}, "mercure accepts only DICOM"),
+        ([1], "the settings are not a JSON object"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told_in_a_line(mercure, tmp_path, settings, message):

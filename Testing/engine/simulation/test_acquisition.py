@@ -77,7 +77,7 @@ def test_sharper_kernels_are_noisier_at_the_same_exposure(cylinder):
 
 def test_bad_doses_and_bodies_are_refused(cylinder):
     for dose in (0, -1, float("nan")):
-        with pytest.raises(InputError, match="fraction of full dose"):
+        with pytest.raises(InputError, match="dose fractions must be above 0"):
             scan(cylinder, (dose,), scanner=Scanner(GEOMETRY))
     with pytest.raises(InputError, match="field"):
         scan(Volume(cylinder.hu, spacing=(9.0, 9.0, 5.0)), scanner=Scanner(GEOMETRY))

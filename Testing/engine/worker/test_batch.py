@@ -82,7 +82,7 @@ def test_cancel_ends_its_processes_and_leaves_nothing_half_made(ask, sent, worke
     ("fields", "said"),
     [
         ({"strength": 2}, "strength"),
-        ({"device": "gpu"}, "no graphics card was found"),
+        ({"device": "gpu"}, "no graphics card found"),
         ({"rules": "none.toml"}, "none.toml cannot be opened"),
     ],
 )

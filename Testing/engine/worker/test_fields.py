@@ -60,7 +60,7 @@ def test_what_the_module_sends_passes(request_):
         ({**DENOISE, "volume": {"array": "in.npy"}}, "denoise needs volume.spacing, a list of three numbers"),
         (
             {**DENOISE, "volume": {**VOLUME, "acquisition": {"patient": "x"}}},
-            "acquisition.'patient' is no field",
+            "acquisition.'patient' is not a field",
         ),
         ({**DENOISE, "target_noise": "low"}, "denoise: target_noise must be a number"),
         ({**DENOISE, "strength": "half"}, "denoise: strength must be a number or low, medium or high"),
@@ -113,14 +113,14 @@ def test_an_array_that_is_none_is_an_error_of_the_input(worker, content):
         (worker.folder / "in.npy").write_bytes(content)
     reply = worker.ask(DENOISE)
     assert (reply["type"], reply["kind"]) == ("error", "input")
-    assert "in.npy is no array in the worker's folder" in reply["message"]
+    assert "in.npy is not an array in the worker's folder" in reply["message"]
 
 
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
         ({**DENOISE, "attention": {"stages": ["first"]}}, "no network has attention at stage 'first'"),
-        ({"type": "check", "id": 1, "requirements": ["numpy=="]}, "'numpy==' is no requirement"),
+        ({"type": "check", "id": 1, "requirements": ["numpy=="]}, "'numpy==' is not a requirement"),
         ({"type": "models", "id": 1, "action": "import"}, "import needs folder"),
     ],
 )

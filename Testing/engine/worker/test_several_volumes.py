@@ -69,7 +69,7 @@ def test_voxels_loaded_from_a_map_are_refused_and_a_reconstruction_is_told(ask, 
     assert "iodine map" in reply["message"]
     write_series(tmp_path / "scan", ConvolutionKernel=["Br40d", "3"])
     reply = ask(volume={"array": "in.npy", **GEOMETRY, "files": files_of(tmp_path / "scan")})
-    assert any("noise reduction already" in line for line in reply["warnings"])
+    assert any("already reconstructed with noise reduction" in line for line in reply["warnings"])
     reply = ask(volume={"array": "in.npy", **GEOMETRY, "files": [str(tmp_path / "gone.dcm")]})
     assert reply["type"] == "result"
 

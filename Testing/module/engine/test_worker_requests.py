@@ -85,7 +85,7 @@ def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
     pipe.send(type="denoise", id=1, model="steady", prior=f"segmentation:{organs}", **places)
     error, _ = pipe.answer(1)
     assert (error["type"], error["kind"]) == ("error", "input")
-    assert "organs.nrrd is a file that this command reads" in error["message"]
+    assert "organs.nrrd is an input of this command" in error["message"]
     assert organs.read_bytes() == before
 
 
@@ -143,7 +143,7 @@ def test_arrays_are_taken_from_the_private_folder_only(pipe):
 def test_a_graphics_card_that_is_not_there(pipe):
     answer = pipe.denoise(1, "steady", device="gpu")
     assert (answer["type"], answer["kind"]) == ("error", "input")
-    assert "no graphics card was found" in answer["message"]
+    assert "no graphics card found" in answer["message"]
 
 
 def test_organs_come_as_a_table_and_a_label_volume(pipe):

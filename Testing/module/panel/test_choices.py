@@ -90,8 +90,8 @@ def test_a_scene_of_an_earlier_version_opens_with_the_built_in_source(slicer, dr
     ("content", "reason"),
     [
         ("{", "prior file own.json is not JSON"),
-        ({"probabilities": [1]}, 'a prior is {"descriptors"'),
-        ({"descriptors": ["a", "b"], "probabilities": [0.9, 0.9]}, "prior is no distribution"),
+        ({"probabilities": [1]}, 'a prior must be {"descriptors"'),
+        ({"descriptors": ["a", "b"], "probabilities": [0.9, 0.9]}, "prior is not a distribution"),
         (None, "prior file own.json cannot be opened"),
     ],
 )

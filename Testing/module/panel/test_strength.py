@@ -115,7 +115,7 @@ def test_a_scan_whose_noise_cannot_be_measured(driver, slicer):
     assert driver.ui.strengthSlider.value == 50
     assert "Cannot measure noise" in driver.ui.strengthNoteLabel.text
     driver.denoise()
-    assert "is taken as strength 0.5" in driver.ui.resultLabel.text
+    assert "is applied as 0.5" in driver.ui.resultLabel.text
 
 
 def test_a_scan_that_cannot_be_measured_for_another_reason_is_told_once(driver):

@@ -92,7 +92,7 @@ def test_the_cylinder_agrees_with_theory():
         (["IN", "OUT", "--device", "cuda:99"], "not available"),
         (["IN", "OUT", "--device", "auto", "--phantom"], "on the CPU"),
         (["none.nrrd", "OUT"], "no such file"),
-        (["IN", "low.txt"], "names no volume file"),
+        (["IN", "low.txt"], "is not a volume format"),
         (["none", "R", "--report"], "no such file"),
         (["IN", "R", "--report", "--dose", "2"], "between 0 and 1"),
         (["IN", "IN", "--report"], "name a folder"),
@@ -114,7 +114,7 @@ def test_a_volume_that_is_there_is_replaced_only_when_asked(scan, tmp_path, caps
     mine.write_text("a scan")
     call = [str(scan), str(mine)] if place == "OUT" else [str(scan), str(tmp_path / "low.nrrd"), place, str(mine)]
     assert main(["simulate", *call]) == 2
-    assert "mine.nrrd is there already" in capsys.readouterr().err
+    assert "mine.nrrd already exists" in capsys.readouterr().err
     assert mine.read_text() == "a scan"
 
 

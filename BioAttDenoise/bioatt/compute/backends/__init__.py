@@ -1,7 +1,7 @@
-"""Backends: the programs that compute a network. PyTorch is always there; OpenVINO where it is installed.
+"""Backends that compute a network: PyTorch always, OpenVINO if installed.
 
 A backend is built for a network and computes its residual: `backend(x, p)` is `network.residual(x, p)`. The few
-operations around it (padding, the scale of HU) are PyTorch's for all.
+operations around it (padding, HU scaling) always run in PyTorch.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 BackendName = Literal["torch", "openvino"]
 BACKENDS: dict[BackendName, str] = {"torch": "PyTorch", "openvino": "OpenVINO"}
-"""Names for options, and for people."""
+"""Option names and display names."""
 
 
 Forward = Callable[["Tensor", "Tensor | None"], "Tensor"]
 
 
 def installed() -> tuple[BackendName, ...]:
-    """The backends of this machine; looked up without importing them."""
+    """Backends installed on this machine; found without importing them."""
     return tuple(name for name in BACKENDS if name == "torch" or importlib.util.find_spec(name) is not None)
 
 
@@ -37,11 +37,11 @@ def versions() -> dict[str, str]:
 
 
 def check_backend(name: str, compute: Compute) -> BackendName:
-    """A backend by name. Raises InputError where it is unknown, not installed, or not for the device and precision."""
+    """Check a backend's name. Raises InputError if it is unknown, not installed, or unfit for device and precision."""
     if name not in BACKENDS:
         raise InputError(f"unknown backend {name!r:.40}: use auto, {' or '.join(BACKENDS)}")
     if name not in installed():
         raise InputError(f"{BACKENDS[name]} is not installed: pip install 'bioatt[{name}]', or use --backend torch")
     if name == "openvino" and (compute.device.type != "cpu" or compute.precision == "fp16"):
-        raise InputError("OpenVINO computes on the CPU in fp32 or bf16 here: add --device cpu, or use --backend torch")
+        raise InputError("OpenVINO is supported on the CPU in fp32 or bf16: add --device cpu, or use --backend torch")
     return name

@@ -1,6 +1,6 @@
-"""OpenVINO on the CPU, from PyTorch's trace of the network; results equal PyTorch's to rounding.
+"""OpenVINO backend for the CPU, from a PyTorch trace of the network; results equal PyTorch's up to rounding.
 
-Its telemetry is switched off before it is imported.
+OpenVINO's telemetry is disabled before the import.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 _ASK_EVERY_MS = 20
 _TRACED_PX = 64
 _MOST_KEPT = 8
-"""Converted networks in a folder; the oldest go first."""
+"""Maximum number of converted networks in a folder; the oldest are removed first."""
 log = logging.getLogger(__name__)
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, which finds no telemetry to report to: it would say over the network that it is used."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # an import of it fails, as meant
+    """Import `openvino` without its telemetry, which would report the use over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes importing it fail
     import openvino
 
     return openvino
 
 
 class OpenVinoNetwork:
-    """`network.residual(x, p)` of a network with at most one slice at a time, compiled at the first call.
+    """`network.residual(x, p)` for one slice at a time, compiled at the first call.
 
-    network: on the CPU. kept: folder where converted networks are kept from process to process; None keeps none.
-    cancelled is asked while it computes.
+    network: on the CPU. kept: cache folder for converted networks; None for no cache. `cancelled` is polled during
+    computation.
     """
 
     def __init__(self, network: nn.Module, compute: Compute, threads: int, kept: Path | None = None) -> None:
         self.network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.options = {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[compute.precision],  # unset, it is bf16 where the CPU has it
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[compute.precision],  # the default is bf16 if the CPU has it
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -71,17 +71,17 @@ class OpenVinoNetwork:
         while not request.wait_for(_ASK_EVERY_MS):
             if self.cancelled is not None and self.cancelled():
                 request.cancel()
-                with suppress(RuntimeError):  # says that it was cancelled
+                with suppress(RuntimeError):  # raised because it was cancelled
                     request.wait()
                 raise Cancelled("cancelled")
         return torch.from_numpy(request.get_output_tensor().data.copy())
 
     def _compiled(self, x: Tensor, p: Tensor | None) -> Any:
-        """A request of the network compiled, from its kept form where there is one."""
+        """Compile the network, from the cache if possible, and create an inference request."""
         core = import_openvino().Core()
         path = None if self.kept is None else self.kept / f"{self._fingerprint(x, p)}.blob"
         if path is not None and (blob := _read(path)):
-            with suppress(RuntimeError):  # another version's; it is converted anew
+            with suppress(RuntimeError):  # from another version: convert again
                 return core.import_model(blob, "CPU", self.options).create_infer_request()
         compiled = core.compile_model(self._converted(x, p), "CPU", self.options)
         if path is not None:
@@ -92,7 +92,7 @@ class OpenVinoNetwork:
         ov = import_openvino()
         side = slice(0, _TRACED_PX)
         example = [x[..., side, side], *([] if p is None else [p[..., side, side] if p.ndim == 4 else p])]
-        # the precision is OpenVINO's to choose: what autocast adds to a trace it cannot always convert
+        # OpenVINO sets the precision; it cannot always convert the operations that autocast adds to a trace
         with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             model = ov.convert_model(torch.jit.trace(_Residual(self.network), tuple(example), check_trace=False))
@@ -101,7 +101,7 @@ class OpenVinoNetwork:
         return model
 
     def _fingerprint(self, x: Tensor, p: Tensor | None) -> str:
-        """Of all that the compiled network depends on: programs, options, shapes, code and weights."""
+        """Hash of everything that the compiled network depends on: programs, options, shapes, code and weights."""
         shape = None if p is None else (p.ndim, p.shape[1])
         versions = import_openvino().__version__, torch.__version__
         found = hashlib.sha256(repr((versions, self.options, x.shape[1], shape)).encode())
@@ -113,7 +113,7 @@ class OpenVinoNetwork:
 
 
 def _read(path: Path) -> bytes | None:
-    """A kept network; None where there is none, or where its checksum is not that of its bytes."""
+    """Read a cached network; None if there is none or its checksum is wrong."""
     with suppress(OSError):
         content = path.read_bytes()
         digest, blob = content[:32], content[32:]
@@ -123,7 +123,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, blob: bytes) -> None:
-    """Write a network with its checksum; where nothing can be written, the next process converts again."""
+    """Cache a network with its checksum; if that fails, the next process converts it again."""
     try:
         make_folder(path.parent)
         with atomic_write(path) as partial:
@@ -131,7 +131,7 @@ def _keep(path: Path, blob: bytes) -> None:
         for old in sorted(path.parent.glob("*.blob"), key=lambda one: one.stat().st_mtime)[:-_MOST_KEPT]:
             old.unlink(missing_ok=True)
     except (OSError, InputError) as error:
-        log.info("the converted network is not kept: %s", error)
+        log.info("the converted network was not cached: %s", error)
 
 
 class _Residual(nn.Module):

@@ -1,9 +1,9 @@
-"""Noise of a CT in HU: local standard deviation, and the noise SD, noise level and noise map made from it.
+"""Noise of a CT in HU: the local standard deviation, and the noise SD, noise level and noise map derived from it.
 
-`noise_sd`: the mode of the local standard deviation in soft tissue; the number that users see.
-`noise_level`: a low percentile of the local standard deviation in fat and soft tissue; what the network is conditioned
-on. The mode jumps between slices that hold quiet and noisy parts (shoulders); a low percentile varies smoothly along z
-and errs towards too little noise, where the network removes least.
+`noise_sd`: the mode of the local standard deviation in soft tissue; the value shown to users.
+`noise_level`: a low percentile of the local standard deviation in fat and soft tissue; the network is conditioned on
+it. The mode jumps between slices that hold quiet and noisy parts (shoulders); a low percentile varies smoothly along z
+and errs towards too little noise, at which the network removes least.
 `noise_map`: the local standard deviation at each pixel.
 """
 
@@ -20,17 +20,17 @@ from bioatt.core.noise.sampling import STEP, block_means
 WINDOW_PX = 9
 """Side of the square window for local means and standard deviations."""
 SOFT_TISSUE_HU = (0.0, 150.0)
-"""Local means at which `noise_sd` measures."""
+"""Range of local means in which `noise_sd` measures."""
 TISSUE_HU = (-150.0, 150.0)
-"""Local means of fat and soft tissue, at which `noise_level` measures."""
+"""Range of local means in fat and soft tissue, in which `noise_level` measures."""
 MIN_PIXELS = 200
 """A slice with fewer pixels in these ranges has no measurable noise (NaN)."""
 PERCENTILE = 10.0
 LEAST_VARIANCE = 0.01
-"""HU² over 9×9 px, below which no pixel differs by 1 HU: a filled or blanked area instead of tissue."""
+"""In HU² over 9×9 px; below it no pixel differs by 1 HU, so the area is filled or blanked rather than tissue."""
 CONTEXT_SLICES = 4
-"""Neighbours on either side on which a slice's noise level and smoothed prior depend; a part of a volume with these
-neighbours gets the same values as the whole volume."""
+"""Number of neighbours on either side on which a slice's noise level and smoothed prior depend. Part of a volume,
+processed with these neighbours, gets the same values as in the whole volume."""
 _CENTRE_HU = 40.0
 CLIP_SD = 2.5
 """`robust_local_sd` limits each value to this multiple of the standard deviation."""
@@ -49,7 +49,7 @@ def local_covariance(one: NDArray, other: NDArray, size: int = WINDOW_PX) -> NDA
 
 
 def _centred(image: NDArray) -> NDArray[np.float32]:
-    """Centred on soft tissue, where float32 squares must not lose the variance to rounding."""
+    """Centre the values on soft tissue, so that float32 squares keep the variance despite rounding."""
     return np.clip(image.astype(np.float32), -1100, 3100) - np.float32(_CENTRE_HU)
 
 
@@ -61,8 +61,8 @@ def _moments(values: NDArray, size: int) -> tuple[NDArray, NDArray]:
 def robust_local_sd(image: NDArray, regions: list[NDArray[np.bool_]], size: int) -> NDArray[np.float32]:
     """Local standard deviation of a zero-mean image (y, x) over size × size pixels, region by region.
 
-    Outliers (edges, bone) are limited to CLIP_SD standard deviations; the bias of that limit for Gaussian noise is
-    corrected. At least 0.3 of the region's median-based value; inf outside the regions and where a region is constant.
+    Outliers (edges, bone) are clipped at CLIP_SD standard deviations, and the bias of clipping Gaussian noise is
+    corrected. At least 0.3 of the region's median-based value; inf outside the regions and in constant regions.
     """
     found = np.full(image.shape, np.inf, np.float32)
     for region in regions:
@@ -71,7 +71,7 @@ def robust_local_sd(image: NDArray, regions: list[NDArray[np.bool_]], size: int)
             continue
         share = uniform_filter(region.astype(np.float32), size)
         limit: NDArray | float = CLIP_SD * overall
-        for _ in range(2):  # the second pass takes its limit from the local value
+        for _ in range(2):  # the second pass clips at the local value
             squares = np.where(region, np.minimum(np.abs(image), limit) ** 2, 0).astype(np.float32)
             variance = np.maximum(uniform_filter(squares, size), 0) / np.maximum(share, 1e-3) / _CLIPPED_VARIANCE
             local = np.maximum(np.sqrt(variance), 0.3 * overall)
@@ -81,7 +81,7 @@ def robust_local_sd(image: NDArray, regions: list[NDArray[np.bool_]], size: int)
 
 
 def _clipped_variance() -> float:
-    """Variance of a standard normal value limited to ±CLIP_SD."""
+    """Variance of a standard normal variable clipped to ±CLIP_SD."""
     x = np.linspace(-8, 8, 4001)
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
     return float((np.clip(x, -CLIP_SD, CLIP_SD) ** 2 * density).sum() * (x[1] - x[0]))
@@ -91,11 +91,11 @@ _CLIPPED_VARIANCE = _clipped_variance()
 
 
 def noise_sd(hu: NDArray) -> float:
-    """Noise in HU: the mode of the local standard deviation (9×9 pixels) in soft tissue; NaN where there is none.
+    """Noise in HU: the mode of the local standard deviation (9×9 pixels) in soft tissue; NaN without soft tissue.
 
-    hu: (y, x) or (z, y, x). The mode ignores the edges of organs. Noise coarser than the window is underestimated: by a
-    few per cent in a scan, by up to 30 % in a denoised scan, whose remaining noise is coarse. Repeated scans are the
-    better measure.
+    hu: (y, x) or (z, y, x). The mode ignores organ edges. Noise coarser than the window is underestimated: by a few
+    per cent in an original scan, by up to 30 % in a denoised scan, whose remaining noise is coarse. Repeated scans give
+    a better measure.
     """
     bins = np.zeros(1200)  # 0.25 HU each
     for image in hu if np.ndim(hu) == 3 else [hu]:
@@ -114,7 +114,10 @@ def noise_sd(hu: NDArray) -> float:
 
 
 def _around_tissue(image: NDArray) -> NDArray:
-    """The part of a slice (y, x) that holds every window with soft tissue's mean: one must hold a pixel as dense."""
+    """Crop a slice (y, x) to the part that can hold windows with the mean of soft tissue.
+
+    Such a window must contain a pixel that dense.
+    """
     above = image > SOFT_TISSUE_HU[0]
     for axis in (1, 0):
         (places,) = np.nonzero(above.any(axis=axis))
@@ -125,12 +128,12 @@ def _around_tissue(image: NDArray) -> NDArray:
 
 
 def noise_by_slice(hu: NDArray) -> NDArray[np.float32]:
-    """`noise_sd` of each slice of (z, y, x), as (z,) float32; NaN where a slice has no soft tissue."""
+    """`noise_sd` of each slice of (z, y, x), as (z,) float32; NaN for slices without soft tissue."""
     return np.array([noise_sd(image) for image in hu], np.float32)
 
 
 def median_noise(noise_hu: NDArray) -> float:
-    """Median of the finite values of `noise_by_slice`; NaN where there is none."""
+    """Median of the finite values of `noise_by_slice`; NaN if there are none."""
     finite = noise_hu[np.isfinite(noise_hu)]
     return float(np.median(finite)) if finite.size else math.nan
 
@@ -138,8 +141,8 @@ def median_noise(noise_hu: NDArray) -> float:
 def noise_level(image: NDArray) -> float:
     """Noise level in HU of one slice (y, x): the 10th percentile of the local SD (9×9 px) in fat and soft tissue.
 
-    The windows around every third pixel are looked at: of all windows the percentile is the same to 2 %. NaN where a
-    slice has fewer than 200 pixels of such tissue. In a torso of uniform noise it is 0.75 to 0.9 of the noise SD.
+    Only windows around every third pixel are used; the percentile over all windows agrees to 2 %. NaN if the slice has
+    fewer than 200 pixels of such tissue. In a torso with uniform noise it is 0.75 to 0.9 of the noise SD.
     """
     values = _centred(image)
     blocks = WINDOW_PX // STEP
@@ -152,10 +155,10 @@ def noise_level(image: NDArray) -> float:
 
 
 def noise_levels(hu: NDArray) -> NDArray[np.float32]:
-    """`noise_level` of each axial slice of (z, y, x), padding as air, averaged with its neighbours: (z,) float32.
+    """`noise_level` of each axial slice of (z, y, x), averaged with its neighbours: (z,) float32; padding as air.
 
     Triangular weights that reach zero beyond `CONTEXT_SLICES` on either side keep the conditioning from flickering
-    along z. NaN where no slice within reach has a noise level.
+    along z. NaN if no slice in that range has a noise level.
     """
     levels = np.array([noise_level(image) for image in hu])
     known = np.isfinite(levels)
@@ -170,8 +173,8 @@ def noise_levels(hu: NDArray) -> NDArray[np.float32]:
 def noise_map(hu: NDArray) -> NDArray[np.float32]:
     """Local SD in HU, (z, y, x) float32, over 9×9 pixels of each slice's detail finer than about 2.5 pixels.
 
-    The high-pass filter keeps gentle shading out; edges of organs stay visible. White noise keeps 0.97 of its SD, the
-    noise of smooth kernels less: use the map to compare places and scans, and `noise_sd` for a number.
+    The high-pass filter removes gentle shading; organ edges stay visible. White noise keeps 0.97 of its SD, noise of
+    smooth kernels less: use the map to compare positions and scans, and `noise_sd` for an absolute value.
     """
     found = np.empty(hu.shape, np.float32)
     for image, out in zip(hu, found, strict=True):

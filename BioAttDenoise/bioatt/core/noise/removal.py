@@ -1,4 +1,4 @@
-"""How much of a scan's noise a strength removes, and which strength removes a given share."""
+"""The share of a scan's noise that a strength removes, and the strength that removes a given share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from bioatt.core.noise import LEAST_VARIANCE, MIN_PIXELS, SOFT_TISSUE_HU, local_covariance, local_moments, noise_sd
 
 HOMOGENEOUS = 1.25
-"""Places whose local SD is above this multiple of the scan's noise hold edges and are left out."""
+"""Positions whose local SD exceeds this multiple of the scan's noise contain edges and are excluded."""
 MOST_PLACES = 50_000
 _STRENGTHS = np.linspace(0, 1, 33)
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseRemoval:
-    """Noise of a scan by strength s, from places of homogeneous soft tissue: the median of the local SD there.
+    """Noise of a scan as a function of strength s: the median local SD in homogeneous soft tissue.
 
-    noise_hu: `noise_sd` of the scan. before, shared, change: (places,) HU², the local variance of the scan, its
-    covariance with what the network takes away, and the variance of that: local variance at s = before − 2 s shared +
-    s² change.
+    noise_hu: `noise_sd` of the scan. before, shared, change: (positions,) HU², the local variance of the scan, its
+    covariance with the residual that the network removes, and the variance of that residual. The local variance at s is
+    before − 2 s shared + s² change.
     """
 
     noise_hu: float
@@ -37,7 +37,7 @@ class NoiseRemoval:
         return 1 - math.sqrt(max(float(np.median(left)), 0.0) / float(np.median(self.before)))
 
     def strength(self, share: float) -> float:
-        """The smallest strength that removes this share of the noise SD; the one that removes most where none does."""
+        """The smallest strength that removes this share of the noise SD, or the one that removes most if none does."""
         if share <= 0:
             return 0.0
         reached = np.maximum.accumulate([self.removed(strength) for strength in _STRENGTHS])
@@ -52,9 +52,9 @@ class NoiseRemoval:
 
 
 def measure(slices: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> NoiseRemoval | None:
-    """From some slices of a scan, each before and after the network, (y, x) HU; None without enough soft tissue.
+    """Measure slices of a scan before and after the network, (y, x) HU; None without enough soft tissue.
 
-    Local variances over 9×9 pixels miss the part of the noise that is coarser, as `noise_sd` does.
+    Like `noise_sd`, local variances over 9×9 pixels miss coarser noise.
     """
     pairs = list(slices)
     noise = noise_sd(np.stack([before for before, _ in pairs])) if pairs else math.nan

@@ -1,4 +1,4 @@
-"""Local means at every third pixel of a slice, and back: they vary so slowly that a ninth of the pixels shows them."""
+"""Local means at every third pixel and their interpolation; they vary slowly enough for a ninth of the pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ STEP = 3
 
 
 def block_means(image: NDArray, blocks: int) -> NDArray[np.float32]:
-    """Means over (STEP · blocks)² pixels, blocks odd, around every STEP-th pixel, the middle of its block first.
+    """Means over (STEP · blocks)² pixels around every STEP-th pixel, starting at the centre of the first block.
 
-    image (y, x) → (⌈y / STEP⌉, ⌈x / STEP⌉) float32; beyond the border the outermost pixels go on.
+    blocks: odd. image (y, x) → (⌈y / STEP⌉, ⌈x / STEP⌉) float32; the border is padded with the edge pixels.
     """
     excess = [(0, -length % STEP) for length in image.shape]
     whole = np.pad(image, excess, mode="edge") if any(after for _, after in excess) else image
@@ -22,7 +22,7 @@ def block_means(image: NDArray, blocks: int) -> NDArray[np.float32]:
 
 
 def on_pixels(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values at every STEP-th pixel, as `block_means` places them → (y, x), linear between them."""
+    """Interpolate values at every STEP-th pixel, as placed by `block_means`, linearly to all pixels (y, x)."""
     for axis, length in enumerate(shape):
         place = np.clip((np.arange(length) - STEP // 2) / STEP, 0, values.shape[axis] - 1)
         first = place.astype(int)

@@ -1,1 +1,1 @@
-"""DICOM CT in and out: headers, groups and phases, pixels, derived series."""
+"""Reading and writing DICOM CT: headers, groups and phases, pixels, derived series."""

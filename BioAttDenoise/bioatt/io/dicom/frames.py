@@ -1,7 +1,7 @@
-"""Enhanced multi-frame CT (PS3.3 A.38) unfolded into classic CT images, one for each frame.
+"""Unfolding of enhanced multi-frame CT (PS3.3 A.38) into classic CT images, one per frame.
 
-Mapping: attributes outside the functional groups stay; those of Shared and Per-Frame Functional Groups move to the top
-level of each image (plane position and orientation, pixel measures, pixel value transformation, frame type, CT
+Mapping: attributes outside the functional groups are kept; those of Shared and Per-Frame Functional Groups move to the
+top level of each image (plane position and orientation, pixel measures, pixel value transformation, frame type, CT
 acquisition, reconstruction, exposure); the SOP class becomes CT Image Storage.
 """
 
@@ -32,19 +32,19 @@ _RENAMED = {
     "XRayTubeCurrentInmA": "XRayTubeCurrent",
     "ExposureInmAs": "Exposure",
 }
-"""Elements of the functional groups that have another name in classic CT."""
+"""Elements of the functional groups whose keyword differs in classic CT."""
 
 
 class Frame(Dataset):
-    """A classic header made from a frame; reference: the item of a Source Image Sequence that names the frame."""
+    """A classic header derived from a frame. reference: the Source Image Sequence item that refers to the frame."""
 
     reference: Dataset
 
 
 def unfold(path: Path, folder: Path) -> list[Frame]:
-    """Write the frames of an enhanced CT as classic files 0.dcm, 1.dcm, ... in a folder, coded as they were.
+    """Write the frames of an enhanced CT as classic files 0.dcm, 1.dcm, ... in a folder, without transcoding.
 
-    Returns their headers. Raises InputError where frames have no header or no pixels.
+    Returns their headers. Raises InputError if frames lack a header or pixels.
     """
     enhanced = pydicom.dcmread(path, force=True)
     check_lengths(enhanced)
@@ -68,17 +68,17 @@ def unfold(path: Path, folder: Path) -> list[Frame]:
 
 
 def frame_count(enhanced: Dataset) -> int:
-    """How many frames there are. Raises InputError where not each of them has a header."""
+    """Number of frames. Raises InputError unless every frame has a header."""
     count, headers = int(enhanced.get("NumberOfFrames") or 1), len(enhanced.get(_GROUPS[1]) or ())
     if not 0 < headers == count <= _MOST_FRAMES:
-        raise InputError(f"multi-frame CT of {count} frames with headers for {headers}: export it as classic CT")
+        raise InputError(f"multi-frame CT has {count} frames but headers for {headers}: export it as classic CT")
     return count
 
 
 def source_header(path: Path, frame: int | None = None) -> Dataset:
-    """The header of a slice's file without its pixels, of an enhanced CT as that of a classic image of the frame.
+    """Header of a slice's file without pixels; for an enhanced CT, the classic header of the frame.
 
-    Raises OSError where the file is gone.
+    Raises OSError if the file no longer exists.
     """
     if frame is None:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True)
@@ -95,7 +95,7 @@ def _enhanced(path: str, changed: int, size: int) -> Dataset:
 
 
 def classic_header(enhanced: Dataset, number: int) -> Frame:
-    """A classic CT header without pixels for the frame of a number, counted from 0."""
+    """Classic CT header without pixels for the frame `number`, counted from 0."""
     classic = Frame()
     for element in enhanced:
         if element.keyword not in _OF_THE_WHOLE:
@@ -120,7 +120,7 @@ def classic_header(enhanced: Dataset, number: int) -> Frame:
 
 
 def _attributes(groups: Dataset) -> Iterator[tuple[str, object]]:
-    """Keyword and value of what each functional group's item says; private groups and sequences are left out."""
+    """Keyword and value of each element in the functional groups, without private groups and sequences."""
     for group in groups:
         if group.tag.is_private or group.VR != "SQ" or not group.value:
             continue

@@ -1,4 +1,4 @@
-"""Which slices of a folder make one volume: by series and geometry, and by phase where acquisitions alternate."""
+"""Grouping of a folder's slices into volumes: by series and geometry, and by phase if acquisitions alternate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.core.errors import InputError, SeveralVolumesError
 from bioatt.io.dicom.slices import CTSlice, kernel_of
 
 TURNED_DEGREES = 0.12
-"""Orientations that differ by less are one: 2e-3 in the cosines, half a pixel at the rim of a matrix of 512."""
+"""Orientations that differ by less are equal: 2e-3 in the cosines, half a pixel at the edge of a 512 matrix."""
 OF_A_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
 _OF_A_PHASE = (
     ("TemporalPositionIdentifier", "temporal position"),
@@ -24,14 +24,14 @@ _OF_A_PHASE = (
     ("AcquisitionDateTime", "time"),
     ("AcquisitionTime", "time"),
 )
-"""Elements by which the volumes are told apart that lie in one series, in the order in which they are asked."""
+"""Elements that distinguish the volumes of one series, in order of precedence."""
 _SPAN = 0.6
-"""Share of the series' length that each phase covers; acquisitions that follow one another along z cover less."""
+"""Least share of the series' length that each phase covers; acquisitions that follow one another along z cover less."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Slices of one volume, and what tells it from the others of its series ("" where nothing does)."""
+    """Slices of one volume, and the label that distinguishes it within its series ("" if there is none)."""
 
     slices: list[CTSlice]
     phase: str = ""
@@ -45,14 +45,14 @@ class Group:
 
 
 class Chosen(NamedTuple):
-    """The slices of a volume, and what a person should know of the choice."""
+    """The slices of the chosen volume, and notes on the choice for the user."""
 
     slices: list[CTSlice]
     notes: list[str]
 
 
 def groups_of(slices: list[CTSlice]) -> list[Group]:
-    """The volumes that these slices make, the one with the most slices first, phases of a series in their order."""
+    """Group slices into volumes, the one with the most slices first and the phases of a series in order."""
     alike: list[list[CTSlice]] = []
     for item in slices:
         home = next((group for group in alike if _fits(item, group[0])), None)
@@ -65,10 +65,10 @@ def groups_of(slices: list[CTSlice]) -> list[Group]:
 
 
 def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | None) -> Chosen:
-    """The volume that series and phase name, or else the one with the most slices.
+    """Choose the volume that series and phase name, else the one with the most slices.
 
-    Raises InputError where the names fit none, or none is named and there is no single largest; SeveralVolumesError
-    where phases of one series are to be chosen from.
+    Raises InputError if nothing matches the names, or none is given and there is no single largest volume;
+    SeveralVolumesError if one of several phases of a series must be chosen.
     """
     ranked = _of_series(groups_of(slices), series)
     mates = [group for group in ranked if group.series == ranked[0].series]
@@ -81,13 +81,15 @@ def choose(slices: list[CTSlice], series: str | int | None, phase: str | int | N
         )
     if len(ranked) > 1 and len(ranked[0]) == len(ranked[1]):
         raise InputError(
-            f"{len(ranked)} CT series, the longest of one length: {_listing(ranked)}; name one by its number or UID, "
-            "or put it into a folder of its own"
+            f"{len(ranked)} CT series, the longest of equal length: {_listing(ranked)}; name one by its number or UID, "
+            "or move it to a separate folder"
         )
     if len(ranked) == 1:
         return Chosen(ranked[0].slices, [])
-    unnamed = "; ".join(describe(group, ranked[0]) for group in ranked[:8])  # a report that notes end in names no file
-    return Chosen(ranked[0].slices, [f"of {len(ranked)} CT series the longest was taken: {unnamed}"])
+    unnamed = "; ".join(
+        describe(group, ranked[0]) for group in ranked[:8]
+    )  # notes end up in reports, which name no files
+    return Chosen(ranked[0].slices, [f"the longest of {len(ranked)} CT series was used: {unnamed}"])
 
 
 def _of_series(ranked: list[Group], series: str | int | None) -> list[Group]:
@@ -96,19 +98,19 @@ def _of_series(ranked: list[Group], series: str | int | None) -> list[Group]:
     names = ("SeriesNumber", "SeriesInstanceUID")
     fitting = [group for group in ranked if str(series) in (group.slices[0].text(name) for name in names)]
     if not fitting:
-        raise InputError(f"no CT series {series}, but {_listing(ranked)}: choose one of these")
+        raise InputError(f"no CT series {series}; found {_listing(ranked)}: choose one of these")
     return fitting
 
 
 def _named(mates: list[Group], phase: str | int) -> Group:
-    """By its number from 1, else by what tells it apart."""
+    """Find a phase by its number from 1, else by its distinguishing label."""
     text = str(phase).strip()
     if text.isdigit() and 1 <= int(text) <= len(mates):
         return mates[int(text) - 1]
     fitting = [group for group in mates if text.lower() in describe(group, mates[0]).lower() and not text.isdigit()]
     if len(fitting) != 1:
         which = "more than one volume" if fitting else "no volume"
-        raise InputError(f"phase {text!r} names {which} of {_listing(mates)}: choose one by its number")
+        raise InputError(f"phase {text!r} matches {which} of {_listing(mates)}: choose one by its number")
     return fitting[0]
 
 
@@ -118,7 +120,7 @@ def _listing(groups: list[Group]) -> str:
 
 
 def describe(group: Group, other: Group | None = None) -> str:
-    """Series, slices, thickness, kernel, phase, and by how much it is turned against another one."""
+    """Describe a group: series, slices, thickness, kernel, phase, and its rotation relative to another group."""
     first = group.slices[0]
     parts = [
         f"series {first.text('SeriesNumber') or '?'}",
@@ -132,12 +134,12 @@ def describe(group: Group, other: Group | None = None) -> str:
         parts.append(group.phase)
     angle = 0.0 if other is None else turned(first, other.slices[0])
     if angle > TURNED_DEGREES:
-        parts.append(f"turned by {angle:.2g} degrees")
+        parts.append(f"rotated by {angle:.2g} degrees")
     return " ".join(parts)
 
 
 def turned(one: CTSlice, other: CTSlice) -> float:
-    """Largest angle between the rows or the columns of two slices, degrees; 0 where neither has an orientation."""
+    """Largest angle between the rows or the columns of two slices, degrees; 0 if neither has an orientation."""
     if np.isnan(one.orientation).all() and np.isnan(other.orientation).all():
         return 0.0
     angles = []
@@ -149,9 +151,9 @@ def turned(one: CTSlice, other: CTSlice) -> float:
 
 
 def _fits(one: CTSlice, other: CTSlice) -> bool:
-    """Whether two slices can lie in one volume: same series, matrix, pixels and (TURNED_DEGREES) orientation.
+    """Whether two slices can belong to one volume: same series, matrix, pixel size and (TURNED_DEGREES) orientation.
 
-    A series UID alone does not tell a series: careless anonymisers leave it blank, or give one to all.
+    A series UID alone does not identify a series: careless anonymisers leave it blank or give all series the same UID.
     """
     a, b = one.header, other.header
     return (
@@ -164,7 +166,7 @@ def _fits(one: CTSlice, other: CTSlice) -> bool:
 
 
 def _phases(stack: list[CTSlice]) -> list[Group]:
-    """A stack as it is, or where acquisitions alternate along it each of them alone."""
+    """Split a stack into acquisitions if they alternate along it; otherwise return it unchanged."""
     if len(stack) < 2 or any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in stack):
         return [Group(stack)]
     places = [float(item.position @ _normal(stack[0])) for item in stack]
@@ -182,7 +184,7 @@ def _phases(stack: list[CTSlice]) -> list[Group]:
 
 
 def _alternate(places: list[float], values: list[str], parts: list[str]) -> bool:
-    """Whether slices of each value lie among those of the others, along nearly all of the stack."""
+    """Whether slices of the different values interleave along nearly the whole stack."""
     extent = max(places) - min(places)
     for value in parts:
         own = [place for place, other in zip(places, values, strict=True) if other == value]

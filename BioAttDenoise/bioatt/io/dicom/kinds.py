@@ -1,4 +1,4 @@
-"""What a DICOM image is, by what its header says: a CT slice in HU, or something that must not be taken for one."""
+"""Classification of DICOM images by header: CT slices in HU, or images that must not be taken for them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NOT_HU = (
     (r"URIC_ACID|CALCIUM_ONLY", "material map"),
     (r"PERFUSION|CBF|CBV|MTT|TTP|TMAX|PERMEABILITY", "perfusion map"),
 )
-"""Values of Image Type (PS3.3 C.8.2.1.1.1, C.8.15.3.1.1 and the vendors' own) of images that hold no HU of tissue."""
-_COMPUTED = ((r"MAT_REMOVED|MAT_MODIFIED|(^|_)VNC(_|$)|VIRTUAL_NON_CONTRAST", "a material was taken out of it"),)
-"""Values of images in HU that were computed from others."""
+"""Image Type values (PS3.3 C.8.2.1.1.1, C.8.15.3.1.1 and vendor-specific) of images that do not hold HU of tissue."""
+_COMPUTED = ((r"MAT_REMOVED|MAT_MODIFIED|(^|_)VNC(_|$)|VIRTUAL_NON_CONTRAST", "a material was removed"),)
+"""Image Type values of HU images that were computed from others."""
 _HU_TYPES = ("", "HU", "US", "HU_MOD")
 _METHODS = {
     "ISO_10918_1": "JPEG",
@@ -41,7 +41,7 @@ _LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50": "JPEG", "1.2.840.10008.1.2.4.51": "
 
 @dataclass(frozen=True)
 class Kind:
-    """name: what it is, in a word; usable: whether it is a CT slice, or frames of them, in HU."""
+    """Kind of an image. name: short description; usable: whether it holds CT slices or frames in HU."""
 
     name: str
     usable: bool = False
@@ -53,13 +53,13 @@ MULTI_FRAME = Kind("enhanced CT", usable=True)
 
 
 def sop_class(header: Dataset) -> str:
-    """SOP Class UID of the data set, else of its file meta information, "" where neither has one."""
+    """SOP Class UID of the data set, else of its file meta information, else ""."""
     meta = getattr(header, "file_meta", None) or Dataset()
     return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
 
 
 def kind_of(header: Dataset) -> Kind:
-    """Judge a header by Modality, SOP class, Image Type, frames and Rescale Type, in this order."""
+    """Classify a header by Modality, SOP class, Image Type, frames and Rescale Type, in this order."""
     if header.get("Modality") != "CT":
         return Kind(f"modality {str(header.get('Modality') or 'unknown')[:16]}")
     said = sop_class(header)
@@ -74,37 +74,37 @@ def kind_of(header: Dataset) -> Kind:
             return Kind(name if name == "localizer" else f"{name} (Image Type {found[:24]})")
     scale = str(header.get("RescaleType") or "").strip().upper()
     if scale not in _HU_TYPES:
-        return Kind(f"values of type {scale[:16]} (Rescale Type), no HU")
+        return Kind(f"values of type {scale[:16]} (Rescale Type), not HU")
     if int(header.get("SamplesPerPixel") or 1) != 1:
         return Kind("colour image")
     if said in ENHANCED:
         return MULTI_FRAME
     if int(header.get("NumberOfFrames") or 1) > 1:
-        return Kind("multi-frame CT without the places of its frames (convert it to enhanced CT or NRRD)")
+        return Kind("multi-frame CT without frame positions (convert it to enhanced CT or NRRD)")
     return CT if header.get("SOPClassUID") else UNNAMED_CT
 
 
 def header_warnings(header: Dataset) -> list[str]:
-    """What a slice's header says that a person should know: a child, lossy compression, computed images."""
+    """Warnings from a slice's header: a child, lossy compression, a computed image."""
     lines = []
     if _years(header) < ADULT_YEARS:
         lines.append(f"the patient is under {ADULT_YEARS}: the models were trained on adults, compare with care")
     values = "\\".join(str(value).upper() for value in header.get("ImageType") or ())
     for pattern, what in _COMPUTED:
         if any(re.search(pattern, value) for value in values.split("\\")):
-            lines.append(f"a computed image ({what}): its noise is unlike the training's, compare with care")
+            lines.append(f"a computed image ({what}): its noise differs from that in training, compare with care")
     syntax = str((getattr(header, "file_meta", None) or {}).get("TransferSyntaxUID") or "")
     if str(header.get("LossyImageCompression") or "") == "01" or syntax in _LOSSY_SYNTAXES:
         method = _last(header.get("LossyImageCompressionMethod"))
         name = _METHODS.get(method, method) or _LOSSY_SYNTAXES.get(syntax, "an unnamed method")
         ratio = _last(header.get("LossyImageCompressionRatio"))
         how = f"{name}, ratio {float(ratio):g}" if ratio else name
-        lines.append(f"lossy compression ({how}) has changed noise and detail before: {_CARE}")
+        lines.append(f"lossy compression ({how}) has already changed noise and detail: {_CARE}")
     return lines
 
 
 def _years(header: Dataset) -> float:
-    """Age by Patient's Age (PS3.5, value AS), else by birth and study date; infinity where neither tells it."""
+    """Age from Patient's Age (PS3.5, VR AS), else from birth and study date; infinity if unknown."""
     age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or "").strip())
     if age:
         return int(age[1]) / _PER_YEAR[age[2]]
@@ -115,10 +115,10 @@ def _years(header: Dataset) -> float:
     return (scanned - born) // 10_000 if born <= scanned else math.inf
 
 
-_CARE = "give the uncompressed series where there is one"
+_CARE = "use the uncompressed series if there is one"
 
 
 def _last(value: object) -> str:
-    """The latest of several values."""
+    """The last of several values."""
     values = [value] if isinstance(value, (str, float, int)) else list(value or ())  # type: ignore[call-overload]
     return str(values[-1]) if values else ""

@@ -1,4 +1,4 @@
-"""HU of CT images from their files: stored values by GDCM (every transfer syntax) and the rescale (PS3.3 C.11.1)."""
+"""HU of CT images: stored values decoded by GDCM (every transfer syntax) and rescaled (PS3.3 C.11.1)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bioatt.io.files import check_name
 from bioatt.io.quiet import quiet_stderr
 
 _PADDING_BYTES = 16
-"""After the pixels; the standard has one, for an even length."""
+"""Allowed bytes after the pixels; the standard allows one, for an even length."""
 
 
 def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """HU (z, y, x) in the narrowest of int16, int32 and float32 that holds all, and (slope, intercept) per slice.
+    """HU (z, y, x) in the narrowest sufficient type of int16, int32 and float32, and (slope, intercept) per slice.
 
-    Raises InputError for a file that is damaged or does not hold HU. notes: gets what a person should know.
+    Raises InputError for a file that is damaged or does not hold HU. Appends warnings for the user to `notes`.
     """
     slopes, planes = [], []
     _check_rescale(stack, notes)
@@ -38,7 +38,10 @@ def pixels(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, list[tup
 
 
 def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
-    """A blank value, as some anonymisers leave it, is none; a few slices without an intercept would be 1024 HU off."""
+    """Check the rescale values; a blank value, as some anonymisers leave it, counts as missing.
+
+    Slices that lack an intercept others have would be 1024 HU off.
+    """
     table = next((item for item in stack if item.header.get("ModalityLUTSequence")), None)
     if table is not None:
         raise InputError(
@@ -51,15 +54,15 @@ def _check_rescale(stack: list[CTSlice], notes: list[str]) -> None:
             without = f"{len(stack) - len(given)} of {len(stack)} slices have"
             raise InputError(f"{without} no Rescale {name}: export the series again")
         if not all(math.isfinite(float(value)) for value in given):
-            raise InputError(f"a Rescale {name} is no finite number: export the series again")
+            raise InputError(f"a Rescale {name} is not a finite number: export the series again")
         if name == "Slope" and not all(float(value) for value in given):
-            raise InputError("a Rescale Slope is 0, which makes every voxel the same: export the series again")
+            raise InputError("a Rescale Slope is 0, which makes all voxels equal: export the series again")
         if not given and keyword == "RescaleIntercept":
-            notes.append("no Rescale Intercept in the header: the stored numbers are taken as HU")
+            notes.append("no Rescale Intercept in the header: stored values are taken as HU")
 
 
 def plane_of(item: CTSlice) -> np.ndarray:
-    """An image's voxels by GDCM, rescaled. Raises InputError where the file is damaged."""
+    """An image's voxels by GDCM, rescaled. Raises InputError if the file is damaged."""
     _check_stored(item)
     check_name(item.path)
     try:
@@ -70,8 +73,10 @@ def plane_of(item: CTSlice) -> np.ndarray:
 
 
 def _check_stored(item: CTSlice) -> None:
-    """GDCM fills up short pixel data with whatever is in memory, takes bits at an unusual place for others, and takes
-    as much memory as a damaged length or code stream asks for.
+    """Check the stored pixel data before GDCM decodes them.
+
+    GDCM fills short pixel data from uninitialised memory, misreads unusual bit positions, and allocates as much memory
+    as a damaged length or code stream requests.
     """
     try:
         found = pydicom.dcmread(item.path, force=True)
@@ -83,10 +88,12 @@ def _check_stored(item: CTSlice) -> None:
             element = None
     except (InputError, OSError):
         raise
-    except Exception:  # pydicom raises whatever a damaged file provokes
+    except Exception:  # a damaged file can make pydicom raise anything
         raise _damaged(item) from None
     if bits is not None and high is not None and high != bits - 1:  # PS3.5 8.1.1
-        raise InputError(f"{item.name} keeps its {bits} bits at another place (High Bit {high}): export it again")
+        raise InputError(
+            f"{item.name} stores its {bits} bits in an unusual position (High Bit {high}): export it again"
+        )
     if element is None:
         return
     wanted = -(-int(item.header.Rows) * int(item.header.Columns) * int(item.header.get("BitsAllocated") or 16) // 8)
@@ -99,9 +106,9 @@ def _damaged(item: CTSlice) -> InputError:
 
 
 def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
-    """HU of an image to be shown dark on bright, which GDCM would invert although its rescale is of stored values.
+    """HU of a MONOCHROME1 image, which GDCM would invert although the rescale applies to the stored values.
 
-    pydicom needs a plug-in for JPEG; such rare images are refused.
+    pydicom needs a plug-in for JPEG, so compressed images of this rare kind are refused.
     """
     try:
         return pydicom.dcmread(item.path, force=True).pixel_array.astype(np.float64) * slope + intercept
@@ -112,7 +119,7 @@ def _inverted(item: CTSlice, slope: float, intercept: float) -> np.ndarray:
 
 
 def _narrowest(plane: np.ndarray) -> np.ndarray:
-    """As int16 or int32 where that holds the values exactly, else float32."""
+    """Convert to int16 or int32 if that holds the values exactly, else to float32."""
     if plane.dtype.kind == "f" and not np.array_equal(plane, np.rint(plane)):
         return plane.astype(np.float32)
     limits = np.iinfo(np.int16)

@@ -1,4 +1,4 @@
-"""One CT series of a DICOM folder as a volume: which images belong together, in which order, at which places."""
+"""Reading a CT series from a DICOM folder as a volume: choice, order and positions of its images."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from bioatt.io.dicom.slices import (
 )
 
 _TURNED_NOTE = 0.06
-"""Degrees between the slices' orientations that are more than the rounding of cosines to three digits."""
+"""Angle in degrees between slice orientations that exceeds the rounding of cosines to three digits."""
 _WANDER_MM = 0.1
-"""Deviation of a slice from its place in an even stack that is more than the rounding of positions."""
+"""Deviation of a slice from its position in an evenly spaced stack that exceeds rounding."""
 _WHOLE = 0.1
-"""How near a gap must be to a whole multiple of the usual one to be told as missing slices."""
+"""Largest deviation of a gap from a multiple of the usual one to be reported as missing slices."""
 
 
 def read_series(path: Path | Sequence[Path], series: str | int | None = None, phase: str | int | None = None) -> Volume:
-    """The CT series with the most slices in a folder (searched through) or among files, or one DICOM file alone.
+    """Read the CT series with the most slices from a folder (searched recursively), several files, or one DICOM file.
 
-    series: SeriesNumber or SeriesInstanceUID, to choose another than the longest. phase: which of several volumes in
-    that series, by its number from 1 or by what tells it apart.
+    series: SeriesNumber or SeriesInstanceUID, to choose a series other than the longest. phase: one of several volumes
+    in that series, by its number from 1 or its distinguishing label.
 
-    HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices sorted along their normal, towards the head for
-    axial ones. Raises InputError where there is no CT, no single largest series, slices that do not fit together, a
-    file that is cut short, or a header that holds no numbers where numbers belong; OSError for what cannot be read.
+    HU = stored · RescaleSlope + RescaleIntercept (PS3.3 C.11.1); slices are sorted along their normal, axial ones
+    towards the head. Raises InputError for no CT, no single largest series, inconsistent slices, a truncated file, or a
+    header with a malformed number; OSError if something cannot be read.
     """
-    with lenient(), _malformed_values_told():
+    with lenient(), _malformed_values_reported():
         return _read_series(path, series, phase)
 
 
 @contextmanager
-def _malformed_values_told() -> Iterator[None]:
-    """What a header provokes that holds no numbers where numbers belong, as one line."""
+def _malformed_values_reported() -> Iterator[None]:
+    """Turn errors from malformed numbers in a header into a one-line InputError."""
     try:
         yield
     except InputError:
@@ -67,13 +67,13 @@ def _malformed_values_told() -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
-    """What the headers of a volume's files say that a person should know; files that cannot be read say nothing.
+    """Warnings from the headers of a volume's files, for voxels that another program has read.
 
-    For voxels that another program has read. Raises InputError where the files are no CT in HU, and
-    SeveralVolumesError where their slices belong to several phases.
+    Unreadable files are skipped. Raises InputError if the files are not a CT in HU, and SeveralVolumesError if their
+    slices belong to several phases.
     """
     there = [file for file in map(Path, files) if file.is_file() and os.access(file, os.R_OK)]
-    with lenient(), _malformed_values_told(), ExitStack() as scratch:
+    with lenient(), _malformed_values_reported(), ExitStack() as scratch:
         images = [image for file in there for image in images_in(file)]
         classic = [image for image in images if kind_of(image[1]) is not MULTI_FRAME]
         if not classic:
@@ -84,22 +84,22 @@ def check_headers(files: tuple[str, ...]) -> tuple[str, ...]:
         names = [describe(group, groups[0]) for group in groups]
         raise SeveralVolumesError(
             f"its slices belong to {len(groups)} volumes, {'; '.join(names[:8])}: load one of them alone, or denoise "
-            "the series' folder, which writes each",
+            "the series folder, which writes each",
             names,
         )
     return tuple(notes)
 
 
 def ct_images(path: Path | Sequence[Path], scratch: ExitStack) -> list[CTSlice]:
-    """The CT slices of a file, folder or several files; frames of enhanced CT lie in files until scratch is closed.
+    """CT slices of a file, folder or several files; frames of enhanced CT are in files until `scratch` is closed.
 
-    Raises InputError where there are none, and says what there is.
+    Raises InputError, which lists what was found instead, if there are none.
     """
     images = images_in(path)
     if not images and isinstance(path, Path) and path.is_file() and is_directory(path):
-        raise InputError("the index of a DICOM medium, without images: give the folder that it lies in")
+        raise InputError("this is the index of a DICOM medium, without images: give the folder that contains it")
     if not images:
-        raise InputError("no DICOM image and no known format: give .nrrd, .nii.gz, .mha or DICOM")
+        raise InputError("not a DICOM image or known format: give .nrrd, .nii.gz, .mha or DICOM")
     return ct_slices(images, scratch)
 
 
@@ -114,7 +114,7 @@ def _read_series(path: Path | Sequence[Path], series: str | int | None, phase: s
     row_mm, column_mm = (float(v) for v in first.header.get("PixelSpacing") or (0, 0))
     if not row_mm or not column_mm:
         row_mm = column_mm = 1.0
-        notes.append("no Pixel Spacing in the header: 1 mm is taken")
+        notes.append("no Pixel Spacing in the header: 1 mm is assumed")
     return Volume(
         hu=hu,
         spacing=(column_mm, row_mm, float(np.linalg.norm(step))),
@@ -134,7 +134,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _header_notes(stack: list[CTSlice]) -> list[str]:
-    """What the slices' headers say that a person should know, each line once."""
+    """Warnings from the slices' headers, without duplicates."""
     notes = [line for item in stack for line in header_warnings(item.header)]
     first = stack[0]
     if DERIVED_MARK in first.text("SeriesDescription"):
@@ -143,55 +143,56 @@ def _header_notes(stack: list[CTSlice]) -> list[str]:
         notes.append(reconstruction_warning(method))
     if first.enhanced is not None:
         notes.append(
-            "enhanced multi-frame CT: each frame is taken for a classic image, a DICOM output is a classic series"
+            "enhanced multi-frame CT: each frame is read as a classic image; a DICOM output is a classic series"
         )
     unnamed = sum(not item.header.get("SOPClassUID") for item in stack)
     if unnamed:
-        notes.append(
-            f"{unnamed} of {len(stack)} images do not say that they are CT (SOP Class UID): taken for CT slices"
-        )
+        notes.append(f"{unnamed} of {len(stack)} images have no SOP Class UID: assumed to be CT slices")
     angle = max(turned(item, first) for item in stack)
     if angle > _TURNED_NOTE:
-        notes.append(f"the slices' orientations differ by up to {angle:.2f} degrees: the first one's is taken for all")
+        notes.append(f"slice orientations differ by up to {angle:.2f} degrees: the first slice's is used for all")
     return list(dict.fromkeys(notes))
 
 
 def _ordered(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
-    """Sorted along the slices' normal; copies of one image dropped."""
+    """Sort the slices along their normal and drop copies of the same image."""
     items = _without_copies(stack, notes)
     if any(np.isnan(item.position).any() or np.isnan(item.orientation).any() for item in items):
         if len(items) > 1:
             raise InputError(
                 "slices lack Image Position or Orientation (Patient): their order is unknown; export them again"
             )
-        notes.append("no position or orientation in the header: a supine axial slice at 0 is taken")
+        notes.append("no position or orientation in the header: a supine axial slice at 0 is assumed")
         only = items[0]
         return [replace(only, position=np.zeros(3), orientation=np.array([1.0, 0, 0, 0, 1, 0]))]
     normal = _normal(items[0])
-    # Towards the head, the left or the back, whichever the normal is nearest to: independent of row and column signs.
+    # towards the head, left or back, whichever is nearest to the normal: independent of row and column signs
     normal = normal * np.sign(normal[np.argmax(np.abs(normal))])
     items.sort(key=lambda item: float(item.position @ normal))
     gaps = np.diff([item.position @ normal for item in items])
     if (gaps < 1e-3).any():
         count = int((gaps < 1e-3).sum())
-        raise InputError(f"slices at the position of another: {count} (phases mixed in one series?); separate them")
+        raise InputError(f"{count} slices share a position with another (phases mixed in one series?): separate them")
     return items
 
 
 def _without_copies(stack: list[CTSlice], notes: list[str]) -> list[CTSlice]:
-    """Each image once. Raises InputError where different ones have one SOP Instance UID, as some anonymisers write."""
+    """Drop copies of an image. Raises InputError if different images share a SOP Instance UID.
+
+    Some anonymisers write such series.
+    """
     unique: dict[str, CTSlice] = {}
     for item in stack:
         first = unique.setdefault(identity_of(item.header) or str(item.path), item)
         if first is not item and not _same_image(first, item):
-            raise InputError("different images share one identity (SOPInstanceUID): export the series again")
+            raise InputError("different images share one SOPInstanceUID: export the series again")
     if len(unique) < len(stack):
-        notes.append(f"files that are copies of others in the folder, left out: {len(stack) - len(unique)}")
+        notes.append(f"skipped copies of other files in the folder: {len(stack) - len(unique)}")
     return list(unique.values())
 
 
 def _same_image(one: CTSlice, other: CTSlice) -> bool:
-    """Whether place and voxels agree; decoded, since a copy may be compressed differently."""
+    """Whether position and decoded voxels agree; a copy may be compressed differently."""
     return (
         np.array_equal(one.position, other.position, equal_nan=True)
         and np.array_equal(one.orientation, other.orientation, equal_nan=True)
@@ -205,7 +206,7 @@ def _normal(item: CTSlice) -> np.ndarray:
 
 
 def _step(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, bool]:
-    """Vector from a slice to the next (mm, LPS), and whether all slices are that far apart."""
+    """Vector from one slice to the next (mm, LPS), and whether all slices are evenly spaced by it."""
     header = stack[0].header
     if len(stack) == 1:
         distance = abs(float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0)) or 1.0
@@ -217,19 +218,21 @@ def _step(stack: list[CTSlice], notes: list[str]) -> tuple[np.ndarray, bool]:
     wander = np.linalg.norm(positions - expected, axis=1).max()
     if wander <= 0.1 * np.linalg.norm(step):
         if wander > _WANDER_MM:
-            notes.append(f"positions wander by up to {wander:.2f} mm: only a DICOM output keeps them")
+            notes.append(
+                f"slice positions deviate by up to {wander:.2f} mm from even spacing: only a DICOM output keeps them"
+            )
         return step, True
     typical = float(np.median(gaps))
     ratios = gaps / typical
     whole = np.abs(ratios - np.rint(ratios)) <= _WHOLE
     missing = int(np.sum(np.rint(ratios) - 1)) if whole.all() else 0
     what = f"slices missing: {missing}" if missing > 0 else "slices are unevenly spaced"
-    notes.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their places")
+    notes.append(f"{what} ({gaps.min():.2f} to {gaps.max():.2f} mm apart): only a DICOM output keeps their positions")
     return step * typical / np.linalg.norm(step), False
 
 
 def _padding(stack: list[CTSlice], slopes: list[tuple[float, float]]) -> tuple[float, ...]:
-    """HU of the declared padding values (C.7.5.1.1.2) that lie where tissue, air and metal do not."""
+    """HU of the declared padding values (C.7.5.1.1.2) that lie outside the range of tissue, air and metal."""
     found = set()
     for item, (slope, intercept) in zip(stack, slopes, strict=True):
         value = item.header.get("PixelPaddingValue")
@@ -237,7 +240,7 @@ def _padding(stack: list[CTSlice], slopes: list[tuple[float, float]]) -> tuple[f
             continue
         stored = int(value)
         bits = int(item.header.get("BitsAllocated") or 16)
-        stored %= 1 << bits  # written with the wrong sign as often as not
+        stored %= 1 << bits  # often written with the wrong sign
         if item.header.get("PixelRepresentation") == 1 and stored >= 1 << (bits - 1):
             stored -= 1 << bits
         found.add(stored * slope + intercept)

@@ -1,4 +1,4 @@
-"""Scans that were denoised before they came here: iterative and deep-learning reconstruction, as headers name it."""
+"""Detection of iterative and deep-learning reconstruction, which has already reduced the noise, from headers."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("DerivationDescription", r"\b(ASiR|AIDR|AiCE|iDose|SAFIRE|ADMIRE|TrueFidelity)\b", "iterative reconstruction"),
 )
 SUGGESTED_STRENGTH = 0.5
-"""Where to begin with such a scan: half of the change, since part of the noise is gone already.
+"""Starting point for such a scan: half of the change, since part of the noise is already removed.
 
-A cautious choice, not a measured one: the project has no scan of such a reconstruction.
+A cautious choice, not a measured one: the project has no scan with such a reconstruction.
 """
 
 
 def reconstruction(header: Dataset | Mapping[str, Any]) -> str | None:
-    """The method that took noise away in reconstruction, None where the header names none.
+    """Name of the reconstruction method that reduces noise, None if the header names none.
 
-    header: a data set, or values by keyword where a file of another format tells them.
+    header: a data set, or values by keyword from a file of another format.
     """
     for keyword, pattern, method in _NAMES:
         value = header.get(keyword)
@@ -50,8 +50,8 @@ def reconstruction(header: Dataset | Mapping[str, Any]) -> str | None:
 
 
 def reconstruction_warning(method: str) -> str:
-    """One line that says what it means for denoising."""
+    """Warning about what the method means for denoising, one line."""
     return (
-        f"reconstructed with noise reduction already ({method}): its texture is unlike the training's and there is "
-        f"less to gain, begin with --strength {SUGGESTED_STRENGTH:g}"
+        f"already reconstructed with noise reduction ({method}): its texture differs from that in training and there "
+        f"is less to gain; start with --strength {SUGGESTED_STRENGTH:g}"
     )

@@ -1,4 +1,4 @@
-"""Label volumes as a DICOM Segmentation (PS3.3 A.51), derived from the CT series they were made of and linked to it.
+"""Writing label volumes as a DICOM Segmentation (PS3.3 A.51), linked to the CT series they were derived from.
 
 Needs highdicom (Bridge 2022, 10.1007/s10278-022-00683-y), the extra `seg`.
 """
@@ -32,12 +32,12 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-"""Elements of type 2, which a segmentation repeats and real headers leave out."""
+"""Type 2 elements that a segmentation repeats but real headers often lack."""
 _DESCRIPTION = " [BioAtt organs, research]"
 
 
 def check_segmentation_output(scan: Volume, path: Path) -> None:
-    """Raise InputError, before the work, where `write_dicom_segmentation` would refuse."""
+    """Raise InputError, before the work, if `write_dicom_segmentation` would refuse."""
     _highdicom()
     check_name(path)
     check_folder(path.absolute().parent)
@@ -55,12 +55,12 @@ def write_dicom_segmentation(
     automatic: bool,
     overwrite: bool = False,
 ) -> None:
-    """Write labels (z, y, x) of the scan's slices as one binary segmentation, whole or not at all.
+    """Write labels (z, y, x) of the scan's slices atomically as one binary segmentation.
 
-    Segments are numbered from 1 in the order of their values, as the standard asks; empty frames are left out.
-    algorithm, version: what made the labels, automatic or with a person's help.
-    Raises InputError without highdicom, where the scan has no DICOM series of single-frame images, where a header lacks
-    what a segmentation must repeat, and where there is no segment.
+    Segments are numbered from 1 in the order of their values, as the standard requires; empty frames are omitted.
+    algorithm, version: the source of the labels. automatic: whether it needed no human input.
+    Raises InputError without highdicom, if the scan is not a DICOM series of single-frame images, if a header lacks an
+    element that a segmentation must repeat, and if there is no segment.
     """
     hd = _highdicom()
     from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
@@ -117,7 +117,7 @@ def write_dicom_segmentation(
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"the series' headers lack what a DICOM segmentation repeats ({type(error).__name__}): "
+            f"the series' headers lack elements that a DICOM segmentation needs ({type(error).__name__}): "
             "name the output .seg.nrrd"
         ) from None
 
@@ -131,7 +131,7 @@ def _highdicom() -> Any:
 
 
 def _headers(scan: Volume) -> list[Dataset]:
-    """Headers of the scan's slices, in their order."""
+    """Headers of the scan's slices, in slice order."""
     if len(scan.sources) != scan.shape[0] or not all(path.is_file() for path in scan.sources):
         raise InputError("a DICOM segmentation needs a DICOM series as input: name the output .seg.nrrd")
     found = []
@@ -145,5 +145,5 @@ def _headers(scan: Volume) -> list[Dataset]:
             if keyword not in header:
                 setattr(header, keyword, None)
     if any(isinstance(header, Frame) for header in found):
-        raise InputError("a DICOM segmentation of multi-frame images is not written: name the output .seg.nrrd")
+        raise InputError("a DICOM segmentation of multi-frame images is not supported: name the output .seg.nrrd")
     return found

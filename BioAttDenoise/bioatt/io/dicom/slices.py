@@ -1,4 +1,4 @@
-"""The CT images among the files of a folder, by their headers (pydicom)."""
+"""Finding the CT images among the files of a folder by their headers (pydicom)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bioatt.io.dicom.streams import DamagedStreamError
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _MOST_FILES = 50_000
-_CUT_SHORT = "is empty or cut short, and its slice would be missing: copy the series again"
+_CUT_SHORT = "is empty or truncated, so its slice would be missing: copy the series again"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "Rows", "Columns",
     "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PixelRepresentation", "PixelPaddingValue", "PixelSpacing",
@@ -40,10 +40,10 @@ _TAGS = [
 
 
 class SourceFile(type(Path())):  # type: ignore[misc]
-    """Path of a slice's file that remembers which image it held, so that another one of its name is not taken for it.
+    """Path of a slice's file with the identity of its image, to detect another image under the same name.
 
-    identity: `identity_of` its header when it was read; None for paths made from this one.
-    frame: which one of an enhanced CT, from 0; None for a file of one slice.
+    identity: `identity_of` its header when it was read; None for paths derived from this one.
+    frame: index in an enhanced CT, from 0; None for a file with one slice.
     """
 
     identity: str | None = None
@@ -56,20 +56,20 @@ class SourceFile(type(Path())):  # type: ignore[misc]
         source.frame = None if item.enhanced is None else int(item.path.stem)
         return source
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a path's own carries no attributes into copies and other processes
+    def __reduce__(self) -> tuple[Any, ...]:  # Path.__reduce__ drops attributes in copies and other processes
         return (*super().__reduce__()[:2], {"identity": self.identity, "frame": self.frame})
 
 
 def identity_of(header: Dataset) -> str:
-    """SOP Instance UID (C.12.1), "" where the header has none."""
+    """SOP Instance UID (C.12.1), "" if the header has none."""
     return str(header.get("SOPInstanceUID") or "")
 
 
 @dataclass(frozen=True, eq=False)
 class CTSlice:
-    """A slice's file, header, place and orientation (C.7.6.2.1.1): NaN where the header has none.
+    """A slice's file, header, position and orientation (C.7.6.2.1.1), NaN if the header has none.
 
-    enhanced: the multi-frame file that this one, FRAME.dcm, was unfolded from.
+    enhanced: the multi-frame file from which this file, FRAME.dcm, was unfolded.
     """
 
     path: Path
@@ -88,7 +88,7 @@ class CTSlice:
 
 
 def slice_positions(volume: Volume) -> np.ndarray:
-    """(z, 3) LPS mm of each slice's first voxel; of slices that are not evenly spaced as their headers say."""
+    """(z, 3) position of each slice's first voxel, LPS mm; from the headers if the slices are unevenly spaced."""
     if volume.even:
         k = np.arange(len(volume.hu))
         return (volume.ijk_to_lps @ [0 * k, 0 * k, k, 1 + 0 * k])[:3].T
@@ -98,9 +98,9 @@ def slice_positions(volume: Volume) -> np.ndarray:
 
 @contextmanager
 def lenient() -> Iterator[None]:
-    """Read and write values that break the standard without a word of pydicom's, which would quote them.
+    """Silence pydicom's warnings about values that violate the standard, since the warnings quote them.
 
-    Those that matter are refused by us.
+    This package itself refuses those that matter.
     """
     with pydicom.config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,11 +108,10 @@ def lenient() -> Iterator[None]:
 
 
 def images_in(path: Path | Sequence[Path]) -> list[tuple[Path, Dataset]]:
-    """Files with an image and their headers, without pixels: of a folder (searched through, links too), a file, or
-    several files.
+    """Image files and their headers without pixels, from files or a folder (searched recursively, following links).
 
-    Raises InputError where a file is cut short, so that its slice would be missing, or a link leads nowhere; OSError
-    for what cannot be read.
+    Raises InputError if a file is truncated, so that its slice would be missing, or a link is broken; OSError if
+    something cannot be read.
     """
     if isinstance(path, Path):
         path = [path] if path.is_file() else [*_files(path)]
@@ -128,7 +127,7 @@ def images_in(path: Path | Sequence[Path]) -> list[tuple[Path, Dataset]]:
 def folders_below(
     folder: Path, unreadable: Callable[[OSError], object] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """A folder and all below it with the names of their files, sorted; each once, however many links lead there."""
+    """Yield a folder and all its subfolders with their sorted file names, each once even if linked several times."""
     known = set()
     for root, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
         found = os.stat(root)
@@ -141,7 +140,7 @@ def folders_below(
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The regular files of a folder and of all below it."""
+    """Yield the regular files of a folder and all its subfolders."""
     count = 0
     for root, names in folders_below(folder, _refuse):
         for name in names:
@@ -152,7 +151,9 @@ def _files(folder: Path) -> Iterator[Path]:
             try:
                 regular = stat.S_ISREG(file.stat().st_mode)
             except FileNotFoundError:
-                raise InputError(f"{name} is a link to nothing, and its slice would be missing: mend it") from None
+                raise InputError(
+                    f"{name} is a broken link, so its slice would be missing: repair or remove it"
+                ) from None
             if regular:
                 yield file
 
@@ -162,10 +163,10 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def image_header(path: Path) -> tuple[Path, Dataset] | None:
-    """The header of a DICOM image; None for any other file. Raises InputError for a header that ends too early."""
+    """The header of a DICOM image; None for any other file. Raises InputError for a truncated header."""
     with path.open("rb") as stream:
         start = stream.read(132)
-    # Files of before 1993 start with the group 0008 (or 0002) and without preamble.
+    # files from before 1993 start with group 0008 (or 0002) and have no preamble
     if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
         return None
     kind = ""
@@ -176,11 +177,13 @@ def image_header(path: Path) -> tuple[Path, Dataset] | None:
             return path, header
     except OSError:
         raise
-    except Exception:  # pydicom raises whatever a damaged header provokes
+    except Exception:  # a damaged header can make pydicom raise anything
         pass
     if kind == _DIRECTORY:
         return None
-    if start[128:] == b"DICM" and any(uid.startswith(kind) for uid in (CT_IMAGE, *ENHANCED)):  # it may be cut there
+    if start[128:] == b"DICM" and any(
+        uid.startswith(kind) for uid in (CT_IMAGE, *ENHANCED)
+    ):  # it may be truncated there
         raise InputError(f"{path.name} {_CUT_SHORT}")
     return None
 
@@ -189,15 +192,15 @@ def is_directory(path: Path) -> bool:
     """Whether a file is the index of a DICOM medium (DICOMDIR)."""
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
-    except Exception:  # pydicom raises whatever a damaged header provokes
+    except Exception:  # a damaged header can make pydicom raise anything
         return False
     return meta.get("MediaStorageSOPClassUID") == _DIRECTORY
 
 
 def ct_slices(images: list[tuple[Path, Dataset]], scratch: ExitStack) -> list[CTSlice]:
-    """The CT slices in HU among these, and the frames of enhanced ones, unfolded while scratch is open.
+    """Select the CT slices in HU; frames of enhanced CT are unfolded and exist until `scratch` is closed.
 
-    Raises InputError where there is none, and says what there is, and for a CT header that holds a malformed value.
+    Raises InputError, which lists what was found, if there is none, and for a malformed value in a CT header.
     """
     kinds: Counter[str] = Counter()
     slices: list[CTSlice] = []
@@ -212,31 +215,31 @@ def ct_slices(images: list[tuple[Path, Dataset]], scratch: ExitStack) -> list[CT
                 frames = [frame for frame in enumerate(unfold(file, folder)) if kind_of(frame[1]).usable]
                 slices += [ct_slice(folder / f"{number}.dcm", frame, file) for number, frame in frames]
                 continue
-            for _ in header:  # pydicom decodes values when they are asked for
+            for _ in header:  # pydicom decodes values on access
                 pass
             slices.append(ct_slice(file, header))
     if not slices:
         found = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
-        raise InputError(f"no CT slices, but {found}: give the folder of a CT series")
+        raise InputError(f"no CT slices, only {found}: give the folder of a CT series")
     return slices
 
 
 @contextmanager
 def damaged_header(file: Path) -> Iterator[None]:
-    """What goes wrong with a file's header, as one line that names it."""
+    """Turn any error from a file's header into a one-line InputError that names the file."""
     try:
         yield
     except (InputError, OSError, MemoryError):
         raise
     except DamagedStreamError:
         raise InputError(f"{file.name} is damaged or truncated: copy it again from its source") from None
-    except Exception as error:  # pydicom raises whatever a damaged header provokes
+    except Exception as error:  # a damaged header can make pydicom raise anything
         what = " ".join(str(error).split())[:120]
         raise InputError(f"{file.name} holds a malformed value ({what}): export the series again") from None
 
 
 def ct_slice(file: Path, header: Dataset, enhanced: Path | None = None) -> CTSlice:
-    """A slice with what its header says of its place."""
+    """Make a slice with its position and orientation from the header."""
     position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
     return CTSlice(
         file,

@@ -1,4 +1,4 @@
-"""Can DICOM elements and compressed frames be what their lengths say? Asked before GDCM takes memory for them."""
+"""Checks on the lengths of DICOM elements and compressed frames, before GDCM allocates memory for them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydicom.encaps import generate_fragments, parse_basic_offsets
 from pydicom.sequence import Sequence
 
 _UNDEFINED = 0xFFFFFFFF
-"""Length of what is compressed (PS3.5 A.4)."""
+"""Length of encapsulated pixel data (PS3.5 A.4)."""
 _JPEG, _JPEG_2000, _JP2_SIZE = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x51"
 _FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
-"""Markers of a frame's header in JPEG (ITU-T T.81 B.2.2) and JPEG-LS (T.87 C.2.2)."""
+"""Frame header markers in JPEG (ITU-T T.81 B.2.2) and JPEG-LS (T.87 C.2.2)."""
 
 
 class DamagedStreamError(ValueError):
@@ -21,13 +21,13 @@ class DamagedStreamError(ValueError):
 
 
 def is_compressed(dataset: Dataset) -> bool:
-    """Whether pixel data are encapsulated frames, by the transfer syntax."""
+    """Whether the transfer syntax encapsulates the pixel data."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     return syntax is not None and not syntax.is_private and syntax.is_encapsulated
 
 
 def check_lengths(dataset: Dataset) -> None:
-    """Raise DamagedStreamError where an element is announced longer than the file is (sequences are looked into)."""
+    """Raise DamagedStreamError if an element, also within sequences, claims to be longer than the file."""
     for tag in list(dataset.keys()):
         element: Any = dataset.get_item(tag)
         value = element.value
@@ -40,7 +40,7 @@ def check_lengths(dataset: Dataset) -> None:
 
 
 def check_fragments(encapsulated: bytes, rows: int, columns: int) -> None:
-    """Raise DamagedStreamError, ValueError or struct.error where the frame's code stream has another size."""
+    """Raise DamagedStreamError, ValueError or struct.error if the frame's code stream has a different size."""
     parse_basic_offsets(encapsulated)
     fragments = list(generate_fragments(encapsulated))
     fragments = fragments[1:] if len(fragments) > 1 else fragments  # the first is the offset table
@@ -52,7 +52,7 @@ def check_fragments(encapsulated: bytes, rows: int, columns: int) -> None:
 def _stream_size(stream: bytes) -> tuple[int, int] | None:
     """(rows, columns) in the header of a JPEG, JPEG-LS or JPEG 2000 stream; None for others (RLE)."""
     start = stream.find(_JPEG_2000)
-    if 0 <= start < 512:  # a JP2 file's boxes may come first
+    if 0 <= start < 512:  # JP2 boxes may precede it
         x1, y1, x0, y0 = struct.unpack_from(">4I", stream, start + 8)
         return y1 - y0, x1 - x0
     if not stream.startswith(_JPEG):

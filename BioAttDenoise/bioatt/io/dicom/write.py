@@ -1,4 +1,4 @@
-"""A denoised volume as a derived DICOM series, made from the headers of the series it came from (PS3.3 C.12.4.1.1)."""
+"""Writing a denoised volume as a derived DICOM series, based on the source series' headers (PS3.3 C.12.4.1.1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bioatt.io.files import atomic_folder, check_folder, check_name
 _ST_LENGTH = 1024
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
-# What described the old pixels, or was sealed over them.
+# elements that describe or sign the original pixels
 _STALE = (
     "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
     "IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID",
@@ -42,7 +42,7 @@ _STALE = (
 
 
 class _Applied(NamedTuple):
-    """The strength of a denoising, the level or target that it comes from, and those of organs."""
+    """Applied strength, the requested level or target if any, and the strengths by organ."""
 
     strength: float
     asked: str
@@ -60,15 +60,15 @@ def write_derived_series(
     organ_strength: Mapping[str, float] | None = None,
     series_number: int | None = None,
 ) -> tuple[str, ...]:
-    """Write every slice of a denoised volume as a CT image derived from the file it came from.
+    """Write every slice of a denoised volume as a CT image derived from its source file.
 
-    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. strength_asked (the level or
-    target that the strength comes from), organ_strength: for the description. series_number: 1000 + the source's where
-    None. The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are uncompressed.
-    The folder appears whole, read back and compared, or not at all.
-    Returns warnings, one line each: voxels clipped to what the series can store.
-    Raises InputError where the volume has no DICOM sources, a source's header cannot be written again, or the folder
-    cannot be written or is not empty.
+    volume: `sources` are its DICOM files in slice order; `Volume.part` chooses the slices. strength_asked (requested
+    level or target), organ_strength: for the description. series_number: None for 1000 + the source's.
+    The series keeps patient, study, frame of reference, geometry, dose and rescale; its pixels are uncompressed.
+    The folder is written atomically, after reading it back and comparing.
+    Returns warnings, one line each, about voxels clipped to the range that the series can store.
+    Raises InputError if the volume has no DICOM sources, a source's header cannot be rewritten, or the folder cannot be
+    written or is not empty.
     """
     folder = Path(folder)
     _check_place(volume, folder)
@@ -91,7 +91,7 @@ def write_derived_series(
 
 
 def check_series_output(volume: Volume, folder: str | os.PathLike[str]) -> None:
-    """Raise InputError where `write_derived_series` would refuse, so that a long run can ask first."""
+    """Raise InputError if `write_derived_series` would refuse, to check before a long run."""
     _check_place(volume, Path(folder))
     now = datetime.now().astimezone()
     with lenient():
@@ -111,26 +111,29 @@ def _check_place(volume: Volume, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file: name a new folder for the DICOM series")
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"folder {folder.name} is not empty: name a new one, nothing is overwritten")
+        raise InputError(f"folder {folder.name} is not empty and is never overwritten: name a new one")
     if any(source.absolute().parent in folder.absolute().parents for source in volume.sources):
-        raise InputError(f"folder {folder.name} lies in the scan's own, where both would be mixed: name one beside it")
+        raise InputError(
+            f"folder {folder.name} is inside the scan's folder, which would mix the two: name one outside it"
+        )
     check_folder(folder if folder.is_dir() else folder.absolute().parent)
 
 
 @contextmanager
 def _rewriting(source: Path) -> Iterator[None]:
-    """What goes wrong with a source's header while the derived one is made and written, as one line."""
+    """Turn errors while deriving and writing a header into a one-line InputError."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error):
         raise InputError(
-            f"{source.name} has a header that cannot be written again: name the output .nrrd, .nii.gz or .mha"
+            f"{source.name} has a header that cannot be rewritten: name the output .nrrd, .nii.gz or .mha"
         ) from None
 
 
 def _derive(derived: Dataset, series_uid: str, series_number: int | None, now: datetime) -> None:
-    """Turn a header into that of a new image in a new series, which names the old one as its source; private and stale
-    elements go.
+    """Turn a header into that of a new image in a new series, with the original as its source.
+
+    Private and stale elements are removed.
     """
     source = derived.reference if isinstance(derived, Frame) else _reference(derived)
     source.SpatialLocationsPreserved = "YES"
@@ -140,7 +143,7 @@ def _derive(derived: Dataset, series_uid: str, series_number: int | None, now: d
     for keyword in _STALE:
         if keyword in derived:
             delattr(derived, keyword)
-    for group in range(0x6000, 0x6020, 2):  # overlays kept in the unused bits of the old pixels
+    for group in range(0x6000, 0x6020, 2):  # overlays stored in unused bits of the original pixels
         if (group, 0x0010) in derived and (group, 0x3000) not in derived:
             for element in list(derived.group_dataset(group)):
                 del derived[element.tag]
@@ -159,14 +162,14 @@ def _derive(derived: Dataset, series_uid: str, series_number: int | None, now: d
 
 
 def _reference(header: Dataset) -> Dataset:
-    """A reference to the image (C.7.6.1.1.2)."""
+    """Make a reference to the image (C.7.6.1.1.2)."""
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     return item
 
 
 def _number(original: Dataset) -> int:
-    """The source's Series Number; 0 where it has none that is a number."""
+    """The source's Series Number; 0 if missing or not a number."""
     try:
         return int(original.get("SeriesNumber") or 0)
     except (TypeError, ValueError):
@@ -174,10 +177,10 @@ def _number(original: Dataset) -> int:
 
 
 def _strip(header: Dataset) -> None:
-    """Remove private elements, and give the others of an implicit VR header their VR, without decoding text.
+    """Remove private elements, and set the VR of the others in an implicit VR header, without decoding text.
 
-    Text that the declared character set (C.12.1.1.2) cannot decode would come out with U+FFFD in its place, so it stays
-    raw, and pydicom writes its bytes back. Of a header that it thinks implicit it would decode all to make it explicit.
+    Text that the declared character set (C.12.1.1.2) cannot decode would be replaced by U+FFFD, so it stays raw and
+    pydicom writes its bytes back. To make an implicit VR header explicit, pydicom itself would decode all text.
     """
     for tag in list(header.keys()):
         if tag.is_private:
@@ -194,12 +197,12 @@ def _strip(header: Dataset) -> None:
         elif element.VR is None and vr in STR_VR and element.value is not None:
             header[tag] = element._replace(VR=vr)
         elif element.VR is None:
-            _ = header[tag]  # decoded, and no longer raw
+            _ = header[tag]  # decodes the element, which is then no longer raw
     header.set_original_encoding(False, header.original_encoding[1], header.original_character_set)
 
 
 def _in_zone(moment: datetime, original: Dataset) -> datetime:
-    """A moment in the zone in which the header's dates and times are to be read (C.12.1.1.8), where it names one."""
+    """Convert a time to the time zone that the header declares (C.12.1.1.8), if any."""
     found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", str(original.get("TimezoneOffsetFromUTC") or "").strip())
     if found is None:
         return moment
@@ -208,14 +211,14 @@ def _in_zone(moment: datetime, original: Dataset) -> datetime:
 
 
 def _image_type(original: Dataset) -> list[str]:
-    """Values 3 onwards of Image Type (C.8.2.1.1.1): AXIAL where the source has none, and what the source adds."""
+    """Values 3 onwards of Image Type (C.8.2.1.1.1): those of the source, or AXIAL if value 3 is missing."""
     values = original.get("ImageType") or []
     kind, *more = ([] if isinstance(values, str) else list(values)[2:]) or ["AXIAL"]
     return [kind or "AXIAL", *more]
 
 
 def _describe(derived: Dataset, model_name: str, model_version: str, applied: _Applied, now: datetime) -> None:
-    """Say in the header what was done and with what."""
+    """Record the processing and its software in the header."""
     before = str(derived.get("SeriesDescription") or "CT")
     derived.SeriesDescription = series_description(before, model_name, applied.strength, asked=applied.asked)
     note = strength_note(applied.strength, applied.by_organ, applied.asked)
@@ -244,7 +247,7 @@ def _code(value: str, meaning: str) -> Dataset:
 
 
 class _Range(NamedTuple):
-    """HU that an image can store: from low to high in steps."""
+    """HU range that an image can store, and its step."""
 
     low: float
     high: float
@@ -252,7 +255,7 @@ class _Range(NamedTuple):
 
 
 def _set_pixels(derived: Dataset, hu: np.ndarray) -> _Range:
-    """Store HU (rows, columns) under the header's rescale, rounded and clipped to its bits."""
+    """Store HU (rows, columns) with the header's rescale, rounded and clipped to its bits."""
     slope, intercept = float(derived.get("RescaleSlope") or 1), float(derived.get("RescaleIntercept") or 0)
     if "RescaleSlope" not in derived or "RescaleIntercept" not in derived:
         derived.RescaleSlope, derived.RescaleIntercept, derived.RescaleType = slope, intercept, "HU"
@@ -268,7 +271,7 @@ def _set_pixels(derived: Dataset, hu: np.ndarray) -> _Range:
 
 
 def _clipped(volume: Volume, ranges: list[_Range]) -> tuple[str, ...]:
-    """A warning with number and extent of the HU that the series could not store."""
+    """Warn about the number of voxels that the series could not store, and by how much they were clipped."""
     count, most = 0, 0.0
     for hu, (low, high, step) in zip(volume.hu, ranges, strict=True):
         over = np.maximum(low - hu, hu - high)
@@ -284,7 +287,9 @@ def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
     try:
         original = source_header(source, getattr(source, "frame", None))
     except OSError:
-        raise InputError(f"{source.name} is gone or unreadable: the derived series needs its header") from None
+        raise InputError(
+            f"{source.name} is missing or unreadable: restore it, since the derived series needs its header"
+        ) from None
     meta, said = original.file_meta, identity_of(original)
     original.SOPClassUID = sop_class(original) or CT_IMAGE
     if not original.get("SOPInstanceUID") and meta.get("MediaStorageSOPInstanceUID"):
@@ -292,7 +297,9 @@ def _read_source(source: Path, shape: tuple[int, int]) -> Dataset:
     known = source.identity if isinstance(source, SourceFile) else None
     replaced = known is not None and said != known
     if not original.original_encoding[1]:
-        raise InputError(f"{source.name} is big-endian, which is not written: name the output .nrrd, .nii.gz or .mha")
+        raise InputError(
+            f"{source.name} is big-endian, which cannot be written: name the output .nrrd, .nii.gz or .mha"
+        )
     if replaced or (original.get("Rows"), original.get("Columns")) != shape:
         raise InputError(f"{source.name} has changed since it was read: run again")
     return original
@@ -308,9 +315,9 @@ def _is_dicom(source: Path) -> bool:
 
 
 def _verify(volume: Volume, ranges: list[_Range], places: list[list[Any]], folder: Path) -> None:
-    """The series must read back (headers by pydicom, pixels by GDCM) with the voxels and the places that were meant.
+    """Read the series back (headers by pydicom, pixels by GDCM) and check its voxels and positions.
 
-    Voxels to half a step of the rescale; places: `_place` of each source, since slices need not be even.
+    Voxels must agree to half a rescale step. places: `_place` of each source, since slices need not be evenly spaced.
     """
     written = read_series(folder)
     if not (

@@ -1,1 +1,1 @@
-"""Volume formats that are read or checked without ITK."""
+"""Volume formats read or checked without ITK."""

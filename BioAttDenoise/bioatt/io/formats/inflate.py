@@ -1,4 +1,4 @@
-"""Are a header's data as long as it says? Streams are unpacked piece by piece, so that any size needs little memory."""
+"""Checks that data are as long as the header announces; decompresses in chunks, so any size needs little memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import BinaryIO
 
 from bioatt.core.errors import InputError
 
-CHUNK = 1 << 16  # a thousand times that when a constant volume unpacks
+CHUNK = 1 << 16  # decompressing a constant volume yields a thousand times that
 BROKEN = "truncated or damaged: copy it again from its source"
 _GZIP = b"\x1f\x8b"
 
 
 def unpacked(stream: BinaryIO, size: int | None = None, *, members: bool = True) -> Iterator[bytes]:
-    """The content of a gzip or zlib stream from the file's position on.
+    """Yield the content of a gzip or zlib stream, starting at the file's current position.
 
     size: bytes of the file that belong to the stream; None: all up to its end.
-    members: read on where one gzip member follows another, as gzip files may have them.
-    Raises InputError where the stream is cut short or fails its checksum.
+    members: continue with further gzip members, which gzip files may contain.
+    Raises InputError if the stream is truncated or fails its checksum.
     """
     unpack = zlib.decompressobj(47)
     left = size
@@ -40,9 +40,9 @@ def unpacked(stream: BinaryIO, size: int | None = None, *, members: bool = True)
 
 
 def check_length(stream: BinaryIO, begin: int, announced: int, *, packed: bool, raw: bool) -> None:
-    """Raise InputError where data from `begin` on are damaged, or shorter than the bytes announced for the voxels.
+    """Raise InputError if data from `begin` on are damaged, or shorter than the bytes announced for the voxels.
 
-    packed: a gzip stream; raw: the voxels as they are; of neither only ITK can tell. announced: 0 where unknown.
+    packed: a gzip stream; raw: uncompressed voxels; if neither, only ITK can check. announced: 0 if unknown.
     """
     if raw and stream.seek(0, 2) - begin < announced:
         raise InputError(BROKEN)
@@ -50,18 +50,18 @@ def check_length(stream: BinaryIO, begin: int, announced: int, *, packed: bool, 
         stream.seek(begin)
         found = sum(len(content) for content in unpacked(stream))
         if found < announced:
-            raise InputError(f"fewer voxels than its header announces: {BROKEN}")
+            raise InputError(f"fewer voxels than the header announces: {BROKEN}")
 
 
 def same_folder(header: Path, data: Path) -> None:
-    """Raise InputError where a header names its data outside its own folder, or something that is no regular file.
+    """Raise InputError if a header names data outside its own folder or anything but a regular file.
 
-    A header that came from elsewhere could have any file of this machine read as voxels, or a device without end.
+    Otherwise a foreign header could make any file of this machine be read as voxels, or an endless device.
     """
     folder, named = os.path.abspath(header.parent), os.path.abspath(data)
     if os.path.commonpath([folder, named]) != folder:
-        raise InputError("its header names data outside its own folder: put the data beside the header")
+        raise InputError("the header names data outside its own folder: put the data next to the header")
     if not data.exists():
-        raise InputError("a data file that its header names is missing: put it beside the header")
+        raise InputError("a data file named in the header is missing: put it next to the header")
     if not data.is_file():
-        raise InputError("its header names data that are no regular file: put the data beside the header")
+        raise InputError("the header names data that are not a regular file: put the data next to the header")

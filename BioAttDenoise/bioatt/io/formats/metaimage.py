@@ -1,6 +1,6 @@
-"""Does a MetaImage hold the voxels that its header announces? ITK invents those that compressed data lack.
+"""Checks that a MetaImage holds the voxels its header announces; ITK makes up those that compressed data lack.
 
-Where the data lie follows ITK's reader (MetaIO, metaImage.cxx: ReadStream and M_ReadElements).
+The location of the data follows ITK's reader (MetaIO, metaImage.cxx: ReadStream and M_ReadElements).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bioatt.core.geometry import check_origin, check_spacing
 from bioatt.io.formats.inflate import BROKEN, same_folder, unpacked
 
 _LONGEST_HEADER = 1 << 20
-_MOST_DIMENSIONS = 10  # MetaIO's arrays have room for no more
+_MOST_DIMENSIONS = 10  # the size of MetaIO's arrays
 _BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4}
 _BYTES |= {"MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 _FIELD = re.compile(rb"^[ \t]*([^=:\r\n]*?)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
@@ -37,7 +37,7 @@ class _Header:
 
 
 def check_voxels(path: Path) -> None:
-    """Raise InputError where the data of a .mha or .mhd file are not as long as its header says, or are damaged."""
+    """Raise InputError if the data of a .mha or .mhd file are damaged or not as long as the header announces."""
     header = _read(path)
     _check_geometry(header)
     if not header.true("BinaryData", "True"):
@@ -83,7 +83,7 @@ def _number(text: str) -> int:
 
 
 def _check_geometry(header: _Header) -> None:
-    """MetaIO squares and multiplies these without a look at them: 1e308 in a direction keeps ITK busy for ever."""
+    """Check the geometry, which MetaIO squares and multiplies unchecked: 1e308 in a direction hangs ITK."""
     checks: tuple[tuple[tuple[str, ...], Callable[[Sequence[float]], None]], ...] = (
         (("ElementSpacing",), check_spacing),
         (("Offset", "Position", "Origin"), check_origin),
@@ -95,13 +95,13 @@ def _check_geometry(header: _Header) -> None:
                 try:
                     values = [float(text) for text in header.fields[name].split()]
                 except ValueError:
-                    raise InputError(f"the header's {name} holds what is no number: correct it") from None
+                    raise InputError(f"the header's {name} contains something other than numbers: correct it") from None
                 check(values)
 
 
 def _check_axes(values: Sequence[float]) -> None:
     if not all(abs(value) <= 2 for value in values):
-        raise InputError("the direction in the header is no matrix of unit axes: correct it")
+        raise InputError("the direction in the header is not a matrix of unit vectors: correct it")
 
 
 def _sizes(header: _Header) -> tuple[int, ...]:
@@ -115,16 +115,16 @@ def _sizes(header: _Header) -> tuple[int, ...]:
 def _bytes(header: _Header, sizes: tuple[int, ...]) -> int:
     element = header.fields.get("ElementType", "")
     if element not in _BYTES:
-        raise InputError(f"no ElementType that an image has: {BROKEN}")
+        raise InputError(f"invalid ElementType: {BROKEN}")
     return math.prod(sizes) * max(1, header.number("ElementNumberOfChannels", 1)) * _BYTES[element]
 
 
 def _data_files(header: _Header, name: str, sizes: tuple[int, ...]) -> tuple[list[str], int]:
-    """The data files in the order of their voxels, and how many dimensions each of them has."""
+    """The data files in voxel order, and the number of dimensions of each."""
     if name.startswith("LIST"):
         dimensions = len(sizes) - 1
         if [_number(text) for text in name.split()[1:2]] not in ([], [0], [dimensions]):
-            raise InputError("a list of files that are not slices: save it as one file")
+            raise InputError("the header lists files that are not slices: save the volume as one file")
         files = list(header.lines[: sizes[-1]])
     elif "%" in name:
         dimensions = len(sizes) - 1
@@ -132,12 +132,12 @@ def _data_files(header: _Header, name: str, sizes: tuple[int, ...]) -> tuple[lis
     else:
         return [name], len(sizes)
     if len(files) < sizes[-1]:
-        raise InputError(f"its header names {len(files)} whole lines or numbers of {sizes[-1]} slices: {BROKEN}")
+        raise InputError(f"the header names {len(files)} files for {sizes[-1]} slices: {BROKEN}")
     return files, dimensions
 
 
 def _numbered(name: str, slices: int) -> Iterator[str]:
-    """The files of "s%03d.raw [first [last [step]]]"; with spaces in the name, all three numbers follow it."""
+    """The files of "s%03d.raw [first [last [step]]]"; if the name contains spaces, all three numbers must follow."""
     words = name.split()
     if len(words) > 4:
         words = [" ".join(words[:-3]), *words[-3:]]
@@ -146,29 +146,29 @@ def _numbered(name: str, slices: int) -> Iterator[str]:
     last = numbers[1] if len(numbers) > 1 else first + slices - 1
     step = numbers[2] if len(numbers) > 2 else (last - first) // slices if len(numbers) > 1 else 1
     if step < 1 or re.fullmatch(r"[^%]*%0?\d?[diu][^%]*", pattern) is None:
-        raise InputError(f"no series of files in ElementDataFile: {BROKEN}")
+        raise InputError(f"invalid file series in ElementDataFile: {BROKEN}")
     return (pattern % number for number in range(first, last + 1, step)[:slices])
 
 
 def _existing(file: Path, alone: bool) -> tuple[Path, bool]:
-    """The file that ITK opens, and whether its name says that it is compressed."""
+    """The file that ITK opens, and whether its name marks it as compressed."""
     for suffix in ("", ".gz", ".Z") if alone else ("",):
         candidate = file.with_name(file.name + suffix) if file.name else file
         if candidate.is_file():
             return candidate, bool(suffix)
-    raise InputError("a data file that its header names is missing: put it beside the header")
+    raise InputError("a data file named in the header is missing: put it next to the header")
 
 
 def _check_data(file: Path, header: _Header, start: int, announced: int, compressed: bool) -> None:
-    """start: of the data, where the header names no other; announced: bytes that the voxels take unpacked."""
+    """Check one data file. start: of the data unless the header gives another; announced: uncompressed voxel bytes."""
     skip = header.number("HeaderSize", 0)
     packed = header.number("CompressedDataSize", 0) if compressed else announced
     with file.open("rb") as stream:
         size = stream.seek(0, 2)
         begin = size - announced if skip == -1 else skip if skip > 0 else start
-        if compressed and packed == 0:  # ITK unpacks the file from its first byte to its last
+        if compressed and packed == 0:  # ITK decompresses the whole file
             if start:
-                raise InputError("its header lacks the CompressedDataSize: save it anew where it was made")
+                raise InputError("the header lacks CompressedDataSize: save the file again from the original program")
             begin, packed = 0, size
         if begin < start or packed < 0 or begin + packed > size:
             raise InputError(BROKEN)
@@ -182,4 +182,4 @@ def _check_data(file: Path, header: _Header, start: int, announced: int, compres
                 break
     if found != announced:
         less = "fewer" if found < announced else "more"
-        raise InputError(f"{less} voxels than its header announces: copy it again from its source")
+        raise InputError(f"{less} voxels than the header announces: copy it again from its source")

@@ -1,6 +1,6 @@
-"""NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h) read without ITK.
+"""Reading NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h) without ITK.
 
-ITK fills a lost end with zeros, makes water of NaN, and chooses between contradictory geometries without a word.
+ITK fills truncated data with zeros, turns NaN into water, and silently chooses between contradictory geometries.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from bioatt.core.geometry import nearest_orthogonal
 from bioatt.io.formats.inflate import BROKEN, CHUNK, unpacked
 
 SHEAR_MM = 0.1
-"""How far a sheared axis may carry the volume's last voxel and still be the rounding of a right angle."""
+"""Largest shift of the volume's last voxel by a sheared axis that still counts as rounding of a right angle."""
 DIFFERENCE_MM = 0.1
-"""How far sform and qform may place a corner voxel apart and still say the same: both are stored as float32."""
+"""Largest distance between corner voxels by sform and qform that still counts as equal; both are stored as float32."""
 _MM = {1: 1e3, 3: 1e-3}  # metres and micrometres; all else is millimetres (NIFTI_UNITS)
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _BITS = {1: 1, 32: 64, 128: 24, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
@@ -32,7 +32,7 @@ _PAIR = (b"ni1", b"ni2")
 
 
 class _Places(NamedTuple):
-    """Where a header's fields begin and what they are, by its version (`struct` codes)."""
+    """Offsets and types (`struct` codes) of the header fields in one NIfTI version."""
 
     dim: tuple[int, str]
     datatype: int
@@ -64,9 +64,9 @@ _PLACES = {
 class NiftiImage:
     """One volume of a NIfTI file.
 
-    voxels: (z, y, x), scaled by scl_slope and scl_inter; storage: name of the type to write it in again.
-    affine: (4, 4) from (i, j, k, 1) to RAS mm, as nibabel reads it: the sform, else the qform, else voxel sizes alone.
-    oriented: False where the file has neither.
+    voxels: (z, y, x), scaled by scl_slope and scl_inter; storage: name of the type for writing.
+    affine: (4, 4) from (i, j, k, 1) to RAS mm, as nibabel reads it: the sform, else the qform, else voxel sizes only.
+    oriented: False if the file has neither form.
     """
 
     voxels: np.ndarray
@@ -78,9 +78,9 @@ class NiftiImage:
 
 
 def read_nifti(path: Path, volume: int | None = None) -> NiftiImage:
-    """Read a .nii or .nii.gz file; volume: which one of a four-dimensional file, from 0.
+    """Read a .nii or .nii.gz file. volume: index in a four-dimensional file, from 0.
 
-    Raises InputError where the file is cut short or damaged, holds several values a voxel, NaN or infinite voxels, or
+    Raises InputError if the file is truncated or damaged, or has several values per voxel, NaN or infinite voxels, or
     sheared axes.
     """
     with path.open("rb") as stream:
@@ -96,7 +96,7 @@ def read_nifti(path: Path, volume: int | None = None) -> NiftiImage:
 
 
 def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
-    """(whether the file is packed, what follows the first bytes, these)."""
+    """Return (whether the file is compressed, the remaining chunks, the first bytes)."""
     packed = stream.read(2) == b"\x1f\x8b"
     stream.seek(0)
     chunks = unpacked(stream) if packed else iter(lambda: stream.read(CHUNK), b"")
@@ -109,9 +109,9 @@ def _begin(stream: BinaryIO) -> tuple[bool, Iterator[bytes], bytes]:
 
 
 def volume_index(number: int | None, volumes: int, dimensions: int = 4) -> int:
-    """Index of the volume of a number from 1 among those of a file.
+    """Index of a file's volume, chosen by its number from 1.
 
-    Raises InputError for a number that is none of them, SeveralVolumesError where it must be named.
+    Raises InputError for an invalid number, SeveralVolumesError if a number must be given.
     """
     if number is None and volumes == 1:
         return 0
@@ -126,7 +126,7 @@ def volume_index(number: int | None, volumes: int, dimensions: int = 4) -> int:
 
 
 def _range(chunks: Iterator[bytes], header: _Header, volume: int) -> bytearray:
-    """The bytes of one volume; reads on to the end, so that a damaged stream is noticed."""
+    """The bytes of one volume; reads to the end to detect a damaged stream."""
     begin = header.first + volume * header.volume_bytes
     wanted, total = header.volume_bytes, 0
     raw = bytearray()
@@ -139,27 +139,27 @@ def _range(chunks: Iterator[bytes], header: _Header, volume: int) -> bytearray:
 
 
 class _Header:
-    """The fields of a header, checked as far as the voxels' place and shape depend on them."""
+    """The fields of a header, checked as far as they determine the location and shape of the voxels."""
 
     def __init__(self, start: bytes) -> None:
         self.start = start
         self.order = next((o for o in "<>" if struct.unpack_from(o + "i", start.ljust(4))[0] in _PLACES), "")
         size = struct.unpack_from(self.order + "i", start)[0] if self.order else 0
         if not self.order or len(start) < size:
-            raise InputError(f"no whole NIfTI header: {BROKEN}")
+            raise InputError(f"incomplete NIfTI header: {BROKEN}")
         self.places = _PLACES[size]
         if start[self.places.magic : self.places.magic + 3] in _PAIR:
-            raise InputError("a header whose voxels lie in an .img file: save both as one .nii or .nii.gz")
+            raise InputError("the voxels are in a separate .img file: save both as one .nii or .nii.gz")
         (offset,) = self.values(self.places.offset)
         rank, *dims = self.values(self.places.dim)
         if not (math.isfinite(offset) and offset >= 0 and 1 <= rank <= 7 and min(dims[:rank]) > 0):
             raise InputError(f"an impossible NIfTI header: {BROKEN}")
-        self.first = max(int(offset), size)  # 0 stands for "right after the header"
+        self.first = max(int(offset), size)  # 0 means "right after the header"
         self.shape = tuple(([*dims[:rank], 1, 1])[:3])
         self.dtype = self._dtype()
         more = dims[3:rank]
         if any(extent != 1 for extent in more[1:]):
-            raise InputError(f"{math.prod(more[1:])} values a voxel (colour or vector): give a plain CT")
+            raise InputError(f"{math.prod(more[1:])} values per voxel (colour or vector): give a plain CT")
         self.volumes = more[0] if more else 1
         self.volume_bytes = math.prod(self.shape) * self.dtype.itemsize
         self.description = start[self.places.description :][:80].split(b"\0")[0].decode("latin-1")
@@ -172,15 +172,15 @@ class _Header:
         known = np.dtype(self.order + _TYPES[int(datatype)]) if datatype in _TYPES else None
         expected = known.itemsize * 8 if known is not None else _BITS.get(int(datatype))
         if bits != expected:
-            raise InputError(f"{bits} bits a voxel do not fit its NIfTI datatype {datatype}: {BROKEN}")
+            raise InputError(f"{bits} bits per voxel do not match NIfTI datatype {datatype}: {BROKEN}")
         if datatype in _MANY_VALUES:
-            raise InputError("several values a voxel (colour or complex): give a plain CT")
+            raise InputError("several values per voxel (colour or complex): give a plain CT")
         if known is None:
-            raise InputError(f"voxels of NIfTI datatype {datatype} are not read: save it as int16 or float32")
+            raise InputError(f"NIfTI datatype {datatype} is not supported: save the file as int16 or float32")
         return known
 
     def scaled(self, stored: np.ndarray) -> tuple[np.ndarray, str]:
-        """Voxels after scl_slope and scl_inter (a slope of 0 means none), and the type in which to write them again."""
+        """Voxels scaled by scl_slope and scl_inter (a slope of 0 means none), and the type for writing them."""
         if stored.dtype.kind == "f" and not all(np.isfinite(plane).all() for plane in stored):
             raise InputError("NaN or infinite voxels: replace them (air is -1000 HU) and try again")
         own = stored.astype(stored.dtype.newbyteorder("="), copy=False)
@@ -188,7 +188,7 @@ class _Header:
         if not slope or (slope, intercept) == (1, 0):
             return own, own.dtype.name
         if not (math.isfinite(slope) and math.isfinite(intercept)):
-            raise InputError("scl_slope or scl_inter is no finite number: correct the file's header")
+            raise InputError("scl_slope or scl_inter is not a finite number: correct the file's header")
         with np.errstate(over="ignore"):
             voxels = (own * np.float64(slope) + np.float64(intercept)).astype(np.float32)
         if own.dtype.kind == "f" or not (np.isfinite(voxels).all() and (voxels == np.rint(voxels)).all()):
@@ -200,7 +200,7 @@ class _Header:
         return voxels, "float32"
 
     def geometry(self) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-        """(affine to RAS mm, whether the file tells an orientation, what a person should know)."""
+        """Return (affine to RAS mm, whether the file gives an orientation, warnings)."""
         qcode, scode = self.values(self.places.codes)
         (units,) = self.values(self.places.units)
         scale = _MM.get(int(units) & 7, 1.0)
@@ -210,38 +210,38 @@ class _Header:
         if qcode > 0:
             forms.append(self._straight(self._qform() * scale))
         if not forms:
-            note = "the file tells no orientation (sform and qform codes 0): its axes are taken for right, front, head"
+            note = "the file gives no orientation (sform and qform codes 0): assumed axes to the left, front, head"
             return self._sizes_alone(scale), False, (note,)
         apart = self._farthest(forms[0] - forms[-1])
         if apart <= DIFFERENCE_MM:
             return forms[0], True, ()
-        note = f"its two geometries differ by up to {apart:.3g} mm: the sform is taken, check it against the scan"
+        note = f"sform and qform differ by up to {apart:.3g} mm: the sform is used, check it against the scan"
         return forms[0], True, (note,)
 
     def _farthest(self, difference: np.ndarray) -> float:
-        """Largest distance by which an affine moves a corner voxel, mm."""
+        """Largest displacement of a corner voxel by an affine, mm."""
         ends = [(0, extent - 1) for extent in self.shape]
         corners = np.array([[*corner, 1] for corner in itertools.product(*ends)]).T
         return float(np.linalg.norm(difference[:3] @ corners, axis=0).max())
 
     def _straight(self, rows: np.ndarray) -> np.ndarray:
-        """(3, 4) as a (4, 4) affine of right angles. Raises InputError where it is sheared or holds no geometry."""
+        """Convert (3, 4) to a right-angled (4, 4) affine. Raises InputError if it is sheared or invalid."""
         affine = np.eye(4)
         affine[:3] = rows
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if not (np.isfinite(affine).all() and lengths.min() > 0):
-            raise InputError("the geometry in the header holds NaN or no voxel size: correct it")
+            raise InputError("the geometry in the header has NaN or zero voxel sizes: correct it")
         axes = affine[:3, :3] / lengths
         if abs(np.linalg.det(axes)) < 1e-3:
             raise InputError("the axes in the header lie in one plane: correct it")
         straight = affine.copy()
         straight[:3, :3] = nearest_orthogonal(axes) * lengths
         if self._farthest(straight - affine) > SHEAR_MM:
-            raise InputError("sheared axes (tilted gantry?), which NIfTI cannot hold: give DICOM or .nrrd")
+            raise InputError("sheared axes (tilted gantry?), which NIfTI cannot represent: give DICOM or .nrrd")
         return straight
 
     def _qform(self) -> np.ndarray:
-        """(3, 4) by nifti1.h, METHOD 2: a rotation by quaternion, the third axis mirrored where pixdim[0] is -1."""
+        """(3, 4) by METHOD 2 of nifti1.h: rotation by quaternion, with the third axis mirrored if pixdim[0] is -1."""
         b, c, d, *offset = self.values(self.places.quaternion)
         pixdim = self.values(self.places.pixdim)
         a = math.sqrt(max(0.0, 1 - (b * b + c * c + d * d)))
@@ -256,7 +256,7 @@ class _Header:
         return np.column_stack([rotation * sizes, offset])
 
     def _sizes_alone(self, scale: float) -> np.ndarray:
-        """As nibabel: the first axis to the left, the middle of the volume at 0."""
+        """Affine from voxel sizes alone, as in nibabel: the first axis to the left, the volume's centre at 0."""
         sizes = np.abs(np.asarray(self.values(self.places.pixdim)[1:4])) * scale * [-1, 1, 1]
         affine = np.diag([*sizes, 1.0])
         affine[:3, 3] = -(np.array(self.shape) - 1) / 2 * sizes
@@ -264,7 +264,7 @@ class _Header:
 
 
 def forget_orientation(path: Path) -> None:
-    """Set the codes of both forms in a NIfTI-1 file to 0, as the input's were."""
+    """Set sform and qform codes of a NIfTI-1 file to 0, as in the input."""
     packed = path.name.endswith(".gz")
     content = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
     place = _PLACES[348].codes[0]

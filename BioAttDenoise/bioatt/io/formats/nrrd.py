@@ -1,6 +1,6 @@
-"""Is an NRRD file what its header says? Asked before ITK, which takes memory for whatever sizes it reads.
+"""Checks that an NRRD file matches its header, before ITK allocates memory for whatever sizes it reads.
 
-The format: teem.sourceforge.net/nrrd/format.html.
+Format: teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _GZIP = ("gzip", "gz")
 
 
 def check_nrrd(path: Path, files: list[Path]) -> None:
-    """Raise InputError where an NRRD's geometry is none, or its data are shorter than announced or damaged.
+    """Raise InputError if an NRRD's geometry is invalid, or its data are damaged or shorter than announced.
 
-    files: those that hold the voxels where the header does not.
+    files: those that hold the voxels if the header's file does not.
     """
     attached = not files
     with path.open("rb") as stream:
@@ -59,7 +59,7 @@ def _fields(header: bytes) -> dict[str, str]:
 
 
 def _announced(fields: dict[str, str]) -> int:
-    """Bytes that the voxels take unpacked; 0 where the header does not tell in a way that is known here."""
+    """Uncompressed size of the voxels in bytes; 0 if the header gives it in an unknown form."""
     sizes = fields.get("sizes", "").split()
     if not all(re.fullmatch(r"[0-9]{1,12}", size) for size in sizes) or "0" in sizes:
         raise InputError(f"an impossible NRRD header (sizes {' '.join(sizes)[:60]}): {BROKEN}")
@@ -85,4 +85,4 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"the geometry in the header is no numbers ({text[:40]}): correct it") from None
+        raise InputError(f"the geometry in the header is not numeric ({text[:40]}): correct it") from None

@@ -1,1 +1,1 @@
-"""BiomedCLIP, the prior of the paper."""
+"""BiomedCLIP, the paper's prior."""

@@ -25,8 +25,8 @@ TEXT_CONFIG = "config.json"
 VOCABULARIES = ("vocab.txt", "tokenizer.json")
 MANIFEST = "biomedclip.json"
 HOW_TO_GET = (
-    "`bioatt models download biomedclip` gets it on a connected machine, `bioatt models import biomedclip FOLDER` "
-    "from a copy"
+    "run `bioatt models download biomedclip` on a connected machine, or `bioatt models import biomedclip FOLDER` "
+    "with a copy"
 )
 
 
@@ -40,7 +40,7 @@ class BiomedCLIPFiles:
 
     @property
     def model_config(self) -> Mapping[str, Any]:
-        """`model_cfg` of the published configuration. Raises InputError where the file is no such configuration."""
+        """`model_cfg` of the published configuration. Raises InputError if the file is not such a configuration."""
         return self._configuration("model_cfg")
 
     @property
@@ -56,7 +56,7 @@ class BiomedCLIPFiles:
         return section
 
     def weights_id(self) -> str:
-        """SHA-256 of the weights: from the folder's manifest where it matches the file's size, else computed."""
+        """SHA-256 of the weights: from the folder's manifest if the file size matches, else computed."""
         manifest = read_manifest(self.config.parent)
         if manifest.get("weights_bytes") == self.weights.stat().st_size:
             return str(manifest["weights_id"])
@@ -64,22 +64,22 @@ class BiomedCLIPFiles:
 
 
 def default_folder() -> Path:
-    """BIOATT_BIOMEDCLIP, else a folder beside the user's models."""
+    """BIOATT_BIOMEDCLIP, else a folder next to the user's models."""
     override = os.environ.get("BIOATT_BIOMEDCLIP")
     return Path(override) if override else models_folder() / "biomedclip"
 
 
 def find_files(place: str = "") -> BiomedCLIPFiles:
-    """Files in a folder, in the Hugging Face cache (`hf-hub:ORG/NAME`), or ("") in either of the default places.
+    """Find the files in a folder, in the Hugging Face cache (`hf-hub:ORG/NAME`), or ("") in a default location.
 
-    Raises InputError with the missing file and how to get it. Never uses the network.
+    Raises InputError that names the missing file and how to get it. Never uses the network.
     """
     if place.startswith("hf-hub:"):
         found = in_hub_cache(place.removeprefix("hf-hub:"))
         if found is None:
             raise InputError(
-                f"{place} is not complete in the Hugging Face cache (both the model and its text repository are "
-                f"needed): {HOW_TO_GET}"
+                f"{place} is incomplete in the Hugging Face cache (it needs the model and its text repository): "
+                f"{HOW_TO_GET}"
             )
         return found
     if place:
@@ -88,12 +88,12 @@ def find_files(place: str = "") -> BiomedCLIPFiles:
         return in_folder(default_folder())
     found = in_hub_cache(IMAGE_REPOSITORY)
     if found is None:
-        raise InputError(f"BiomedCLIP is not on this machine: {HOW_TO_GET}; or use the prior `maps`")
+        raise InputError(f"BiomedCLIP is not installed: {HOW_TO_GET}; or use the prior `maps`")
     return found
 
 
 def in_folder(folder: Path) -> BiomedCLIPFiles:
-    """Files of a folder. Raises InputError with what is missing; exports without text tower need no text files."""
+    """Files of a folder; exports without text tower need no text files. Raises InputError that names missing files."""
     if not folder.is_dir():
         raise InputError(f"BiomedCLIP folder {folder.name} does not exist: {HOW_TO_GET}")
     config = folder / CONFIG
@@ -110,12 +110,12 @@ def in_folder(folder: Path) -> BiomedCLIPFiles:
             f"word is unknown and the prior is meaningless: {HOW_TO_GET}"
         )
     if not (folder / TEXT_CONFIG).is_file():
-        raise InputError(f"BiomedCLIP folder {folder.name} lacks {TEXT_CONFIG} of its text model: {HOW_TO_GET}")
+        raise InputError(f"BiomedCLIP folder {folder.name} lacks its text model's {TEXT_CONFIG}: {HOW_TO_GET}")
     return BiomedCLIPFiles(config, weights, folder)
 
 
 def in_hub_cache(repository: str) -> BiomedCLIPFiles | None:
-    """Files of a model repository and its text repository in the Hugging Face cache; None where any is missing."""
+    """Files of a model repository and its text repository in the Hugging Face cache; None if any is missing."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
@@ -139,7 +139,7 @@ def in_hub_cache(repository: str) -> BiomedCLIPFiles | None:
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any]:
-    """The manifest that `download` or `import_folder` wrote; empty for other folders."""
+    """The manifest written by `download` or `import_folder`; empty for other folders."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -148,6 +148,6 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
+    """SHA-256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

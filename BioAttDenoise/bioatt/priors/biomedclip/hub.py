@@ -1,8 +1,8 @@
-"""Download from the Hugging Face hub: a repository's listing with checksums, resumed and verified downloads.
+"""Downloads from the Hugging Face hub: a repository's file list with checksums, resumable and verified downloads.
 
-huggingface_hub is no substitute for 790 MB over a slow line: `hf_hub_download` (checked in 2.4.0, file_download.py)
-deletes its temporary file when the program is interrupted, so that the next call starts from zero, and compares the
-size of what arrived with the hub's, but not its checksum.
+huggingface_hub does not suit 790 MB over a slow connection: `hf_hub_download` (checked in 2.4.0, file_download.py)
+deletes its temporary file when the program is interrupted, so the next call starts from zero, and it compares only the
+size with the hub's, not the checksum.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository. git_sha1: of its git blob. sha256: of a file in large-file storage, else None."""
+    """A file in a repository. git_sha1: of its git blob. sha256: for files in large-file storage, else None."""
 
     name: str
     size: int
@@ -46,9 +46,9 @@ class Repository:
 
 
 def list_repository(name: str, endpoint: str | None = None) -> Repository:
-    """Files of a model repository's main branch. Raises OSError or ValueError where the hub does not answer.
+    """List the files on a model repository's main branch. Raises OSError or ValueError if the hub does not answer.
 
-    endpoint: address of a mirror; default HF_ENDPOINT, else the hub itself.
+    endpoint: address of a mirror; defaults to HF_ENDPOINT, else the hub itself.
     """
     address = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     with _open(f"{address}/api/models/{quote(name)}?blobs=true") as reply:
@@ -64,7 +64,7 @@ def list_repository(name: str, endpoint: str | None = None) -> Repository:
 def fetch(repository: Repository, name: str, folder: Path) -> None:
     """Download a file into `folder`, resuming from NAME.part, and verify its checksum.
 
-    Raises OSError where the connection fails (NAME.part stays), InputError where the checksum differs from the hub's.
+    Raises OSError if the connection fails (NAME.part is kept), InputError if the checksum differs from the hub's.
     """
     wanted = repository.files[name]
     path, part = folder / name, folder / f"{name}.part"
@@ -87,12 +87,14 @@ def fetch(repository: Repository, name: str, folder: Path) -> None:
             raise ConnectionError("the connection was lost")
     if not matches(part, wanted):
         part.unlink()
-        raise InputError(f"{name} arrived damaged (its checksum is not the hub's): run the download again")
+        raise InputError(
+            f"the downloaded {name} is damaged (its checksum differs from the hub's): run the download again"
+        )
     part.replace(path)
 
 
 def matches(path: Path, wanted: HubFile) -> bool:
-    """Whether a file has the size and checksum of the hub's."""
+    """Whether a file's size and checksum match the hub's."""
     if path.stat().st_size != wanted.size:
         return False
     if wanted.sha256 is not None:

@@ -1,6 +1,6 @@
 """Installation of BiomedCLIP: download with consent, import of a copy, export, removal.
 
-Files are collected in a folder beside the final one, which is renamed when all are there and verified.
+Files are collected in a temporary folder next to the final one and renamed when all are complete and verified.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ def download(consent: bool, folder: Path | None = None, *, endpoint: str | None 
 
     consent: whether the user agreed to download SIZE_MB. An interrupted download is resumed, and every file is verified
     against the hub's checksum. endpoint: a mirror of the hub.
-    Raises InputError without consent, when the hub cannot be reached, when a file does not match its checksum,
-    or where the folder holds other files.
+    Raises InputError without consent, if the hub cannot be reached, if a file does not match its checksum, or if the
+    folder holds other files.
     """
     if not consent:
         raise InputError(
-            f"BiomedCLIP is {SIZE_MB} MB from the Hugging Face hub, under the licence on its page there: agree to "
-            "download it (--yes), or import a copy (`bioatt models import biomedclip FOLDER`)"
+            f"BiomedCLIP is a {SIZE_MB} MB download from the Hugging Face hub, under the licence stated there: confirm "
+            "with --yes, or import a copy (`bioatt models import biomedclip FOLDER`)"
         )
     target = folder or default_folder()
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError("HF_HUB_OFFLINE is set: unset it to download, or import a copy")
-    _check_ours(target)
+    _check_own_folder(target)
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     image = _fetch(IMAGE_REPOSITORY, [(CONFIG,), (WEIGHTS[0], WEIGHTS[2])], partial, endpoint)
@@ -72,28 +72,28 @@ def import_folder(source: Path, folder: Path | None = None) -> Path:
     """Copy BiomedCLIP from `source`: another installation's folder, or a clone of the published repository.
 
     Files with a manifest are verified against its checksums. The text model's `config.json`, which the published
-    repository lacks, is written where the text model is the published one. Pickled weights become safetensors.
-    Raises InputError where files are missing, damaged or inconsistent, or the target holds other files.
+    repository lacks, is added if the text model is the published one. Pickled weights are converted to safetensors.
+    Raises InputError if files are missing, damaged or inconsistent, or the target holds other files.
     """
     target = folder or default_folder()
     source = source.resolve()
     if not source.is_dir():
         raise InputError(f"BiomedCLIP folder {source.name} does not exist: check the path")
     if source == target.resolve():
-        raise InputError("this folder is where BiomedCLIP already is: nothing to import")
-    _check_ours(target)
+        raise InputError("BiomedCLIP is already installed from this folder: nothing to import")
+    _check_own_folder(target)
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         return _settle(partial, target, _copied(source, partial))
-    except InputError as error:  # it names the temporary folder
+    except InputError as error:  # its message names the temporary folder
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(str(error).replace(partial.name, source.name)) from None
 
 
 def _copied(source: Path, partial: Path) -> dict[str, Any]:
-    """Copy the files of `source`, verified where its manifest has checksums; returns the manifest's other keys."""
+    """Copy the files of `source`, verified if its manifest has checksums; returns the manifest's other keys."""
     manifest = read_manifest(source)
     weights = next((name for name in WEIGHTS if (source / name).is_file()), None)
     for name in filter(None, (CONFIG, weights, TEXT_CONFIG, *VOCABULARIES, *_TOKENIZER)):
@@ -112,7 +112,7 @@ def _copied(source: Path, partial: Path) -> dict[str, Any]:
 def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[DescriptorSet]) -> Path:
     """Write a folder with the image tower and the text embeddings of `sets`, without the text tower: 340 MB.
 
-    For machines that use these descriptor sets only; `import_folder` installs it there.
+    For machines that use only these descriptor sets; `import_folder` installs it there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.clone().contiguous() for name, weight in image_weights(files).items()}
@@ -127,30 +127,30 @@ def export_image_tower(files: BiomedCLIPFiles, folder: Path, sets: Sequence[Desc
 
 
 def remove(folder: Path | None = None) -> bool:
-    """Delete BiomedCLIP, an incomplete download and the cached text embeddings; False where there was none.
+    """Delete BiomedCLIP, incomplete downloads and cached text embeddings; False if there was nothing to delete.
 
-    Raises InputError where the folder was not made by `download` or `import_folder`.
+    Raises InputError if the folder was not created by `download` or `import_folder`.
     """
     target = folder or default_folder()
     places = (target, target.with_name(f"{target.name}.partial"), models_folder() / TEXT_FOLDER)
     installed = [place for place in places if place.is_dir()]
-    _check_ours(target)
+    _check_own_folder(target)
     for place in installed:
         shutil.rmtree(place)
     return bool(installed)
 
 
-def _check_ours(target: Path) -> None:
-    """Raise InputError where the folder to be deleted or replaced was not written by this program."""
+def _check_own_folder(target: Path) -> None:
+    """Raise InputError if the folder to be deleted or replaced was not written by this program."""
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(
-            f"the folder {target.name} holds files of other programs: empty it yourself, "
-            "or name another (BIOATT_BIOMEDCLIP)"
+            f"folder {target.name} holds files of other programs: empty it yourself, "
+            "or set BIOATT_BIOMEDCLIP to another folder"
         )
 
 
 def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: str | None) -> str:
-    """Download and verify the first of each of `wanted` that the repository has; returns the commit."""
+    """Download and verify the first available file of each group in `wanted`; returns the commit."""
     try:
         repository = list_repository(name, endpoint)
         for choices in wanted:
@@ -163,8 +163,8 @@ def _fetch(name: str, wanted: Iterable[Sequence[str]], folder: Path, endpoint: s
         raise
     except (OSError, ValueError, KeyError, HTTPException) as error:
         raise InputError(
-            f"the Hugging Face hub did not deliver {name} ({type(error).__name__}): run it again to resume; "
-            "or import a copy from a connected machine"
+            f"{name} could not be downloaded from the Hugging Face hub ({type(error).__name__}): run the command again "
+            "to resume, or import a copy from a connected machine"
         ) from None
     return repository.commit
 
@@ -179,7 +179,7 @@ def _complete_text_config(folder: Path) -> None:
 
 
 def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
-    """Convert the weights, try to load them, write the manifest, and rename the folder."""
+    """Convert the weights, test loading them, write the manifest, and rename the folder."""
     (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     files = in_folder(partial)
     if files.weights.suffix == ".bin":
@@ -198,7 +198,7 @@ def _settle(partial: Path, target: Path, manifest: dict[str, Any]) -> Path:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest: checksums of the files and the id of the weights (an export has the whole model's)."""
+    """Write the manifest: checksums of the files and the id of the weights (for exports, that of the whole model)."""
     weights = next(folder / name for name in WEIGHTS if (folder / name).is_file())
     sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
     described = {"weights_id": sums[weights.name], **manifest}

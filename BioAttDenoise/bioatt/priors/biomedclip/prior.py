@@ -1,4 +1,4 @@
-"""BiomedCLIPPrior: the paper's prior, softmax over the cosines of slice and descriptor embeddings (§2.1)."""
+"""BiomedCLIPPrior: the paper's prior, a softmax over cosine similarities of slice and descriptor embeddings (§2.1)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bioatt.priors.biomedclip.text import import_open_clip, text_embeddings
 
 _NO_TEXT_TOWER = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 CPU_BATCH, BATCH = 2, 16
-"""Batch sizes. A CPU gains nothing from larger ones (measured: 0.18 s a slice alone, 0.17 s in 16)."""
+"""Batch sizes. CPUs gain nothing from larger ones (measured: 0.18 s per slice alone, 0.17 s in batches of 16)."""
 
 
 class BiomedCLIPPrior:
-    """BiomedCLIP's image tower on slices in the descriptor set's HU windows.
+    """Prior from BiomedCLIP's image tower on slices in the descriptor set's HU windows.
 
     place: see `find_files`. Only the image tower is loaded; the text tower runs once per descriptor set (see
-    `text_embeddings`). Raises InputError where files are missing or inconsistent. Never uses the network.
+    `text_embeddings`). Raises InputError if files are missing or inconsistent. Never uses the network.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BiomedCLIPPrior:
     def of_slices(self, hu: NDArray[np.floating]) -> NDArray[np.float32]:
         """p (slices, N) of hu (slices, y, x), at most `batch` slices.
 
-        The batch is padded, so that rounding does not depend on the number of slices.
+        The batch is padded so that rounding does not depend on the number of slices.
         """
         slices = torch.as_tensor(np.ascontiguousarray(hu, np.float32), device=self.compute.device)
         filled = F.pad(slices, (0, 0, 0, 0, 0, self.batch - len(slices)), value=-1000.0)
@@ -75,7 +75,7 @@ class BiomedCLIPPrior:
 
 
 def clip_images(hu: Tensor, windows: tuple[tuple[float, float], ...], side: int) -> Tensor:
-    """HU (B, y, x) → RGB (B, 3, side, side) in 0…1: windowed, padded with air to a square, resized (bicubic).
+    """Convert HU (B, y, x) to RGB (B, 3, side, side) in 0…1: windowed, padded with air to a square, resized (bicubic).
 
     One window gives a grey image, three give red, green and blue.
     """
@@ -90,9 +90,9 @@ def clip_images(hu: Tensor, windows: tuple[tuple[float, float], ...], side: int)
 
 
 def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
-    """Image tower in evaluation mode (B, 3, side, side) → (B, D), and the logit scale, exp(logit_scale).
+    """Load the image tower, (B, 3, side, side) → (B, D) in evaluation mode, and the logit scale, exp(logit_scale).
 
-    Raises InputError where the weights cannot be read or belong to another model.
+    Raises InputError if the weights cannot be read or belong to another model.
     """
     open_clip = import_open_clip()
     config = files.model_config
@@ -113,7 +113,7 @@ def load_image_tower(files: BiomedCLIPFiles) -> tuple[nn.Module, float]:
         safetensors.SafetensorError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"BiomedCLIP's weights cannot be used ({reason}): get them again ({HOW_TO_GET})") from None
+        raise InputError(f"BiomedCLIP's weights cannot be used ({reason}); get another copy: {HOW_TO_GET}") from None
     return model.visual.eval(), scale
 
 
@@ -121,21 +121,21 @@ def image_weights(files: BiomedCLIPFiles) -> dict[str, Tensor]:
     """`visual.*` and `logit_scale` of the weights; the text tower's 440 MB are not read."""
     if files.weights.suffix == ".safetensors":
         with safetensors.safe_open(files.weights, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if _of_image(name)}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys() if _is_image_weight(name)}  # noqa: SIM118
     state = load_pickled(files)
-    return {name: weight for name, weight in state.items() if _of_image(name)}
+    return {name: weight for name, weight in state.items() if _is_image_weight(name)}
 
 
-def _of_image(name: str) -> bool:
+def _is_image_weight(name: str) -> bool:
     return name.startswith("visual.") or name == "logit_scale"
 
 
 def load_pickled(files: BiomedCLIPFiles) -> dict[str, Tensor]:
-    """The published `.bin`, tensors only. Raises InputError where torch is too old to read a pickle safely."""
+    """Load the published `.bin`, tensors only. Raises InputError if torch is too old to read a pickle safely."""
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
         raise InputError(
-            f"{files.weights.name} is only read with torch 2.6 or later: import the folder there, which converts it"
+            f"{files.weights.name} needs torch 2.6 or later: import the folder on such a machine to convert it"
         )
     state = torch.load(files.weights, map_location="cpu", weights_only=True, mmap=True)
     return {name.removeprefix("module."): weight for name, weight in state.get("state_dict", state).items()}

@@ -27,8 +27,8 @@ FOLDER = "text_embeddings"
 def text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
     """(N, D) float32 unit vectors: the mean of each descriptor's prompt embeddings.
 
-    Read from beside the weights or the user's cache, else computed and cached. Raises InputError where they must be
-    computed and the text tower is missing, its vocabulary is not the model's, or lacks the words of a prompt.
+    Read from the folder of the weights or the user's cache, else computed and cached. Raises InputError if they must be
+    computed and the text tower is missing, or its vocabulary is not the model's or lacks words of a prompt.
     """
     name = cache_name(files, descriptors)
     places = (files.config.parent / FOLDER / name, models_folder() / FOLDER / name)
@@ -42,13 +42,13 @@ def text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tenso
 
 
 def cache_name(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> str:
-    """File name with a hash of what the embeddings depend on: weights, names and prompts."""
+    """File name with a hash of everything the embeddings depend on: weights, names and prompts."""
     key = hashlib.sha256(f"{files.weights_id()}/{descriptors.text_hash}".encode()).hexdigest()
     return f"{descriptors.name}-{key[:32]}.safetensors"
 
 
 def compute_text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) -> Tensor:
-    """(N, D) as `text_embeddings`, by the text tower. Raises InputError as there."""
+    """Compute (N, D) embeddings with the text tower. Result and errors as `text_embeddings`."""
     model, tokenizer = load_open_clip(files)
     prompts = [prompt for several in descriptors.prompts for prompt in several]
     tokens = _tokens(tokenizer, prompts)
@@ -59,7 +59,7 @@ def compute_text_embeddings(files: BiomedCLIPFiles, descriptors: DescriptorSet) 
 
 
 def write_text_embeddings(path: Path, embeddings: Tensor) -> None:
-    """Cache embeddings in a file, whole or not at all; failure to write is no error."""
+    """Cache embeddings atomically in a file; a failure to write is ignored."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ def _read(path: Path, count: int) -> Tensor | None:
 
 
 def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
-    """The whole model and its tokenizer through open_clip, offline. Raises InputError where files are inconsistent."""
+    """Load the whole model and its tokenizer with open_clip, offline. Raises InputError if files are inconsistent."""
     folder = files.text_folder
     if folder is None:
         raise InputError(
             "this BiomedCLIP has no text tower and no text embeddings for this descriptor set: "
-            f"export them where the whole model is, or get it ({HOW_TO_GET})"
+            f"export them on a machine with the whole model, or {HOW_TO_GET}"
         )
     open_clip = import_open_clip()
     text_config = {**files.model_config["text_cfg"], "hf_model_name": str(folder), "hf_model_pretrained": False}
@@ -97,18 +97,18 @@ def load_open_clip(files: BiomedCLIPFiles) -> tuple[Any, Any]:
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"BiomedCLIP cannot be loaded ({reason}): get its files again ({HOW_TO_GET})") from None
+        raise InputError(f"BiomedCLIP cannot be loaded ({reason}); get its files again: {HOW_TO_GET}") from None
     words, known = model.text.config.vocab_size, len(tokenizer.tokenizer)
     if words != known:
         raise InputError(
-            f"BiomedCLIP's vocabulary has {known} words where the model was trained with {words}: the file is missing "
-            f"or truncated, get it again ({HOW_TO_GET})"
+            f"BiomedCLIP's vocabulary has {known} words but the model was trained with {words}, so the file is missing "
+            f"or truncated; get it again: {HOW_TO_GET}"
         )
     return model.eval(), tokenizer
 
 
 def _tokens(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
-    """(prompts, longest) token ids, without the padding that no prompt needs; embeddings do not depend on it."""
+    """(prompts, longest) token ids, padded only to the longest prompt; embeddings do not depend on the padding."""
     tokens = tokenizer(list(prompts))
     unknown = tokenizer.tokenizer.unk_token_id
     for prompt, row in zip(prompts, tokens, strict=True):
@@ -119,7 +119,7 @@ def _tokens(tokenizer: Any, prompts: Sequence[str]) -> Tensor:
 
 
 def import_open_clip() -> Any:
-    """The module open_clip. Raises InputError with how to install it where it is missing."""
+    """Import open_clip. Raises InputError with installation instructions if it is missing."""
     try:
         import_torchvision()
         import open_clip
@@ -133,7 +133,7 @@ def import_open_clip() -> Any:
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Forbid the libraries to use the network: a missing file is an error instead of a download without consent."""
+    """Keep libraries off the network: a missing file raises an error instead of being downloaded without consent."""
     import huggingface_hub.constants as constants
 
     before = constants.HF_HUB_OFFLINE

@@ -1,1 +1,1 @@
-"""The DICOM node: receives studies, denoises them by rules, sends the derived series on. Extra [node]."""
+"""The DICOM node: receives studies, denoises them by rules and forwards the derived series. Extra [node]."""

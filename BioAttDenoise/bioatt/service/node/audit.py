@@ -1,4 +1,4 @@
-"""The node's log: a JSON object a line, in which a study is a hash of its UID and nothing else of a header is told."""
+"""The node's log: one JSON object per line. It contains no header data except hashes of study UIDs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 FILE = "audit.jsonl"
 _LARGEST = 16 << 20
-"""Bytes, after which the log begins anew beside its predecessor."""
+"""Size in bytes at which the log is rotated; its predecessor is kept."""
 
 
 class Audit:
-    """Appends to audit.jsonl in a folder, whole lines, from any thread.
+    """Appends whole lines to audit.jsonl in a folder, from any thread.
 
-    A log that cannot be written stops nothing: the events of a full disk are missing in it.
+    Failures to write the log are ignored, so events during a full disk are missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,7 +24,7 @@ class Audit:
         self._writing = threading.Lock()
 
     def __call__(self, event: str, **what: Any) -> None:
-        """event: a word; what: numbers, hashes, names of the settings, and AE titles and addresses of peers."""
+        """Log an event. what: numbers, hashes, names from the settings, and AE titles and addresses of peers."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": moment, "event": event, **what}) + "\n"
         with self._writing:

@@ -1,4 +1,4 @@
-"""What the node does to a study: every series by the rule that applies to it, as `bioatt batch` does."""
+"""Denoising of a study in the node: each series by the rule that applies to it, as in `bioatt batch`."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from bioatt.service.studies import DICOM, FAILED, Engine, denoise_series
 
 
 def denoise_by(rules: Sequence[Mapping[str, Any]], folder: Path, device: str) -> Denoise:
-    """What a `Node` is given. rules: `[[rule]]` tables, whose relative paths start at `folder`; none: every scan.
+    """Make the function that a `Node` calls. rules: `[[rule]]` tables, paths relative to `folder`; none: every scan.
 
-    Raises InputError for rules that cannot be used, or that name other formats than DICOM, and unknown models.
+    Raises InputError for invalid rules, rules with formats other than DICOM, and unknown models.
     """
     applied = rules_of({"rule": list(rules)}, folder) if rules else EVERY_SCAN
     other = [rule for rule in applied if set(rule.formats) - {DICOM}]
     if other:
-        raise InputError(f"{other[0].name}: formats: a node sends DICOM alone: leave formats out")
+        raise InputError(f"{other[0].name}: formats: a node sends only DICOM: remove formats")
     engine = Engine(device)
     for rule in applied:
         if not rule.skip:
-            engine.denoiser(rule.model)  # what cannot be loaded is told now, and not to a study at night
+            engine.denoiser(rule.model)  # fail now rather than on the first study at night
 
     def denoise(images: Path, out: Path) -> list[Failure]:
         try:
             found = find_series(images)
-        except InputError:  # no CT in HU among them
+        except InputError:  # contains no CT in HU
             return []
         failures = []
         for series in found.series:
             outcome = denoise_series(series, applied, Results(out), engine)
             if outcome.ours and not _computes(device):
-                raise DeviceLostError(f"the device computes no more ({outcome.reason}): start the node again")
+                raise DeviceLostError(f"the device has stopped working ({outcome.reason}): restart the node")
             if outcome.status == FAILED:
                 failures.append(Failure(list(series.files), outcome.reason))
         return failures
@@ -46,7 +46,7 @@ def denoise_by(rules: Sequence[Mapping[str, Any]], folder: Path, device: str) ->
 
 
 def _computes(device: str) -> bool:
-    """Whether a device still does the simplest sum: after some errors of a GPU none works until the process ends."""
+    """Whether a device can still compute a simple sum; after some GPU errors nothing works until the process ends."""
     import torch
 
     from bioatt.compute.device import choose

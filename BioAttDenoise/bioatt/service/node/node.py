@@ -1,6 +1,6 @@
-"""The DICOM node: takes studies, denoises each by the rules when it is complete, and sends the derived series on.
+"""The DICOM node: receives studies, denoises each by the rules once complete, and forwards the derived series.
 
-What it knows lies in its spool, so that it goes on after any end where it was; see `spool` and Docs/reliability.md.
+All its state is in the spool, so it resumes after any interruption; see `spool` and Docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from bioatt.service.node.spool import Spool, hashed, is_made
 
 _ATTEMPTS = 3
 _PAUSE_S = 60.0
-"""After a failed attempt, so that a disk, a card or a memory that is taken may be free again."""
+"""Pause after a failed attempt, to wait for disk space, the GPU or memory to become free."""
 _RESULT = 2
-"""Room that results need, as a multiple of the images: uncompressed, while both are there."""
+"""Space for results, as a multiple of the images' size: uncompressed results coexist with the images."""
 
 
 class DeviceLostError(BioAttError):
-    """The device computes no more in this process, and no study is to blame: the node ends, to be started again."""
+    """The device no longer works in this process, through no fault of a study; the node must be restarted."""
 
 
 class Failure(NamedTuple):
-    """Images that could not be denoised, and why, in a line; the line may quote a header and stays in the spool."""
+    """Images that could not be denoised, and a one-line reason, which may quote a header and stays in the spool."""
 
     images: list[Path]
     reason: str
 
 
 Denoise = Callable[[Path, Path], list[Failure]]
-"""(folder of images, folder for results) → what failed. Results are folders of .dcm files, anywhere below.
+"""(folder of images, folder for results) → failures. Results are folders of .dcm files at any depth.
 
 Raises DeviceLostError.
 """
 
 
 class Node:
-    """A running node: receives and sends from the beginning, denoises in `run`. Raises InputError where it cannot run.
+    """A running node: receives and sends as soon as it exists, denoises in `run`. Raises InputError if it cannot run.
 
-    denoise: what makes the results; started in the thread that calls `run`.
+    denoise: produces the results, in the thread that calls `run`.
     """
 
     def __init__(self, settings: NodeSettings, denoise: Denoise, *, pause_s: float = _PAUSE_S) -> None:
@@ -58,7 +58,9 @@ class Node:
         self._not_before: dict[str, float] = {}
         self.spool = Spool(settings.spool, settings.free_mb << 20)
         self._audit = Audit(settings.spool)
-        tempfile.tempdir = str(settings.spool / "temporary")  # whatever a library writes is private, and goes
+        tempfile.tempdir = str(
+            settings.spool / "temporary"
+        )  # keeps libraries' temporary files private; emptied at start
         names = [one.name for one in settings.destinations]
         self._senders: list[Sender] = []
         try:
@@ -75,7 +77,7 @@ class Node:
         self._audit("started", version=bioatt.__version__, port=settings.listen.port)
 
     def run(self, stopped: threading.Event) -> None:
-        """Denoise what is complete until told to stop, then close port and spool. Raises DeviceLostError."""
+        """Denoise complete studies until `stopped` is set, then close port and spool. Raises DeviceLostError."""
         try:
             while not stopped.is_set():
                 if not self.step():
@@ -84,7 +86,7 @@ class Node:
             self.close()
 
     def close(self) -> None:
-        """Stop receiving and sending, and let another node have the spool."""
+        """Stop receiving and sending, and release the spool."""
         self._receiver.stop()
         for sender in self._senders:
             sender.stop()
@@ -93,7 +95,7 @@ class Node:
         tempfile.tempdir = None
 
     def step(self) -> bool:
-        """Take up studies that have become complete, and denoise one. False where there was nothing to do."""
+        """Queue studies that have become complete, and denoise one. False if there was nothing to do."""
         try:
             for job in self.spool.collect(self._settings.listen.quiet_s):
                 self._audit("complete", job=job.name, images=len(list((job / "in").iterdir())))
@@ -101,7 +103,7 @@ class Node:
             if due is None:
                 return False
             self._work_on(due)
-        except OSError as error:  # the disk: nothing is lost, and the next step tries again
+        except OSError as error:  # a disk error: nothing is lost, and the next step retries
             self._audit("waiting", reason=error.strerror or type(error).__name__)
             return False
         return True
@@ -130,17 +132,17 @@ class Node:
     def _attempt(self, job: Path, images: list[Path]) -> None:
         attempt, started = self.spool.begun(job), time.monotonic()
         work = job / "work"
-        if attempt > _ATTEMPTS:  # the process itself ended each time
-            failures = [Failure(images, "the node ended over this study each time it was begun")]
+        if attempt > _ATTEMPTS:  # the process itself ended each time before
+            failures = [Failure(images, "the node crashed at each attempt on this study")]
         else:
             work.mkdir(mode=0o700, exist_ok=True)
             try:
                 failures = self._denoise(job / "in", work)
             except DeviceLostError:
                 raise
-            except Exception as error:  # one study never stops the others
+            except Exception as error:  # one study must not stop the others
                 failures = [Failure(images, f"internal error ({type(error).__name__}: {error}): please report it")]
-            except BaseException:  # told to stop: no fault of the study's
+            except BaseException:  # stopped from outside, not by the study
                 self.spool.not_begun(job)
                 raise
         if failures and attempt < _ATTEMPTS:

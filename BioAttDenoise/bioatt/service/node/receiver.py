@@ -1,4 +1,4 @@
-"""The node's port: C-ECHO and C-STORE of CT images, each on disk before it is acknowledged (PS3.4 B.2.3)."""
+"""The node's port: C-ECHO and C-STORE of CT images, each written to disk before it is acknowledged (PS3.4 B.2.3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bioatt.service.node.audit import Audit
 from bioatt.service.node.settings import Listen, server_tls
 from bioatt.service.node.spool import Spool, hashed
 
-# what these libraries complain about they quote, and with it the patient; our own words go to the log of the node
+# these libraries' warnings quote header values and thus the patient; our own messages go to the node's log
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
@@ -48,7 +48,7 @@ TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.4.50",  # JPEG baseline
     "1.2.840.10008.1.2.4.51",  # JPEG extended
 )
-"""What the engine reads and derives from; a peer converts what is in another (big-endian, HTJ2K) or keeps it."""
+"""Transfer syntaxes that the engine can read and derive from; peers must convert others (big-endian, HTJ2K)."""
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _LARGEST_PDU = 1 << 20
 _LARGEST_OBJECT = 1 << 30
@@ -59,7 +59,7 @@ _TAGS = [
 
 
 class Receiver:
-    """Takes images into a spool until `stop`. Raises InputError where it cannot listen."""
+    """Receives images into a spool until `stop`. Raises InputError if it cannot listen."""
 
     def __init__(self, listen: Listen, spool: Spool, audit: Audit) -> None:
         self._spool, self._audit = spool, audit
@@ -88,7 +88,7 @@ class Receiver:
             )
         except OSError as error:
             raise InputError(
-                f"the node cannot listen on {listen.address} port {listen.port} ({error.strerror}): name another"
+                f"the node cannot listen on {listen.address} port {listen.port} ({error.strerror}): choose another"
             ) from None
         server.allowed, server.timeout_s, server.audit = listen.addresses, listen.timeout_s, audit
         entity._servers.append(server)
@@ -139,7 +139,7 @@ class Receiver:
 
 
 def is_ours(header: Dataset) -> bool:
-    """Whether an image was derived by this program: by any of three marks, since archives drop or shorten some."""
+    """Whether this program derived an image, by any of three marks, since archives drop or shorten some."""
     makers = (str(item.get("Manufacturer") or "") for item in header.get("ContributingEquipmentSequence") or ())
     return (
         "BioAttDenoise" in makers
@@ -149,7 +149,7 @@ def is_ours(header: Dataset) -> bool:
 
 
 def _write(file: Path, meta: FileMetaDataset, data: memoryview) -> str:
-    """Write an image as a DICOM file (PS3.10 7) and sync it. Returns the hash of its syntax and data."""
+    """Write an image as a DICOM file (PS3.10 7) and sync it. Returns a hash of its transfer syntax and data."""
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(b"\0" * 128 + b"DICM")
         write_file_meta_info(DicomIO(stream), meta)
@@ -162,12 +162,12 @@ def _write(file: Path, meta: FileMetaDataset, data: memoryview) -> str:
 
 
 def _header(file: Path) -> Dataset | None:
-    """The identity of an image and our marks; None where it has no identity, or is no data set."""
+    """The UIDs of an image and our marks; None if UIDs are missing or it is not a data set."""
     try:
         header = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
     except OSError:
         raise
-    except Exception:  # pydicom's readers raise whatever garbage provokes
+    except Exception:  # garbage can make pydicom's readers raise anything
         return None
     return header if all(header.get(name) for name in _TAGS[:3]) else None
 
@@ -182,13 +182,13 @@ def _socket_of(event: evt.Event) -> _Socket:
 
 
 class _Socket(AssociationSocket):
-    """Gives up where a peer announces more than fits, sends an object without end, or a PDU without haste."""
+    """Ends the connection if a peer announces more than fits, sends an endless object, or sends a PDU too slowly."""
 
     taken = 0
     timeout_s = 30.0
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Raises OSError, over which pynetdicom ends the association."""
+        """Receive bytes. Raises OSError, on which pynetdicom ends the association."""
         self.taken += nr_bytes
         if nr_bytes > _LARGEST_PDU or self.taken > _LARGEST_OBJECT:
             raise OSError("more than fits")
@@ -207,12 +207,12 @@ class _Connection(RequestHandler):
     def _create_association(self) -> Association:
         association = super()._create_association()
         socket: Any = association.dul.socket
-        socket.__class__ = _Socket  # pynetdicom makes its own, and takes no second one
+        socket.__class__ = _Socket  # pynetdicom creates its own and accepts no other
         socket.timeout_s = self.server.timeout_s  # type: ignore[attr-defined]
         receive = association.dimse.receive_primitive
 
         def receive_or_abort(primitive: Any) -> None:
-            """pynetdicom's thread would end over a message that it cannot decode, and leave the association open."""
+            """A message that pynetdicom cannot decode would end its thread and leave the association open."""
             try:
                 receive(primitive)
             except Exception:
@@ -223,7 +223,7 @@ class _Connection(RequestHandler):
 
 
 class _Server(ThreadedAssociationServer):
-    """Closes connections of other addresses, and those above the limit that have not even asked for an association."""
+    """Closes connections from other addresses, and excess connections that have not yet requested an association."""
 
     allowed: tuple[Any, ...] = ()
     timeout_s = 30.0
@@ -231,7 +231,7 @@ class _Server(ThreadedAssociationServer):
     request_queue_size = 128
 
     def get_request(self) -> Any:
-        """As pynetdicom's, without the TLS handshake: a peer that says nothing would keep all others waiting."""
+        """As in pynetdicom, but without the TLS handshake, in which a silent peer would block all others."""
         connection, address = self.socket.accept()  # type: ignore[union-attr]
         connection.settimeout(self.timeout_s)
         if self.ssl_context:
@@ -249,5 +249,5 @@ class _Server(ThreadedAssociationServer):
         return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """socketserver's would print a traceback."""
+        """Log the error; socketserver's default prints a traceback."""
         self.audit("connection failed", address=str(client_address[0]))

@@ -1,4 +1,4 @@
-"""Derived series on their way out: by C-STORE to an application entity, or into a folder, until they are there."""
+"""Sending derived series by C-STORE to an application entity or into a folder, with retries until they arrive."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bioatt.service.node.settings import Destination, client_tls
 from bioatt.service.node.spool import Spool, is_sent, move, sync_tree
 
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
-"""Success, and warnings with which an image is stored all the same (PS3.4 B.2.3)."""
+"""Success, and warnings with which an image is nevertheless stored (PS3.4 B.2.3)."""
 LONGEST_PAUSE_S = 300.0
 
 
 class SendError(Exception):
-    """A destination did not take a series. reachable: whether it answered, so that other series may fare better."""
+    """A destination did not accept a series. reachable: whether it answered, so that other series may succeed."""
 
     def __init__(self, message: str, *, reachable: bool) -> None:
         super().__init__(message)
@@ -30,10 +30,10 @@ class SendError(Exception):
 
 
 class Sender:
-    """Sends what is outgoing to one destination in a thread of its own: others do not wait for one that is down.
+    """Sends outgoing series to one destination in its own thread, so that a failed destination does not delay others.
 
     After a failure it waits, twice as long each time, up to LONGEST_PAUSE_S, and never gives up. pause_s: the first
-    wait. error: what went wrong last; None when all is well.
+    wait. error: the last failure; None after success.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Sender:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the series that is being sent."""
+        """End after the current series."""
         self._stopped.set()
         self._thread.join(timeout=10)
 
@@ -78,7 +78,7 @@ class Sender:
                 self._stopped.wait(0.5)
 
     def _send_all(self) -> None:
-        """Send all that is waiting. Raises SendError where some of it was not taken, when the rest has been tried."""
+        """Send everything that is waiting. Raises SendError at the end if a series was not accepted."""
         failure: SendError | None = None
         for job in self._spool.jobs("outgoing"):
             if self._stopped.is_set() or is_sent(job, self.destination.name):
@@ -88,7 +88,7 @@ class Sender:
                     self._send(series)
                 gone = self._spool.sent(job, self.destination.name, self._every)
             except (OSError, SendError) as error:
-                failure = error if isinstance(error, SendError) else SendError(_said(error), reachable=True)
+                failure = error if isinstance(error, SendError) else SendError(_reason(error), reachable=True)
                 if not failure.reachable:
                     break
             else:
@@ -120,14 +120,14 @@ class Sender:
                     raise SendError("the association broke off", reachable=False)
                 if status not in _STORED:
                     raise SendError(f"an image was refused with status 0x{status:04X}", reachable=True)
-        except (RuntimeError, ValueError) as error:  # no longer established, or CT images are not accepted
+        except (RuntimeError, ValueError) as error:  # association lost, or CT images not accepted
             raise SendError(f"images are not accepted ({type(error).__name__})", reachable=True) from None
         finally:
             association.release() if association.is_established else association.abort()
 
 
 def _copy(series: Path, folder: Path) -> None:
-    """A series as a folder named by its UID, which is ours; one that is there was copied before."""
+    """Copy a series to a folder named by its UID, which we assigned; an existing folder is an earlier copy."""
     target = folder / dcmread(next(series.glob("*.dcm")), specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID
     if target.exists():
         return
@@ -138,5 +138,5 @@ def _copy(series: Path, folder: Path) -> None:
     move(partial, target)
 
 
-def _said(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or type(error).__name__

@@ -19,7 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files of one end of a connection. ca: who signs the certificates of the other end, which must show one."""
+    """PEM files of one end of a connection. ca: authority that must have signed the other end's certificate."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -28,9 +28,9 @@ class Tls:
 
 @dataclass(frozen=True)
 class Listen:
-    """Where the node takes images, and from whom; empty means anyone.
+    """Where the node receives images, and from whom; empty means anyone.
 
-    quiet_s: after so long without an image, a study is complete. timeout_s: for a peer to go on with what it began.
+    quiet_s: time without an image after which a study is complete. timeout_s: time for a peer to continue.
     """
 
     ae_title: str = "BIOATT"
@@ -46,7 +46,7 @@ class Listen:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where derived series go: an application entity, or a folder in which each is a folder of its own."""
+    """Destination of derived series: an application entity, or a folder with one subfolder per series."""
 
     name: str
     folder: Path | None = None
@@ -58,9 +58,10 @@ class Destination:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """spool: the node's own folder, on a local disk. rules: the `[[rule]]` tables, for `service.rules`.
+    """Settings of a node.
 
-    free_mb: what stays free on the spool's disk; images that would take it are refused.
+    spool: the node's private folder, on a local disk. rules: the `[[rule]]` tables, for `service.rules`. free_mb: space
+    to keep free on the spool's disk; images that would use it are refused.
     """
 
     spool: Path
@@ -73,16 +74,16 @@ class NodeSettings:
 
 
 def read_settings(path: Path) -> NodeSettings:
-    """The settings in a TOML file; relative paths start at its folder.
+    """Read the settings from a TOML file; paths are relative to its folder.
 
-    Raises InputError that names the key which cannot be used, and why.
+    Raises InputError that names the invalid key and the reason.
     """
     return read_toml(path, "settings", lambda document: _settings(document, path.absolute().parent))
 
 
 def server_tls(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer for the node's own port. Raises InputError where the files cannot be used."""
-    with _pem_files_told():
+    """TLS 1.2 or newer for the node's own port. Raises InputError if the files cannot be used."""
+    with _pem_errors_reported():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.ca is not None:
@@ -93,11 +94,11 @@ def server_tls(tls: Tls) -> ssl.SSLContext:
 
 
 def client_tls(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer for a destination, whose certificate is checked, by the system's list where no ca is given.
+    """TLS 1.2 or newer for a destination; its certificate is checked against ca, or the system's list without ca.
 
     Raises InputError as `server_tls`.
     """
-    with _pem_files_told():
+    with _pem_errors_reported():
         context = ssl.create_default_context(cafile=tls.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.certificate is not None:
@@ -106,11 +107,11 @@ def client_tls(tls: Tls) -> ssl.SSLContext:
 
 
 @contextmanager
-def _pem_files_told() -> Iterator[None]:
+def _pem_errors_reported() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise InputError(f"tls: the PEM files cannot be used ({error}): check them") from None
+        raise InputError(f"tls: the PEM files are invalid ({error}): check them") from None
 
 
 def _given(path: Path | None) -> Path:
@@ -162,19 +163,19 @@ def _settings(document: Mapping[str, Any], folder: Path) -> NodeSettings:
 
 
 def _check(settings: NodeSettings) -> None:
-    """What no key shows alone."""
+    """Check conditions that involve several keys."""
     names = [one.name for one in settings.destinations]
     if not names:
-        raise InputError("no [[destination]]: say where derived series go")
+        raise InputError("no [[destination]]: add one for the derived series")
     if len(set(names)) < len(names):
-        raise InputError("two destinations of one name: rename one")
+        raise InputError("two destinations have the same name: rename one")
     for one in settings.destinations:
         if (one.folder is None) == (not one.host):
             raise InputError(f"destination {one.name}: give either folder, or host, port and ae_title")
         if one.host and not one.ae_title:
-            raise InputError(f"destination {one.name}: ae_title is missing: give the other node's")
+            raise InputError(f"destination {one.name}: ae_title is missing: give that of the destination")
         if one.folder is not None and _inside(one.folder, settings.spool):
-            raise InputError(f"destination {one.name}: the folder lies in the spool: name one outside")
+            raise InputError(f"destination {one.name}: the folder is inside the spool: name one outside")
 
 
 def _inside(path: Path, folder: Path) -> bool:
@@ -183,7 +184,7 @@ def _inside(path: Path, folder: Path) -> bool:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError("give a text in quotes")
+        raise InputError("give a string in quotes")
     return value
 
 
@@ -195,7 +196,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise InputError(f"{value!r:.40} is no list: put it in brackets")
+        raise InputError(f"{value!r:.40} is not a list: put it in brackets")
     return value
 
 
@@ -207,21 +208,21 @@ def _whole(value: Any, low: int, high: int) -> int:
 
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 86400:
-        raise InputError("give seconds, above 0 and up to 86400")
+        raise InputError("give seconds above 0, up to 86400")
     return float(value)
 
 
 def _ae_title(value: Any) -> str:
-    """PS3.5 6.2, AE: 1 to 16 printable characters without a backslash, blanks around them without meaning."""
+    """Check an AE title (PS3.5 6.2): 1 to 16 printable characters without backslash; outer spaces are insignificant."""
     title = _text(value).strip()
     if len(title) > 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise InputError(f"{title!r:.40} is no AE title: 1 to 16 ASCII characters without a backslash")
+        raise InputError(f"{title!r:.40} is not an AE title: give 1 to 16 ASCII characters without a backslash")
     return title
 
 
 def _name(value: Any) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", _text(value)):
-        raise InputError("a name has 1 to 32 letters, digits, - and _")
+        raise InputError("give a name of 1 to 32 letters, digits, - and _")
     return str(value)
 
 
@@ -229,7 +230,9 @@ def _address(value: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(_text(value))
     except ValueError:
-        raise InputError(f"{value!r:.60} is no IP address: give 0.0.0.0 for every address of this machine") from None
+        raise InputError(
+            f"{value!r:.60} is not an IP address: give 0.0.0.0 for every address of this machine"
+        ) from None
 
 
 def _network(value: Any) -> Network:

@@ -1,13 +1,14 @@
-"""The node's queue on disk. A study moves from folder to folder by one rename, so that no crash leaves it in between.
+"""The node's queue on disk. A study moves between folders by a single rename, so a crash never leaves it in between.
 
-    incoming/STUDY/      its images so far, SERIES-IMAGE-CONTENT.dcm
-    ready/JOB/           complete, to be denoised: in/ holds the images, work/ results that are being made
-    outgoing/JOB/        denoised, to be sent: out/ holds the results; sent-NAME for each destination that has them
-    failed/JOB/          images that could not be denoised; reason.txt says why
+    incoming/STUDY/      images received so far, SERIES-IMAGE-CONTENT.dcm
+    ready/JOB/           complete, waiting to be denoised: in/ holds the images, work/ results in progress
+    outgoing/JOB/        denoised, waiting to be sent: out/ holds the results; sent-NAME marks destinations with them
+    failed/JOB/          images that could not be denoised; reason.txt gives the reason
     done/                which images of a study were denoised, so that they are not denoised again
-    temporary/           whatever is half written; emptied at the start
+    temporary/           incomplete files; emptied at start
 
-Names are hashes and numbers, never text from a header. Folders are for their owner only: they hold patient data.
+Names are hashes and numbers, never text from a header. Folders are accessible only to their owner: they hold patient
+data.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _FOLDERS = ("incoming", *STATES, "done", "temporary")
 
 
 class Spool:
-    """Opened by one process at a time. Raises InputError where another has it, or it cannot be written.
+    """The queue, opened by one process at a time. Raises InputError if another has it, or it is not writable.
 
-    free_bytes: what has to stay free on its disk.
+    free_bytes: space to keep free on its disk.
     """
 
     def __init__(self, folder: Path, free_bytes: int = 0) -> None:
@@ -51,24 +52,24 @@ class Spool:
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._recover()
         except BusyError as busy:
-            raise InputError(f"{busy}, another node: stop it, or name another spool") from None
+            raise InputError(f"{busy}, probably a node: stop it, or name another spool") from None
         except OSError as error:
             self.close()
             raise InputError(
-                f"spool {folder.name} cannot be used ({error.strerror}): give its user a folder on a writable disk"
+                f"spool {folder.name} cannot be used ({error.strerror}): name a folder that the node's user can write"
             ) from None
 
     def close(self) -> None:
-        """Let another node have it."""
+        """Release the spool for another node."""
         self._held.close()
 
     def has_room(self, size: int) -> bool:
-        """Whether what has to stay free would, after `size` bytes more."""
+        """Whether `size` more bytes would leave enough space free."""
         return shutil.disk_usage(self.folder).free - size >= self._free_bytes
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
-        """A name for a new file or folder on the spool's disk; what is still there at the end is removed."""
+        """Yield a path for a new file or folder on the spool's disk; if it still exists at the end, it is removed."""
         path = self.folder / "temporary" / os.urandom(8).hex()
         try:
             yield path
@@ -76,10 +77,10 @@ class Spool:
             _remove(path)
 
     def add(self, image: Path, study_uid: str, series_uid: str, image_uid: str, content: str) -> bool:
-        """Take a synced temporary file into its study, for good when this returns; False where it was there already.
+        """Move a synced temporary file to its study, durably once this returns; False if it was there already.
 
-        content: a hash of it, so that another image of the same UID replaces none.
-        Raises OSError where the disk refuses; the image is then not taken.
+        content: hash of the file, so that a different image with the same UID does not replace it.
+        Raises OSError on a disk error; the image is then not accepted.
         """
         home = self.folder / "incoming" / hashed(study_uid)
         target = home / f"{hashed(series_uid)}-{hashed(image_uid)}-{content[:16]}.dcm"
@@ -99,7 +100,7 @@ class Spool:
         return new
 
     def collect(self, quiet_s: float) -> list[Path]:
-        """Make jobs of the studies that got no image for so long, by a clock that nobody sets."""
+        """Turn studies that received no image for `quiet_s` seconds into jobs, by a monotonic clock."""
         jobs = []
         with self._moving:
             now = time.monotonic()
@@ -117,11 +118,11 @@ class Spool:
         return jobs
 
     def jobs(self, state: str) -> list[Path]:
-        """Jobs that are ready, outgoing or failed, the first to arrive first."""
+        """Jobs that are ready, outgoing or failed, in order of arrival."""
         return jobs_in(self.folder, state)
 
     def begun(self, job: Path) -> int:
-        """How often a job was begun, this time included: a study that ends the process must not do so for ever."""
+        """Count an attempt and return the number so far, so that a study cannot crash the node forever."""
         with (job / "begun").open("ab") as stream:
             stream.write(b".")
             stream.flush()
@@ -129,13 +130,13 @@ class Spool:
             return stream.tell()
 
     def not_begun(self, job: Path) -> None:
-        """Take back what `begun` counted."""
+        """Undo one count of `begun`."""
         (job / "begun").unlink(missing_ok=True)
 
     def leave_out_done(self, job: Path, settings: str) -> int:
-        """Remove from a job the series that were denoised before with these settings, in whatever encoding they came.
+        """Remove series that were already denoised with these settings from a job, whatever their encoding.
 
-        Returns how many images are left.
+        Returns the number of remaining images.
         """
         done, series = self._done(job, settings), defaultdict(list)
         for image in (job / "in").iterdir():
@@ -147,7 +148,7 @@ class Spool:
         return len(os.listdir(job / "in"))
 
     def done(self, job: Path, settings: str) -> None:
-        """Let the results be sent that lie in a job's work/, or in its out/ since a process ended right here.
+        """Release the results in a job's work/ for sending, or in its out/ if a process was interrupted right here.
 
         Images of the job that were set aside do not count as done.
         """
@@ -163,18 +164,18 @@ class Spool:
         move(job, self.folder / "outgoing" / job.name)
 
     def set_aside(self, job: Path, images: Sequence[Path], reason: str) -> None:
-        """Keep images of a job for a person to look at, whatever becomes of the job."""
+        """Keep images of a job for inspection, whatever happens to the job."""
         with self.temporary() as aside:
             (aside / "in").mkdir(mode=0o700, parents=True)
             for image in images:
                 os.link(image, aside / "in" / image.name)
             (aside / "reason.txt").write_text(reason + "\n", encoding="utf-8")
             sync_tree(aside)
-            self.remove(self.folder / "failed" / job.name)  # of an attempt before
+            self.remove(self.folder / "failed" / job.name)  # from an earlier attempt
             move(aside, self.folder / "failed" / job.name)
 
     def sent(self, job: Path, destination: str, all_destinations: list[str]) -> bool:
-        """Note that a destination has a job's series. True where it was the last one: the job is then gone."""
+        """Record that a destination has a job's series. True if it was the last one; the job is then removed."""
         (job / f"sent-{destination}").touch()
         sync(job)
         if not all(is_sent(job, name) for name in all_destinations):
@@ -183,13 +184,13 @@ class Spool:
         return True
 
     def remove(self, job: Path) -> None:
-        """Remove a job: at one moment it is there whole, at the next it is not."""
+        """Remove a job atomically."""
         with self.temporary() as gone, suppress(FileNotFoundError):
             job.rename(gone)
             sync(job.parent)
 
     def _recover(self) -> None:
-        """Go on where the last process ended."""
+        """Resume where the last process ended."""
         for left in (self.folder / "temporary").iterdir():
             _remove(left)
         self._number = max((int(job.name[:8]) for state in STATES for job in self.jobs(state)), default=0)
@@ -209,12 +210,12 @@ class Spool:
 
 
 def jobs_in(spool: Path, state: str) -> list[Path]:
-    """Jobs of a spool that are ready, outgoing or failed, the first to arrive first."""
+    """Jobs of a spool that are ready, outgoing or failed, in order of arrival."""
     return sorted(job for job in (spool / state).iterdir() if _JOB.fullmatch(job.name))
 
 
 def is_made(job: Path) -> bool:
-    """Whether all results of a job are there."""
+    """Whether all results of a job exist."""
     return (job / "out").is_dir()
 
 
@@ -224,19 +225,19 @@ def is_sent(job: Path, destination: str) -> bool:
 
 
 def hashed(text: str) -> str:
-    """First 16 hexadecimal digits of the SHA-256: tells one UID from another, and leads to no patient."""
+    """First 16 hexadecimal digits of the SHA-256, which distinguish UIDs without revealing the patient."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename, for good when this returns."""
+    """Rename durably."""
     source.replace(target)
     for folder in {source.parent, target.parent}:
         sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on the disk when this returns."""
+    """Flush a file's content, or a folder's names, to disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -245,7 +246,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """`sync` for all that a folder holds."""
+    """`sync` a folder and everything in it."""
     for path in (*folder.rglob("*"), folder):
         sync(path)
 

@@ -1,4 +1,4 @@
-"""What a node is doing, read from its spool by another process."""
+"""Status of a node, read from its spool by another process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bioatt.service.node.settings import NodeSettings
 from bioatt.service.node.spool import LOCK, STATES, is_sent, jobs_in
 
 _TAIL = 1 << 18
-"""Bytes of the log that are looked at for the last attempt to send."""
+"""Bytes at the end of the log to search for the last attempt to send."""
 
 
 def node_status(settings: NodeSettings) -> dict[str, Any]:
-    """Whether the node runs, how many studies are where, what waits for which destination, and what failed why.
+    """Whether the node runs, the number of studies in each state, pending series by destination, and failures.
 
-    Raises InputError where there is no spool, or it cannot be read.
+    Raises InputError if the spool does not exist or cannot be read.
     """
     spool = settings.spool
     try:
@@ -43,12 +43,12 @@ def node_status(settings: NodeSettings) -> dict[str, Any]:
         }
     except OSError as error:
         raise InputError(
-            f"spool {spool.name} cannot be read ({error.strerror}): start the node first, and ask as its user"
+            f"spool {spool.name} cannot be read ({error.strerror}): start the node first, and run this as its user"
         ) from None
 
 
 def status_lines(status: dict[str, Any]) -> list[str]:
-    """The status for people."""
+    """Format the status as text lines."""
     lines = [
         "running" if status["running"] else "not running",
         f"arriving: {status['incoming']['images']} images of {status['incoming']['studies']} studies",
@@ -69,7 +69,7 @@ def _is_running(spool: Path) -> bool:
 
 
 def _last_attempt(log: Path, destination: str) -> str:
-    """What the log says last of a destination."""
+    """The last log entry for a destination."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _TAIL))
@@ -79,7 +79,7 @@ def _last_attempt(log: Path, destination: str) -> str:
     for line in reversed(lines):
         try:
             entry = json.loads(line)
-        except ValueError:  # the first of the tail is not whole
+        except ValueError:  # the first line of the tail is incomplete
             continue
         if entry.get("destination") == destination:
             reason = f" ({entry['reason']})" if "reason" in entry else ""

@@ -1,6 +1,6 @@
-"""Procedural torso in HU with organ labels: chest and abdomen of a random patient, without any patient's data.
+"""Procedural torso in HU with organ labels: chest and abdomen of a random patient, without any patient data.
 
-Seeds below TRAINING_SEEDS_FROM are for demonstration and tests; training draws its own from there on.
+Seeds below TRAINING_SEEDS_FROM are for demonstrations and tests; training uses seeds from there on.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def torso(
 ) -> tuple[Volume, np.ndarray]:
     """Random torso: noise-free HU (slices, size, size) float32 and labels uint8 (values of `LABELS`), axial, head last.
 
-    `z_range`: mm of the reference body (0 = top of the right diaphragm; −250 iliac crests, 190 lung tips) covered by
-    the slices. `pixel_mm`: default, the field that just holds the body. `thickness_mm`: each slice averages three
-    planes over it. `phase`: one of `PHASES`, default random. Same arguments, same voxels.
+    `z_range`: range of the slices in mm of the reference body (0 = top of the right diaphragm; −250 iliac crests, 190
+    lung apices). `pixel_mm`: by default the body just fits in the image. `thickness_mm`: each slice averages three
+    planes over it. `phase`: one of `PHASES`, random by default. The same arguments give the same voxels.
     """
     if slices < 1 or size < 16:
-        raise InputError(f"a phantom needs at least 1 slice of 16 pixels, got {slices} of {size}")
+        raise InputError(f"a phantom needs at least 1 slice of 16 x 16 pixels, not {slices} of {size} x {size}")
     if phase is not None and phase not in PHASES:
         raise InputError(f"unknown contrast phase {phase!r}: choose one of {', '.join(PHASES)}")
     rng = np.random.default_rng([seed, 0x70726F])
@@ -80,12 +80,12 @@ def torso(
     return volume, np.stack([labels for _, labels in painted])
 
 
-# Noise fields by name: cell of the random lattice, mm (features are about 2.5 cells wide).
+# Noise fields by name: cell size of the random lattice in mm (features are about 2.5 cells wide).
 _CELLS = {"fine": 1.1, "middle": 4.0, "coarse": 11.0, "vast": 35.0, "warp x": 30.0, "warp y": 32.0}
 
 
 def _layers(body: Body) -> Iterator[Paint]:
-    """Everything to paint, in order."""
+    """Yield everything to paint, in order."""
     wall, skin, cavity = body.wall(), body.skin(), body.cavity()
 
     def fat(p: Points) -> np.ndarray:

@@ -13,7 +13,7 @@ from bioatt.simulation.phantom.trees import scatter, tree
 
 
 def flesh(mean: float, spread: float = 2.0) -> Colour:
-    """Parenchyma: nearly even, with slow and fine variation of a few HU."""
+    """Parenchyma: nearly uniform, with coarse and fine variation of a few HU."""
     return lambda p: mean + spread * (0.6 * p.fields("coarse") + 0.6 * p.fields("middle") + 0.5 * p.fields("fine"))
 
 
@@ -55,7 +55,7 @@ def liver(body: Body, room: Shape) -> Iterator[Paint]:
 
 
 def _thirds(points: Array) -> list[Array]:
-    """Points split in three by their direction around the inferior vena cava."""
+    """Split points into three groups by their direction around the inferior vena cava."""
     angle = np.arctan2(points[:, 1] - 24, points[:, 0] + 20)
     return [part for part in np.array_split(points[np.argsort(angle)], 3) if len(part)]
 

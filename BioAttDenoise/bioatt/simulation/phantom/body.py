@@ -1,4 +1,4 @@
-"""The torso's frame: outer walls, cavity, diaphragm and mediastinum as functions of height, and the tissues' HU.
+"""Frame of the torso: outer walls, cavity, diaphragm and mediastinum as functions of height, and the HU of tissues.
 
 Reference body in mm: x to the patient's left, y to the back, z to the head; z = 0 at the top of the right diaphragm.
 """
@@ -46,7 +46,7 @@ class Body:
         return Body(rng, fat_mm=float(rng.uniform(7, 26)), hu=hu)
 
     def jitter(self, *centre: float, mm: float = 4.0) -> Array:
-        """A position moved at random by about `mm`."""
+        """A position shifted randomly by about `mm`."""
         return np.asarray(centre, float) + self.rng.normal(0, mm / 2, len(centre))
 
     def wall(self) -> Shape:
@@ -73,7 +73,7 @@ class Body:
         return everywhere(sdf)
 
     def wall_thickness(self, p: Points) -> Array:
-        """From the outer muscle surface to the pleura or peritoneum, mm."""
+        """Distance from the outer muscle surface to the pleura or peritoneum, mm."""
         chest = 1 / (1 + np.exp(-(np.asarray(p.z, np.float32) + 30) / 18))
         side = np.clip(np.abs(p.x) / 130, 0, 1) ** 2
         front = np.clip(-p.y / 90, 0, 1)
@@ -81,12 +81,12 @@ class Body:
         return chest * (15 + 4 * side + 6 * back) + (1 - chest) * (11 + 9 * side - 2 * front + 22 * back)
 
     def cavity(self) -> Shape:
-        """Inside of the chest and abdominal wall."""
+        """Interior of the chest and abdominal wall."""
         wall = self.wall()
         return everywhere(lambda p: wall.sdf(p) + self.wall_thickness(p))
 
     def above_diaphragm(self) -> Shape:
-        """Everything on the lungs' side of the diaphragm: two domes and the central tendon, falling to the recesses."""
+        """Everything cranial to the diaphragm: two domes and the central tendon, sloping to the recesses."""
         domes = [
             (-72, -8, self.rng.normal(0, 3), 84, 98),
             (70, -2, self.rng.normal(-13, 4), 84, 98),

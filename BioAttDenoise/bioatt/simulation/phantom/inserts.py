@@ -1,4 +1,4 @@
-"""A water cylinder with discs of known contrast: truth for task transfer functions and for HU of small objects."""
+"""A water cylinder with discs of known contrast: ground truth for TTF and HU of small objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.core.volume import Acquisition, Volume
 
 @dataclass(frozen=True)
 class Insert:
-    """A disc: its contrast to the background in HU, its centre in pixels, its radius in mm."""
+    """A disc: contrast to the background in HU, centre in pixels, radius in mm."""
 
     contrast_hu: float
     centre_yx: tuple[float, float]
@@ -20,7 +20,7 @@ class Insert:
 
 
 def disc(shape: tuple[int, int], centre_yx: tuple[float, float], radius_px: float) -> np.ndarray:
-    """Share of each pixel (y, x) that lies in a disc."""
+    """Share of each pixel (y, x) inside a disc."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     return np.clip(0.5 - (np.hypot(y - centre_yx[0], x - centre_yx[1]) - radius_px), 0, 1)
 
@@ -35,9 +35,9 @@ def cylinder_with_inserts(
     diameter_mm: float = 280.0,
     insert_mm: float = 30.0,
 ) -> tuple[Volume, list[Insert]]:
-    """Noise-free HU (slices, size, size) float32, all slices alike, and its inserts on a ring half way to the rim.
+    """Noise-free HU (slices, size, size) float32 with identical slices, and the inserts, on a ring halfway to the rim.
 
-    Edges carry the pixel's partial volume. Centres lie off the grid: an edge is sampled at every sub-pixel phase.
+    Edges have partial volume. Centres lie off the grid, so that edges are sampled at every sub-pixel phase.
     """
     middle = (size - 1) / 2
     shape = (size, size)

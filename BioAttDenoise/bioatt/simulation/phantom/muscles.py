@@ -1,4 +1,4 @@
-"""Muscles of the trunk's wall, separated by thin layers of fat."""
+"""Muscles of the trunk wall, separated by thin layers of fat."""
 
 from __future__ import annotations
 

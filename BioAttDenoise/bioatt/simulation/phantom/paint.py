@@ -9,7 +9,7 @@ from bioatt.simulation.phantom.shapes import Array, Points, Shape
 
 Colour = float | Callable[[Points], Array]
 
-# Names follow the descriptor set `paper17` where it has one.
+# Names follow the descriptor set `paper17` if it has the structure.
 _NAMES = """
 air; skin and fat; muscle; bone; spine; lungs; lung vessels; airways; mediastinum; heart; thoracic aorta;
 abdominal aorta; vessels; liver; liver vessels; liver lesion; spleen; stomach; pancreas; kidneys; bowel; gallbladder
@@ -19,7 +19,7 @@ LABELS = {name.strip(): value for value, name in enumerate(_NAMES.split(";"))}
 
 @dataclass
 class Paint:
-    """Cover with `shape` what was painted before; an edge wider than a pixel where `softness` (mm) says so."""
+    """Paints `shape` over everything before; `softness` (mm) makes its edge wider than a pixel."""
 
     shape: Shape
     hu: Colour

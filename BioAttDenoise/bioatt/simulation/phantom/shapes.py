@@ -1,7 +1,7 @@
 """Solid shapes by approximate signed distance, and the plane they are painted on.
 
-A shape answers "how far outside am I" in mm for every pixel of a horizontal plane. A pixel's partial volume is then
-clip(1/2 − distance / pixel, 0, 1), which gives soft edges without supersampling the plane.
+A shape gives the signed distance in mm (positive outside) for every pixel of a horizontal plane. A pixel's partial
+volume is then clip(1/2 − distance / pixel, 0, 1), which gives soft edges without supersampling the plane.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 Array = np.ndarray
 Vector = Sequence[float] | np.ndarray
 Sdf = Callable[["Points"], Array]
-FAR = 30.0  # mm; stands for "nowhere near" outside the box of a thin shape
+FAR = 30.0  # mm; distance reported outside the box of a thin shape
 
 
 class Noise:
-    """Smooth random function of space, zero mean and unit variance: a periodic cube of blurred white noise."""
+    """Smooth random function of space with zero mean and unit variance: a periodic cube of blurred white noise."""
 
     def __init__(self, rng: np.random.Generator, cell_mm: float, size: int = 64) -> None:
         from scipy.ndimage import gaussian_filter
@@ -46,7 +46,7 @@ class Noise:
 
 @dataclass
 class Points:
-    """Where to evaluate: x, y (h, w) and the plane's z (or scattered points), mm; and noise fields by name."""
+    """Points to evaluate at: x, y (h, w) and the plane's z (or scattered points) in mm, and noise fields by name."""
 
     x: Array
     y: Array
@@ -55,7 +55,7 @@ class Points:
 
 
 class Shape:
-    """A solid by its approximate signed distance (negative inside), with a box (mm) outside of which it is empty."""
+    """A solid by its approximate signed distance (negative inside), with a bounding box (mm)."""
 
     def __init__(self, sdf: Sdf, low: Vector, high: Vector) -> None:
         self.sdf, self.low, self.high = sdf, np.asarray(low, float), np.asarray(high, float)
@@ -71,7 +71,7 @@ class Shape:
         return Shape(lambda p: np.maximum(self.sdf(p), -other.sdf(p)), self.low, self.high)
 
     def blend(self, other: Shape, radius: float) -> Shape:
-        """Union whose seam is rounded over about `radius` mm."""
+        """Union with the seam rounded over about `radius` mm."""
 
         def sdf(p: Points) -> Array:
             a, b = self.sdf(p), other.sdf(p)
@@ -81,7 +81,7 @@ class Shape:
         return Shape(sdf, np.minimum(self.low, other.low) - radius / 4, np.maximum(self.high, other.high) + radius / 4)
 
     def carve(self, other: Shape, radius: float) -> Shape:
-        """Difference whose rim is rounded over about `radius` mm."""
+        """Difference with the rim rounded over about `radius` mm."""
 
         def sdf(p: Points) -> Array:
             a, b = self.sdf(p), -other.sdf(p)
@@ -94,11 +94,11 @@ class Shape:
         return self.blend(other, 1e-3)
 
     def grow(self, mm: float) -> Shape:
-        """The shape with its surface moved outward by mm (inward where negative)."""
+        """The shape with its surface moved outward by mm (inward if negative)."""
         return Shape(lambda p: self.sdf(p) - mm, self.low - mm, self.high + mm)
 
     def rough(self, mm: float, noise: str) -> Shape:
-        """The shape with its surface moved by a noise field of standard deviation mm."""
+        """The shape with its surface displaced by a noise field of standard deviation mm."""
         return Shape(lambda p: self.sdf(p) + mm * p.fields(noise), self.low - 2 * mm, self.high + 2 * mm)
 
     def shell(self, mm: float) -> Shape:
@@ -107,7 +107,7 @@ class Shape:
 
 
 def ellipsoid(centre: Vector, radii: Vector, axis: Vector | None = None) -> Shape:
-    """Ellipsoid; with `axis` the first radius lies along that direction, the others across it. mm."""
+    """Ellipsoid in mm; with `axis`, the first radius lies along that direction, the others perpendicular to it."""
     c, r = np.asarray(centre, float), np.asarray(radii, float)
     frame = np.eye(3)
     if axis is not None:
@@ -148,7 +148,7 @@ class Tubes:
 
     @staticmethod
     def along(points: Sequence[Sequence[float]], smooth: int = 4) -> Shape:
-        """One tube through points (x, y, z, r), rounded by Catmull–Rom interpolation with `smooth` steps a span."""
+        """A tube through points (x, y, z, r), smoothed by Catmull–Rom interpolation with `smooth` steps per span."""
         p = np.asarray(points, float)
         p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
         t = np.arange(smooth)[:, None] / smooth
@@ -167,7 +167,7 @@ class Tubes:
 
     def _sdf(self, p: Points, low: Array, high: Array) -> Array:
         out = np.full(p.x.shape, FAR, np.float32)
-        margin = 8.0  # mm: the field reaches this far from the surface, for growing and for the warp of the grid
+        margin = 8.0  # mm: extent of the field beyond the surface, for growing and for the warp of the grid
         near = np.flatnonzero((low[:, 2] - margin < p.z) & (p.z < high[:, 2] + margin))
         if not near.size or not out.size:
             return out
@@ -188,7 +188,7 @@ class Tubes:
 
 
 class Plane:
-    """One horizontal layer, `depth` mm thick, being painted: HU and labels (h, w); reference body's mm."""
+    """A horizontal layer, `depth` mm thick, to paint on: HU and labels (h, w); in mm of the reference body."""
 
     def __init__(self, x: Array, y: Array, z: float, depth: float, noises: dict[str, Noise], warp_mm: float) -> None:
         self.depth = depth
@@ -207,7 +207,7 @@ class Plane:
         return self.cache[name]
 
     def paint(self, shape: Shape, hu: float | Callable[[Points], Array], label: int, softness: float = 0.0) -> None:
-        """Cover what lies below the shape; its edge is as wide as a voxel across the surface, or as `softness` (mm)."""
+        """Paint the shape over existing content; its edge is one voxel wide across the surface, or `softness` mm."""
         if not shape.low[2] - self.depth / 2 <= self.z <= shape.high[2] + self.depth / 2:
             return
         columns = slice(*np.searchsorted(self.grid_x, (shape.low[0] - self.margin, shape.high[0] + self.margin)))
@@ -217,7 +217,7 @@ class Plane:
         window = (rows, columns)
         points = Points(self.x[window], self.y[window], self.z, lambda name: self.field(name)[window])
         distance = shape.sdf(points)
-        steep = np.zeros_like(distance)  # how upright the surface stands: 1 a wall, 0 a floor
+        steep = np.zeros_like(distance)  # inclination of the surface: 1 vertical, 0 horizontal
         steep[:, 1:-1] = (distance[:, 2:] - distance[:, :-2]) ** 2
         steep[1:-1] += (distance[2:] - distance[:-2]) ** 2
         steep = np.minimum(np.sqrt(steep) / (2 * self.pixel), 1)

@@ -16,12 +16,12 @@ LEVELS = np.array([-252, -213, -175, -139, -105, -74, -46, -20, 5, 29, 52, 74, 9
 
 
 def spongy(mean: float, spread: float) -> Colour:
-    """Cancellous bone: mottled marrow."""
+    """Cancellous bone with mottled marrow."""
     return lambda p: mean + spread * (0.7 * p.fields("fine") + 0.5 * p.fields("middle"))
 
 
 def vertebra(body: Body, low: float, high: float) -> tuple[Shape, Shape]:
-    """Body and posterior elements of the vertebra between two levels."""
+    """Vertebral body and posterior elements between two levels."""
     z, height = (low + high) / 2 + 3, high - low
     lumbar = float(np.interp(z, [-120, 60], [1, 0]))
     y = float(body.spine_y(z))
@@ -53,10 +53,10 @@ def vertebra(body: Body, low: float, high: float) -> tuple[Shape, Shape]:
 
 
 def rib_line(level: float, side: int, number: int) -> Array:
-    """Centre line (n, 3) of a rib that leaves the spine at height `level`; it sinks forward along the chest wall."""
+    """Centre line (n, 3) of a rib that leaves the spine at height `level` and descends along the chest wall."""
     floating = number >= 11
     end = {12: 1.35, 11: 1.9}.get(number, 2.72 - 0.04 * (number - 5))
-    angle = np.linspace(0.16, end, 26)  # 0 at the back, π at the breast-bone
+    angle = np.linspace(0.16, end, 26)  # 0 at the back, π at the sternum
     fall = (30 if floating else 62) * (angle / 2.7) ** 1.15
     z = level + 8 - fall
     inset = 8 + 5 * np.sin(angle) + 5 * np.clip(np.cos(angle), 0, 1)
@@ -71,7 +71,7 @@ def skeleton(body: Body) -> Iterator[Paint]:
     """Bones from back to front, cortex first, then marrow; spinal canal and discs."""
     rng = body.rng
     marrow, cortex = rng.normal(165, 35), rng.normal(640, 60)
-    for number, level in enumerate(LEVELS[4:], start=1):  # T12 is number 1 here
+    for number, level in enumerate(LEVELS[4:], start=1):  # T12 has number 1 here
         number = 13 - number
         if number < 1:
             continue

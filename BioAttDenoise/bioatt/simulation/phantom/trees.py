@@ -1,4 +1,4 @@
-"""Branching vessels that fill an organ: targets scattered in it, reached by recursive bisection."""
+"""Vessel trees that fill an organ: they reach targets scattered in it by recursive bisection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tree(
     rng: np.random.Generator,
     exponent: float = 3.0,
 ) -> Tubes:
-    """Vessel tree from `root` (3,) to every target (n, 3) mm.
+    """Vessel tree from `root` (3,) to every target (n, 3), mm.
 
     Radii follow Murray's law (Proc Natl Acad Sci 1926;12:207): r ∝ (number of tips fed)^(1/exponent), from `radius_mm`
     at the root down to at least `tip_mm`.

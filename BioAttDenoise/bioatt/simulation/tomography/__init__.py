@@ -1,8 +1,8 @@
 """CT in the plane of rotation: projection, filtered back projection and reconstruction kernels.
 
-Needs numba; torch only where another device than the CPU is asked for.
+Needs numba, and torch only for devices other than the CPU.
 
-geometry = Geometry()                                     # an equiangular fan of a clinical scanner
+geometry = Geometry()                                     # equiangular fan of a clinical scanner
 sinogram = project(hu_to_mu(hu), pixel_mm, geometry)      # hu (y, x) or (z, y, x)
 image = mu_to_hu(fbp(sinogram, geometry, hu.shape[-2:], pixel_mm, kernel_named("B30")))
 """

@@ -16,8 +16,8 @@ def filter_views(
 ) -> np.ndarray:
     """Weighted and filtered views (…, views, cells · upsample), scaled so that `backproject` gives the image.
 
-    `extend` continues the views smoothly beyond the detector, which keeps a body wider than the field from shining at
-    the edge.
+    `extend` extrapolates the views smoothly beyond the detector, which avoids a bright rim if the body exceeds the
+    field of view.
     """
     cells = geometry.cells
     response, length = filter_response(geometry, kernel, upsample)
@@ -52,12 +52,12 @@ def fbp(
 ) -> np.ndarray:
     """Image (y, x), or stack (z, y, x), in 1/mm from line integrals (views, cells) or (z, views, cells). float32.
 
-    upsample=2 interpolates the filtered views by Fourier transform first: finer texture for sharp kernels.
+    upsample=2 first interpolates the filtered views by Fourier transform, for finer texture with sharp kernels.
     device: as in `project`. Raises InputError as `backproject`.
     """
     sinogram = np.asarray(sinogram, np.float32)
     if device != "cpu":
-        from bioatt.simulation.tomography import on_torch  # here, since without a GPU this package needs no torch
+        from bioatt.simulation.tomography import on_torch  # imported here because only GPUs need torch
 
         stack, single = as_stack(sinogram, "a sinogram")
         check_pixel(pixel_mm)

@@ -1,7 +1,7 @@
-"""Scan geometries in the plane of rotation. Lengths in mm, angles in radian.
+"""Scan geometries in the plane of rotation. Lengths in mm, angles in radians.
 
-At view angle β the detector axis is e_s = (cos β, sin β) and the central ray runs along e_l = (−sin β, cos β), x to the
-right and y down the image. A fan's source stands at −source_mm · e_l; the isocentre is the origin.
+At view angle β the detector axis is e_s = (cos β, sin β) and the central ray runs along e_l = (−sin β, cos β), with x
+to the right and y down the image. A fan's source is at −source_mm · e_l; the isocentre is the origin.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Beam(IntEnum):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Views evenly spread over one turn (fan) or half a turn (parallel), cells evenly spaced on the detector.
+    """Views evenly spaced over one turn (fan) or half a turn (parallel), and cells evenly spaced on the detector.
 
     cell_mm is the pitch on the detector (along the arc for ARC); for PARALLEL it is the distance between rays.
-    offset_cells moves the detector sideways; a quarter cell interleaves opposite views of a full turn.
+    offset_cells shifts the detector sideways; a quarter cell interleaves opposite views of a full turn.
     """
 
     beam: Beam = Beam.ARC
@@ -46,7 +46,9 @@ class Geometry:
             if not 0 < self.source_mm < self.detector_mm:
                 raise InputError("source_mm must be positive and smaller than detector_mm")
             if self.fan_half_angle > math.radians(40):
-                raise InputError("the fan is wider than 80 degrees: fewer or narrower cells, or a farther detector")
+                raise InputError(
+                    "the fan is wider than 80 degrees: use fewer or narrower cells, or a greater detector_mm"
+                )
 
     @classmethod
     def parallel(cls, cells: int = 736, views: int = 576, cell_mm: float = 0.7) -> Geometry:
@@ -59,7 +61,7 @@ class Geometry:
         return cls(Beam.FLAT, cells, views, cell_mm)
 
     def coarser(self, cells: int = 1, views: int = 1) -> Geometry:
-        """The same fan with every `cells` cells and `views` views merged: the low-cost geometry of training."""
+        """The same fan with every `cells` cells and `views` views merged: the low-cost geometry for training."""
         return replace(
             self,
             cells=-(-self.cells // cells),
@@ -70,13 +72,13 @@ class Geometry:
 
     @property
     def angles(self) -> np.ndarray:
-        """(views,) β in radian."""
+        """View angles β (views,) in radians."""
         turn = math.pi if self.beam == Beam.PARALLEL else 2 * math.pi
         return np.arange(self.views) * (turn / self.views)
 
     @property
     def positions(self) -> np.ndarray:
-        """(cells,) fan angle γ in radian (ARC), else distance s from the central ray at the isocentre in mm."""
+        """Fan angle γ (cells,) in radians (ARC), else distance s from the central ray at the isocentre in mm."""
         return (np.arange(self.cells) - (self.cells - 1) / 2 + self.offset_cells) * self.step
 
     @property
@@ -95,7 +97,7 @@ class Geometry:
 
     @property
     def fan_half_angle(self) -> float:
-        """Half the opening of the fan in radian (0 for parallel rays)."""
+        """Half the opening angle of the fan in radians (0 for parallel rays)."""
         if self.beam == Beam.PARALLEL:
             return 0.0
         half = self.cells / 2 * self.cell_mm / self.detector_mm
@@ -103,7 +105,7 @@ class Geometry:
 
     @property
     def field_mm(self) -> float:
-        """Diameter of the circle that every view sees."""
+        """Diameter of the field of view, the circle that every view covers."""
         if self.beam == Beam.PARALLEL:
             return self.cells * self.cell_mm
         return 2 * self.source_mm * math.sin(self.fan_half_angle)

@@ -1,6 +1,6 @@
 """Reconstruction kernels: factor on the ramp filter by spatial frequency in 1/mm at the isocentre.
 
-The family is parametric: it goes from smooth to sharp as vendors' kernels do, under names that tell the place in that
+The family is parametric and ranges from smooth to sharp, as vendors' kernels do; the names give the position in that
 order. It is not any vendor's filter.
 """
 
@@ -37,7 +37,7 @@ class Kernel:
         """Apodisation at `frequency` (1/mm, any shape, >= 0)."""
         exponent = math.log(math.log2(10)) / math.log(self.f10 / self.f50)
         edge = self.boost * np.exp(-2 * ((frequency - self.boost_at) / self.boost_at) ** 2)
-        floor = self.boost * math.exp(-2)  # so that the mean of the image stays
+        floor = self.boost * math.exp(-2)  # preserves the mean of the image
         return np.exp(-math.log(2) * (frequency / self.f50) ** exponent) * (1 + edge - floor)
 
 
@@ -63,9 +63,9 @@ FAMILY = {
 
 
 def kernel_named(name: str) -> Kernel:
-    """The family's kernel for a vendor's name (ConvolutionKernel): B31f → B30, D → DETAIL, I50s\\2 → B50, FC13 → B30 …
+    """Map a vendor's kernel name (ConvolutionKernel) to the family: B31f → B30, D → DETAIL, I50s\\2 → B50, FC13 → B30 …
 
-    Raises InputError for a name that tells nothing.
+    Raises InputError for an unrecognised name.
     """
     text = name.strip().upper()
     text = _PHILIPS.get(text, text)
@@ -77,7 +77,7 @@ def kernel_named(name: str) -> Kernel:
     if match := re.search(r"FC(\d\d)", text):  # Canon: 01-19 body, 20-29 head, 30 and more bone, 50 and more lung
         decade = int(match[1]) // 10
         return FAMILY[{0: "B20", 1: "B30", 2: "B40", 3: "B70"}.get(decade, "LUNG")]
-    if match := re.search(r"[A-Z](\d\d)[A-Z]?\b", text):  # Siemens: the number tells the sharpness
+    if match := re.search(r"[A-Z](\d\d)[A-Z]?\b", text):  # Siemens: the number gives the sharpness
         sharpness = min(max(int(match[1]), 10), 70)
         return FAMILY["B45" if 43 <= sharpness <= 47 else f"B{sharpness // 10}0"]
     raise InputError(f"unknown reconstruction kernel {name!r}: use one of {', '.join(FAMILY)}, or auto")

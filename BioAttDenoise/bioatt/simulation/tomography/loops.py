@@ -11,11 +11,11 @@ import numba
 import numpy as np
 
 LANES = 16
-"""Slices that a stack's loops work on at once: one vector register of float32."""
+"""Slices of a stack that the loops process at once: one vector register of float32."""
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """numba.njit with a cache on disk, or without where none can be written (a read-only home)."""
+    """numba.njit with a cache on disk, or without if the cache cannot be written (a read-only home)."""
 
     def decorate(function: Callable) -> Callable:
         try:
@@ -50,7 +50,7 @@ def _span(start, slope, steps, width):
 def _march(x0, y0, dx, dy, height, width):
     """Joseph's stepping of the ray (x0, y0) + t (dx, dy), in pixels: along rows if it is steep, else along columns.
 
-    Returns (steep, start, slope, first, last, length of one step in pixels); positions count the one pixel border.
+    Returns (steep, start, slope, first, last, length of one step in pixels); positions include the one-pixel border.
     """
     if abs(dy) >= abs(dx):
         slope = dx / dy
@@ -128,7 +128,7 @@ def _detector(beam, s, along, source, first, inverse_step):
 
 @compiled()
 def _look_up(beam, c, s, source, first, inverse_step, cells, power, xs, y, left, near, far):
-    """For a row of pixels: the cell left of each one's ray, and the weights of that cell and of the next."""
+    """For a row of pixels: the cell to the left of each pixel's ray, and the weights of that cell and the next."""
     for column in range(xs.size):
         x = xs[column]
         cell, weight = _detector(beam, x * c + y * s, source - x * s + y * c, source, first, inverse_step)
@@ -145,7 +145,7 @@ def _look_up(beam, c, s, source, first, inverse_step, cells, power, xs, y, left,
 def backproject_slice(beam, sinogram, cosines, sines, source, first, inverse_step, power, xs, ys, out):
     """sinogram (views, cells + 1), last cell zero; out (H, W) = Σ over views of weight^power · linear interpolation.
 
-    Two passes over a row: the first, in vectors, finds cells and weights; the second takes the values.
+    Two passes over a row: the first, vectorised, finds cells and weights; the second looks up the values.
     """
     cells = np.float32(sinogram.shape[1] - 2)
     for row in numba.prange(ys.size):

@@ -1,6 +1,6 @@
-"""Projection and filtered back projection with PyTorch: the same sums as the compiled loops, for a GPU.
+"""Projection and filtered back projection with PyTorch: the same sums as the compiled loops, for GPUs.
 
-Rays and views are worked on in groups of bounded memory, all slices of a stack at once. Values are interpolated by
+Rays and views are processed in groups of bounded memory, with all slices of a stack at once. Values are interpolated by
 `grid_sample`, whose coordinates run from −1 to 1 over an axis: position p from the centre of n pixels is 2p/n.
 """
 
@@ -17,13 +17,13 @@ from bioatt.simulation.tomography.kernels import Kernel
 from bioatt.simulation.tomography.response import edge_fall, filter_response, view_weight
 
 SAMPLES = 1 << 25
-"""Numbers in the largest arrays of a group: 128 MiB of float32 each."""
+"""Elements in the largest arrays of a group: 128 MiB of float32 each."""
 
 
 def project(
     stack: np.ndarray, pixel_mm: float, geometry: Geometry, centre_mm: tuple[float, float], device: str
 ) -> np.ndarray:
-    """Line integrals (z, views, cells) of images (z, y, x), as `operators.project`; float32. InputError: no device."""
+    """Line integrals (z, views, cells) of images (z, y, x), as `operators.project`; float32. InputError as there."""
     return _projected(_on_device(stack, device), pixel_mm, geometry, centre_mm).cpu().numpy()
 
 
@@ -38,7 +38,7 @@ def fbp(
     extend: bool,
     device: str,
 ) -> np.ndarray:
-    """Images (z, y, x) of sinograms (z, views, cells), as `fbp.fbp`; float32. InputError: no such device."""
+    """Images (z, y, x) from sinograms (z, views, cells), as `fbp.fbp`; float32. InputError as there."""
     views = _filtered(_on_device(stack, device), geometry, kernel, upsample, extend)
     return _backprojected(views, geometry, shape, pixel_mm, centre_mm, upsample).cpu().numpy()
 
@@ -63,7 +63,7 @@ def _projected(images: Tensor, pixel_mm: float, geometry: Geometry, centre_mm: t
 
 
 def _sums_along(planes: Tensor, start: Tensor, slope: Tensor) -> Tensor:
-    """(z, rays): sums over the rows of planes (z, rows, columns) at columns start + slope · row from the centre."""
+    """Sums (z, rays) over the rows of planes (z, rows, columns) at columns start + slope · row from the centre."""
     count, rows, columns = planes.shape
     row = torch.arange(rows, device=planes.device) - (rows - 1) / 2
     sums = planes.new_empty(count, len(start))
@@ -84,7 +84,7 @@ def _backprojected(
     centre_mm: tuple[float, float],
     upsample: int,
 ) -> Tensor:
-    """(z, y, x): for every pixel the sum over the views of distance weight · interpolated value."""
+    """Images (z, y, x): for every pixel the sum over the views of distance weight · interpolated value."""
     count, views, cells = sinogram.shape
     y, x = (
         _like(sinogram, (np.arange(n) - (n - 1) / 2) * pixel_mm + middle)

@@ -1,7 +1,7 @@
-"""Forward and back projection, compiled with numba: views or rows in parallel, single slices or stacks of them.
+"""Forward and back projection, compiled with numba: views or rows in parallel, single slices or stacks.
 
-A stack is worked on with its slices in the last axis: the geometry of a ray is computed once for all of them and the
-memory is read in whole vectors, several times faster per slice than one slice at a time.
+A stack is processed with its slices in the last axis: the geometry of a ray is computed once for all slices, and memory
+is read in whole vectors, several times faster per slice than one slice at a time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def project(
 ) -> np.ndarray:
     """Line integrals of `mu`, (y, x) or (z, y, x), by Joseph's method (IEEE Trans Med Imaging 1982; 1:192).
 
-    mu in 1/mm gives integrals without unit, (views, cells) or (z, views, cells), float32. centre_mm is where the
-    image's centre lies, (x, y) from the isocentre. device: "cpu" for the compiled loops, else where PyTorch computes
-    (`bioatt.compute.device.choose`). Raises InputError for other shapes, a pixel that is not positive, a device that is
-    not there.
+    mu in 1/mm gives dimensionless integrals, (views, cells) or (z, views, cells), float32. centre_mm is the position
+    (x, y) of the image's centre relative to the isocentre. device: "cpu" for the compiled loops, else a PyTorch device
+    (`bioatt.compute.device.choose`). Raises InputError for other shapes, a pixel size that is not positive, or an
+    unavailable device.
     """
     stack, single = as_stack(mu, "an image")
     check_pixel(pixel_mm)
     if device != "cpu":
-        from bioatt.simulation.tomography import on_torch  # here, since without a GPU this package needs no torch
+        from bioatt.simulation.tomography import on_torch  # imported here because only GPUs need torch
 
         views = on_torch.project(stack, pixel_mm, geometry, centre_mm, device)
         return views[0] if single else views
@@ -68,8 +68,8 @@ def backproject(
     """Weighted back projection Σ_views w · sinogram on an image of `shape` (y, x); (z, y, x) for a stack. float32.
 
     w is the fan's distance weight (source distance ÷ distance of the pixel, squared) and 1 for parallel rays; power=2
-    squares it, for the propagation of variances. `upsample` says by what the sinogram's cells are finer than the
-    geometry's.
+    squares it, for the propagation of variances. `upsample` is the factor by which the sinogram's cells are finer than
+    the geometry's.
     """
     stack, single = as_stack(sinogram, "a sinogram")
     check_pixel(pixel_mm)
@@ -92,7 +92,7 @@ def backproject(
 
 
 def _chunks(count: int) -> list[tuple[int, int]]:
-    """Groups of LANES slices; a remainder too small to be worth a vector goes slice by slice."""
+    """Groups of LANES slices; a remainder too small for a vector is processed slice by slice."""
     edges = [(first, min(first + LANES, count)) for first in range(0, count, LANES)]
     first, last = edges[-1]
     if last - first < LANES // 4:
@@ -116,21 +116,21 @@ def _from_lanes(lanes: np.ndarray, out: np.ndarray) -> None:
 
 
 def as_stack(array: np.ndarray, what: str) -> tuple[np.ndarray, bool]:
-    """The array as a stack of three axes, and whether it was a single one. InputError for other shapes."""
+    """The array as a stack with three axes, and whether it was a single slice. Raises InputError for other shapes."""
     array = np.asarray(array)
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise InputError(f"{what} must have 2 axes, or 3 for a stack; this array is {array.shape}")
+        raise InputError(f"{what} must have 2 axes, or 3 for a stack, not shape {array.shape}")
     return (array[None], True) if array.ndim == 2 else (array, False)
 
 
 def check_pixel(pixel_mm: float) -> None:
-    """InputError for a pixel size that is no positive number."""
+    """Raise InputError unless the pixel size is a positive number."""
     if not (np.isfinite(pixel_mm) and pixel_mm > 0):
         raise InputError(f"the pixel size must be a positive number of mm, not {pixel_mm}")
 
 
 def check_views(stack: np.ndarray, geometry: Geometry, upsample: int = 1) -> None:
-    """InputError where sinograms (z, views, cells) are not the geometry's."""
+    """Raise InputError if sinograms (z, views, cells) do not match the geometry."""
     expected = (geometry.views, geometry.cells * upsample)
     if stack.shape[1:] != expected:
-        raise InputError(f"the sinogram is {stack.shape[1:]}, the geometry {expected}")
+        raise InputError(f"the sinogram has shape {stack.shape[1:]} but the geometry needs {expected}")

@@ -13,10 +13,10 @@ from bioatt.simulation.tomography.kernels import Kernel
 
 
 def filter_response(geometry: Geometry, kernel: Kernel | None, upsample: int = 1) -> tuple[np.ndarray, int]:
-    """Frequency response of ramp · kernel for one view, and the length of the transform it belongs to.
+    """Frequency response of ramp · kernel for one view, and the length of the corresponding transform.
 
-    The ramp is sampled in space (so that the mean is right), carries the (γ/sin γ)² of the equiangular fan, and undoes
-    the loss of the back projection's linear interpolation. kernel None is the bare ramp (Ram-Lak).
+    The ramp is sampled in space (for a correct mean), includes the factor (γ/sin γ)² of the equiangular fan, and
+    compensates for the linear interpolation of the back projection. kernel None is the bare ramp (Ram-Lak).
     """
     length = scipy.fft.next_fast_len(2 * geometry.cells, real=True)
     n = np.minimum(np.arange(length), length - np.arange(length))
@@ -39,7 +39,7 @@ def filter_response(geometry: Geometry, kernel: Kernel | None, upsample: int = 1
 
 
 def view_weight(geometry: Geometry) -> np.ndarray:
-    """(cells,) float32 weight of the cells, and of a view in the turn's sum."""
+    """Weight (cells,) float32 of each cell, times that of a view in the sum over the turn."""
     u = geometry.positions
     weight = np.ones(geometry.cells)
     if geometry.beam == Beam.FLAT:
@@ -51,5 +51,5 @@ def view_weight(geometry: Geometry) -> np.ndarray:
 
 
 def edge_fall(room: int) -> np.ndarray:
-    """(room,) float32 falling smoothly from 1 to 0: extrapolation of views beyond the detector's last cell."""
+    """Weights (room,) float32 falling smoothly from 1 to 0, to extrapolate views beyond the detector's last cell."""
     return (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, room + 2)[1:-1])).astype(np.float32)

@@ -121,7 +121,7 @@ def test_phases_within_it_are_a_choice(enhanced):
 
 def test_frames_without_headers_or_pixels_are_refused(enhanced):
     path, _ = enhanced(frames=7)
-    with pytest.raises(InputError, match="7 frames with headers for 6"):
+    with pytest.raises(InputError, match="7 frames but headers for 6"):
         read_volume(path)
     path, _ = enhanced()
     path.write_bytes(path.read_bytes()[:-500])

@@ -158,5 +158,5 @@ def test_a_slope_that_some_slices_lack_is_refused(series):
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
 def test_a_rescale_that_is_no_finite_number_is_refused(series, keyword):
     series(HU, **{keyword: "inf"})
-    with pytest.raises(InputError, match="no finite number"):
+    with pytest.raises(InputError, match="not a finite number"):
         read_volume(series.folder)

@@ -110,7 +110,7 @@ def test_every_patient_position_lands_where_its_header_says(series, orientation,
             np.testing.assert_allclose((volume.ijk_to_lps @ [i, j, k, 1])[:3], expected, atol=1e-6)
     axial = bool(abs(np.cross(orientation[:3], orientation[3:])[2]) > 0.5)
     assert canonical(volume).axial is axial
-    assert any("denoised as axial" in warning for warning in volume.warnings) is not axial
+    assert any("denoised as if axial" in warning for warning in volume.warnings) is not axial
 
 
 def test_gantry_tilt_keeps_the_shear_and_warns(series):
@@ -185,11 +185,11 @@ def test_copies_are_dropped_and_two_images_at_one_place_refused(series):
     shutil.copy(series.folder / "001.dcm", series.folder / "copy.dcm")
     volume = read_volume(series.folder)
     np.testing.assert_array_equal(volume.hu, hu)
-    assert "copies of others in the folder, left out: 1" in volume.warnings[0]
+    assert "skipped copies of other files in the folder: 1" in volume.warnings[0]
     copy = pydicom.dcmread(series.folder / "copy.dcm")
     copy.SOPInstanceUID = generate_uid()
     copy.save_as(series.folder / "copy.dcm")
-    with pytest.raises(InputError, match="at the position of another: 1"):
+    with pytest.raises(InputError, match="1 slices share a position with another"):
         read_volume(series.folder)
 
 
@@ -199,7 +199,7 @@ def test_different_images_of_one_identity_are_refused(series, differ):
     place = {"ImagePositionPatient": [0, 0, 0]} if differ == "voxels" else {}
     hu = ct(3) if differ == "voxels" else np.repeat(ct(1), 3, axis=0)
     series(hu, SOPInstanceUID="1.2.3", **place)
-    with pytest.raises(InputError, match=r"one identity \(SOPInstanceUID\): export the series again"):
+    with pytest.raises(InputError, match="one SOPInstanceUID: export the series again"):
         read_volume(series.folder)
 
 
@@ -210,13 +210,13 @@ def test_a_copy_that_is_compressed_otherwise_is_a_copy(series):
     image.save_as(series.folder / "copy.dcm")
     volume = read_volume(series.folder)
     np.testing.assert_array_equal(volume.hu, hu)
-    assert "copies of others in the folder, left out: 1" in volume.warnings[0]
+    assert "skipped copies of other files in the folder: 1" in volume.warnings[0]
 
 
 @pytest.mark.parametrize(
     ("elements", "match"),
     [
-        ({"Modality": "MR"}, "no CT slices, but 5 x modality MR"),
+        ({"Modality": "MR"}, "no CT slices, only 5 x modality MR"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "5 x localizer"),
         ({"SOPClassUID": EnhancedCTImageStorage}, "multi-frame CT"),
         ({"SamplesPerPixel": 3}, "colour"),
@@ -256,7 +256,7 @@ def test_a_slice_that_ends_within_its_header_is_not_left_out(series, length):
     series()
     file = series.folder / "004.dcm"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="truncated"):
         read_volume(series.folder)
 
 
@@ -290,12 +290,12 @@ def test_missing_pixel_spacing_warns(series):
     series(drop=("PixelSpacing",))
     volume = read_volume(series.folder)
     assert volume.spacing == pytest.approx((1, 1, 2.5))
-    assert volume.warnings == ("no Pixel Spacing in the header: 1 mm is taken",)
+    assert volume.warnings == ("no Pixel Spacing in the header: 1 mm is assumed",)
 
 
 def test_empty(tmp_path):
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match="nothing: no DICOM image"):
+    with pytest.raises(InputError, match="nothing: not a DICOM image"):
         read_volume(tmp_path / "nothing")
     (tmp_path / "zero.dcm").touch()
     with pytest.raises(InputError, match="empty"):

@@ -98,7 +98,7 @@ def test_segments_are_coded(segmented):
 
 def test_a_file_is_not_replaced_unasked(segmented):
     scan, labels, _, path = segmented()
-    with pytest.raises(InputError, match="made by another run"):
+    with pytest.raises(InputError, match="another run created"):
         write_dicom_segmentation(labels, segments_of([LIVER]), scan, path, **MADE)
 
 

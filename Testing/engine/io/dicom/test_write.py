@@ -69,7 +69,7 @@ def test_a_derived_series_is_told_from_an_original(derived, tmp_path):
     volume, _, _ = derived()
     again = read_volume(tmp_path / "out")
     assert not any("denoised" in line for line in volume.warnings)
-    assert any("was denoised by BioAttDenoise before" in line for line in again.warnings)
+    assert any("BioAttDenoise already denoised this volume" in line for line in again.warnings)
 
 
 def test_headers_say_what_was_done(derived):
@@ -178,7 +178,7 @@ def test_needs_dicom_sources_and_an_empty_folder(series, tmp_path):
     volume = read_volume(series.folder)
     with pytest.raises(InputError, match="is not empty"):
         write_derived_series(volume, series.folder, **MADE)
-    with pytest.raises(InputError, match="no folder missing"):
+    with pytest.raises(InputError, match="folder missing does not exist"):
         check_series_output(volume, tmp_path / "missing" / "out")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
@@ -360,7 +360,7 @@ def test_a_header_that_cannot_be_written_again_is_refused_before_the_run(series,
     series()
     volume = read_volume(series.folder)
     _put(sorted(series.folder.iterdir())[-1], tag, "US", value)
-    with pytest.raises(InputError, match="header that cannot be written again"):
+    with pytest.raises(InputError, match="header that cannot be rewritten"):
         check_series_output(volume, tmp_path / "out")
 
 
@@ -378,7 +378,7 @@ def test_a_series_number_that_is_none_is_no_reason_to_refuse(series, tmp_path):
 def test_a_series_is_not_put_into_its_scan_s_own_folder(series, below):
     series()
     (series.folder / "deeper").mkdir()
-    with pytest.raises(InputError, match="in the scan's own"):
+    with pytest.raises(InputError, match="inside the scan's folder"):
         check_series_output(read_volume(series.folder), series.folder / below)
 
 

@@ -66,7 +66,7 @@ def test_what_another_run_wrote_meanwhile_stays(volume, tmp_path, monkeypatch, t
         verify(*arguments)
 
     monkeypatch.setattr(dicom, "_verify", slow)
-    with pytest.raises(OccupiedError, match="out was made by another run") as refused:
+    with pytest.raises(OccupiedError, match="another run created out") as refused:
         write_derived_series(volume, out, **MADE)
     assert [path.name for path in out.iterdir() if path.is_file()] == ["0002.dcm"]
     assert (out / "0002.dcm").read_text() == "another run's"

@@ -159,4 +159,4 @@ def test_a_study_over_which_the_process_ends_each_time_is_put_aside(tmp_path, wa
     node.kill()
     assert len(list(node.out.glob("[!.]*"))) == 1
     (reason,) = (tmp_path / "spool" / "failed").glob("*/reason.txt")
-    assert "the node ended over this study" in reason.read_text()
+    assert "the node crashed at each attempt" in reason.read_text()

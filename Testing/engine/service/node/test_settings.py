@@ -39,21 +39,21 @@ def test_the_example_of_the_page_is_valid(read):
 
 
 BAD = {
-    "not TOML": ("spool = ", "are not TOML"),
+    "not TOML": ("spool = ", "are not valid TOML"),
     "no spool": ("x = 1\n" + GOOD, "unknown key 'x'"),
     "no destination": ('spool = "s"', "destination is missing"),
-    "empty destinations": ('spool = "s"\ndestination = []', "say where derived series go"),
+    "empty destinations": ('spool = "s"\ndestination = []', "add one for the derived series"),
     "port": (GOOD.replace("104", "0"), "destination: port: give a whole number from 1 to 65535"),
     "no title": (GOOD.replace('ae_title = "PACS"\n', ""), "destination pacs: ae_title is missing"),
-    "long title": (GOOD.replace("PACS", "P" * 17), "is no AE title"),
+    "long title": (GOOD.replace("PACS", "P" * 17), "is not an AE title"),
     "both": (GOOD + 'folder = "f"\n', "give either folder, or host"),
     "neither": ('spool = "s"\n[[destination]]\nname = "a"\n', "give either folder, or host"),
-    "name leads away": (GOOD.replace('"pacs"', '"../x"'), "a name has 1 to 32 letters"),
-    "same name": (GOOD + GOOD.partition("\n")[2], "two destinations of one name"),
-    "in the spool": ('spool = "s"\n[[destination]]\nname = "a"\nfolder = "s/out"\n', "the folder lies in the spool"),
-    "address": (GOOD + '[listen]\naddress = "here"\n', "listen: address: 'here' is no IP address"),
+    "name leads away": (GOOD.replace('"pacs"', '"../x"'), "give a name of 1 to 32 letters"),
+    "same name": (GOOD + GOOD.partition("\n")[2], "two destinations have the same name"),
+    "in the spool": ('spool = "s"\n[[destination]]\nname = "a"\nfolder = "s/out"\n', "the folder is inside the spool"),
+    "address": (GOOD + '[listen]\naddress = "here"\n', "listen: address: 'here' is not an IP address"),
     "addresses": (GOOD + '[listen]\naddresses = ["10.1.2.3/8"]\n', "listen: addresses: 10.1.2.3/8 has host bits set"),
-    "titles": (GOOD + '[listen]\ncalling_ae_titles = "A"\n', "listen: calling_ae_titles: 'A' is no list"),
+    "titles": (GOOD + '[listen]\ncalling_ae_titles = "A"\n', "listen: calling_ae_titles: 'A' is not a list"),
     "quiet": (GOOD + "[listen]\nquiet_s = 0\n", "listen: quiet_s: give seconds"),
     "table": ("listen = 3\n" + GOOD, "listen: give a table"),
 }
@@ -71,7 +71,7 @@ def test_certificates_that_cannot_be_used_are_named(read, tmp_path):
     (tmp_path / "c.pem").write_text("no certificate")
     settings = read(GOOD + '[listen.tls]\ncertificate = "c.pem"\nkey = "c.pem"\n')
 
-    with pytest.raises(InputError, match="PEM files cannot be used"):
+    with pytest.raises(InputError, match="PEM files are invalid"):
         server_tls(settings.listen.tls)
     with pytest.raises(InputError, match="certificate is missing"):
         server_tls(read(GOOD + '[listen.tls]\nkey = "c.pem"\n').listen.tls)

@@ -45,7 +45,7 @@ def make_results(job) -> None:
 
 
 def test_only_one_process_has_it(spool):
-    with pytest.raises(InputError, match="by another process, another node"):
+    with pytest.raises(InputError, match="by another process, probably a node"):
         Spool(spool.folder)
 
 
