@@ -1,10 +1,10 @@
 #!/bin/sh
-# What a GPU is asked when there is one: Testing/gpu/run.sh check|train|slabs|organs|all [options of its program]
-#   check   does the engine compute the same there, and how fast (at most 120 s)
-#   train   the paper's network, then the other arms of its Table 1, for the rest of the time
+# Checks and trainings for a GPU: Testing/gpu/run.sh check|train|slabs|organs|all [options of its program]
+#   check   correctness and speed of the engine (at most 120 s)
+#   train   the paper's network, then the other arms of its Table 1, for the remaining time
 #   all     both, within GPU_LIMIT_S
-# Results come into $OUT (default scratch/gpu) as they are made. PYTHON: an interpreter with torch, NumPy and SciPy.
-# GPU_LIMIT_S: seconds of the whole call (default 560). GPU_PREVIOUS: folder of an earlier call's outputs to go on with.
+# Results are written to $OUT (default scratch/gpu) as soon as they are available. PYTHON: an interpreter with torch, NumPy and SciPy.
+# GPU_LIMIT_S: seconds for the whole call (default 560). GPU_PREVIOUS: folder of an earlier call's outputs to resume from.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 PYTHONPATH="$root/BioAttDenoise:$root/Training${PYTHONPATH:+:$PYTHONPATH}"
