@@ -82,7 +82,7 @@ def test_segmentation(scan: Path, torso: Volume, tmp_path: Path) -> None:
         (["--source", "biomedclip"], "BiomedCLIP is not installed"),
         (["--descriptors", "authors11"], "do not cover ventricles, lymph nodes"),
         (["--descriptors", "none"], "unknown descriptor set"),
-        (["--plot", "prior.txt"], "a plot is .png"),
+        (["--plot", "prior.txt"], "name the plot .png"),
         (["--json", "nowhere/prior.json"], "folder nowhere does not exist"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_sample_is_a_small_noisy_scan(slicer, scene):
     assert sample_data.load().GetName() != node.GetName()
 
 
-def test_the_sample_is_offered_by_sample_data(slicer, scene, monkeypatch):
+def test_the_sample_is_offered_by_sample_data(slicer, module, scene, monkeypatch):
     from BioAttDenoiseLib.scene import sample_data
 
     assert not sample_data.register(), "a Slicer without that module"
