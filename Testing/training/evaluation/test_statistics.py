@@ -15,6 +15,7 @@ from bioatt_training.evaluation.statistics import (
     paired,
     proportion,
     roc_area,
+    verdict,
 )
 
 RNG = np.random.default_rng(5)
@@ -133,3 +134,17 @@ def test_the_area_under_a_roc_curve_counts_pairs():
     pairs = [(a > b) + 0.5 * (a == b) for a in score[present] for b in score[~present]]
     assert area_under_roc(score, present) == pytest.approx(np.mean(pairs))
     assert np.isnan(area_under_roc(score, np.ones(60, bool)))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([1.2, 1.0, 1.4], "yes"),
+        ([1.2, 0.9, 1.5], "open"),
+        ([0.8, 0.7, 0.9], "no"),
+        ([1.2, None, None], "open"),
+        ([1.0, float("nan"), float("nan")], "open"),
+    ],
+)
+def test_an_aim_is_met_by_the_whole_interval(value, said):
+    assert verdict(value, 1.0) == said

@@ -5,7 +5,8 @@ Non-finite values (a slice without soft tissue has no bias) are left out, pairwi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -148,6 +149,14 @@ def pooled(groups: list[dict[str, float]]) -> dict[str, float]:
         "mean": mean,
         "sd": float(np.sqrt(max(np.average(sds**2 + means**2, weights=counts) - mean**2, 0))),
     }
+
+
+def verdict(value: Sequence[float | None], least: float) -> Literal["yes", "no", "open"]:
+    """Whether [mean, low, high] reaches a minimum: "yes" with the whole interval, "no" with none of it, else "open"."""
+    _, low, high = value
+    if low is None or high is None:
+        return "open"
+    return "yes" if low >= least else "no" if high < least else "open"
 
 
 def excludes_zero(bounds: list[float]) -> bool:

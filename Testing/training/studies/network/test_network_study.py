@@ -16,7 +16,7 @@ from bioatt.inference.models import load_model, save_model
 from bioatt.io.images import write_volume
 from bioatt.network.slab_unet import SlabUNet
 from bioatt_training.cli import main
-from bioatt_training.studies.network import aims, conditions, inserts, runner, scans, slices
+from bioatt_training.studies.network import conditions, inserts, runner, scans, slices
 from bioatt_training.studies.network.examined import Examined
 from bioatt_training.studies.network.scans import Scan, single_slices, slabs
 
@@ -133,20 +133,6 @@ def test_priors_are_what_their_names_say():
     assert found["0.98 lungs"][3] == pytest.approx(0.98)
     assert found["0.98 lungs"].sum() == pytest.approx(1)
     assert found["hard masks"].sum() == 24  # what none has more of stays with none
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ([1.2, 1.0, 1.4], "yes"),
-        ([1.2, 0.9, 1.5], "open"),
-        ([0.8, 0.7, 0.9], "no"),
-        ([1.2, None, None], "open"),
-        ([None, None, None], "–"),
-    ],
-)
-def test_an_aim_is_met_by_the_whole_interval(value, said):
-    assert aims.verdict(value, 1.0) == said
 
 
 @pytest.fixture

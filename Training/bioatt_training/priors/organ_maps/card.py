@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
-from bioatt_training.evaluation.statistics import interval
+from bioatt_training.evaluation.statistics import interval, verdict
 from bioatt_training.priors.organ_maps.judge import Judgement
 from bioatt_training.reporting import format_interval
 
@@ -78,6 +78,23 @@ Colorectal-Liver-Metastases 10.7937/QXK2-QG03; Lung-Fused-CT-Pathology 10.7937/K
 TCGA-LUSC 10.7937/K9/TCIA.2016.TYGKKFMQ. Visible Human Project, National Library of Medicine. Weights: Apache-2.0.
 """
 _NOT_SCORED = ("skull", "brain")
+AIMS = {
+    "dice": {
+        "neck": 0.80,
+        "shoulders": 0.80,
+        "lungs": 0.96,
+        "heart": 0.90,
+        "thoracic aorta": 0.85,
+        "liver": 0.93,
+        "spleen": 0.88,
+        "stomach": 0.70,
+        "kidneys": 0.90,
+        "abdominal aorta": 0.85,
+        "spine": 0.90,
+    },
+    "recall": {"mediastinum": 0.85, "bowel": 0.70, "pelvis": 0.75},
+}
+"""The least mean over patients that is wanted, by figure and descriptor."""
 
 
 def model_card(weights: Path, facts: Mapping[str, int | float], judgements: Mapping[str, Judgement], apart: str) -> str:
@@ -102,6 +119,7 @@ def model_card(weights: Path, facts: Mapping[str, int | float], judgements: Mapp
     return (
         head
         + _by_organ(judgements, apart)
+        + _aims(full, apart)
         + _noise(full, apart)
         + _PICTURE
         + _patient_apart(judgements, apart)
@@ -143,11 +161,26 @@ def _by_organ(judgements: Mapping[str, Judgement], apart: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _aims(found: Judgement, apart: str) -> str:
+    """Dice and recall against their aims; the interval over patients decides."""
+    kept = [patient != apart for patient in found.patients]
+    said: dict[str, list[str]] = {"yes": [], "open": [], "no": []}
+    for figure, aims in AIMS.items():
+        for name, least in aims.items():
+            column = getattr(found, figure)[kept, found.descriptors.index(name)]
+            value = interval(column)
+            if np.isfinite(column).any():
+                text = f"{name} {format_interval(value, 3, count=0)} ({figure}, aim {least:.2f})"
+                said[verdict(value, least)].append(text)
+    titles = {"yes": "Aims met", "open": "Open, the 95 % interval allows both", "no": "Aims missed"}
+    return "".join(f"\n{titles[key]}: {'; '.join(lines)}.\n" for key, lines in said.items() if lines)
+
+
 def _noise(found: Judgement, apart: str) -> str:
     """A sentence on noise by organ within the maps relative to the outlines."""
     kept = [patient != apart for patient in found.patients]
     said = [
-        f"{name} {format_interval(interval(ratios), count=len(ratios))} (n = {len(ratios)})"
+        f"{name} {format_interval(interval(ratios), count=0)} (n = {len(ratios)})"
         for name, column in zip(found.descriptors, found.noise_ratio[kept].T, strict=True)
         if (ratios := [float(one) for one in column if np.isfinite(one)])
     ]

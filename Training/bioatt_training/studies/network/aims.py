@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bioatt_training.evaluation.statistics import interval
+from bioatt_training.evaluation.statistics import interval, verdict
 from bioatt_training.reporting import DASH
 from bioatt_training.studies.network import conditions, inserts
 from bioatt_training.studies.network.scans import STEP_CLASSES, step_class
@@ -29,18 +29,8 @@ def aims(rows: Mapping[str, Sequence[Row]]) -> Table:
     for aim in AIMS:
         for name, found in by(rows.get(aim.of, []), "model").items():
             value = aim.measure(found)
-            lines.append([aim.text, name, f"{aim.least:g}", value, verdict(value, aim.least)])
+            lines.append([aim.text, name, f"{aim.least:g}", value, verdict(value, aim.least) if known(value) else DASH])
     return table("Aims", "", {"": 0, "model": 0, "at least": 0, "measured": 3, "met": 0}, lines)
-
-
-def verdict(value: Interval, least: float) -> str:
-    """ "yes" if the whole interval reaches the minimum, "no" if none of it does, else "open"."""
-    mean, low, high = value
-    if mean is None or not known(value):
-        return DASH
-    if low is None or high is None or low < least <= high:
-        return "open"
-    return "yes" if low >= least else "no"
 
 
 def _frequency(rows: Sequence[Row]) -> Interval:

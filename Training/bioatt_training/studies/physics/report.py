@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bioatt_training.evaluation.statistics import verdict
 from bioatt_training.reporting import (
     DASH,
     format_interval,
@@ -27,6 +28,7 @@ Found = Mapping[str, Any]
 DIGITS = 3
 LOWEST_AT_FULL_DOSE = 0.97
 """Lower limit of the d′ ratio for every contrast at full dose."""
+VERDICTS = {"yes": "met", "no": "not met", "open": "neither clearly met nor clearly missed"}
 MACHINES = {"emphysema": 2, "liver": 1, "calcium": 0}
 
 
@@ -95,7 +97,11 @@ def summary(results: Found) -> list[str]:
             value = row[worst]["ratio"][FIRST]
             lines.append(
                 f"- Higher contrast, {kernel}, dose {dose}: lowest d′ ratio {_ci(value, 3)} ({worst})"
-                + (f"; the aim of {LOWEST_AT_FULL_DOSE:g} is {_verdict(value)}." if dose == "1" else ".")
+                + (
+                    f"; the aim of {LOWEST_AT_FULL_DOSE:g} is {VERDICTS[verdict(value, LOWEST_AT_FULL_DOSE)]}."
+                    if dose == "1"
+                    else "."
+                )
             )
     lines.append(f"- {low_contrast(results)}")
     missing = [title for title, (needs, _) in SECTIONS.items() if not results.get(needs)]
@@ -119,12 +125,6 @@ def low_contrast(results: Found) -> str:
             f"is {_percent(before['erased'])} before and {_percent(row['erased'])} after"
         )
     return f"At quarter dose (water of 20 cm, kernel {kernel}, simulated), {'; '.join(parts)}."
-
-
-def _verdict(value: list[float]) -> str:
-    if value[1] >= LOWEST_AT_FULL_DOSE:
-        return "met"
-    return "not met" if value[2] < LOWEST_AT_FULL_DOSE else "neither clearly met nor clearly missed"
 
 
 def _beyond(value: list[float], side: int) -> bool:

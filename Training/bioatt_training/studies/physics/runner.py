@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 class Size:
     """Extent of the measurements. scans: per phantom, kernel and dose; pixels: side of the water phantom's slices.
 
-    slow_scans: of those, for subjects that need seconds a slice. doses: of the input; output_doses: doses at which
-    outputs are also measured.
+    slow_scans: of those, for subjects that need seconds a slice. kernels: the first is the one of the model card.
+    doses: of the input; output_doses: doses at which outputs are also measured.
     """
 
     name: str = "full"
     scans: int = 320
     slow_scans: int = 80
     pixels: int = 320
-    kernels: tuple[str, ...] = ("B20", "B30", "B50")
+    kernels: tuple[str, ...] = ("B30", "B20", "B50")
     doses: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
     output_doses: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
     high_kernels: tuple[str, ...] = ("B20", "B30", "B50")
