@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bioatt_training.reporting import save_figure
 from bioatt_training.studies.physics.detection import INPUT
 from bioatt_training.studies.physics.results import FIRST
+
+PANELS = 3
+"""Panels in a row of ratio.png."""
 
 
 def write_figures(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
@@ -46,6 +51,11 @@ def plot_dose(results: Mapping[str, Any], path: Path) -> None:
                     label=insert if subject == INPUT else None,
                 )
         axis.set(xscale="log", yscale="log", title=f"kernel {kernel}", xlabel="dose, fraction of full", ylabel="d′")
+        axis.set_xticks([float(dose) for dose in found], found, minor=False)
+        axis.set_xticks([], minor=True)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(fontsize=6, title=f"○ input, ■ {name}", title_fontsize=6)
     save_figure(figure, path)
 
@@ -58,8 +68,13 @@ def plot_ratios(results: Mapping[str, Any], path: Path) -> None:
     }
     if "liver" in results:
         panels["liver, B30"] = results["liver"]
-    figure = Figure(figsize=(3.1 * len(panels), 3.6), layout="constrained")
-    for axis, (title, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    columns = min(PANELS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(3.1 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, (title, found) in zip(axes, panels.items(), strict=False):
         inserts = [*found["0.25"][name]["inserts"]]
         for dose, shift, colour in (("0.25", -0.12, "C1"), ("1", 0.12, "C0")):
             ratios = np.array([found[dose][name]["inserts"][insert]["ratio"][FIRST] for insert in inserts])
@@ -77,6 +92,6 @@ def plot_ratios(results: Mapping[str, Any], path: Path) -> None:
         axis.set_yticks(range(len(inserts)), inserts, fontsize=7)
         axis.set_title(title, fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
-    figure.legend(*axis.get_legend_handles_labels(), fontsize=7, loc="outside right upper")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside upper right", ncols=2)
     figure.supxlabel("d′ out ÷ d′ in", fontsize=8)
     save_figure(figure, path)
