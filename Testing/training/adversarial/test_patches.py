@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,9 @@ def noise_of(images):
     return float(1.4826 * np.median(np.abs(differences)))
 
 
-def test_unpaired_patients_are_known_at_one_dose_only(bank):
+def test_unpaired_patients_are_known_at_one_dose_only_the_noisier_at_low_dose(bank):
+    noise = {"train-0": 20.0, "train-1": 9.0, "train-2": None, "train-3": 7.0}
+    bank.slices = [replace(one, noise_hu=noise.get(one.patient)) for one in bank.slices]
     patches = UnpairedPatches(bank, config(bank), seed=1)
     sides = [{bank.slices[i].patient for i in side.indices} for side in (patches.low, patches.full)]
     assert sides == [{"train-0", "train-2"}, {"train-1", "train-3"}]

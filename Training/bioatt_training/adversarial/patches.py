@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 import torch
@@ -39,8 +41,9 @@ class PatientPatches(PatchDataset):
 class UnpairedPatches(Dataset):
     """Patch number n: low and full dose (1, H, W) of different patients, standardised HU, and p (N,) of each.
 
-    low_bank: low-dose scans. Without it, every second patient of the bank is used only at low dose, with simulated
-    noise, and the others only at full dose.
+    low_bank: low-dose scans. Without it, the half of the bank's patients with the noisier scans is used only at low
+    dose, with simulated noise, and the other half only at full dose. Doses that overlap in noise give a discriminator
+    nothing to tell them apart by.
     """
 
     def __init__(self, bank: Bank, config: DataConfig, seed: int, low_bank: Bank | None = None) -> None:
@@ -48,7 +51,7 @@ class UnpairedPatches(Dataset):
         patients = _patients(bank)
         if low_bank is None and len(patients) < LEAST_PATIENTS:
             raise InputError("unpaired training needs two patients or more, or a bank of low-dose scans: [unpaired]")
-        low_patients, full_patients = patients[::2], patients[1::2]
+        full_patients, low_patients = patients[: len(patients) // 2], patients[len(patients) // 2 :]
         if low_bank is not None:
             low_patients, full_patients = _patients(low_bank), patients
         self.low = PatientPatches(low_bank or bank, config, low_patients, 1, seed)
@@ -143,4 +146,9 @@ class NeighbourPatches(LowDosePatches):
 
 
 def _patients(bank: Bank) -> list[str]:
-    return sorted({bank.slices[index].patient for index in bank.indices("train")})
+    """Patients of the training part, from the least to the most noise; those without a measured noise last."""
+    noise: dict[str, list[float]] = {}
+    for index in bank.indices("train"):
+        one = bank.slices[index]
+        noise.setdefault(one.patient, []).append(math.inf if one.noise_hu is None else one.noise_hu)
+    return sorted(noise, key=lambda patient: (median(noise[patient]), patient))

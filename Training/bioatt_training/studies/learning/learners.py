@@ -39,7 +39,9 @@ LEARNERS: Mapping[str, Learner] = {  # in the order in which they are trained
         "ALDEN without contrast", "pairs; pixels, perceptual, adversarial", replace(ALDEN, contrast=0.0)
     ),
     "unpaired": Learner(
-        "unpaired", "low and full dose of different patients", Unpaired(width=16, discriminator_rate=0.5)
+        "unpaired",
+        "low dose of the noisier half of the patients, full dose of the others",
+        Unpaired(width=16, discriminator_rate=0.5),
     ),
     "no-perceptual": Learner(
         "ALDEN without perceptual loss", "pairs; pixels, contrast, adversarial", replace(ALDEN, perceptual=0.0)
