@@ -1,4 +1,4 @@
-"""What the engine's tests share: a small random model and a CT-like volume."""
+"""Fixtures shared by the engine's tests: a small random model and a CT-like volume."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TRAINING = {
 
 @pytest.fixture
 def make_model(tmp_path):
-    """Write and read back a model with random weights, large enough that it changes the image."""
+    """Return a function that saves and reloads a model with random weights large enough to change the image."""
 
     def make(arm="bioatt", filters=4, name="tiny", layout="red_cnn", seed=0, **metadata) -> TrainedModel:
         names = load_descriptor_set("paper17").descriptors if arm == "bioatt" else ()
         torch.manual_seed(seed)
         network = build_network(arm, filters, max(len(names), 1), layout=layout)
-        for parameter in network.parameters() if layout != "red_cnn" else ():  # a fresh U-net is the identity
+        for parameter in network.parameters() if layout != "red_cnn" else ():  # an untrained U-net is the identity
             parameter.data.add_(0.05 * torch.randn_like(parameter))
         path = tmp_path / f"{name}.safetensors"
         described = {"descriptor_set": "paper17", "descriptors": list(names), "version": "1", "training": TRAINING}
@@ -44,7 +44,7 @@ def make_model(tmp_path):
 
 @pytest.fixture
 def make_volume():
-    """A noisy ellipse of soft tissue (40 HU) with a lung-like hole, in air (-1000 HU)."""
+    """Return a function that makes a noisy ellipse of soft tissue (40 HU) with a lung-like hole, in air (-1000 HU)."""
 
     def make(slices=3, height=72, width=80, noise=20.0, dtype=np.int16, seed=0, **geometry) -> Volume:
         rng = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def scan(make_volume, tmp_path):
 
 @pytest.fixture
 def denoise(make_model, tmp_path, capfd):
-    """Run `bioatt denoise` with a small model; returns exit status and stderr's lines."""
+    """Return a function that runs `bioatt denoise` with a small model and returns exit status and stderr lines."""
     make_model()
 
     def run(source, output, *options):
@@ -83,7 +83,7 @@ def denoise(make_model, tmp_path, capfd):
 
 @pytest.fixture
 def series_writer():
-    """What writes synthetic DICOM series for the tests of volumes: `write_series`, `ct_like`."""
+    """Module io/conftest.py, which writes synthetic DICOM series: `write_series`, `ct_like`."""
     path = Path(__file__).with_name("io") / "conftest.py"
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
@@ -93,6 +93,6 @@ def series_writer():
 
 @pytest.fixture
 def gapped(series_writer, tmp_path):
-    """A DICOM series that lacks a slice."""
+    """A DICOM series with a missing slice."""
     series_writer.write_series(tmp_path / "series", keep=[0, 1, 3, 4])
     return tmp_path / "series"

@@ -1,4 +1,4 @@
-"""The installed package, not only the clone: the wheel finds its models and descriptor sets."""
+"""The installed wheel, not only the clone, finds its models and descriptor sets."""
 
 from __future__ import annotations
 

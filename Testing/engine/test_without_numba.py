@@ -1,4 +1,4 @@
-"""The engine needs no numba, which the extra `simulation` brings: Slicer installs none."""
+"""The engine runs without numba (extra `simulation`), which is not installed in Slicer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptor sets: the shipped ones, a user's own, and what is refused."""
+"""Descriptor sets: shipped, user-defined and invalid ones."""
 
 from __future__ import annotations
 

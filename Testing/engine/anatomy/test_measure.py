@@ -1,4 +1,4 @@
-"""Organ tables: volumes, means, contrast, shifts, and the forms in which they are read."""
+"""Organ tables: volumes, means, contrast, shifts and output formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPACING = (1.0, 1.0, 2.0)
 
 
 def scan(liver: float = 100.0, noise: float = 10.0, seed: int = 0, even: bool = True) -> Volume:
-    """Liver, spleen (60 HU) and a spine with muscle (50 HU) behind it, in fat."""
+    """Liver, spleen (60 HU) and spine (300 HU) with muscle (50 HU) behind it, surrounded by fat."""
     hu = np.full((8, 120, 120), -100.0, np.float32)
     hu[:, 60:110, 20:100] = 50
     hu[labels() == LIVER] = liver
@@ -84,7 +84,7 @@ def test_an_organ_that_moved_more_than_its_noise_allows() -> None:
 
 
 def test_what_noise_allows_grows_with_its_coarseness() -> None:
-    """Coarse noise that was removed takes its own mean with it: the same shift means less."""
+    """Removing coarse noise also removes its mean over the organ, so the same shift is less significant."""
     before = scan(noise=0)
     coarse = np.kron(np.random.default_rng(3).normal(0, 12, (2, 12, 12)), np.ones((4, 10, 10)))
     noisy = Volume((before.hu + coarse).astype(np.float32), SPACING)

@@ -1,4 +1,4 @@
-"""Noise by organ: what a person measures in regions drawn by hand, and no anatomy in it."""
+"""Noise by organ agrees with regions drawn by hand and excludes anatomy."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SPACING = (0.8, 0.8, 3.0)
 
 
 def noise(shape: tuple[int, ...], sd: float, seed: int = 0) -> NDArray[np.float64]:
-    """Noise with the correlation of a CT, of a standard deviation in HU."""
+    """CT-like correlated noise; `sd` in HU."""
     values = gaussian_filter(np.random.default_rng(seed).normal(size=shape), (0, 1, 1))
     return values * sd / values.std()
 
 
 @pytest.fixture(scope="module")
 def scan() -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], tuple[float, float, float]]:
-    """Noise-free HU of a phantom's upper abdomen, its painted labels, those of paper17, and the spacing."""
+    """A phantom's upper abdomen: noise-free HU, the phantom's own labels, paper17 labels and spacing."""
     volume, painted = torso(5, slices=4, size=384, z_range=(-60, -20), phase="portal")
     labels = np.zeros(painted.shape, np.uint8)
     for value, names in MEMBERS.items():
@@ -37,7 +37,7 @@ def scan() -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], t
 
 
 def discs(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> list[tuple[int, int, int]]:
-    """Centres of discs of 8 mm radius that lie in a region, far from each other, as a person would place them."""
+    """Centres (z, y, x) of well-separated discs of 8 mm radius within a region, as a person would place them."""
     side = int(16 / spacing[0]) + 2
     found: list[tuple[int, int, int]] = []
     for z in range(len(inside)):
@@ -66,10 +66,10 @@ def test_within_ten_per_cent_of_regions_drawn_by_hand(scan, organ: int) -> None:
 
 
 def test_the_denoised_scan_is_measured_in_the_same_places() -> None:
-    """A denoiser that leaves one half as it was halves no number by the choice of the other half."""
+    """Windows are selected before denoising, so an inhomogeneous half left unchanged does not affect the result."""
     shape = (3, 120, 240)
     before = noise(shape, 15)
-    before[:, :, 120:] += 60 * (np.indices(shape)[1][:, :, 120:] // 10 % 2)  # stripes: no place for a region
+    before[:, :, 120:] += 60 * (np.indices(shape)[1][:, :, 120:] // 10 % 2)  # stripes: not homogeneous
     after = before.copy()
     after[:, :, :120] *= 0.4
     labels = np.full(shape, LIVER, np.uint8)
@@ -80,7 +80,7 @@ def test_the_denoised_scan_is_measured_in_the_same_places() -> None:
 def test_quiet_parts_of_an_organ_do_not_stand_for_the_whole() -> None:
     shape = (3, 160, 160)
     before = noise(shape, 10)
-    before[:, :, 96:] *= 2  # three fifths with 10 HU, two fifths with 20
+    before[:, :, 96:] *= 2  # three fifths at 10 HU, two fifths at 20 HU
     sd = noise_by_value([before], np.full(shape, LIVER, np.uint8), SPACING)[LIVER].sd[0]
     assert 10 < sd < 16
 

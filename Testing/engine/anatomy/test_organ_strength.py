@@ -1,4 +1,4 @@
-"""Strength by organ: what is asked for, and the field that it makes."""
+"""Strength by organ: parsing, and the resulting strength map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAPER = load_descriptor_set("paper17")
 
 
 class Organs:
-    """Lungs, and liver, with a border of half and half between them."""
+    """Organ probabilities: lungs and liver, each 0.5 at the border between them in slice 1."""
 
     descriptors = PAPER.descriptors
     source = "test"

@@ -14,7 +14,7 @@ LIVER, SPLEEN, KIDNEYS = (
 
 
 def test_overlap_by_organ():
-    """Half of the liver is found, the spleen is missed, a kidney is invented; a speck does not count."""
+    """Half of the liver is found, the spleen missed and a kidney invented; a single-voxel kidney is ignored."""
     reference, test = np.zeros((2, 40, 40), np.uint8), np.zeros((2, 40, 40), np.uint8)
     reference[:, :20, :20], reference[:, 20:, :20], reference[0, 0, 30] = LIVER, SPLEEN, KIDNEYS
     test[:, :20, 10:30], test[:, 20:, 30:] = LIVER, KIDNEYS

@@ -1,4 +1,4 @@
-"""Organs as segments: codes that the standard knows, and colours that can be told apart from nothing."""
+"""Organs as segments: DICOM codes and Slicer's terminology entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bioatt bench`: numbers that add up, in every form it writes."""
+"""`bioatt bench`: consistent values in every output format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bioatt.io.images import read_volume, write_volume
 
 @pytest.fixture
 def small(monkeypatch, make_model, tmp_path):
-    """A small model, and no filter but a quick one."""
+    """Path of a small U-net; a trivial filter replaces the baselines."""
     make_model(layout="unet")
     monkeypatch.setattr("bioatt.benchmark.measure.filters", lambda image, noise: {"nothing": lambda: image + noise})
     return str(tmp_path / "tiny.safetensors")
@@ -55,7 +55,7 @@ def test_a_drawn_scan_where_none_is_given(small, monkeypatch):
 
 
 def test_psnr_beside_the_time_where_the_truth_is_known(small, monkeypatch, scan, capsys):
-    """Of the drawn torso, and of a scan with a reference; an untrained filter has none."""
+    """PSNR is given for the drawn torso and for a scan with a reference, but not for an untrained filter."""
     truth = read_volume(scan)
     noisy = truth.with_hu(truth.hu + np.random.default_rng(0).normal(0, 40, truth.shape).astype("float32"))
     known = truth.hu[truth.shape[0] // 2].astype("float32")
@@ -82,7 +82,7 @@ def test_a_reference_of_another_grid_is_refused_before_anything_is_timed(scan, t
 
 
 def test_the_share_of_the_network_is_that_within_the_whole(small, make_volume, monkeypatch):
-    """However slow it is when its parts are timed alone, as on a machine whose clock goes down meanwhile."""
+    """It must not depend on how slowly the parts run when timed alone, e.g. after the CPU clock has dropped."""
     within, run, denoise = [], Run.__call__, Denoiser.denoise
 
     def slow_alone(self, *given):

@@ -1,4 +1,4 @@
-"""The command line as a contract: what it writes, what it says, and its exit status."""
+"""The contract of the command line: files, messages and exit status."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _write_set(path, names):
 
 
 def test_a_descriptor_set_of_the_users_own(denoise, scan, tmp_path):
-    """The prior is over its descriptors, the network gets its own ones of them, whatever their order."""
+    """The prior covers the user's descriptors; the network receives only its own, in its own order."""
     own, report = tmp_path / "mine.json", tmp_path / "report.json"
     names = load_descriptor_set("paper17").descriptors
     _write_set(own, ["tumour", *reversed(names)])
@@ -123,7 +123,7 @@ def test_a_strength_and_a_target_are_not_both_given(denoise, scan, tmp_path):
 
 
 def test_the_engines_threads_do_not_spin_unless_the_user_says_so(monkeypatch, capsys):
-    """Said before torch is imported, which reads it once."""
+    """The variable must be set before torch is imported, because torch reads it only once."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert main(["models"]) == 0
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
@@ -206,7 +206,7 @@ def test_wrong_options_are_refused_in_one_line(denoise, scan, tmp_path, options,
     output = tmp_path / "out.nrrd"
     try:
         status, lines = denoise(scan, output, *options)
-    except SystemExit as exit_:  # argparse's own refusal
+    except SystemExit as exit_:  # from argparse
         status, lines = exit_.code, [word]
     assert (status, len(lines)) == (2, 1), lines
     assert word in lines[0]
@@ -248,7 +248,7 @@ def test_models_are_listed_and_described(capsys):
 
 
 def test_the_prior_s_places_are_true_or_not_said(gapped, scan, tmp_path, capfd):
-    """Places in mm where slices are evenly spaced; how slices are counted where the file is stored head first."""
+    """Positions in mm appear only for even spacing; a file stored head first triggers a note on slice numbering."""
     assert main(["prior", str(gapped), "--source", "uniform"]) == 0
     said = capfd.readouterr()
     assert "slices missing" in said.err

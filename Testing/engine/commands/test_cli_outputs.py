@@ -1,4 +1,4 @@
-"""Where the commands' outputs may go: nothing that was there is lost, and places are looked at before the work."""
+"""Outputs never destroy existing files, and their paths are checked before any computation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bioatt.io.images import read_volume, write_volume
 
 @pytest.mark.parametrize("option", ["OUT", "--report"])
 def test_a_file_that_is_there_is_replaced_only_when_asked(denoise, scan, tmp_path, monkeypatch, option):
-    """`bioatt denoise *.nrrd` among two scans names the second as the output."""
+    """In a folder with two scans, `bioatt denoise *.nrrd` names the second as the output."""
     other, report = tmp_path / "second.nrrd", tmp_path / "report.json"
     write_volume(read_volume(scan), other)
     before = other.read_bytes()
@@ -140,7 +140,7 @@ def test_what_the_prior_says_never_replaces_a_file_it_read(scan, tmp_path, optio
     place = {"the scan": scan, "a link to it": picture, "a folder": tmp_path, "the prior": table}.get(kind, picture)
     if kind == "the other output":
         options = ["--json", str(place), "--plot", str(place)]
-    elif option == "--plot":  # a picture's name is looked at first
+    elif option == "--plot":  # the file extension is checked first, hence .png
         place.is_dir() or picture.symlink_to(place if kind == "the prior" else scan)
         options = ["--plot", str(picture)]
         if kind == "a folder":
@@ -158,7 +158,7 @@ def test_what_the_prior_says_never_replaces_a_file_it_read(scan, tmp_path, optio
 
 @pytest.mark.parametrize("command", ["prior --json", "prior --plot", "evaluate --json"])
 def test_a_side_file_that_is_there_is_replaced_only_when_asked(scan, tmp_path, command, capfd):
-    """A prior's table may be edited by hand."""
+    """It may contain manual edits, e.g. a prior's table."""
     name, option = command.split()
     place = tmp_path / ("side.png" if option == "--plot" else "side.json")
     place.write_text("by hand")

@@ -1,4 +1,4 @@
-"""`bioatt demo` on a small phantom with a random model: files, and metrics that follow from them."""
+"""`bioatt demo` on a small phantom with a random model: the files, and metrics that match them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = (-160, 240)
 
 
 def bioatt(*arguments):
-    """Exit status of the command with only the subcommand under test."""
+    """Run `bioatt` with only the subcommand under test; returns the exit status."""
     from bioatt.cli import build_parser, execute
 
     return execute(build_parser("bioatt", "test", "bioatt.commands", ["demo"]), [str(a) for a in arguments])
@@ -52,7 +52,7 @@ def test_demo_writes_all_and_metrics_follow_from_the_files(demo, capsys):
     assert "Research use only" in out
     assert f"{metrics['output']['psnr_db']:.2f}" in out
 
-    # a quarter of the dose: the noise a low-dose liver has on a clinical scanner
+    # a quarter of the dose gives the liver the noise of a clinical low-dose scan
     labels = read_volume(folder / "labels.nrrd", hu=False).hu
     low = read_volume(folder / "low.nrrd")
     liver = labels == LABELS["liver"]

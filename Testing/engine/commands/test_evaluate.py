@@ -1,4 +1,4 @@
-"""`bioatt evaluate`: the numbers, the table, and what it refuses."""
+"""`bioatt evaluate`: metrics, table and rejected inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def files(tmp_path, make_volume):
 
 
 def bioatt(*arguments):
-    """Exit status of the command with only the subcommand under test."""
+    """Run `bioatt` with only the subcommand under test; returns the exit status."""
     from bioatt.cli import build_parser, execute
 
     return execute(build_parser("bioatt", "test", "bioatt.commands", ["evaluate"]), [str(a) for a in arguments])
@@ -57,7 +57,7 @@ def test_numbers_and_table(files, capsys):
 
 
 def test_columns_of_files_of_one_name_are_told_apart(files, capsys):
-    """A folder of denoised scans keeps their names, and the low-dose column must not be lost for it."""
+    """A denoised scan may have the low-dose scan's file name; both columns must still appear."""
     folder, *_, half = files
     (folder / "denoised").mkdir()
     write_volume(half, folder / "denoised" / "low.nrrd")
@@ -75,7 +75,7 @@ def test_without_low(files, capsys):
 
 def test_orientation_of_the_file_does_not_matter(tmp_path, make_volume, capsys):
     clean, noisy = make_volume(slices=9, noise=0), make_volume(slices=9, noise=20, seed=3)
-    direction = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], float)  # sagittal storage
+    direction = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], float)  # stored as sagittal slices
     results = []
     for turn in (False, True):
         for name, volume in (("a", clean), ("b", noisy)):
@@ -157,7 +157,7 @@ def test_table_of_equal_scans_has_no_numbers_for_infinity(make_volume):
 
 
 def test_slices_of_other_places_are_not_compared(series_writer, tmp_path, capsys):
-    """Two series of one length, each without another slice."""
+    """Two series of equal length, each lacking a different slice."""
     hu = series_writer.ct_like(slices=8)
     for name, left_out in (("a", 2), ("b", 6), ("c", 2)):
         series_writer.write_series(tmp_path / name, hu, keep=[k for k in range(8) if k != left_out])
@@ -168,7 +168,7 @@ def test_slices_of_other_places_are_not_compared(series_writer, tmp_path, capsys
 
 
 def test_dice_of_organs(tmp_path, capsys):
-    """Found in the scans themselves: what denoising takes from an organ shows."""
+    """Organs are segmented in each scan, so anatomy lost in denoising lowers the Dice coefficient."""
     slices = read_volume(SAMPLE)
     damaged = replace(slices, hu=np.where(slices.hu > 20, slices.hu - 300, slices.hu).astype(slices.hu.dtype))
     write_volume(slices, tmp_path / "reference.nrrd")

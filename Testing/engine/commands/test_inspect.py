@@ -1,4 +1,4 @@
-"""`bioatt inspect` says what the reader says: what is there, whether it would be denoised, and why not."""
+"""`bioatt inspect` reports what the reader finds, whether it would be denoised and, if not, why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command prints one JSON document on standard output, and nothing else there, when it is asked to."""
+"""With `--json`, every command prints one JSON document and nothing else to standard output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS = {
 
 
 def test_every_command_is_here_but_those_that_need_a_peer():
-    """`node status --json`, `mercure --json`, `bench` and `physics` are tested beside what they do."""
+    """`node status --json`, `mercure --json`, `bench` and `physics` have their own test files."""
     assert set(COMMANDS) - set(CALLS) == {"node", "mercure", "bench", "physics"}
 
 

@@ -1,4 +1,4 @@
-"""`bioatt organs`: tables and segmentations from label files, and what it refuses."""
+"""`bioatt organs`: tables and segmentations from label files, and rejected inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIVER = 9
 
 @pytest.fixture
 def case(make_volume, tmp_path):
-    """scan.nrrd, denoised.nrrd with less noise, and labels.seg.nrrd with a liver."""
+    """Folder with scan.nrrd, denoised.nrrd (less noise) and labels.seg.nrrd (a liver), and its labels."""
     scan = make_volume(slices=5, height=96, width=96)
     labels = np.zeros(scan.shape, np.uint8)
     labels[1:5, 30:70, 20:50] = LIVER

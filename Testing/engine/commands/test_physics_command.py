@@ -1,4 +1,4 @@
-"""`bioatt physics`: what is printed and written, and what is refused."""
+"""`bioatt physics`: printed and written results, and rejected inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bioatt.simulation.phantom.inserts import cylinder_with_inserts
 
 @pytest.fixture
 def phantom_files(tmp_path):
-    """A noisy scan of a cylinder with two inserts, and the same scan smoothed by 1 px."""
+    """Paths of a noisy scan of a cylinder with two inserts and of the same scan smoothed by 1 px."""
     clean, _ = cylinder_with_inserts((-135.0, 200.0), slices=4, size=200, pixel_mm=1.0, diameter_mm=180, insert_mm=25)
     noisy = gaussian_filter(clean.hu, (0, 1, 1)) + np.random.default_rng(0).normal(0, 20, clean.hu.shape)
     paths = tmp_path / "low.nrrd", tmp_path / "denoised.nrrd"
@@ -40,7 +40,7 @@ def test_a_phantom_is_measured_before_and_after(phantom_files, tmp_path, capsys)
     assert text.count("data:image/png;base64,") == 2
     assert "Research use only" in text
     assert 'src="http' not in text
-    assert main(["physics", "phantom", phantom_files[0], "--json", str(numbers)]) == 2  # it is there already
+    assert main(["physics", "phantom", phantom_files[0], "--json", str(numbers)]) == 2  # already exists
 
 
 @pytest.mark.parametrize(("page", "numbers"), [("one", "one"), ("labels.nrrd", "two")])
@@ -71,7 +71,7 @@ def test_what_is_no_phantom_is_refused(tmp_path, capsys):
 def test_a_patients_organs_are_measured_before_and_after(tmp_path, capsys):
     hu = np.full((6, 96, 96), -1000.0)
     labels = np.zeros(hu.shape, np.uint8)
-    hu[:, 8:88, 8:88], labels[:, 8:88, 8:88] = 60, 5  # the liver in TotalSegmentator's table
+    hu[:, 8:88, 8:88], labels[:, 8:88, 8:88] = 60, 5  # TotalSegmentator's label of the liver
     noisy = hu + (hu > -500) * np.random.default_rng(1).normal(0, 25, hu.shape)
     files = {"low": noisy, "denoised": np.where(hu > -500, gaussian_filter(noisy, (0, 1, 1)), hu) + 4, "labels": labels}
     for name, values in files.items():

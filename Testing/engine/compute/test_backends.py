@@ -1,4 +1,4 @@
-"""OpenVINO beside PyTorch: the same result, no telemetry, cancelled as soon."""
+"""OpenVINO compared with PyTorch: same results, prompt cancellation, no telemetry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROMISED_HU = 0.01
 
 
 def pair(model, **options):
-    """Denoisers of a model, by PyTorch and by OpenVINO."""
+    """Denoisers of one model with the PyTorch and OpenVINO backends."""
     given = {"prior": "uniform", "device": "cpu", "precision": "fp32", **options}
     return Denoiser(model, **given), Denoiser(model, backend="openvino", **given)
 
@@ -29,7 +29,7 @@ def pair(model, **options):
 @needs_openvino
 @pytest.mark.parametrize("layout", ["unet", "red_cnn", "slab_unet"])
 def test_every_layout_comes_out_the_same(make_model, make_volume, layout):
-    """Slices of different noise."""
+    """The slices differ in noise level."""
     volume = make_volume(slices=3, dtype=np.float32)
     quiet = make_volume(slices=3, noise=8.0, dtype=np.float32)
     volume.hu[2] = quiet.hu[2]
@@ -62,7 +62,7 @@ def test_attention_maps_are_recorded_all_the_same(make_model, make_volume):
 
 @needs_openvino
 def test_cancelling_ends_within_a_slice(make_model, make_volume):
-    """It is asked while OpenVINO computes, not only between slices."""
+    """`cancelled` is polled while OpenVINO computes, not only between slices."""
     denoiser = pair(make_model("bioatt", filters=48))[1]
     denoiser.denoise(make_volume(1))
     volume = make_volume(1, 512, 512)
@@ -80,7 +80,7 @@ def test_cancelling_ends_within_a_slice(make_model, make_volume):
 def test_a_converted_network_is_kept_and_read_again_only_as_it_was_written(
     make_model, make_volume, tmp_path, monkeypatch
 ):
-    """By later processes, with the same result to the bit; where it is damaged or of other weights, it is not used."""
+    """The cached network gives bit-identical results; a file that is damaged or has other weights is not used."""
     monkeypatch.setenv("BIOATT_TUNING", "on")
     monkeypatch.setenv("BIOATT_MODELS", str(tmp_path))
     model, volume = make_model(), make_volume(1)
@@ -100,7 +100,7 @@ def test_a_converted_network_is_kept_and_read_again_only_as_it_was_written(
     np.testing.assert_array_equal(pair(model)[1].denoise(volume).volume.hu, first)
     assert len(conversions) == 1
     np.testing.assert_array_equal(pair(model)[1].denoise(volume).volume.hu, first)
-    assert len(conversions) == 1  # mended by the run before
+    assert len(conversions) == 1  # the previous run replaced the damaged file
 
     with torch.no_grad():
         next(model.network.parameters()).mul_(1.5)
@@ -121,7 +121,7 @@ def test_nothing_is_kept_where_it_cannot_be_or_is_not_wanted(make_model, make_vo
 
 @needs_openvino
 def test_telemetry_is_never_loaded():
-    """The package that reports over the network is not imported, even where it is installed."""
+    """The package that reports over the network is not imported, even if it is installed."""
     program = (
         "import sys; from bioatt.compute.backends.openvino import import_openvino; ov = import_openvino();"
         "ov.convert_model; print([m for m in sys.modules if m.startswith('openvino_telemetry') and sys.modules[m]])"

@@ -1,4 +1,4 @@
-"""Devices and precisions: never one that the hardware does not have, nor one slower and less exact than float32."""
+"""Devices and precisions: never one the hardware lacks, nor one both slower and less exact than float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt.core.errors import InputError
 
 @pytest.fixture
 def cpu(monkeypatch):
-    """Let this CPU seem to have AMX or not, under a limit of oneDNN's; both have AVX-512 BF16."""
+    """Return a function that simulates a CPU with AVX-512 BF16, with or without AMX, and oneDNN's ISA limit."""
 
     def pretend(amx, limit=None, name="ONEDNN_MAX_CPU_ISA", onednn=True):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
@@ -40,7 +40,7 @@ def test_auto_is_float32_where_onednn_may_not_use_amx(cpu, limit, name):
 
 @pytest.mark.parametrize("limit", [None, "ALL", "AVX512_CORE_AMX"])
 def test_auto_is_float32_on_a_cpu_without_amx(cpu, limit):
-    """With AVX-512 BF16 alone, bf16 is slower than float32, and voxels move by several HU."""
+    """With AVX-512 BF16 alone, bf16 is slower than float32 and changes voxels by several HU."""
     cpu(amx=False, limit=limit)
     assert devices.choose("cpu").precision == "fp32"
     assert devices.choose("cpu", "bf16").precision == "bf16"
@@ -70,7 +70,7 @@ def test_devices_that_are_not_there_are_refused(name):
 
 
 def test_a_torch_of_another_numpy_is_told_in_one_line(monkeypatch):
-    """As torch 2.2, the last one for Intel Macs, answers beside NumPy 2."""
+    """torch 2.2, the last version for Intel Macs, raises this error with NumPy 2."""
 
     def unavailable(self):
         raise RuntimeError("Numpy is not available")

@@ -1,4 +1,4 @@
-"""Memory: what is told before a run is what the run takes, and each slice takes the same."""
+"""Memory: the prediction before a run matches its use, which is linear in the number of slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt.inference.denoiser import Denoiser
 
 
 def test_memory_is_linear_in_the_slices_and_as_predicted(make_model, make_volume):
-    """What arrays take at the peak, beside the volume and a slice: 1,500 slices of 512 × 512 in 8 GB follow."""
+    """Peak array memory in addition to the volume and one slice; 1,500 slices of 512 × 512 thus fit in 8 GB."""
     denoiser = Denoiser(make_model(), prior="uniform", device="cpu", precision="fp32")
     taken = {}
     for slices in (15, 30, 60):

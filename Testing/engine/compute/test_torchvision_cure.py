@@ -1,4 +1,4 @@
-"""The cure lets every package that needs torchvision be imported, and hides no other error."""
+"""The workaround makes all packages that need torchvision importable and hides no other error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _fake(folder: Path, body: str) -> Path:
 
 
 def test_cured_only_after_that_very_error(tmp_path: Path) -> None:
-    """A torchvision whose import asks torch for its operators, as the real one does."""
+    """Like the real one, the fake torchvision looks up its operators in torch when imported."""
     asks = "import torch\ntorch.library.register_fake('torchvision::nms')(lambda *a: None)\nfine = True\n"
     code = CALL + "import torchvision; assert torchvision.fine and len(_libraries) == 1"
     cured = _python(code, _fake(tmp_path, asks))

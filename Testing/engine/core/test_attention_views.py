@@ -1,4 +1,4 @@
-"""Views of attention maps and the noise map, by hand."""
+"""Views of attention maps and the noise map against values calculated by hand."""
 
 from __future__ import annotations
 

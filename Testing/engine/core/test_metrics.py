@@ -26,7 +26,7 @@ def pair():
 def test_rmse_by_hand():
     reference, test = np.zeros((2, 2)), np.array([[3.0, 0], [0, 4]])
     assert rmse(reference, test) == pytest.approx(2.5)
-    assert rmse(reference, test, (-1, 2)) == pytest.approx(math.sqrt(8 / 4))  # both errors end at the window's top
+    assert rmse(reference, test, (-1, 2)) == pytest.approx(math.sqrt(8 / 4))  # the window clips both errors to 2
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image(pair):
@@ -56,7 +56,7 @@ def test_what_lies_outside_the_window_does_not_count():
     reference = np.full((1, 16, 16), -1000.0)
     reference[0, :, 8:] = 50
     test = reference.copy()
-    test[0, :, :8] -= 24  # noise in air
+    test[0, :, :8] -= 24  # error in air
     assert rmse(reference, test, (-160, 240)) == 0
     assert rmse(reference, test, (-1100, 240)) > 0
 
@@ -102,9 +102,9 @@ def test_hu_bias_finds_each_tissue_shift():
 
 
 def test_hu_bias_does_not_regress_to_the_mean_of_a_noisy_reference():
-    """Choosing voxels by the reference's own noise would report its tails as bias."""
+    """Selecting voxels by single noisy reference values would report the noise's tails as bias."""
     rng = np.random.default_rng(3)
-    clean = np.full((4, 128, 128), 125.0)  # near the upper end of soft tissue
+    clean = np.full((4, 128, 128), 125.0)  # near the upper limit of soft tissue
     clean[:, :, :64] = 60
     reference = clean + rng.normal(0, 15, clean.shape)
     naive = (clean - reference)[(reference >= 0) & (reference < 130)].mean()

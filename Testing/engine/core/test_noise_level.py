@@ -1,4 +1,4 @@
-"""The noise that chooses the weights: near the truth, steady along z, and told apart from edges."""
+"""The noise level that selects the weights: close to the truth, stable along z and unaffected by edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bioatt.core.noise import noise_level, noise_levels
 
 
 def body(noise, side=160, seed=0):
-    """Soft tissue with bone, air and a hundred small things in it, and noise."""
+    """A noisy slice of soft tissue in air with bone and a hundred small details."""
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     hu = np.where(x**2 + y**2 < 0.8, 50.0, -1000.0)
     hu[np.hypot(x, y - 0.5) < 0.15] = 800
@@ -43,7 +43,7 @@ def test_a_scan_without_noise_is_a_quiet_one():
 
 
 def test_it_does_not_jump_along_z():
-    """A slice that shows no tissue, or seems noisy, gets what its neighbours have."""
+    """A slice without tissue takes its neighbours' level; that of a noisier slice is smoothed along z."""
     hu = np.stack([body(10.0, seed=seed) for seed in range(12)])
     hu[3] = -1000.0
     hu[6] = body(60.0)

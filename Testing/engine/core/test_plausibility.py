@@ -1,4 +1,4 @@
-"""Values that cannot be a CT in HU are refused whatever fills the corners, and the advice fits the values."""
+"""Values that cannot be HU are rejected whatever fills the corners, with advice that fits the values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt.core.volume import Volume
 
 
 def slices(air=-1000.0, tissue=40.0, noise=20.0, share=0.35, scale=1.0, filler=None):
-    """(3, 96, 96): a disc of tissue in air, by a linear scale, with a filler about the round field of view."""
+    """(3, 96, 96): a disc of tissue in air, scaled linearly, with a filler outside the round field of view."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1 : 1 : 96 * 1j, -1 : 1 : 96 * 1j]
     hu = np.where(x**2 + y**2 < share, tissue, air) + rng.normal(0, noise, (3, 96, 96))
@@ -32,13 +32,13 @@ def test_stored_numbers_are_refused_with_their_intercept_whatever_the_filler(fil
 
 
 def test_grey_values_get_no_advice_that_would_make_wrong_hu():
-    """Cone beam CT: air about 150, tissue about 1030; an intercept of -1024 would be 126 HU off."""
+    """Cone-beam CT: air is about 150 and tissue about 1030; an intercept of -1024 would be 126 HU off."""
     with pytest.raises(InputError, match=r"own scale \(air about 1[45]5\).*calibrate"):
         check_hu((150 + (slices() + 1000) * 0.85).astype(np.int16))
 
 
 def test_a_volume_without_a_voxel_in_the_range_of_hu_is_refused():
-    """Micro-CT: the network would see one value everywhere, and the output would be the input."""
+    """Micro-CT: the network would receive a constant image and return the input."""
     with pytest.raises(InputError, match="nothing lies in the HU range"):
         check_hu(((slices() + 1000) * 14 + 5000).clip(0, 65535).astype(np.int32))
 

@@ -1,4 +1,4 @@
-"""Every third pixel stands for all of them: body weight and noise level against the whole slice."""
+"""Body weight and noise level from every third pixel match those from the whole slice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.core.noise.sampling import block_means, on_pixels
 
 
 def torso(height, width, sd=30.0, seed=0):
-    """A body with a lung cut open by the border, arms beside it, noise and a table."""
+    """A noisy slice of a body that extends beyond the image, with a lung, an arm and a table."""
     y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1) * 2 - 1
     hu = np.full((height, width), -1000.0)
     hu[(x / 0.7) ** 2 + ((y + 0.2) / 0.9) ** 2 < 1] = 40
@@ -58,7 +58,7 @@ def test_means_are_those_around_every_third_pixel_and_come_back(shape):
 
 @pytest.mark.parametrize("offset", [(0, 0), (7, 3), (60, 90)])
 def test_the_noise_is_that_of_all_windows_with_soft_tissue(offset):
-    """However little of the slice is body: a strip is narrower than the windows that reach into it."""
+    """This holds even if little of the slice is body and a strip is narrower than the windows that overlap it."""
     hu = np.full((150, 160), -1000, np.float32)
     y, x = offset
     hu[y : y + 60, x : x + 40] = torso(60, 40, 5.0)

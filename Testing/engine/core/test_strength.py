@@ -1,4 +1,4 @@
-"""Strength as a number, a level or a target, and how much noise a strength removes."""
+"""Strength as a value, a level or a noise target, and how much noise a strength removes."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_a_strength_is_told_with_what_was_asked_for():
 
 @pytest.fixture(scope="module")
 def pair():
-    """Slices of liver with a vessel and white noise, before and after a network that takes 0.8 of the fine noise and
-    a little of the vessel."""
+    """Slices of liver with a vessel and white noise, before and after a network that removes 0.8 of the fine noise
+    and a little of the vessel."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:160, :160]
     clean = np.where(np.hypot(y - 80, x - 80) < 12, 160.0, 60.0) + np.where(y < 20, -1000, 0)

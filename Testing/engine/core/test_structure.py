@@ -1,4 +1,4 @@
-"""The structure check on synthetic cases: noise with the correlation of a soft kernel, lesions erased or not."""
+"""The structure check on synthetic cases: noise of a soft kernel, with and without erased lesions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def liver_slab():
 
 
 def noise(rng, volume, sd=NOISE_HU):
-    """Noise of filtered backprojection with kernel B30: power spectrum f · response²."""
+    """Noise of filtered backprojection with kernel B30: power spectrum f · response²; `sd` in HU."""
     _, rows, columns = volume.shape
     frequency = np.hypot(np.fft.fftfreq(rows, PIXEL_MM)[:, None], np.fft.rfftfreq(columns, PIXEL_MM)[None])
     amplitude = np.sqrt(frequency) * FAMILY["B30"].response(frequency)
@@ -30,12 +30,12 @@ def noise(rng, volume, sd=NOISE_HU):
 
 
 def remaining(made):
-    """What a denoiser typically leaves of the noise: its coarse part, weakened."""
+    """The noise that a denoiser typically leaves: its coarse part, attenuated."""
     return 0.3 * gaussian_filter(made, (0, 1, 1))
 
 
 def lesion(rng, volume, where, radius=None, contrast=None):
-    """A soft sphere, of 3 to 6 mm radius and ±20 to ±40 HU unless told, somewhere in `where`."""
+    """A soft-edged sphere at a random position in `where`, by default of 3 to 6 mm radius and ±20 to ±40 HU."""
     places = np.argwhere(where[:, 16:-16, 16:-16]) + np.array([0, 16, 16])
     centre = places[rng.integers(len(places))]
     spacing = np.array(volume.spacing)[::-1]
@@ -67,7 +67,7 @@ def test_an_erased_lesion_raises_the_alarm_and_noise_does_not(liver_slab):
     assert auc >= 0.9
     assert rates[1] <= 0.05
     assert rates[0] >= 0.7
-    assert np.mean(found) >= 0.8  # and it points at the lesion
+    assert np.mean(found) >= 0.8  # the maximum lies at the lesion
 
 
 def test_worn_edges_raise_the_alarm_where_they_are(liver_slab):
@@ -82,7 +82,7 @@ def test_worn_edges_raise_the_alarm_where_they_are(liver_slab):
 
 
 def test_a_little_wear_of_edges_in_a_quiet_scan_is_none_yet_an_erased_lesion_is(liver_slab):
-    """Significant it is: with 5 HU of noise even 0.4 mm of blur stands out. But no place of lesion size lost 3 HU."""
+    """With 5 HU of noise even 0.4 mm of blur is significant, but no region of lesion size loses 3 HU."""
     volume, liver = liver_slab
     rng = np.random.default_rng(4)
     made = noise(rng, volume, 5.0)
@@ -98,7 +98,7 @@ def test_a_little_wear_of_edges_in_a_quiet_scan_is_none_yet_an_erased_lesion_is(
 
 
 def test_a_small_faint_lesion_that_was_erased_is_marked(liver_slab):
-    """2.5 mm radius, -20 HU: less than 3 HU of it pass the wider blob filter, but the narrower one finds it."""
+    """2.5 mm radius, -20 HU: less than 3 HU pass the wider blob filter, but the narrower one detects it."""
     volume, liver = liver_slab
     rng = np.random.default_rng(6)
     made = noise(rng, volume, 5.0)
@@ -112,7 +112,7 @@ def test_a_small_faint_lesion_that_was_erased_is_marked(liver_slab):
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
 def test_half_hearted_noise_removal_is_no_structure(liver_slab, strength):
-    """At low strength the noise that is left resembles the noise that was removed."""
+    """At low strength, the remaining noise resembles the removed noise."""
     volume, _ = liver_slab
     made = noise(np.random.default_rng(2), volume)
     before = volume.hu + made
@@ -120,7 +120,7 @@ def test_half_hearted_noise_removal_is_no_structure(liver_slab, strength):
 
 
 def test_noise_removed_unevenly_is_no_structure_yet_an_erased_lesion_is(liver_slab):
-    """In a good scan a denoiser leaves most of the noise, and takes blobs of it away."""
+    """In a low-noise scan, a denoiser leaves most of the noise but removes blobs of it."""
     volume, liver = liver_slab
     rng = np.random.default_rng(5)
     made = noise(rng, volume, 5.0)

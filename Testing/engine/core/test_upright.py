@@ -1,4 +1,4 @@
-"""A tilted gantry's slices made upright: what lies at a place in the scan lies there in the result."""
+"""Slices of a tilted gantry resampled to right angles: every position keeps its HU value."""
 
 from __future__ import annotations
 

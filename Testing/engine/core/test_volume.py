@@ -1,4 +1,4 @@
-"""Volume and its canonical form: geometry, types, padding and identities, over every orientation of the axes."""
+"""Volume and its canonical form: geometry, types, padding and slice identities, for all axis orientations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_canonical_keeps_every_voxel_in_its_place_and_is_undone_exactly(directio
 
 @pytest.mark.parametrize("direction", ORIENTATIONS)
 def test_slice_identity_outlives_the_orientation(direction):
-    """The same patient stored along other axes has the same axial slices."""
+    """A scan stored along other axes has the same axial slices."""
     rng = np.random.default_rng(0)
     head_first = Volume(rng.integers(-1000, 1000, (3, 4, 5), dtype=np.int16))
     stored = Volume(_store(head_first.hu, direction), direction=direction)
@@ -79,7 +79,7 @@ def test_slice_identity_outlives_the_orientation(direction):
 
 
 def _store(hu: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Canonical voxels as they lie in memory under a signed permutation of the axes."""
+    """Canonical voxels in the memory order that a signed permutation of the axes gives."""
     index_axis_of_world = [int(np.argmax(np.abs(direction[world]))) for world in range(3)]
     for world in range(3):
         if direction[world, index_axis_of_world[world]] < 0:
@@ -220,7 +220,7 @@ assert "torch" not in sys.modules
 
 
 def test_noise_below_the_limit_is_no_padding():
-    """Very noisy lung that nothing clipped, with a filler about the round field of view."""
+    """Very noisy, unclipped lung with a filler outside the round field of view."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1 : 1 : 192 * 1j, -1 : 1 : 192 * 1j]
     outside = np.broadcast_to(x**2 + y**2 > 1, (2, 192, 192))
