@@ -1,4 +1,4 @@
-"""What is fastest here: measured once, remembered for this machine and model, never at the cost of exactness."""
+"""The fastest way to compute: measured once, stored per machine and model, never at the expense of accuracy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TORCH, OTHER = Choice("torch", "fp32", 1), Choice("torch", "bf16", 1)
 
 @pytest.fixture
 def tuned(monkeypatch, tmp_path):
-    """The machine may be measured, with answers in a folder of the test's own."""
+    """Enable measurement, with results in a temporary folder; returns their file."""
     monkeypatch.setenv("BIOATT_TUNING", "on")
     monkeypatch.setenv("BIOATT_MODELS", str(tmp_path / "models"))
     return tmp_path / "models" / tuning.FILE
 
 
 def pretend(seconds, error_hu=None):
-    """A run of candidates that need so many seconds and give an error of so many HU, and its clock."""
+    """Return a fake run, in which candidates take these seconds and have these errors in HU, and its clock."""
     now = [0.0]
 
     def run(choice):
@@ -72,7 +72,7 @@ def test_measured_once_for_a_machine_and_a_model(make_model, tuned, monkeypatch)
 
 
 def test_what_was_measured_in_part_is_not_kept(make_model, tuned, monkeypatch):
-    """On a busy machine the budget ends before all were tried; another run finds the answer."""
+    """On a busy machine, time can run out before every candidate is measured; a later run then measures again."""
     model = make_model()
     monkeypatch.setattr(assembly, "candidates", lambda: [TORCH, OTHER])
     run, clock = pretend({TORCH: 9.0, OTHER: 0.1})

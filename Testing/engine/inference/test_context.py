@@ -1,4 +1,4 @@
-"""What a part of a volume is denoised from: canonical once, the same as in the whole volume."""
+"""The context of a part of a volume: converted to canonical order once, and the same as in the whole volume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 @pytest.fixture(params=[1, -1], ids=["forward", "reversed"])
 def stack(request, make_volume):
-    """Makes a volume whose slices are of the named plane, and run along its axis or against it."""
+    """Build a volume of slices in the named plane, stacked along its axis or against it."""
 
     def make(plane: str) -> Volume:
         axial = make_volume(slices=14, height=40, width=48, dtype=np.float32)
@@ -58,7 +58,7 @@ def test_the_box_holds_the_halo_and_whole_blocks(stack, plane):
 
 
 def test_a_volume_is_brought_to_canonical_order_once(make_volume, make_model, monkeypatch):
-    """Also for a network that sees noise and neighbours, and a prior smoothed along z."""
+    """Even for a network that uses the noise level and neighbours, with a prior smoothed along z."""
     from bioatt.inference.denoiser import Denoiser
 
     calls = []

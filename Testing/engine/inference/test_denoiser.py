@@ -1,4 +1,4 @@
-"""Volume in, volume out: what a user relies on whatever the weights are."""
+"""Volume in, volume out: what users rely on, whatever the weights."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_progress_counts_slices_and_tells_the_time_left(tiny, make_volume):
 
 
 def test_cancel_stops_between_layers(tiny, make_volume):
-    """Asked during the second slice, it stops inside it."""
+    """Cancelled during the second slice, it stops within that slice."""
     asked = []
 
     def cancelled():
@@ -165,7 +165,7 @@ def test_cancel_stops_between_layers(tiny, make_volume):
 
 
 class Hungry:
-    """A network that runs out of memory on more than `limit` pixels."""
+    """A network that runs out of memory on tiles of more than `limit` pixels a side."""
 
     def __init__(self, monkeypatch, limit):
         real = tiling.run
@@ -173,7 +173,7 @@ class Hungry:
         def run(network, padded, p, box, *, tile=None, record=None, forward=None):
             side = tile or max(box.y1 - box.y0, box.x1 - box.x0)
             if side > limit:
-                torch.empty(2**60, dtype=torch.uint8)  # what this machine's allocator really says
+                torch.empty(2**60, dtype=torch.uint8)  # raises the allocator's real error
             return real(network, padded, p, box, tile=tile, record=record, forward=forward)
 
         monkeypatch.setattr(tiling, "run", run)
@@ -215,7 +215,7 @@ def test_scans_unlike_the_training_are_warned_about(tiny, make_volume):
     odd = replace(make_volume(spacing=(2.0, 2.0, 3.0)), acquisition=Acquisition(kernel="B80", slice_thickness_mm=12.0))
     warnings = " ".join(tiny.denoise(odd).warnings)
     assert all(word in warnings for word in ("pixel size 2 mm", "slice thickness 12 mm", "kernel B80"))
-    for kernel in ("b30f", "B30s"):  # the letter is the scan's mode
+    for kernel in ("b30f", "B30s"):  # the last letter is the scan mode
         usual = replace(make_volume(), acquisition=Acquisition(kernel=kernel, slice_thickness_mm=3.0))
         assert tiny.denoise(usual).warnings == ()
 
@@ -237,7 +237,7 @@ def test_models_without_ranges_are_used_without_warnings(make_model, make_volume
 
 
 def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
-    """Also where the file runs from head to feet."""
+    """Noise is reported in the file's slice order, even if that is head to feet."""
     volume = make_volume(slices=3, noise=10.0, direction=np.diag([1.0, 1.0, -1.0]))
     hu = volume.hu.copy()
     hu[2] = make_volume(slices=1, noise=60.0, seed=5).hu[0]
@@ -251,7 +251,7 @@ def test_noise_is_told_by_slice_of_the_file(tiny, make_volume):
     [("red_cnn", 1), ("unet", 1), ("unet", -1), ("slab_unet", 1), ("slab_unet", -1)],
 )
 def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume, layout, sign):
-    """The network sees axial slices: a coronal one is cut out of them with its halo, on the volume's blocks."""
+    """The network sees axial slices, from which a coronal one is cut with its halo, aligned to the volume's blocks."""
     axial = make_volume(slices=40, height=182 + (sign < 0), width=60, dtype=np.float32)
     noisy = make_volume(slices=12, height=axial.shape[1], width=60, noise=60.0, dtype=np.float32).hu
     axial = axial.with_hu(np.concatenate([axial.hu[:28], noisy]))
@@ -272,7 +272,7 @@ def test_a_slice_of_a_coronal_stack_is_as_in_its_volume(make_model, make_volume,
 
 @pytest.fixture
 def masked(make_model):
-    """A denoiser whose prior is a label volume's organ masks, in the patient's space."""
+    """Build a denoiser whose prior is the organ masks of a label volume, in patient space."""
 
     def make(labels: Volume) -> Denoiser:
         words = load_descriptor_set("paper17")
@@ -287,7 +287,7 @@ def masked(make_model):
 @pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)], ids=["coronal", "sagittal"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_organ_masks_stay_in_place_in_a_part_of_a_stack_that_is_not_axial(masked, make_volume, axes, sign):
-    """The network sees the part's pixels, the masks are laid on the whole stack's."""
+    """The network sees only the part's pixels, but the masks are placed by the whole stack's geometry."""
     axial = make_volume(slices=4, height=182, width=182, dtype=np.float32)
     direction = np.eye(3)[:, [2 - axis for axis in axes[::-1]]] * [1, 1, sign]
     stack = Volume(axial.hu.transpose(axes).copy(), spacing=(0.8, 3.0, 0.8), direction=direction)

@@ -1,4 +1,4 @@
-"""Matrices other than 512 x 512 and small fields of view: as good as any other."""
+"""Matrices other than 512 x 512 and small fields of view are denoised equally well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained-model files: what is written is what is read, and nothing else is believed."""
+"""Trained-model files: they read back as written, and anything invalid is refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_weights_stored_as_int8_are_near_and_take_half_of_float16(tmp_path):
     with torch.no_grad():
         for weights in network.parameters():
             weights.copy_(torch.randn(weights.shape, generator=torch.Generator().manual_seed(weights.numel())))
-            weights[0] *= 100  # each output channel has a scale of its own
+            weights[0] *= 100  # each output channel has its own scale
     save_model(tmp_path / "int8.safetensors", network, metadata, as_int8=True)
     save_model(tmp_path / "float16.safetensors", copy.deepcopy(network).half(), metadata)
     found = read_model(tmp_path / "int8.safetensors").network.state_dict()
@@ -133,7 +133,7 @@ def test_foreign_safetensors_are_refused(tmp_path, header):
     ],
 )
 def test_a_header_that_would_be_misread_is_refused(make_model, tmp_path, key, value, word):
-    """Another normalisation, taken for ours, would give wrong HU without a word."""
+    """A different normalisation taken for ours would silently give wrong HU."""
     make_model()
     path = tmp_path / "tiny.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:

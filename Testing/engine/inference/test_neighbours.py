@@ -1,4 +1,4 @@
-"""A network that sees a slice's neighbours: what it is shown, and that it does not show in the result."""
+"""A network with neighbouring slices as input: what it sees, and that tiles and slice order do not matter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEIGHBOURS, NOISE, NEAR = slice(1, 7), 7, slice(8, 14)
 
 
 def numbered(count, step_mm, sign=1, **more):
-    """Slices whose HU is 10 times their number from the feet, stored from the feet or from the head."""
+    """Build slices whose HU is 10 times their index from the feet, stored feet first or head first."""
     hu = 10.0 * np.arange(count)[::sign, None, None] * np.ones((1, 8, 12), np.float32)
     origin = (0.0, 0.0, 0.0 if sign > 0 else step_mm * (count - 1))
     return Volume(
@@ -39,7 +39,7 @@ def numbered(count, step_mm, sign=1, **more):
 
 
 def shown(volume, index, noise_hu=20.0):
-    """Planes of one slice of the file: HU or NaN of its neighbours, and how near they are."""
+    """Return the network's input for one slice: its HU, its neighbours' HU (None if absent), and their nearness."""
     seen = Planes(Context.of(volume, range(index, index + 1), 4, 4), NETWORK)(0, noise_hu)
     assert np.ptp(seen, axis=(1, 2)).max() == 0, "constant slices, constant planes"
     values = seen[:, 0, 0]
@@ -103,7 +103,7 @@ def test_a_stack_that_is_not_axial_has_axial_neighbours_too(axes):
 
 @pytest.fixture
 def make_slab(make_model):
-    """A denoiser with a small random network of this layout."""
+    """Build a denoiser with a small random slab U-net."""
 
     def make(prior="uniform", **options) -> Denoiser:
         model = make_model(layout="slab_unet")
@@ -135,7 +135,7 @@ def test_the_order_of_the_file_does_not_matter(make_slab, make_volume, sign):
 
 
 def test_the_neighbours_count(make_slab, make_volume):
-    """Of a gapped series each slice is denoised as if it were alone, but for the noise level."""
+    """In a series with gaps, each slice is denoised as if it were alone, except for the noise level."""
     volume = make_volume(slices=5, spacing=(0.8, 0.8, 1.0), dtype=np.float32)
     alone = make_volume(slices=5, spacing=(0.8, 0.8, 5.0), dtype=np.float32)
     denoiser = make_slab()
@@ -171,7 +171,7 @@ def test_a_scan_without_tissue_has_no_noise_level_and_is_denoised(make_slab):
 
 
 def spatial(volume, p):
-    """A prior with the same (N,) at every pixel; it may sum to less than 1."""
+    """Build a prior with the same p (N,) at every pixel; p may sum to less than 1."""
     everywhere = np.broadcast_to(p[:, None, None], (len(p), *volume.shape[1:])).astype(np.float32)
     count = volume.shape[0]
     rows = SpatialRows(
@@ -181,7 +181,7 @@ def spatial(volume, p):
 
 
 def test_every_prior_passes_as_it_is(make_slab, make_volume):
-    """The network was trained under all of them: none is blended, and a map of equal rows is the slice's p."""
+    """The network was trained with all of them: none is blended, and a uniform map acts like the slice's p."""
     volume = make_volume(slices=3, spacing=(0.8, 0.8, 1.0), dtype=np.float32)
     labels = np.zeros(volume.shape, np.int16)
     labels[:, 20:40, 20:40] = 1

@@ -1,4 +1,4 @@
-"""A level or a target means one number for a volume, whichever of its slices are denoised, and removes what it says."""
+"""A level or target gives one strength per volume, whichever slices are denoised, and removes the noise it promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.inference.denoiser import Denoiser
 from bioatt.inference.report import report
 
 LARGE = {"height": 144, "width": 160, "dtype": np.float32}
-"""Slices most of which do not lie at a border, where networks leave more noise."""
+"""Slices large enough that most pixels are away from the borders, where networks leave more noise."""
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def shipped():
 
 @pytest.fixture
 def volume(make_volume):
-    """Little noise at one end, much at the other."""
+    """Low noise at one end, high noise at the other."""
     parts = [make_volume(slices=6, noise=noise, seed=int(noise), **LARGE).hu for noise in (25.0, 45.0)]
     return Volume(np.concatenate(parts), spacing=(0.8, 0.8, 3.0))
 

@@ -1,4 +1,4 @@
-"""Strength by organ in a denoising: where it acts, that it blends, and that it changes nothing while all are equal."""
+"""Strength by organ: it acts where the organ is, blends at borders, and changes nothing if all strengths are equal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scan(make_volume):
 
 @pytest.fixture
 def masks(scan):
-    """Liver on the left, spleen beside it, on all slices but the first."""
+    """Liver on the left, spleen next to it, on all slices but the first."""
     labels = np.zeros(scan.shape, np.int16)
     labels[1:, 20:50, 16:36], labels[1:, 20:50, 36:46] = 5, 1
     return anatomy_of_labels(replace(scan, hu=labels), {5: "liver", 1: "spleen"})
@@ -60,7 +60,7 @@ def test_organ_maps_that_are_the_prior_are_not_found_twice(make_model, scan, mon
 
 
 class Unwanted:
-    """A source of anatomy that must not be looked at."""
+    """A source of anatomy that must not be used."""
 
     def maps(self, volume, *, cancelled=None):
         raise AssertionError("nobody asked where the organs are")

@@ -1,4 +1,4 @@
-"""What is told of a scan that the network was not made for."""
+"""Warnings about scans that the network was not made for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.inference.suitability import filled_area_warnings, training_range_wa
 
 @pytest.fixture
 def scan():
-    """A round body with a noise of 20 HU in air, five slices."""
+    """Return HU of five slices of a round body in air, with 20 HU of noise, and the body mask."""
     y, x = np.mgrid[-1:1:96j, -1:1:96j]
     body = np.hypot(x, y) < 0.7
     noise = np.random.default_rng(0).normal(0, 20, (5, 96, 96))

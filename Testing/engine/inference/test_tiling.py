@@ -1,4 +1,4 @@
-"""Tiles, boxes and halos must not show: the result is that of the whole slice."""
+"""Tiles, boxes and halos leave no trace: the result equals that of the whole slice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bioatt.network.red_cnn import HALO
 
 torch.manual_seed(3)
 NETWORKS = {name: build_network("bioatt", filters=4, descriptors=3, layout=name).eval() for name in LAYOUTS}
-for name in NETWORKS.keys() - {"red_cnn"}:  # a fresh one leaves its input as it is
+for name in NETWORKS.keys() - {"red_cnn"}:  # freshly built, these are the identity
     for parameter in NETWORKS[name].parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
 NETWORK = NETWORKS["red_cnn"]
@@ -24,7 +24,7 @@ HU = 500.0
 
 
 def planes(network, height, width, dtype=np.float32):
-    """What a network sees of a slice: random images and, where it sees neighbours, constant planes from 0 to 1."""
+    """Build a network's input: random images and, if it uses neighbours, constant planes from 0 to 1."""
     rng = np.random.default_rng(height * width)
     images = rng.normal(size=(1 + network.neighbours, height, width))
     numbers = rng.random((1 + network.neighbours if network.neighbours else 0, 1, 1))
@@ -32,7 +32,7 @@ def planes(network, height, width, dtype=np.float32):
 
 
 def whole(network, seen, p):
-    """network(padded slice) cropped: what every tiling must equal."""
+    """Return network(padded slice), cropped: the result that every tiling must equal."""
     padded = torch.from_numpy(tiling.pad(seen, network))
     inner = tuple(slice(network.border, network.border + length) for length in seen.shape[1:])
     with torch.inference_mode():

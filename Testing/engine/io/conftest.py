@@ -1,4 +1,4 @@
-"""What the tests of volumes share: synthetic DICOM series made with pydicom, and a disk that is full."""
+"""Shared by the tests of volumes: synthetic DICOM series made with pydicom, and a full disk."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def write_series(
     drop: tuple[str, ...] = (),
     **elements: Any,
 ) -> np.ndarray:
-    """Write one file a slice into a folder and return the HU that the series holds.
+    """Write one file per slice into a folder and return the series' HU.
 
-    keep: slices to write; pixel: (row, column) spacing in mm; step: from a slice to the next, mm; drop: elements left
-    out; elements: DICOM keywords with their values, or functions of the slice's number.
+    keep: slices to write; pixel: (row, column) spacing in mm; step: from one slice to the next in mm; drop: elements to
+    omit; elements: DICOM keywords with their values, or functions of the slice index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     hu = ct_like() if hu is None else hu
@@ -95,7 +95,7 @@ def write_series(
 
 @pytest.fixture
 def series(tmp_path):
-    """`write_series` into a fresh folder: call it, then read `series.folder`."""
+    """`write_series` into a fresh folder, `series.folder`."""
 
     class Series:
         folder = tmp_path / "scan"
@@ -108,7 +108,7 @@ def series(tmp_path):
 
 @pytest.fixture
 def small_files_only():
-    """Context in which no file grows beyond some bytes, as on a full disk (Linux and macOS only)."""
+    """Context manager that limits file sizes in bytes, as on a full disk (Linux and macOS only)."""
 
     @contextlib.contextmanager
     def limit(size: int) -> Iterator[None]:

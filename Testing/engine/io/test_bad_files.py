@@ -1,4 +1,4 @@
-"""Files that are no CT volume: one line that says what is wrong, never a traceback and never invented voxels."""
+"""Files that are not CT volumes give a one-line error that says what is wrong, never a traceback or invented voxels."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ SLICES = [NOISE[k].tobytes() for k in range(len(NOISE))]
 
 
 def meta_image(path, fields, voxels=b"", data="LOCAL"):
-    """A MetaImage header with `fields`, and what follows it in its file."""
+    """Write a MetaImage header with `fields`, followed by `voxels`; returns the path."""
     start = "ObjectType = Image\nNDims = 3\nDimSize = 32 32 6\nElementType = MET_SHORT\nBinaryData = True\n"
     path.write_bytes(f"{start}{fields}ElementDataFile = {data}\n".encode() + voxels)
     return path
@@ -168,7 +168,7 @@ def meta_image(path, fields, voxels=b"", data="LOCAL"):
     ],
 )
 def test_meta_image_of_fewer_voxels_than_its_header_says(tmp_path, fields, voxels, match, capfd):
-    """ITK would read them with exit 0, and invent what is missing from uninitialised memory, or crash."""
+    """ITK would exit with 0 and fill the missing voxels from uninitialised memory, or crash."""
     refused(meta_image(tmp_path / "ct.mha", fields, voxels), match, capfd)
 
 
@@ -242,7 +242,7 @@ def test_a_stream_that_unpacks_to_too_much_is_checked_in_little_memory(tmp_path,
 def test_sheared_nifti_is_told_from_a_damaged_one(tmp_path, capfd):
     path = write(tmp_path / "ct.nii", compress=False)
     content = bytearray(path.read_bytes())
-    content[252:256] = struct.pack("<hh", 0, 1)  # no qform, a sform
+    content[252:256] = struct.pack("<hh", 0, 1)  # no qform, but an sform
     content[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0.3, 0, 0, 0, 1, 0)
     path.write_bytes(content)
     refused(path, "sheared axes", capfd)

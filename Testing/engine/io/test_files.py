@@ -1,4 +1,4 @@
-"""Files appear whole under names of their own, and a failure says the system's reason and what mends it."""
+"""Files appear as a whole, never mixed with another writer's, and errors give the system's reason and a remedy."""
 
 from __future__ import annotations
 

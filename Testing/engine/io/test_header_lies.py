@@ -1,4 +1,4 @@
-"""Headers that ask for what their files do not hold: refused at once, in little memory, before ITK sees them."""
+"""Headers that promise more than their files hold are refused at once, in little memory, before ITK sees them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_packed_nrrd_of_fewer_voxels_than_its_header_says(tmp_path):
     ],
 )
 def test_meta_image_with_a_geometry_that_is_none(tmp_path, field, value, match):
-    """ITK would turn a direction of 1e308 over for ever, deaf to SIGTERM."""
+    """ITK would loop forever on a direction of 1e308, ignoring SIGTERM."""
     path = tmp_path / "ct.mha"
     start = "ObjectType = Image\nNDims = 3\nDimSize = 24 24 3\nElementType = MET_SHORT\n"
     path.write_bytes(f"{start}{field} = {value}\nElementDataFile = LOCAL\n".encode() + RAW)

@@ -1,4 +1,4 @@
-"""Volumes through files and back: voxels exact, geometry to 1e-6, the type kept; and nothing half-written."""
+"""Volumes survive a round trip through files: exact voxels, geometry to 1e-6, same type, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_round_trip(suffix, direction, tilt, spacing, origin, dtype):
         assert list(Path(folder).iterdir()) == [path]
     np.testing.assert_array_equal(again.hu, volume.hu)
     assert (again.hu.dtype, again.storage) == (volume.hu.dtype, dtype)
-    # NIfTI stores its geometry as float32: 1e-6 of the longest length in it.
+    # NIfTI stores its geometry as float32, hence 1e-6 of its largest length.
     scale = max(1.0, float(np.abs(volume.ijk_to_lps).max())) if suffix.startswith(".nii") else 1.0
     np.testing.assert_allclose(again.ijk_to_lps, volume.ijk_to_lps, atol=1e-6 * scale)
     assert again.slice_ids == volume.slice_ids
@@ -86,7 +86,7 @@ def test_other_integer_types_come_back_as_they_were(tmp_path, suffix, dtype):
 
 
 def test_ras_nrrd_and_negative_directions(tmp_path):
-    """A file in Slicer's RAS: x to the right and y to the front are minus LPS."""
+    """In Slicer's RAS, x points right and y to the front, opposite to LPS."""
     hu = ct(shape=(2, 3, 4))
     header = (
         "NRRD0004\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 4 3 2\n"
@@ -100,7 +100,7 @@ def test_ras_nrrd_and_negative_directions(tmp_path):
 
 
 def test_scaled_nifti_is_read_as_whole_hu(tmp_path):
-    """scl_slope and scl_inter, as other tools write unsigned storage."""
+    """scl_slope and scl_inter, which other tools use for unsigned storage."""
     stored = (ct(shape=(2, 5, 6)).clip(-1024) + 1024).astype(np.int16)
     sitk.WriteImage(sitk.GetImageFromArray(stored), str(tmp_path / "ct.nii"))
     content = bytearray((tmp_path / "ct.nii").read_bytes())
@@ -198,7 +198,7 @@ def test_full_disk_keeps_what_was_there(tmp_path, suffix, small_files_only):
 @pytest.mark.parametrize(("name", "beside"), [("ct.nii.gz", "ct.nii"), ("ct.nii", "ct.nii.gz")])
 @pytest.mark.parametrize("links", [True, False])
 def test_a_neighbour_of_the_same_stem_is_not_read_instead(tmp_path, monkeypatch, name, beside, links):
-    """ITK would take the voxels of ct.nii for ct.nii.gz: another scan's, maybe another patient's."""
+    """ITK would read the voxels of ct.nii for ct.nii.gz: another scan, perhaps of another patient."""
     if not links:
         monkeypatch.setattr(Path, "symlink_to", _no_links)
     mine, other = Volume(ct(seed=1)), Volume(ct("float32", seed=2))

@@ -1,4 +1,4 @@
-"""Names that ITK reads otherwise than people do, or not at all."""
+"""File names that ITK misinterprets or cannot handle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NIfTI as nibabel reads it: sform before qform, shear refused whatever the qform, unknown orientation not invented."""
+"""NIfTI read as by nibabel: sform before qform, shear refused whatever the qform, and no invented orientation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.io.images import read_volume, write_volume
 
 HU = np.random.default_rng(0).integers(-1024, 1500, (4, 24, 20)).astype("<i2")
 SFORM = np.array([[-0.8, 0, 0, 100], [0, -0.8, 0, 100], [0, 0, 5, -50.0]])
-QFORM = (0.0, 0.0, 1.0, 100.0, 100.0, -50.0)  # the same geometry: half a turn about z
+QFORM = (0.0, 0.0, 1.0, 100.0, 100.0, -50.0)  # the same geometry: a half turn about z
 
 
 def nifti(path, sform=SFORM, codes=(1, 1), qform=QFORM, hu=HU, units=2, slope=(1, 0)):

@@ -53,6 +53,6 @@ def weights(network):
 
 @pytest.fixture(scope="session")
 def equations():
-    """Layers and attention on arrays (B, C, H, W), and arrays to try them on."""
+    """Layers and attention on arrays (B, C, H, W), and functions that make test arrays."""
     functions = (sigmoid, relu, convolve, convolve_transposed, organ_attention, random, prior, weights)
     return SimpleNamespace(**{function.__name__: function for function in functions})

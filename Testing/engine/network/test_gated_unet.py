@@ -1,4 +1,4 @@
-"""The U-net with gated skips: its gate against NumPy, and what the gate can do."""
+"""The U-net with gated skips: its gate against NumPy, and the effect of the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The organ-map network: any size of whole blocks, and the same with its normalisations folded in."""
+"""The organ-map network: it takes any whole number of blocks, and folding in its normalisations changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.network.organ_maps import BLOCK, OrganMapNetwork, fuse
 
 @pytest.fixture
 def network() -> OrganMapNetwork:
-    """Small, with statistics of normalisation that are not those of a fresh one."""
+    """Return a small network whose normalisation statistics differ from the initial ones."""
     torch.manual_seed(0)
     made = OrganMapNetwork(5, widths=(8, 8, 16, 16)).train()
     for _ in range(3):

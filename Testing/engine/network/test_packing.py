@@ -1,4 +1,4 @@
-"""Weights as int8: near, small, and refused where a scale is missing."""
+"""Weights as int8: accurate, small, and refused if a scale is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.network.packing import SCALE, packed, unpacked
 
 @given(st.integers(1, 8), st.integers(1, 8), st.floats(1e-6, 1e6))
 def test_every_row_keeps_its_own_precision(rows, columns, spread):
-    """A row of small weights beside a row of large ones is not rounded away; its largest stays as it is."""
+    """A row of small weights next to a row of large ones is not rounded away, and its largest weight is kept."""
     weights = torch.randn(rows, columns, 3, 3) * torch.logspace(0, 1, rows).view(-1, 1, 1, 1).pow(2) * spread
     found = unpacked(packed({"conv": weights}))["conv"]
     largest = weights.abs().amax(dim=(1, 2, 3), keepdim=True)

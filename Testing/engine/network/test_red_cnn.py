@@ -11,7 +11,7 @@ from bioatt.network.red_cnn import CROP, HALO
 
 
 def reference(equations, network, x, p):
-    """The bioatt arm by the text of §2.2–2.3."""
+    """The bioatt arm as described in §2.2–2.3 of the paper."""
     state, relu = equations.weights(network), equations.relu
 
     def conv(i, y):
@@ -63,9 +63,9 @@ def test_the_last_layer_can_go_negative():
 
 
 def test_receptive_field_is_the_halo(equations):
-    """A pixel further than HALO away changes nothing, one HALO away does, so a smaller halo would leave seams.
+    """A pixel more than HALO away changes nothing but one HALO away does, so a smaller halo would leave seams.
 
-    Along the axes: at the corner of the field one path of weights is left, whose product lies at float64's rounding.
+    Tested along the axes: only one path of weights reaches the corner, and float64 rounding hides its product.
     """
     torch.manual_seed(0)
     network = build_network("bioatt", filters=8, descriptors=3).double()

@@ -1,4 +1,4 @@
-"""The network of slices with neighbours against an independent float64 reference, and what it sees and does not see."""
+"""The slab U-net against an independent float64 reference, and which inputs it does and does not depend on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, alone
 
 PLANES = 2 + 2 * NEIGHBOURS
 NEAR = slice(2 + NEIGHBOURS, None)
-"""The planes that tell how near each neighbour is."""
+"""The planes with the nearness of each neighbour."""
 
 
 def awake(arm="bioatt", filters=3, descriptors=3):
-    """With random weights everywhere: a fresh network leaves its input as it is."""
+    """Return a network with random weights everywhere, since a fresh one is the identity."""
     torch.manual_seed(0)
     network = build_network(arm, filters, descriptors, layout="slab_unet")
     for parameter in network.parameters():
@@ -24,7 +24,7 @@ def awake(arm="bioatt", filters=3, descriptors=3):
 
 
 def seen(equations, batch, height, width, near=(0.5, 0.6, 0.7, 0.7, 0.6, 0.5), noise=0.4):
-    """Planes as the engine gives them: random slices, constant noise and nearness."""
+    """Build input planes like the engine's: random slices, constant noise and nearness."""
     x = equations.random(batch, PLANES, height, width)
     x[:, 1 + NEIGHBOURS] = noise
     x[:, NEAR] = np.reshape(near, (1, -1, 1, 1))
@@ -32,7 +32,7 @@ def seen(equations, batch, height, width, near=(0.5, 0.6, 0.7, 0.7, 0.6, 0.5), n
 
 
 def reference(equations, network, x, p):
-    """The bioatt arm as the class describes it."""
+    """The bioatt arm as described in the class."""
     state = equations.weights(network)
 
     def conv(name, y, padding):
@@ -79,7 +79,7 @@ def test_it_computes_what_it_says(equations, spatial):
     network = awake().double()
     x = seen(equations, 2, 24, 28, near=(0, 0.6, 0.7, 0.7, 0, 0))
     p = equations.prior(2, 3)
-    if spatial:  # sums below 1: what is left belongs to no descriptor
+    if spatial:  # sums below 1: the rest belongs to no descriptor
         p = 0.8 * p[:, :, None, None] * np.random.default_rng(2).random((2, 1, 24, 28))
     with torch.no_grad():
         actual = network(torch.from_numpy(x), torch.from_numpy(p))
@@ -133,7 +133,7 @@ def test_a_neighbour_counts_where_it_is_near_and_nowhere_else(equations):
 def test_a_slice_alone_is_one_without_neighbours(equations):
     network, p = awake(), torch.full((2, 3), 1 / 3)
     x = equations.random(2, PLANES, 24, 24)
-    x[:, NEAR] = 0  # whatever the neighbours' planes show
+    x[:, NEAR] = 0  # whatever the neighbours' planes hold
     images = torch.from_numpy(x[:, :1]).float()
     for noise_hu, given in ((0.0, images), (30.0, alone(images, 30.0))):
         x[:, 1 + NEIGHBOURS] = noise_hu / NOISE_UNIT_HU
@@ -142,7 +142,7 @@ def test_a_slice_alone_is_one_without_neighbours(equations):
 
 
 def test_features_pass_where_no_descriptor_has_any_weight(equations):
-    """All zeros as p is what the network does without attention."""
+    """With p all zero, the network computes the same as without attention."""
     network = awake().double()
     x = torch.from_numpy(seen(equations, 1, 32, 32))
     plain = awake("base").double()
@@ -153,7 +153,7 @@ def test_features_pass_where_no_descriptor_has_any_weight(equations):
 
 
 def test_half_precision_stays_close_to_float32(equations):
-    """The slice itself never passes through it: bf16 would round 1000 HU to 4."""
+    """The slice itself bypasses bf16, which would round 1000 HU to a multiple of 4."""
     network, p = awake(), torch.from_numpy(equations.prior(2, 3)).float()
     x = torch.from_numpy(seen(equations, 2, 32, 32)).float()
     x[:, 0] += 3.0

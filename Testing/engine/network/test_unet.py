@@ -1,4 +1,4 @@
-"""The U-net against an independent float64 reference, its halo, and what the paper's attention does in it."""
+"""The U-net against an independent float64 reference, its halo, and the effect of the paper's attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bioatt.network import ARMS, build_network
 
 
 def awake(arm="bioatt", filters=3, descriptors=3):
-    """With random weights everywhere: a fresh network leaves its input as it is."""
+    """Return a network with random weights everywhere, since a fresh one is the identity."""
     torch.manual_seed(0)
     network = build_network(arm, filters, descriptors, layout="unet")
     for parameter in network.parameters():
@@ -19,7 +19,7 @@ def awake(arm="bioatt", filters=3, descriptors=3):
 
 
 def reference(equations, network, x, p):
-    """The bioatt arm as the class describes it."""
+    """The bioatt arm as described in the class."""
     state = equations.weights(network)
 
     def conv(name, y, padding):
@@ -71,7 +71,7 @@ def test_every_arm_keeps_the_size_and_learns(arm, equations):
 
 
 def test_nothing_beyond_the_halo_is_seen(equations):
-    """From every place of a block of pixels: what lies beyond changes nothing, and all but the last few px do."""
+    """For every row of a block, pixels beyond the halo change nothing, and those a few px inside it do."""
     network = awake().double()
     halo = network.halo
     assert halo == 52
@@ -104,7 +104,7 @@ def test_a_spatial_prior_of_equal_rows_is_the_slice_prior(equations):
 
 @pytest.mark.parametrize(("stage", "scale"), [("middle", 2), ("last", 4)])
 def test_maps_lie_where_their_pixels_do(stage, scale):
-    """A ramp over the features is the same ramp over the pixels that they cover."""
+    """A ramp over the features becomes the same ramp over the pixels that they cover."""
     centres = (torch.arange(40 // scale) + 0.5) * scale - 0.5
     maps = centres[None, :, None].expand(2, 40 // scale, 40 // scale)
     on_pixels = awake().pixel_maps(stage, maps)

@@ -29,12 +29,12 @@ def _noise(count, seed):
 
 
 def _own_width():
-    """The Laguerre-Gauss width of which the first channel is the signal itself."""
+    """The Laguerre-Gauss width at which the first channel is the signal itself."""
     return WIDTH * np.sqrt(2 * np.pi)
 
 
 def _seen(channels):
-    """d′ of the channels in white noise: Δᵀ (σ² U Uᵀ)⁻¹ Δ."""
+    """d′ of the channels in white noise, √(Δᵀ (σ² U Uᵀ)⁻¹ Δ)."""
     flat = channels.reshape(len(channels), -1)
     delta = flat @ _signal().ravel()
     return float(np.sqrt(delta @ np.linalg.solve(SIGMA**2 * flat @ flat.T, delta)))
@@ -59,7 +59,7 @@ def test_paired_images_tell_d_of_a_gaussian_in_white_noise(name):
 
 
 def test_few_images_give_no_bias():
-    """40 images in 10 channels: the plain estimate of d′² is 1.4 times too high."""
+    """With 40 images in 10 channels, the naive estimate of d′² is 1.4 times too high."""
     rng, squares = np.random.default_rng(4), []
     for _ in range(600):
         absent = rng.normal(size=(40, 10))

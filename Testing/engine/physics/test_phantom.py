@@ -1,4 +1,4 @@
-"""Round phantoms: what is found and measured in scans of known content."""
+"""Round phantoms: detection and measurements in scans of known content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PIXEL, NOISE = 0.9, 8.0
 
 @pytest.fixture(scope="module")
 def scanned():
-    """A cylinder of 250 mm with four inserts of 25 mm, blurred by 1 mm, in white noise of 8 HU."""
+    """A 250 mm cylinder with four 25 mm inserts, blurred by 1 mm, with 8 HU of white noise."""
     volume, inserts = cylinder_with_inserts(
         (-1000.0, -135.0, 80.0, 915.0), slices=6, size=320, pixel_mm=PIXEL, diameter_mm=250, insert_mm=25
     )
@@ -81,7 +81,7 @@ def test_what_is_no_round_phantom_is_refused(what):
 
 
 def test_blocks_and_bars_are_neither_noise_nor_inserts():
-    """As in the quality phantom of a maker: a block in water with line pairs and one round hole."""
+    """As in a manufacturer's quality phantom: a block in water, with line pairs and one round hole."""
     pixel, size = 0.6, 360
     y, x = (np.mgrid[:size, :size] - (size - 1) / 2) * pixel
     hu = np.full((size, size), -1000.0)

@@ -1,4 +1,4 @@
-"""Noise power spectrum and task transfer function against analytic truth."""
+"""Noise power spectrum and task transfer function against analytic results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_nps_finds_the_frequency_of_a_grating_and_ignores_shading():
 
 
 def test_nps_of_ramp_filtered_noise_is_the_filters():
-    """Noise of power f exp(−(f/f0)²), as filtered back projection leaves it: curve, variance, mean within 2 %."""
+    """Noise of power f exp(−(f/f0)²), as after filtered back projection: curve, variance and mean within 2 %."""
 
     def power(f):
         return 4000 * f * np.exp(-((f / 0.35) ** 2))
@@ -64,7 +64,7 @@ def test_patches_lie_inside_and_do_not_overlap():
 @pytest.mark.parametrize("sigma_mm", [0.6, 1.0])
 @pytest.mark.parametrize("contrast", [-100.0, 10.0])
 def test_ttf_of_a_gaussian_blur(sigma_mm, contrast):
-    """A Gaussian blur of SD s passes exp(−2π² s² f²): level v at f = √(ln(1/v)/2) / (π s)."""
+    """A Gaussian blur of SD s transfers exp(−2π² s² f²), which falls to v at f = √(ln(1/v)/2) / (π s)."""
     radius, centre = 15.0, (63.31, 64.17)
     y, x = np.mgrid[:128, :128]
     distance = np.hypot(y - centre[0], x - centre[1]) * PIXEL - radius
@@ -76,7 +76,7 @@ def test_ttf_of_a_gaussian_blur(sigma_mm, contrast):
 
 
 def test_ttf_of_a_phantom_in_whole_pixels():
-    """The partial volume of the phantom's pixels blurs as a box of one pixel does."""
+    """The partial volume of the phantom's pixels blurs like a box of one pixel."""
     volume, inserts = cylinder_with_inserts(slices=1, size=320, diameter_mm=200, pixel_mm=PIXEL)
     fine = gaussian_filter(volume.hu, (0, 1 / PIXEL, 1 / PIXEL), truncate=6)
     curve = ttf(fine, inserts[1].centre_yx, inserts[1].radius_mm, PIXEL)

@@ -43,7 +43,7 @@ CONFIG = {
 
 
 def vocabulary() -> list[str]:
-    """WordPiece words of the shipped prompts, and every letter, so that no word is unknown."""
+    """WordPiece words of the shipped prompts, plus every letter so that no word is unknown."""
     prompts = (prompt for several in load_descriptor_set("paper17").prompts for prompt in several)
     words = {word.lower() for prompt in prompts for word in prompt.split()}
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -77,9 +77,9 @@ def build_small() -> Callable[..., Path]:
             {**config["text_cfg"], "hf_model_name": str(folder), "hf_model_pretrained": False},
         )
         with torch.no_grad():
-            model.logit_scale.fill_(np.log(100))  # about the published model's
+            model.logit_scale.fill_(np.log(100))  # close to the published model's
             for name, parameter in model.named_parameters():
-                if parameter.ndim > 1:  # larger than at random, so that embeddings differ as trained ones do
+                if parameter.ndim > 1:  # larger than initialised, so that embeddings differ like trained ones
                     parameter.mul_(30 if "word_embeddings" in name else 3)
         state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         if weights == "bin":
@@ -96,13 +96,13 @@ def build_small() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def small(build_small: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the small BiomedCLIP. Not to be changed by a test."""
+    """Folder of the small BiomedCLIP. Tests must not modify it."""
     return build_small(tmp_path_factory.mktemp("biomedclip") / "small")
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees the user's cache."""
+    """Keep the tests away from the user's cache."""
     monkeypatch.setenv("BIOATT_MODELS", str(tmp_path / "cache"))
     monkeypatch.delenv("BIOATT_BIOMEDCLIP", raising=False)
     return tmp_path / "cache"
@@ -110,7 +110,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def torso() -> Volume:
-    """Nine slices of an ellipse with two lungs, a spine and noise: enough to tell slices and orientations apart."""
+    """Nine slices of an ellipse with two lungs, a spine and noise; all slices and orientations differ."""
     generator = np.random.default_rng(1)
     y, x = np.mgrid[:96, :120]
     hu = np.full((9, 96, 120), -1000.0)

@@ -1,4 +1,4 @@
-"""Sources of anatomy: organ maps and label volumes, in one form."""
+"""Sources of anatomy: organ maps and label volumes behind one interface."""
 
 from __future__ import annotations
 

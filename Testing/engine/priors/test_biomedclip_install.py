@@ -1,4 +1,4 @@
-"""Getting BiomedCLIP: from a hub that this test serves on its own machine, from a copy, and off again."""
+"""Installing BiomedCLIP from a hub that the test serves locally or from a copy, and removing it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEIGHTS = "open_clip_pytorch_model.bin"
 
 
 class Hub:
-    """Two repositories behind the three requests that the hub's client makes. `cut_at`: break off the weights there."""
+    """Two repositories that answer the three requests of the hub's client. `cut_at`: where to cut off the weights."""
 
     def __init__(self, folder: Path) -> None:
         names = {
@@ -174,11 +174,11 @@ def test_unreachable_hub_is_one_clear_line() -> None:
 
 
 def test_import_of_the_published_repository_alone(build_small: Callable[..., Path], tmp_path: Path) -> None:
-    """The published repository has vocabulary and weights but no BERT config.json; BERT-base's is written."""
+    """The published repository has vocabulary and weights but no BERT config.json, so BERT-base's is written."""
     source = build_small(tmp_path / "stick", weights="bin")
     (source / "config.json").unlink()
     with pytest.raises(InputError, match="BiomedCLIP"):
-        import_folder(source)  # the small text tower is no BERT-base: refused, not loaded askew
+        import_folder(source)  # the small text tower is not BERT-base: refused, not loaded wrongly
     assert not default_folder().exists()
 
 

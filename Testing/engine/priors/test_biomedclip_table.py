@@ -1,4 +1,4 @@
-"""Testing/online/biomedclip.py with the small BiomedCLIP: writes its table once, and says what has changed since."""
+"""Testing/online/biomedclip.py with the small BiomedCLIP: writes its table once, then reports what has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prior that the model was not trained for: blended as far as it must be, and said."""
+"""Priors that the model was not trained with: blended only as far as necessary, with a warning."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_peaked_prior_is_blended_with_the_organ_maps_one_and_said(model, low):
     unguarded = replace(model, metadata={**model.metadata, "training": {}})
     told = Denoiser(unguarded, prior=table, device="cpu", precision="fp32").denoise(low)
     np.testing.assert_array_equal(result.volume.hu, told.volume.hu)
-    np.testing.assert_array_equal(result.prior.p, np.tile(ONE_HOT[16], (3, 1)))  # the one that was asked for
+    np.testing.assert_array_equal(result.prior.p, np.tile(ONE_HOT[16], (3, 1)))  # the requested prior
     (line,) = [line for line in result.warnings if "prior" in line]
     assert "from file" in line
     assert "3 of 3 slices" in line

@@ -1,4 +1,4 @@
-"""`bioatt prior` as a user calls it."""
+"""The command `bioatt prior`."""
 
 from __future__ import annotations
 

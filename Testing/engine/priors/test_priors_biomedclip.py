@@ -1,4 +1,4 @@
-"""BiomedCLIP through the code users run, on the small checkpoint."""
+"""The BiomedCLIP prior through its public interface, on the small checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAPER = load_descriptor_set("paper17")
 
 
 def test_equations_1_and_2_against_open_clip_itself(small: Path, torso: Volume) -> None:
-    """Computed a second way: open_clip's encode_image and encode_text, untrimmed tokens, a written-out softmax."""
+    """The reference uses open_clip's encode_image and encode_text, untrimmed tokens and an explicit softmax."""
     import open_clip
 
     prior = BiomedCLIPPrior(PAPER, str(small), precision="fp32")
@@ -178,7 +178,7 @@ def test_cancelling(small: Path, torso: Volume) -> None:
 
 @pytest.mark.slow
 def test_hub_cache_is_used_offline(small: Path, tmp_path: Path) -> None:
-    """Both repositories in the Hugging Face cache, HF_HUB_OFFLINE=1: found without a folder; one missing: refused."""
+    """With HF_HUB_OFFLINE=1, both repositories are found in the Hugging Face cache; a missing one is an error."""
     hub = tmp_path / "hub"
     repositories = {
         IMAGE_REPOSITORY: ("open_clip_config.json", "open_clip_model.safetensors"),

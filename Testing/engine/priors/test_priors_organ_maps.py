@@ -1,4 +1,4 @@
-"""Organ maps: they lie on the organs of a phantom, and are distributions that a slice has also alone."""
+"""Organ maps: they match the organs of a phantom, are distributions, and are the same for a slice alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ trained = pytest.mark.skipif(not (MODELS / FILE).is_file(), reason="no trained o
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped maps; until there are some, a small network of random weights, which shows all but what it finds."""
+    """The shipped maps or, if there are none, a small random network, which tests all but what they find."""
     if (MODELS / FILE).is_file():
         return MODELS / FILE
     file = tmp_path_factory.mktemp("organ maps") / FILE
@@ -58,7 +58,7 @@ def prior(weights: Path) -> OrganMapPrior:
 
 @pytest.fixture(scope="module")
 def torso() -> tuple[Volume, NDArray[np.uint8]]:
-    """A torso with the noise of a scan, and its labels: abdomen first, lung tips last."""
+    """Return a torso with scan noise, and its labels: abdomen first, lung tips last."""
     volume, labels = phantom(3, slices=8, size=256, z_range=(-160, 150))
     noise = np.random.default_rng(0).normal(0, 20, volume.shape)
     return Volume(np.rint(volume.hu + noise).astype(np.int16), volume.spacing), labels
@@ -137,7 +137,7 @@ def test_the_spatial_prior_gives_the_share_of_none_to_the_slice_prior(
     row, found = np.asarray(spatial.p[3]), maps.probabilities(3)
     np.testing.assert_allclose(row.sum(axis=0), 1, atol=1e-4)
     np.testing.assert_allclose(row, found[1:] + found[0] * pooled.p[3][:, None, None], atol=1e-6)
-    np.testing.assert_allclose(row[:, 2, 2], pooled.p[3], atol=1e-6)  # a corner in the air
+    np.testing.assert_allclose(row[:, 2, 2], pooled.p[3], atol=1e-6)  # a corner, in air
 
 
 def test_where_none_passes_the_spatial_prior_is_the_maps(maps: OrganMaps) -> None:
@@ -146,7 +146,7 @@ def test_where_none_passes_the_spatial_prior_is_the_maps(maps: OrganMaps) -> Non
 
 
 def test_place_in_the_image_does_not_matter(prior: OrganMapPrior, torso: tuple[Volume, NDArray[np.uint8]]) -> None:
-    """The same slice with 80 pixels more air on one side and 48 on another."""
+    """Tested with the same slice padded by 80 pixels of air on one side and 48 on another."""
     hu, spacing = torso[0].hu[3:4], (CELL_MM / 2, CELL_MM / 2, 5.0)
     wider = np.pad(hu, ((0, 0), (48, 0), (0, 80)), constant_values=-1000)
     there = prior.maps(Volume(wider, spacing)).labels(0)[48:, :-80]
@@ -219,7 +219,7 @@ def test_refusals(
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The cells of every slice that the network sees from now on, by their shape."""
+    """Collects the shapes, in cells, of the slices that the network processes from now on."""
     organ_maps.forget()
     shapes: list[tuple[int, ...]] = []
     work = organ_maps.cell_probabilities

@@ -1,4 +1,4 @@
-"""Organ masks become a prior by pixel."""
+"""Organ masks as a spatial prior."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_structure_of_two_descriptors_is_shared_as_the_slice_prior_has_it(tors
 
 
 def test_labels_on_another_grid_and_orientation(torso: Volume, labels: Volume) -> None:
-    """Turned axes and a finer grid: the same place in the patient gets the same organ."""
+    """With reoriented axes and a finer grid, the same place in the patient gets the same organ."""
     image = sitk.GetImageFromArray(labels.hu)
     image.SetSpacing(labels.spacing)
     turned = sitk.DICOMOrient(image, "RSA")
@@ -182,7 +182,7 @@ def test_a_segmentation_beside_the_scan_is_refused(torso: Volume, labels: Volume
 
 
 def test_a_segmentation_that_only_touches_the_scan_is_taken(torso: Volume, labels: Volume) -> None:
-    """Its uppermost labels, of slice 5, on the scan's lowest slice; head first it is the same place."""
+    """Its uppermost labels, of slice 5, lie on the scan's lowest slice, also if the scan is stored head first."""
     touching = Segmentation(replace(labels, origin=(0.0, 0.0, -25.0)), NAMES)
     head_first = Volume(torso.hu[::-1], torso.spacing, (0.0, 0.0, 40.0), np.diag([1.0, 1.0, -1.0]))
     for scan, lowest in ((torso, 0), (head_first, 8)):

@@ -1,4 +1,4 @@
-"""Prior itself, and the priors that do not look at the image."""
+"""Prior itself, and the priors that ignore the image."""
 
 from __future__ import annotations
 

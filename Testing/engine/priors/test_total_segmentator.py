@@ -1,4 +1,4 @@
-"""TotalSegmentator as a source of anatomy, by a program that takes its place."""
+"""TotalSegmentator as a source of anatomy, with a stand-in for the program."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sitk.WriteImage(labels, options[options.index("-o") + 1])
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """install(body) puts the stand-in on the path; body: lines that it runs before it segments."""
+    """install(body) puts the stand-in on PATH; body: lines that it runs before it segments."""
 
     def put(body: str = "") -> None:
         program = tmp_path / "bin" / "TotalSegmentator"
@@ -49,7 +49,7 @@ def install(tmp_path, monkeypatch):
 
 
 def scan() -> Volume:
-    """A brighter box in water, in slices of 3 mm, tilted in space."""
+    """A brighter box in water, in 3 mm slices, tilted in space."""
     hu = np.zeros((6, 48, 64), np.int16)
     hu[1:5, 10:30, 20:50] = 100
     angle = np.radians(12)

@@ -1,8 +1,8 @@
-"""A batch that is killed at random moments: what is published must be whole each time. Prints JSON.
+"""Kill a batch at random moments: whatever is published must be complete each time. Prints JSON.
 
     python batch_kills.py --count 200 --seed 0
 
-Each run is a fork of a process that has loaded the engine, so that the kills fall into the work and not into imports.
+Each run is forked from a process that has loaded the engine, so that kills hit the work and not the imports.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SPEC.loader.exec_module(_WRITER)
 
 
 def kills(folder: Path, count: int, seed: int = 0, scans: int = 3) -> dict[str, Any]:
-    """Kill a batch `count` times; when all its scans are done, it begins anew in an empty output."""
+    """Kill a batch `count` times; whenever all its scans are done, it starts again with an empty output."""
     torch.set_num_threads(1)
     source, out, chance = folder / "in", folder / "out", random.Random(seed)
     for number in range(scans):

@@ -1,4 +1,4 @@
-"""What the tests of batches share: a tree of scans, a small model, rules that use it."""
+"""Shared by the tests of batches: a tree of scans, a small model, and rules that use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioatt.service.studies import Engine, denoise_series
 
 @pytest.fixture
 def tree(series_writer, make_volume, tmp_path):
-    """a/ and b/: a DICOM series each, of 32 x 32 pixels; b/c/scan.nrrd: a volume file."""
+    """a/ and b/: one DICOM series each, of 32 x 32 pixels; b/c/scan.nrrd: a volume file."""
     top = tmp_path / "in"
     for seed, name in enumerate("ab"):
         series_writer.write_series(top / name, series_writer.ct_like(3, 32, 32, seed=seed), CTDIvol=4.0)
@@ -23,7 +23,7 @@ def tree(series_writer, make_volume, tmp_path):
 
 @pytest.fixture
 def rule(make_model):
-    """A rule of a small model."""
+    """Build a rule that uses a small model."""
     make_model()
 
     def make(tmp_path, **settings):
@@ -34,7 +34,7 @@ def rule(make_model):
 
 @pytest.fixture
 def denoised(rule, tmp_path):
-    """Denoise a series into `tmp_path/out` by a rule of the small model."""
+    """Denoise a series into `tmp_path/out` with a rule that uses the small model."""
     engine, out = Engine("cpu"), tmp_path / "out"
 
     def run(series, *, rules=None, **settings):

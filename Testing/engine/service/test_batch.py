@@ -1,4 +1,4 @@
-"""`bioatt batch`: many scans, the ones that fail, interruptions, and the report."""
+"""`bioatt batch`: many scans, failures, interruptions, and the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rules_file(rule, tmp_path):
 
 @pytest.fixture
 def batch(tree, rules_file, tmp_path, capfd):
-    """Run `bioatt batch` on the tree; returns exit status, stdout and stderr's lines."""
+    """Run `bioatt batch` on the tree; returns the exit status, stdout, and the lines of stderr."""
 
     def run(*options, source=tree):
         given = ["batch", str(source), str(tmp_path / "out"), "--rules", str(rules_file), "--device", "cpu", *options]
@@ -72,7 +72,7 @@ def test_a_bad_scan_does_not_stop_the_rest_and_the_next_run_does_the_rest_alone(
 
 
 class _Page(HTMLParser):
-    """Counts tags, and what the page would load."""
+    """Collects the page's tags, text, and the links that it would load."""
 
     def __init__(self, text):
         super().__init__()
@@ -145,7 +145,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_scan_done(tree, job):
 
 
 class _Deadly(Series):
-    """A scan that ends the process that it reaches."""
+    """A scan that ends the process that unpickles it."""
 
     def __reduce__(self):
         return os._exit, (1,)

@@ -1,7 +1,7 @@
-"""The container's steps without docker: what the Dockerfile copies builds the wheel, and the wheel runs as it says.
+"""The container's steps without Docker: the wheel builds from the files that are copied, and runs as in the container.
 
-As the Dockerfile's user, with its environment and entry point, on a read-only root with a fresh /tmp and no network, by
-`unshare` and `setpriv`. The packages that the wheel needs are this machine's, not installed anew.
+It runs as the Dockerfile's user, with its environment and entry point, on a read-only root with a fresh /tmp and no
+network, using `unshare` and `setpriv`. The wheel's dependencies are those of this machine.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ FOLDER = ROOT / "Resources" / "Container"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, with continued lines joined."""
+    """The Dockerfile's instructions, with continued lines joined."""
     text = re.sub(r"\\\n", " ", (FOLDER / "Dockerfile").read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return [tuple(line.split(None, 1)) for line in lines]  # type: ignore[misc]
 
 
 def value(name: str) -> str:
-    """What the last instruction of this name says."""
+    """The argument of the last instruction of this name."""
     return [text for key, text in instructions() if key == name][-1]
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
-    """The files that the first stage copies, and no others: the wheel must build from them."""
+    """Only the files that the first stage copies: the wheel must build from them."""
     context = tmp_path_factory.mktemp("context")
     for key, text in instructions():
         if key == "COPY" and not text.startswith("--from"):
@@ -89,7 +89,7 @@ exec setpriv --reuid "${user%%:*}" --regid "${user##*:}" --clear-groups --no-new
 
 @pytest.fixture
 def image(site, tmp_path):
-    """Run a script in what `docker run --read-only --tmpfs /tmp --network none -v ...:/work` gives; the work folder."""
+    """Run a script as in `docker run --read-only --tmpfs /tmp --network none -v ...:/work`; /work is `image.work`."""
     if sys.platform != "linux" or os.geteuid() or not shutil.which("unshare") or not shutil.which("setpriv"):
         pytest.skip("namespaces take root on Linux, unshare and setpriv")
     work = tmp_path / "work"

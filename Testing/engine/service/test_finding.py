@@ -1,4 +1,4 @@
-"""Which scans are found in trees and lists, and what becomes of files that are damaged."""
+"""Which scans are found in trees and lists, and how damaged files are handled."""
 
 from __future__ import annotations
 

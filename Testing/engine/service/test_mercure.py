@@ -1,4 +1,4 @@
-"""The processing module of mercure: its folders, its names, its settings."""
+"""The mercure processing module: its folders, names and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.io.images import read_volume
 
 @pytest.fixture
 def mercure(series_writer, make_model, tmp_path, monkeypatch, capfd):
-    """Run the module on a series as mercure lays it out, under these settings; exit status and stderr."""
+    """Run the module on a series laid out as by mercure, with these settings; returns the exit status and stderr."""
     make_model()
     source, out = tmp_path / "data", tmp_path / "output"
     series_writer.write_series(source, series_writer.ct_like(3, 32, 32), name="1.2.3#{:03d}.dcm")

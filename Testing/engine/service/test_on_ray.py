@@ -1,4 +1,4 @@
-"""Batches on Ray: each scan once, also when a worker is killed."""
+"""Batches on Ray: each scan is done once, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_without_ray_the_extra_is_named(tree, job, monkeypatch):
 
 @pytest.fixture
 def ray(tmp_path, monkeypatch):
-    """Ray, whose processes start within the 15 s that it gives them.
+    """Ray, with processes that start within its limit of 15 s.
 
-    Each of them imports jsonschema, and that, where the extra `sbom` has brought it, rfc3987_syntax, which compiles a
-    grammar for some seconds. Here they do not find it.
+    Each process imports jsonschema, which imports rfc3987_syntax if the extra `sbom` is installed. That package spends
+    several seconds compiling a grammar, so it is hidden here.
     """
     pytest.importorskip("ray", reason="needs Ray: pip install 'bioatt[ray]'")
     (tmp_path / "path").mkdir()
@@ -69,7 +69,7 @@ def test_a_killed_worker_costs_no_scan_and_no_scan_is_done_twice(scans, job):
 
 @pytest.mark.usefixtures("ray")
 def test_a_lost_machine_costs_no_scan_and_no_scan_is_done_twice(scans, job, monkeypatch):
-    """A cluster of two machines, here of two groups of processes; one is gone after the first scan."""
+    """A cluster of two machines, simulated by two groups of processes; one is lost after the first scan."""
     from ray.cluster_utils import Cluster
 
     cluster, ended = Cluster(initialize_head=True, head_node_args={"num_cpus": 1}), []
@@ -86,7 +86,7 @@ def test_a_lost_machine_costs_no_scan_and_no_scan_is_done_twice(scans, job, monk
 
 
 def _busy_worker() -> int:
-    """The process id of a worker on this machine, by the name that Ray gives it while a task runs."""
+    """The process ID of a worker on this machine, found by the name that Ray gives it during a task."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         for line in Path("/proc").glob("[0-9]*/cmdline"):

@@ -24,7 +24,7 @@ ASK = """<script>addEventListener("load", () => {
 
 @pytest.fixture
 def seen(tree, denoised, tmp_path):
-    """Write a report, open it in a window of a width, and ask what is seen: (pictures load, it fits, ground, text)."""
+    """Write a report and open it at a window width; returns [images load, page fits, background, text colour]."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("needs a browser: apt install chromium")

@@ -1,4 +1,4 @@
-"""Rules: which one applies to a scan, and what is said of a file that cannot be used."""
+"""Rules: which one applies to a scan, and the errors for unusable files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_first_rule_whose_conditions_are_all_met_applies(rules_of, tmp_path)
         Facts("thorax", "B30f", "MR", 3.0, 2.1),
         Facts("thorax", "B30f", "CT", 3.1, 2.1),
         Facts("thorax", "B30f", "CT", 3.0, 4.1),
-        Facts("thorax", "B30f", "CT", 3.0, None),  # what is not told meets no condition
+        Facts("thorax", "B30f", "CT", 3.0, None),  # an unknown value meets no condition
     ):
         assert first_met((skip, chest, rest), other) is rest
     assert first_met((skip, chest), Facts()) is None

@@ -1,4 +1,4 @@
-"""One scan to its results: what is written, what is recognised as done, and what is said of what fails."""
+"""One scan to its results: what is written, what counts as done, and how failures are reported."""
 
 from __future__ import annotations
 

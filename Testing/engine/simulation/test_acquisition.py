@@ -1,4 +1,4 @@
-"""The simulated scan: exposure control, quantum noise, no bias, reproducible."""
+"""The simulated scan: exposure control, quantum noise, no bias, reproducibility."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_lesions_are_of_low_contrast_and_inside_the_liver(torso):
 
 
 def test_it_varies_smoothly_along_z():
-    """Neighbouring thin slices are much more alike than far ones."""
+    """Neighbouring thin slices are much more alike than distant ones."""
     volume, _ = phantom.torso(2, slices=5, size=128, z_range=(0, 10), thickness_mm=2)
     near = np.abs(np.diff(volume.hu, axis=0)).mean()
     far = np.abs(volume.hu[-1] - volume.hu[0]).mean()
@@ -77,7 +77,7 @@ def test_it_varies_smoothly_along_z():
 
 
 def test_edges_are_soft(torso):
-    """Partial volume: between air and skin some pixels lie in between, and few of them."""
+    """Partial volume: a few pixels at the skin have values between air and tissue."""
     volume, _ = torso
     between = ((volume.hu > -950) & (volume.hu < -700)).mean()
     assert between > 0

@@ -42,7 +42,7 @@ ELLIPSES = [
 
 @lru_cache
 def rasterised(size: int, pixel: float, fine: int = 6) -> np.ndarray:
-    """Ellipses on a grid, each pixel the mean over fine × fine points."""
+    """Ellipses on a grid, each pixel being the mean of fine × fine points."""
     axis = (np.arange(size * fine) - (size * fine - 1) / 2) * pixel / fine
     x, y = axis[None], axis[:, None]
     image = np.zeros((size * fine, size * fine), np.float32)
@@ -54,7 +54,7 @@ def rasterised(size: int, pixel: float, fine: int = 6) -> np.ndarray:
 
 
 def analytic(geometry: Geometry) -> np.ndarray:
-    """Exact line integrals: a chord of an ellipse is 2ab·√(r² − s²)/r², s the ray's distance from its centre."""
+    """Exact line integrals: a chord of an ellipse is 2ab·√(r² − s²)/r², with s the ray's distance from its centre."""
     points, directions = geometry.rays()
     c, s = np.cos(geometry.angles)[:, None], np.sin(geometry.angles)[:, None]
     px, py = points[:, 0] * c - points[:, 1] * s, points[:, 0] * s + points[:, 1] * c
@@ -93,10 +93,10 @@ def test_reconstruction_gives_the_body_back(beam: str) -> None:
 def test_projection_agrees_with_torchtomo() -> None:
     image = gaussian_filter(rasterised(128, 3.0), 1.0).astype(np.float32)
     theirs = torchtomo.FanBeam(128, 60, 200, src_dist=300.0, det_dist=250.0, det_width=1.8 * 199, n_samples=2048)
-    expected = theirs.forward(torch.from_numpy(image)[None, None])[0, 0].numpy() * 64  # they count in half grids
-    pixel = 128 / 127  # their pixels' centres reach the grid's edges
+    expected = theirs.forward(torch.from_numpy(image)[None, None])[0, 0].numpy() * 64  # their unit is half the grid
+    pixel = 128 / 127  # their pixel centres extend to the grid's edges
     ours = project(image, pixel, Geometry(Beam.FLAT, 200, 60, 1.8, 300.0, 550.0, offset_cells=0.0))
-    ours = np.roll(ours, 30, axis=0)[:, ::-1]  # their source starts on the other side, their detector runs backwards
+    ours = np.roll(ours, 30, axis=0)[:, ::-1]  # their source starts opposite, with the detector reversed
     assert np.linalg.norm(ours - expected) / np.linalg.norm(expected) < 0.002
 
 
@@ -139,7 +139,7 @@ def test_a_body_wider_than_the_field_does_not_shine_at_the_edge() -> None:
     image = np.full((300, 300), MU_WATER, np.float32)
     y, x = (np.mgrid[:300, :300] - 149.5) * 2.0
     image[np.hypot(x, y) > 230] = 0
-    narrow = Geometry(cells=200, views=288, cell_mm=2.5716)  # sees 280 mm of 460
+    narrow = Geometry(cells=200, views=288, cell_mm=2.5716)  # sees 280 of 460 mm
     views = project(image, 2.0, narrow)
     radius = narrow.field_mm / 2
     inner = np.hypot(x, y) < 0.8 * radius

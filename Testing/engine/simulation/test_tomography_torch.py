@@ -1,4 +1,4 @@
-"""Projection and reconstruction with PyTorch give what the compiled loops give."""
+"""Projection and reconstruction with PyTorch agree with the compiled loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEAMS = {
 
 @pytest.fixture(scope="module")
 def body():
-    """Three slices (z, y, x) that are not square: an ellipse with a hole, its mirror image, noise."""
+    """Three non-square slices (z, y, x): an ellipse with a hole, its mirror image, noise."""
     y, x = (np.mgrid[:96, :112] - 50) * PIXEL_MM
     ellipse = np.where((x / 140) ** 2 + (y / 100) ** 2 < 1, MU_WATER, 0).astype(np.float32)
     ellipse[np.hypot(x - 30, y) < 20] = 0.005
@@ -28,13 +28,13 @@ def body():
 
 
 def difference(measured, expected):
-    """Root mean square difference ÷ root mean square."""
+    """Relative root mean square difference."""
     return np.linalg.norm(measured - expected) / np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("beam", BEAMS)
 def test_projections_agree(beam, body, monkeypatch):
-    monkeypatch.setattr(on_torch, "SAMPLES", 1 << 18)  # several groups
+    monkeypatch.setattr(on_torch, "SAMPLES", 1 << 18)  # forces several groups
     expected = project(body, PIXEL_MM, BEAMS[beam], centre_mm=CENTRE_MM)
     measured = on_torch.project(body, PIXEL_MM, BEAMS[beam], CENTRE_MM, "cpu")
     assert measured.dtype == np.float32

@@ -1,4 +1,4 @@
-"""The request `batch`: the same results as the command's, its progress, and how it is cancelled."""
+"""The request `batch`: the same results as from the command, progress, and cancelling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bioatt.worker.server import Worker
 
 
 class _Sent(io.BytesIO):
-    """What a worker has sent. A test may look at each line as it comes."""
+    """What a worker has sent. A test may inspect each line as it is written."""
 
     look = staticmethod(lambda line: None)
 
@@ -39,7 +39,7 @@ def worker(sent, tmp_path):
 
 @pytest.fixture
 def ask(worker, sent, series_writer, make_model, tmp_path):
-    """ask(**fields) has two series denoised by a small model; the last reply."""
+    """ask(**fields) denoises two series with a small model and returns the last reply."""
     make_model()
     for name in "ab":
         series_writer.write_series(tmp_path / "in" / name, series_writer.ct_like(3, 32, 32, seed=ord(name)))

@@ -1,4 +1,4 @@
-"""Fields of requests: what is missing or of the wrong type is named, and never an internal error."""
+"""Request fields: a missing field or wrong type is named, and never causes an internal error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strength by level: asked once for a whole volume, or sent as a word with it."""
+"""Strength by level: queried once for a whole volume, or sent by name with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several volumes in one file or series: one is chosen, and none is mixed with another."""
+"""Several volumes in one file or series: one is chosen, and they are never mixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GEOMETRY = {"spacing": [0.7, 0.8, 1.25], "origin": [0, 0, 0], "direction": np.ey
 
 @pytest.fixture
 def ask(tmp_path):
-    """`ask(**request)` returns a worker's answer; its models have fresh weights."""
+    """`ask(**request)` returns a worker's answer; its models are untrained."""
     folder = tmp_path / "private"
     folder.mkdir()
     np.save(folder / "in.npy", ct_like(10))

@@ -1,4 +1,4 @@
-"""Enhanced multi-frame CT: every frame a slice, and the answer a classic derived series."""
+"""Enhanced multi-frame CT: every frame is a slice, and the result is a classic derived series."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frame(k, intercept, phase):
 
 @pytest.fixture
 def enhanced(tmp_path):
-    """Write an enhanced CT: frames in an order of their own; phases: temporal position of each slice."""
+    """Write an enhanced CT. order: slice of each frame; phases: temporal position of each slice."""
 
     def write(phases=(1,) * 6, order=(3, 0, 5, 1, 4, 2), syntax=ExplicitVRLittleEndian, frames=6):
         image = Dataset()

@@ -1,4 +1,4 @@
-"""Which slices make one volume: phases are told apart, rounded orientations are not, uneven slices are told as such."""
+"""Which slices form one volume: phases are separated, rounded orientations are not, uneven spacing is reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_phases_at_the_same_places_are_told_apart(series):
 
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
 def test_acquisitions_that_follow_one_another_along_z_stay_one_volume(series, size):
-    """GE's axial scans count them up, and helical ones have a time for each slice or two."""
+    """GE axial scans have consecutive acquisition numbers; helical ones have a new time every slice or two."""
     hu = series(
         ct_like(10),
         AcquisitionNumber=lambda k: k // size + 1,
@@ -95,7 +95,7 @@ def test_positions_that_wander_are_told(series, by, said):
 
 
 def test_the_result_is_rounded_to_the_steps_that_the_series_stores(series, tmp_path):
-    """What is measured and told is what is written: 8 bits of 32 HU a step, as web viewers make."""
+    """What is measured and reported is what is written: here 8 bits in steps of 32 HU, as from web viewers."""
     series(slope=32.0, intercept=-4096, signed=False, bits=8)
     volume = read_volume(series.folder)
     denoised = volume.with_hu(volume.hu * 0.9)

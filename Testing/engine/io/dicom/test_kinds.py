@@ -1,4 +1,4 @@
-"""What DICOM headers say is asked: only CT in HU is read, the rest is named, what a person should know is told."""
+"""DICOM headers are checked: only CT in HU is read, other kinds are named, and noteworthy facts are reported."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_damaged_header_names_its_file(series):
 
 @pytest.mark.parametrize("tail", [b"\x50\x24\x1b\x7aOB\0\0\xff\xff\xff\x7f", b"\x50\x24\x1b\x7aUS\xf0\xf0ab"])
 def test_an_element_longer_than_its_file_is_refused(series, tail):
-    """GDCM would take the gigabytes that a damaged length asks for."""
+    """GDCM would allocate the gigabytes that a damaged length asks for."""
     series()
     path = series.folder / "002.dcm"
     path.write_bytes(path.read_bytes() + tail)
@@ -171,7 +171,7 @@ def test_an_element_longer_than_its_file_is_refused(series, tail):
 
 
 def test_decoders_say_nothing_past_us(capfd):
-    """libjpeg complains of 12-bit JPEG on the process's stderr."""
+    """Otherwise libjpeg would complain about 12-bit JPEG on stderr."""
     path = Path(get_testdata_file("JPEG-lossy.dcm", download=False))
     header = pydicom.dcmread(path, stop_before_pixels=True)
     assert plane_of(ct_slice(path, header)).shape[-2:] == (1024, 256)

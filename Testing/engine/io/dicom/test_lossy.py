@@ -1,4 +1,4 @@
-"""Lossy compression: what GDCM decodes is what was encoded, the loss is told, and outputs go on saying so."""
+"""Lossy compression: GDCM decodes what was encoded, the loss is reported, and derived series still declare it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_irreversible_jpeg_2000(series, tmp_path):
 
 
 def test_jpeg_of_8_bits_is_lossy_whether_its_header_says_so_or_not(series):
-    """As archives send to web viewers: 8 bits and a slope of 16 HU."""
+    """As archives send images to web viewers: 8 bits and a slope of 16 HU."""
     series(ct_like(2, 64, 64), slope=16.0, intercept=-1024.0, signed=False)
     for path in series.folder.iterdir():
         image = pydicom.dcmread(path)
@@ -61,6 +61,6 @@ def test_jpeg_of_8_bits_is_lossy_whether_its_header_says_so_or_not(series):
         image.save_as(path)
     stored = compressed(series.folder, JPEGBaseline8Bit, "JPEG", quality=90)
     volume = read_volume(series.folder)
-    np.testing.assert_allclose(volume.hu, stored.astype(int) * 16 - 1024, atol=16)  # decoders' inverse DCT differ
+    np.testing.assert_allclose(volume.hu, stored.astype(int) * 16 - 1024, atol=16)  # inverse DCTs differ
     assert [line for line in volume.warnings if "lossy compression (JPEG)" in line]
     assert volume.rescale[0] == (16.0, -1024.0)

@@ -1,4 +1,4 @@
-"""From stored numbers to HU: sign and bits, rescale, padding, images to be shown dark on bright."""
+"""From stored values to HU: sign and bits, rescale, padding, MONOCHROME1."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_metal_above_3071_and_beyond_int16(series):
 
 @pytest.mark.parametrize(("signed", "declared"), [(True, -2000), (True, 63536), (False, 63536)])
 def test_declared_padding_is_known(series, signed, declared):
-    """-2000 as such, and in the unsigned guise in which some scanners write it."""
+    """-2000 itself, and the unsigned value that some scanners write for it."""
     hu = HU.copy()
     stored = -2000 if signed else 63536
     hu[:, :3, :3] = stored - 1024
@@ -76,7 +76,7 @@ def test_missing_rescale_warns_where_values_are_hu_and_is_refused_where_not(seri
 
 
 def test_a_blank_rescale_intercept_of_some_slices_is_refused(series):
-    """Read as 0 it would make those slices 1024 HU too bright."""
+    """Read as 0, it would make those slices 1024 HU too bright."""
     series()
     path = sorted(series.folder.iterdir())[1]
     image = pydicom.dcmread(path)
@@ -89,7 +89,7 @@ def test_a_blank_rescale_intercept_of_some_slices_is_refused(series):
 @pytest.mark.parametrize("rle", [False, True])
 @pytest.mark.parametrize(("signed", "bits"), [(True, 16), (False, 12)])
 def test_dark_on_bright_is_a_matter_of_display(series, signed, bits, rle):
-    """MONOCHROME1 says how to show stored values, not what they are (PS3.3 C.7.6.3.1.2); GDCM inverts them."""
+    """MONOCHROME1 defines how stored values are displayed, not what they are (PS3.3 C.7.6.3.1.2); GDCM inverts them."""
     hu = series(PhotometricInterpretation="MONOCHROME1", signed=signed, bits=bits)
     for path in series.folder.iterdir() if rle else ():
         image = pydicom.dcmread(path)
@@ -130,7 +130,7 @@ def at_the_top(image):
     ("change", "said"), [(shorter, "damaged or truncated"), (halved, "damaged"), (at_the_top, "High Bit 15")]
 )
 def test_pixels_that_do_not_fill_their_rows_and_columns_are_refused(series, change, said):
-    """GDCM fills up with what is in memory, differently each time, within the range of HU."""
+    """GDCM would fill the rest from uninitialised memory, with different values in the HU range each time."""
     series(HU, bits=12, signed=False)
     if change is halved:
         for number in (0, 2):

@@ -1,4 +1,4 @@
-"""Choosing and reading a CT series: order, geometry, and everything a folder may hold beside it."""
+"""Choosing and reading a CT series: order, geometry, and whatever else its folder may hold."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_a_slice_alone_keeps_its_identity(series):
     ("orientation", "step"),
     [
         ((-1, 0, 0, 0, -1, 0), (0, 0, 2.5)),  # prone
-        ((1, 0, 0, 0, -1, 0), (0, 0, 2.5)),  # rows from the back
-        ((0, 1, 0, -1, 0, 0), (0, 0, 2.5)),  # on the side
+        ((1, 0, 0, 0, -1, 0), (0, 0, 2.5)),  # rows from back to front
+        ((0, 1, 0, -1, 0, 0), (0, 0, 2.5)),  # decubitus
         ((1, 0, 0, 0, 0, -1), (0, 2.5, 0)),  # coronal
         ((0, 1, 0, 0, 0, -1), (2.5, 0, 0)),  # sagittal
         ((1, 0, 0, 0, 0.9659258, 0.2588190), (0, -0.647, 2.4148)),  # oblique
@@ -195,7 +195,7 @@ def test_copies_are_dropped_and_two_images_at_one_place_refused(series):
 
 @pytest.mark.parametrize("differ", ["place", "voxels"])
 def test_different_images_of_one_identity_are_refused(series, differ):
-    """As an anonymiser leaves them that writes one SOPInstanceUID into all files."""
+    """Some anonymisers write the same SOPInstanceUID into all files."""
     place = {"ImagePositionPatient": [0, 0, 0]} if differ == "voxels" else {}
     hu = ct(3) if differ == "voxels" else np.repeat(ct(1), 3, axis=0)
     series(hu, SOPInstanceUID="1.2.3", **place)
@@ -276,7 +276,7 @@ def test_a_slice_that_cannot_be_read_is_not_left_out(series, monkeypatch):
 
 @pytest.mark.parametrize(("good", "bad"), [(b"1.125", b"broad"), (b"-1024.5", b"unknown")])
 def test_malformed_header(series, good, bad, recwarn, caplog):
-    """Values that pydicom would not write, put into the file's bytes."""
+    """Values that pydicom would not write, patched into the file."""
     series(pixel=(1.125, 0.75), intercept=-1024.5)
     for path in series.folder.iterdir():
         path.write_bytes(path.read_bytes().replace(good, bad))
@@ -333,7 +333,7 @@ def test_large_matrices(series, side):
     "sample", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm"]
 )
 def test_compressed_pixels_that_gdcm_reads(tmp_path, sample):
-    """pydicom's own test images, declared as CT: the pixels are those of the uncompressed twin."""
+    """pydicom's own test images, declared as CT: the pixels match those of the uncompressed twin."""
     image = pydicom.dcmread(get_testdata_file(sample, download=False))
     image.Modality, image.SOPClassUID = "CT", "1.2.840.10008.5.1.4.1.1.2"
     image.RescaleSlope, image.RescaleIntercept = 1, -1024

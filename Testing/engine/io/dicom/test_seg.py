@@ -1,4 +1,4 @@
-"""DICOM SEG: read back by highdicom, pydicom and SimpleITK; derived from the series and linked to it."""
+"""DICOM SEG: readable by highdicom, pydicom and SimpleITK, derived from the series and linked to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MADE = {"algorithm": "BioAttDenoise organ maps", "version": "1", "automatic": Tr
 
 @pytest.fixture
 def segmented(series, tmp_path):
-    """(scan, labels, the written data set, its path) of a synthetic series."""
+    """Segment a synthetic series; returns (scan, labels, the written data set, its path)."""
 
     def make(**options):
         series(**options)

@@ -1,4 +1,4 @@
-"""Which files of a folder are the scan's: links, what cannot be read, and what only looks as if it belonged."""
+"""Which files of a folder belong to the scan: links, unreadable files, and files that only seem to belong."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_link_to_nothing_is_named(series):
 
 
 def test_a_subfolder_that_cannot_be_listed_is_refused(series, monkeypatch):
-    """Half of the scan would be denoised without a word."""
+    """Otherwise half of the scan would silently be left out."""
     series(keep=[0, 1])
     (series.folder / "more").mkdir()
     listed = os.scandir
@@ -64,7 +64,7 @@ def test_a_subfolder_that_cannot_be_listed_is_refused(series, monkeypatch):
 )
 @pytest.mark.parametrize("uid", ["", "2.25.1"])
 def test_images_of_two_scans_are_kept_apart_where_the_series_uid_does_not_tell(series, keyword, values, uid):
-    """Careless anonymisers leave it blank, or give one to all; by their places these slices are one volume."""
+    """Careless anonymisers leave it blank or share one; by position alone, these slices would form one volume."""
     constant = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": uid}
     series(**{**constant, keyword: lambda k: values[k % 2]})
     volume = read_volume(series.folder)
@@ -78,7 +78,7 @@ def test_a_slice_without_a_kernel_belongs_to_the_others(series):
 
 
 def test_a_slice_that_is_cut_within_its_first_elements_is_not_left_out(series):
-    """Also where the SOP class is cut in two, and reads as another one."""
+    """Even if the cut shortens the SOP class UID to another one."""
     series()
     file = sorted(series.folder.iterdir())[2]
     whole = file.read_bytes()

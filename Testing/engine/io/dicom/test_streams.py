@@ -1,4 +1,4 @@
-"""A code stream of another size than the header's is refused before a decoder takes memory for it."""
+"""A code stream whose size differs from the header's is refused before a decoder allocates memory for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The derived series judged by programs that are not ours: dicom3tools (dciodvfy, dcentvfy) and DCMTK (dcmconv)."""
+"""The derived series checked by independent programs: dicom3tools (dciodvfy, dcentvfy) and DCMTK (dcmconv)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ COMPLETE = {
     "PatientBirthDate": "", "PatientSex": "O", "ReferringPhysicianName": "", "StudyID": "1", "Laterality": "",
     "PatientPosition": "HFS", "PositionReferenceIndicator": "", "Manufacturer": "Maker", "AcquisitionNumber": 1,
 }  # fmt: skip
-"""What PS3.3 A.3 asks of a CT image beyond what the tests' series has."""
+"""Elements that PS3.3 A.3 requires of a CT image but the tests' series lacks."""
 
 
 def errors(program: str, *files: Path) -> Counter[str]:
-    """Lines of a validator that say Error. Skips where it is not installed."""
+    """Count a validator's error lines. Skips the test if it is not installed."""
     if shutil.which(program) is None:
         pytest.skip(f"needs {program}: apt install dicom3tools")
     said = subprocess.run([program, *map(str, files)], capture_output=True, text=True, errors="replace", check=False)
@@ -33,7 +33,7 @@ def errors(program: str, *files: Path) -> Counter[str]:
 
 @pytest.fixture
 def pair(series, tmp_path):
-    """Write a source and the series derived from it; returns their files in order."""
+    """Write a source and the series derived from it; returns the sorted files of both."""
 
     def make(**elements):
         series(**elements)

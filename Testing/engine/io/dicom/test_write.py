@@ -1,4 +1,4 @@
-"""The derived series: what its headers say, what its pixels are, and that it appears whole or not at all."""
+"""The derived series: its headers, its pixels, and that it appears as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MADE = {"model_name": "bioatt-slim", "model_version": "2", "strength": 0.8}
 
 @pytest.fixture
 def derived(series, tmp_path):
-    """Read the synthetic series, lower its HU by 3, write it; → (input volume, result, sorted derived headers)."""
+    """Read the synthetic series, lower its HU by 3 and write it; returns (input, result, sorted derived headers)."""
 
     def make(hu=None, slices: range | None = None, series_number=None, organ_strength=None, **options):
         series(hu, **options)
@@ -195,7 +195,7 @@ def test_needs_dicom_sources_and_an_empty_folder(series, tmp_path):
 
 @pytest.mark.parametrize("carried", [lambda volume: volume, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
 def test_headers_of_files_replaced_since_are_refused(series, tmp_path, carried):
-    """Another patient's scan of the same names and size, between reading and writing."""
+    """Between reading and writing, another patient's scan with the same file names and size replaces the source."""
     hu = series()
     volume = carried(read_volume(series.folder)).part(range(1, 4))
     series(hu, PatientName="Other^Person")
@@ -334,7 +334,7 @@ def test_clipped_voxels_are_counted(series, tmp_path):
 
 @pytest.mark.parametrize("what", ["place", "voxels"])
 def test_what_was_not_meant_is_refused(series, tmp_path, monkeypatch, what):
-    """A slice that slips 1 mm along z, or voxels that are not the result's."""
+    """A slice displaced by 1 mm along z, or voxels that differ from the result's."""
     series()
     volume = read_volume(series.folder)
     describe, set_pixels = dicom._describe, dicom._set_pixels
@@ -356,7 +356,7 @@ def test_what_was_not_meant_is_refused(series, tmp_path, monkeypatch, what):
     ("tag", "value"), [(0x00280101, b""), (0x00280101, b"\xff\xff"), (0x00280103, b"")], ids=["blank", "absurd", "sign"]
 )
 def test_a_header_that_cannot_be_written_again_is_refused_before_the_run(series, tmp_path, tag, value):
-    """BitsStored and PixelRepresentation say how to store; without them an hour of denoising would be lost."""
+    """Without BitsStored and PixelRepresentation, the result cannot be stored: an hour of denoising would be lost."""
     series()
     volume = read_volume(series.folder)
     _put(sorted(series.folder.iterdir())[-1], tag, "US", value)

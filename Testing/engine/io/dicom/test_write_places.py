@@ -1,4 +1,4 @@
-"""Where a derived series goes: folders that are there, rights, links, names, another run."""
+"""Where a derived series goes: existing folders, permissions, links, names, concurrent runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def volume(series):
 
 @posix
 def test_a_folder_that_is_there_stays_the_one_it_is(volume, tmp_path):
-    """A place where a disk is mounted, or a private folder for patients' data."""
+    """It may be a mount point or a private folder for patient data."""
     private, link = tmp_path / "private", tmp_path / "link"
     private.mkdir(mode=0o700)
     private.chmod(0o2700)

@@ -1,8 +1,8 @@
-"""Faults and load of a node as a process of its own, with a stand-in for the engine; prints JSON.
+"""Faults and load of a node in a separate process, with a stand-in for the engine; prints JSON.
 
 python campaign.py kills --count 200 --seed 0     kill -9 at random moments while studies arrive and leave
-python campaign.py studies --count 1000           tiny studies in a row: memory, and whether all came out
-python campaign.py load --count 300               slices of 512 x 512 a second, beside DCMTK's storescp
+python campaign.py studies --count 1000           tiny studies in a row: memory, and whether all were delivered
+python campaign.py load --count 300               slices of 512 x 512 per second, compared to DCMTK's storescp
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def image(study: str, series: str, size: int = 16) -> Dataset:
 
 
 class Process:
-    """A node with the stand-in, that sends into a folder."""
+    """A node process with the stand-in engine that sends into a folder."""
 
     def __init__(self, folder: Path, quiet_s: float) -> None:
         self.folder, self.out = folder, folder / "out"
@@ -62,7 +62,7 @@ class Process:
         )
 
     def start(self, deadly: str = "") -> None:
-        """deadly: Study Instance UID over which the process ends, as one that takes too much memory does."""
+        """deadly: Study Instance UID that ends the process, as a study that takes too much memory does."""
         call = [sys.executable, str(STAND_IN), str(self.folder / "node.toml"), deadly]
         self.process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
@@ -83,7 +83,7 @@ class Process:
 
 
 def send(port: int, images: list[Dataset]) -> list[Dataset]:
-    """Those that were acknowledged."""
+    """Send images; returns those that were acknowledged."""
     entity = AE("CT1")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 10
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
@@ -98,12 +98,12 @@ def send(port: int, images: list[Dataset]) -> list[Dataset]:
 
 
 def kills(folder: Path, count: int, seed: int, images: int = 5) -> dict[str, Any]:
-    """End the node by force at random moments; what it had acknowledged must all come out, and nothing half-written."""
+    """Kill the node at random moments: no acknowledged image may be lost, and nothing may be half-written."""
     chance, node, acknowledged = random.Random(seed), Process(folder, quiet_s=0.2), []
     ended = threading.Event()
 
     def scanner() -> None:
-        """Sends study after study, and what was not acknowledged again, as a scanner does."""
+        """Send study after study, repeating what was not acknowledged, as a scanner does."""
         while not ended.is_set():
             study, series = generate_uid(), generate_uid()
             left = [image(study, series) for _ in range(images)]
@@ -147,7 +147,7 @@ def kills(folder: Path, count: int, seed: int, images: int = 5) -> dict[str, Any
 
 
 def studies(folder: Path, count: int) -> dict[str, Any]:
-    """Studies of one image in a row."""
+    """Send one-image studies in a row and measure memory."""
     node, memory = Process(folder, quiet_s=0.5), []
     node.start()
     for _ in range(10):
@@ -162,7 +162,7 @@ def studies(folder: Path, count: int) -> dict[str, Any]:
 
 
 def load(folder: Path, count: int) -> dict[str, Any]:
-    """Slices a second that storescu gets rid of: to the node, which syncs each, and to storescp, which syncs none."""
+    """Measure storescu's slices per second: to the node, which syncs each, and to storescp, which syncs none."""
     scans = folder / "scan"
     scans.mkdir(parents=True)
     study, series = generate_uid(), generate_uid()
@@ -174,7 +174,7 @@ def load(folder: Path, count: int) -> dict[str, Any]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "received").mkdir()
-    environment = {**os.environ, "TCP_NODELAY": "1"}  # DCMTK's: or each image waits 40 ms for the kernel
+    environment = {**os.environ, "TCP_NODELAY": "1"}  # for DCMTK: otherwise the kernel delays each image by 40 ms
     call = ["storescp", "-aet", "BIOATT", "-od", str(folder / "received"), str(port)]
     storescp = subprocess.Popen(call, env=environment)
     time.sleep(1)

@@ -1,4 +1,4 @@
-"""Peers on the loopback for the node's tests, and a stand-in for the engine."""
+"""Peers on the loopback interface for the node's tests, and a stand-in for the engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bioatt.service.node.node import Node
 from bioatt.service.node.settings import Destination, Listen, NodeSettings
 
 collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
-"""The node is for Linux and macOS."""
+"""The node runs on Linux and macOS only."""
 
 _SPEC = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
 stand_in = importlib.util.module_from_spec(_SPEC)
@@ -32,7 +32,7 @@ _SPEC.loader.exec_module(stand_in)
 
 @pytest.fixture
 def ct():
-    """CT images of one series: ct(3) makes three of a new study, ct(3, study=UID) of that one."""
+    """CT images of one series: ct(3) makes three in a new study, ct(3, study=UID) in that study."""
 
     def make(count: int = 3, study: str | None = None, size: int = 16, **elements: object) -> list[Dataset]:
         study, series = study or generate_uid(), generate_uid()
@@ -76,7 +76,7 @@ def free_port():
 
 @pytest.fixture
 def archive(free_port):
-    """A DICOM peer that stores: what arrived is in `.images`; `.status` is what it answers."""
+    """A DICOM storage peer: `.images` holds what arrived; `.status` is the status that it returns."""
 
     class Archive:
         def __init__(self) -> None:
@@ -123,7 +123,7 @@ def settings(tmp_path, free_port):
 
 @pytest.fixture
 def run_node():
-    """A node in this process, in a thread: run_node(settings); stopped at the end."""
+    """Run a node in a thread of this process: run_node(settings); it is stopped at the end."""
     running: list[tuple[threading.Event, threading.Thread]] = []
 
     def start(settings: NodeSettings, denoise=stand_in.denoise, **options: object) -> Node:
@@ -146,7 +146,7 @@ def run_node():
 
 @pytest.fixture
 def send():
-    """Send images to a port by C-STORE; the statuses, None where the association broke off."""
+    """Send images to a port by C-STORE; returns their statuses, None if the association broke off."""
 
     def run(images, port: int, called: str = "BIOATT", calling: str = "CT1", **options: object) -> list[int | None]:
         entity = AE(calling)
@@ -179,7 +179,7 @@ def wait_until():
 
 @pytest.fixture
 def derived():
-    """Headers of the derived series in a folder destination, by source image."""
+    """Headers of the derived series in a folder destination, by UID of the source image."""
 
     def read(folder: Path) -> dict[str, Dataset]:
         found = [dcmread(file) for file in sorted(folder.rglob("*.dcm")) if not file.parent.name.startswith(".")]
@@ -198,7 +198,7 @@ def audit_of():
 
 @pytest.fixture
 def program():
-    """Path of a program of DCMTK or Orthanc; the test is skipped where it is not installed."""
+    """Path of a DCMTK or Orthanc program; the test is skipped if it is not installed."""
 
     def find(name: str, package: str) -> str:
         path = shutil.which(name) or shutil.which(name, path="/usr/sbin")

@@ -1,4 +1,4 @@
-"""A stand-in for the engine, which derives images without denoising them; and a node with it as a process of its own.
+"""A stand-in for the engine that derives images without denoising them, and a node process that uses it.
 
 python stand_in.py SETTINGS.toml
 """
@@ -21,7 +21,7 @@ DEADLY: list[str] = []
 
 
 def denoise(images: Path, out: Path) -> list[Failure]:
-    """Each image as one derived from it, in a new series."""
+    """Write each image as a derived one, in a new series."""
     series = generate_uid(prefix=None)
     (out / "dicom").mkdir(exist_ok=True)
     for number, file in enumerate(sorted(images.iterdir())):

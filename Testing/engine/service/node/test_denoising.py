@@ -1,4 +1,4 @@
-"""What the node's engine makes of a study: several series, rules, failures, a device that is gone."""
+"""What the node's engine does with a study: several series, rules, failures, a lost device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioatt.service.node.node import DeviceLostError
 
 @pytest.fixture
 def study(series_writer, tmp_path):
-    """Two series, Abdomen and Chest, and a slice of a third that is cut short."""
+    """A study of two series, Abdomen and Chest."""
     folder = tmp_path / "in"
     series_writer.write_series(folder, series_writer.ct_like(3, 32, 32, seed=1), name="a{:03d}.dcm")
     series_writer.write_series(
@@ -24,7 +24,7 @@ def study(series_writer, tmp_path):
 
 @pytest.fixture
 def denoise(make_model, tmp_path):
-    """Denoise the study by rules with a small model; what failed."""
+    """Denoise the study with rules that use a small model; returns the failures."""
     make_model()
 
     def run(study, *rules):

@@ -1,6 +1,6 @@
-"""What Docs/reliability.md promises of a node: killed, on full and read-only disks, over many studies.
+"""What Docs/reliability.md promises for a node that is killed, has a full or read-only disk, or gets many studies.
 
-The engine is a stand-in (`stand_in.py`): the queue is what is tested here.
+The engine is a stand-in (`stand_in.py`), since these tests are about the queue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of its own for the spool: mount(options)."""
+    """A separate disk for the spool: mount(options)."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -96,7 +96,7 @@ def test_a_study_waits_for_room_for_its_results(
     given = replace(settings(), spool=disk / "spool")
     run_node(given)
 
-    send(ct(6, size=320), given.listen.port)  # 1.2 of 2 MB: their results would take more than is left
+    send(ct(6, size=320), given.listen.port)  # 1.2 of 2 MB: the results would not fit in the rest
     wait_until(lambda: any(entry.get("reason") == "no room for results" for entry in audit_of(given)))
     assert node_status(given)["ready"] == 1
 

@@ -1,4 +1,4 @@
-"""The way of a study through a node, between peers on the loopback."""
+"""The path of a study through a node, between peers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_study_that_an_archive_sends_back_is_not_denoised_again(
     send(images, given.listen.port)
     wait_until(lambda: len(derived(tmp_path / "out")) == 3)
 
-    for image in images:  # an archive changes headers, and sends a study in parts
+    for image in images:  # an archive may change headers and send a study in parts
         image.add_new(0x00090010, "LO", "ARCHIVE")
     send(images[:2], given.listen.port)
     wait_until(lambda: any(entry["event"].startswith("denoised before") for entry in audit_of(given)))

@@ -1,4 +1,4 @@
-"""The command `bioatt node` with its engine, between Orthanc and DCMTK's programs on the loopback."""
+"""The command `bioatt node` with its engine, between Orthanc and DCMTK programs on the loopback interface."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(*call: object) -> subprocess.CompletedProcess:
 
 
 def check_derived(originals: list[Path], derived: list[Path]) -> None:
-    """Each derived image has its original's place and patient, a UID of its own, and other pixels."""
+    """Check that each derived image has its original's position and patient, a new UID, and different pixels."""
     before = {str(one.SOPInstanceUID): one for one in map(dcmread, originals)}
     after = {str(one.SourceImageSequence[0].ReferencedSOPInstanceUID): one for one in map(dcmread, derived)}
     assert before.keys() == after.keys()
@@ -127,7 +127,7 @@ def test_a_second_node_of_one_spool_is_refused_and_the_first_goes_on(
 
 
 class Orthanc:
-    """An Orthanc that knows the node, asked by its REST interface."""
+    """An Orthanc that knows the node, queried through its REST interface."""
 
     def __init__(self, program: str, folder: Path, dicom: int, http: int, node: int) -> None:
         folder.mkdir()
@@ -183,7 +183,7 @@ def test_orthanc_gets_a_derived_series_and_none_more_when_it_sends_the_study_aga
             (tmp_path / f"derived{number}").write_bytes(orthanc.ask(f"/instances/{instance}/file"))
         check_derived(sorted(source.iterdir()), sorted(tmp_path.glob("derived*")))
 
-        orthanc.ask("/modalities/node/store", studies)  # with the derived series, as a routing rule would
+        orthanc.ask("/modalities/node/store", studies)  # including the derived series, as a routing rule would
         audit = tmp_path / "spool" / "audit.jsonl"
         wait_until(lambda: "own image left out" in audit.read_text(), 120)
         wait_until(lambda: "denoised before" in audit.read_text(), 120)

@@ -1,4 +1,4 @@
-"""The node's settings: what is refused says which key and how to mend it."""
+"""The node's settings: errors name the key and how to fix it."""
 
 from __future__ import annotations
 

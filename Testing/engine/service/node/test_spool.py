@@ -1,4 +1,4 @@
-"""The queue on disk: what a start finds after an end at any moment."""
+"""The queue on disk: what a restart finds after the process has ended at any moment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def job_of(spool: Spool, images: int = 2):
 
 
 def again(spool: Spool) -> Spool:
-    """The spool as the next process finds it."""
+    """The spool as the next process opens it."""
     spool.close()
     return Spool(spool.folder)
 
@@ -131,7 +131,7 @@ def test_a_part_of_what_was_denoised_is_left_out_and_more_than_that_is_not(spool
         put(spool, number)
     put(spool, 0, series="of another series")
     (more,) = spool.collect(0)
-    assert spool.leave_out_done(more, "settings") == 3  # a series with a new image stays whole
+    assert spool.leave_out_done(more, "settings") == 3  # a series with a new image is kept whole
 
 
 def test_what_was_set_aside_does_not_count_as_denoised(spool):
