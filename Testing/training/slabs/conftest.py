@@ -1,4 +1,4 @@
-"""A pack small enough to train on in seconds: a scan of touching slices, a single one, a torso, a validation scan."""
+"""A pack small enough to train on in seconds: contiguous slices, a single slice, a torso and a validation scan."""
 
 from __future__ import annotations
 
