@@ -1,7 +1,7 @@
 """Fuzz the readers with damaged inputs: `python -m Testing.fuzz.campaign [TARGET ...] --inputs 10000 --seed 0`.
 
 Each target runs in a separate process, so a crash ends only that target. Prints how many inputs each target read and
-refused, and the first failure: an exception that is not the project's, a read of more than HANG_S seconds, a partial
+refused, and the first failure: an exception other than a BioAttError, a read of more than HANG_S seconds, a partial
 output, or a crash.
 """
 

@@ -36,7 +36,7 @@ from bioatt.worker.server import Channel, Worker
 HU = ct_like(3)
 DESCRIPTORS = ("heart", "liver")
 LARGEST_BYTES = 1 << 24
-"""No damaged seed, being small, may read as a larger volume than this."""
+"""The seeds are small, so no damaged one may read as a larger volume than this."""
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class Checks:
         return found | ({"of_ceiling": rate / self.ceiling_flops} if hasattr(self, "ceiling_flops") else {})
 
     def volume(self) -> dict[str, Any]:
-        """Time of a volume, memory to memory, with the shipped model and prior, and the body mask's share of it."""
+        """Time to denoise a volume, memory to memory, with the shipped model and prior; time of the body mask."""
         with_prior = "maps" if self.found["shipped"] else None
         denoiser = self._denoiser(self.shipped, with_prior)
         few = min(8, self.args.slices)

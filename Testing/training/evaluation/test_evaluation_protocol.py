@@ -1,4 +1,4 @@
-"""The paper's protocol gives the same values as scikit-image patch by patch, which the authors used."""
+"""The paper's protocol matches scikit-image, which the authors used, on each patch."""
 
 from __future__ import annotations
 

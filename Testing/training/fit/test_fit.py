@@ -152,7 +152,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tiny, tmp_path):
 
 
 def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder):
-    """Here the same descriptors in another order."""
+    """Even the same descriptors in another order are refused."""
     first = fit(tiny(steps=6), tmp_path / "first")
     bank = tmp_path / "bank"
     shutil.copytree(bank_folder, bank)

@@ -68,7 +68,7 @@ def test_cut_between_two_savings_it_ends_as_one_that_was_not(run, tiny, tmp_path
 
 @pytest.mark.parametrize("at", range(4))
 def test_cut_while_saving_the_state_before_is_still_whole(run, tiny, tmp_path, monkeypatch, at):
-    """A save writes two state files, the weights and the record; the cut comes before one of them."""
+    """A save writes two state files, the weights and the record; each case cuts before another of them."""
     config = tiny(6)
     from bioatt_training.gpu import outputs
 

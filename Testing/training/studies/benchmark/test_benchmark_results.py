@@ -20,7 +20,7 @@ RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
 
 
 def verdict(found, least=-math.inf, most=math.inf) -> str:
-    """Whether the 95 % interval lies within the bounds ("met"), outside ("missed"), or on both sides ("open")."""
+    """Whether the 95 % interval lies within the bounds ("met"), outside ("missed"), or across one ("open")."""
     if found["low"] is None:
         return "no interval"
     if least <= found["low"] and found["high"] <= most:

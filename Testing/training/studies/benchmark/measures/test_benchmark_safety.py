@@ -106,7 +106,7 @@ def test_shifts_that_go_with_the_place_exceed_the_prediction(body, noises):
 
 
 def test_the_spread_is_compared_on_the_slices_that_have_a_prediction(body, noises):
-    """Otherwise a noisier slice without room for a patch would be compared with the prediction for other slices."""
+    """Otherwise a noisier slice without room for a patch would be compared with other slices' prediction."""
     quiet, noisy = row_of("a", body + noises[0], body, noises[1]), row_of("b", body + 5 * noises[0], body, noises[1])
     del noisy["predicted"]
     alone, both = discs([quiet])["soft tissue"], discs([quiet, noisy])["soft tissue"]
