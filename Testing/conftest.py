@@ -1,4 +1,4 @@
-"""What every storey's tests share."""
+"""Fixtures and settings shared by all tests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("BIOATT_TUNING", "off")  # what is fastest differs from run to run
+os.environ.setdefault("BIOATT_TUNING", "off")  # the fastest settings differ from run to run
 
 SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
-"""Names of the test functions that `make test-fast` leaves out, for the CPU time of all their cases."""
+"""Test functions that `make test-fast` leaves out because of the total CPU time of their cases."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of SLOW_TESTS as slow, beside those that are marked where they are."""
+    """Mark the tests in SLOW_TESTS as slow, in addition to those marked in their files."""
     slow = set(SLOW_TESTS.read_text(encoding="utf-8").split())
     for item in items:
         if getattr(item, "originalname", item.name) in slow:
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def denormals_as_usual() -> Iterator[None]:
-    """The command line flushes denormal numbers for its whole process, which here is the tests' too."""
+    """Undo the command line's flushing of denormals, which affects the whole process and thus the other tests."""
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
@@ -34,7 +34,7 @@ def denormals_as_usual() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def locale_as_usual() -> Iterator[None]:
-    """SimpleITK's DICOM writer, which tests alone use, leaves the process in the C locale, where text is ASCII."""
+    """Restore the locale: SimpleITK's DICOM writer, used only in tests, leaves the process in the ASCII C locale."""
     before = locale.setlocale(locale.LC_CTYPE)
     yield
     locale.setlocale(locale.LC_CTYPE, before)

@@ -1,7 +1,7 @@
-"""The criteria of Slicer's Extensions Index, as far as they can be checked here: python Testing/index_check.py
+"""Check the criteria of Slicer's Extensions Index that can be checked locally: python Testing/index_check.py
 
-Prints a line for each and exits 1 where one is not met. The criteria are those of the index's pull request template and
-of its check_description_files.py.
+Prints one line per criterion and exits 1 if any is not met. The criteria come from the index's pull request template
+and from its check_description_files.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEYS = {
     "tier", "dicom_support_rule",
 }  # fmt: skip
 CATEGORIES = {"Filtering", "Image Synthesis", "Quantification", "Tomographic Reconstruction", "Utilities"}
-"""Those of the index that could fit."""
+"""The index's categories that could apply."""
 LARGEST_CLONE = 100e6
 ELSEWHERE = (
     "topic 3d-slicer-extension, unused features hidden: set on GitHub by the maintainer",
@@ -42,13 +42,13 @@ def _entry() -> dict:
 
 
 def _raw_file(url: str) -> bool:
-    """Whether a raw URL of this repository names a PNG that is here."""
+    """Whether the URL is a raw URL of this repository and its file exists locally and is a PNG."""
     path = re.fullmatch(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/main/(.+)", url)
     return path is not None and (ROOT / path[1]).read_bytes().startswith(b"\x89PNG")
 
 
 def _clone_bytes() -> int:
-    """Size of a full clone: the pack that git would send for this commit, and its files."""
+    """Size of a full clone: the pack that git would send for this commit, plus the checked-out files."""
     git = ["git", "-C", str(ROOT)]
     packed = [*git, "pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"]
     pack = subprocess.run(packed, input=b"HEAD\n", capture_output=True, check=True).stdout
@@ -57,7 +57,7 @@ def _clone_bytes() -> int:
 
 
 def _file_scope_imports() -> bool:
-    """Whether the module's file imports only what Slicer has while it loads."""
+    """Whether the module's file imports nothing but sys and slicer at file scope."""
     text = (ROOT / "BioAttDenoise" / "BioAttDenoise.py").read_text(encoding="utf-8")
     tops = {line.split()[1].split(".")[0] for line in text.splitlines() if re.match(r"(import|from) ", line)}
     return tops <= {"sys", "slicer"}

@@ -1,6 +1,4 @@
-"""The files that CMake packages into Slicer: compares BioAttDenoise/CMakeLists.txt with the tree, and with --write
-brings it up to date.
-"""
+"""Compare the files that BioAttDenoise/CMakeLists.txt packages into Slicer with the tree; --write updates the list."""
 
 from __future__ import annotations
 
@@ -12,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "BioAttDenoise"
 CMAKE = MODULE / "CMakeLists.txt"
 SIMULATOR = MODULE / "bioatt" / "simulation"
-"""Needs numba, which Slicer does not install; the wheel carries it."""
+"""Needs numba, which Slicer does not install; only the wheel includes this folder."""
 COMMAND_LINE_MODULE = MODULE / "BioAttDenoiseCLI"
-"""Has a CMakeLists.txt of its own."""
+"""Has a separate CMakeLists.txt."""
 SUFFIXES_OF_RESOURCES = {".ui", ".png", ".svg", ".txt", ".json", ".safetensors", ".md", ".npz", ".npy", ".nrrd"}
 
 
 def files_of_the_tree() -> dict[str, list[str]]:
-    """What ought to be listed, by CMake variable, relative to the folder that the list counts from."""
+    """The files to list, by CMake variable, relative to the folder that the list refers to."""
     left_out = {SIMULATOR, COMMAND_LINE_MODULE}
     scripts = [
         path for path in MODULE.rglob("*.py") if "__pycache__" not in path.parts and not left_out & {*path.parents}
@@ -40,13 +38,13 @@ def files_of_the_tree() -> dict[str, list[str]]:
 
 
 def files_listed() -> dict[str, list[str]]:
-    """What CMakeLists.txt lists."""
+    """The files listed in CMakeLists.txt, by CMake variable."""
     text = CMAKE.read_text(encoding="utf-8")
     return {name: _block(name).search(text).group(2).split() for name in files_of_the_tree()}
 
 
 def write() -> None:
-    """Make CMakeLists.txt list what the tree has."""
+    """Update CMakeLists.txt to list the files in the tree."""
     text = CMAKE.read_text(encoding="utf-8")
     for name, files in files_of_the_tree().items():
         lines = "".join(f"  {file}\n" for file in files)

@@ -1,4 +1,4 @@
-"""Where things lie in the tree, for the tests of Slicer's side."""
+"""Paths in the repository for the tests of the Slicer module."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""What bounds a batch of many studies on this machine: CPU time a slice by stage, and studies an hour by workers.
+"""What limits a batch of many studies: CPU time per slice of each stage, and studies per hour by number of workers.
 
     python Testing/bench/bench_batch.py [--slices 16] [--size 512] [--studies 6] [--workers 1 2]
 
-Stages are measured in CPU seconds, which other programs on the machine disturb little; throughput in wall time.
+Stages are measured in CPU time, which other programs hardly affect; throughput is measured in wall time.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def _cpu_of_children() -> float:
-    """CPU seconds of the processes that have ended."""
+    """CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def stages(top: Path, slices: int) -> dict[str, float]:
-    """CPU milliseconds a slice of each stage of the first study; finding: of all."""
+    """CPU milliseconds per slice of each stage for the first study; finding the series covers all studies."""
     spent: dict[str, float] = {}
 
     @contextmanager
@@ -88,7 +88,7 @@ def stages(top: Path, slices: int) -> dict[str, float]:
         denoiser.denoise(volume.part(range(1)))
         with measured(f"denoise, {model}", of):
             result = denoiser.denoise(volume)
-    engine.anatomy.maps  # noqa: B018 - loaded before it is measured
+    engine.anatomy.maps  # noqa: B018 - loads the maps before timing starts
     with measured("organs before and after", of):
         find_organs(volume, engine.anatomy, after=result.volume)
     made = {"model_name": load_model("bioatt").name, "model_version": "0", "strength": 0.75}
@@ -100,7 +100,7 @@ def stages(top: Path, slices: int) -> dict[str, float]:
 
 
 def write_studies(top: Path, studies: int, slices: int, size: int) -> None:
-    """An ellipse of soft tissue with noise of its own in each study."""
+    """Write studies of a soft-tissue ellipse, each with a different noise realisation."""
     specification = importlib.util.spec_from_file_location("writer", WRITER)
     writer = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(writer)

@@ -1,6 +1,6 @@
-"""`make bench`: what the halo, the precision and a whole volume cost. Ratios within one run; seconds vary by machine.
+"""`make bench`: cost of the halo, of the precision and of a whole volume. Compare ratios: seconds vary by machine.
 
-Random weights: the cost does not depend on them.
+Halo and precision are measured with random weights, on which the cost does not depend.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DESCRIPTORS = load_descriptor_set("paper17")
 
 
 def seconds(work) -> float:
-    """Median of ROUNDS after one to warm up."""
+    """Median of ROUNDS calls after one warm-up call."""
     work()
     times = []
     for _ in range(ROUNDS):
@@ -35,7 +35,7 @@ def seconds(work) -> float:
 
 
 def halo() -> None:
-    """The 96-filter network on one 512 × 512 slice: bare, and through the engine's halo, in float32 and bf16."""
+    """The 96-filter network on one 512 × 512 slice: alone, and with the engine's halo in float32 and bf16."""
     network = build_network("bioatt").eval().to(memory_format=torch.channels_last)
     image = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
     p = torch.full((17,), 1 / 17)
@@ -56,7 +56,7 @@ def halo() -> None:
 
 
 def volume(model: str = "auto", slices: int = 300) -> None:
-    """A whole 512 × 512 × 300 volume with the default model: time and peak memory beyond input and output."""
+    """A 512 × 512 × 300 volume with the default model: time, and peak memory in addition to input and output."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:512j, -1:1:512j]
     body = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 40, -1000)

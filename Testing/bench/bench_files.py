@@ -1,7 +1,7 @@
-"""What reading and writing cost beside the computation. Run: python Testing/bench/bench_files.py DICOM [--slices 6]
+"""Cost of reading and writing next to the computation. Run: python Testing/bench/bench_files.py DICOM [--slices 6]
 
-CPU milliseconds a slice of one thread, median of 3 rounds: whole denoising, all of it but network and prior, reading of
-the series, and each kind of output with the check before the run.
+CPU milliseconds per slice on one thread, median of 3 rounds: denoising, denoising without network and prior, reading
+the series, and writing each output format, including the check before the run.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ MADE: dict[str, Any] = {"model_name": "bioatt", "model_version": "1", "strength"
 
 
 class NoNetwork(Run):
-    """Gives back the slice."""
+    """Returns the slice unchanged."""
 
     def __call__(self, padded: Any, p: Any, box: tiling.Box, maps: Any) -> Tensor:
         return torch.from_numpy(padded[len(padded) // 2][box.moved(self.network.border).slices])
 
 
 class Around(Denoiser):
-    """All but the network."""
+    """Everything but the network."""
 
     def _run(self) -> Run:
         return NoNetwork(**vars(super()._run()))

@@ -1,8 +1,8 @@
-"""How long the first sample takes: from the panel's button to the sample on screen, and from Denoise to the output.
+"""Time for the first sample: from the panel's button to the sample on screen, and from Denoise to the output.
 
-python Testing/bench/bench_first_sample.py        # the real engine, on the headless Slicer with the module's own panel
+python Testing/bench/bench_first_sample.py        # the real engine and the module's panel in a headless Slicer
 
-The engine's process starts, and imports torch, while the panel opens.
+The engine process starts and imports torch while the panel opens.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Patches a second that the loaders give, and that training steps take. Run: python Testing/bench/bench_patches.py
+"""Patches per second: supplied by the loaders, and consumed by training. Run: python Testing/bench/bench_patches.py
 
-One line for each way of sampling: the loader alone, with 0 and with --workers processes, over a bank of 200 slices of
-512² that fits into memory; the 96-filter network's forward, backward and optimiser step alone on this machine's GPU, or
-CPU; and their ratio. Above 1 the device never waits for data.
+Prints one line per sampling: the loader alone, with 0 and with --workers processes, on a bank of 200 slices of 512²
+that fits into memory; the training step alone (forward, backward, optimiser) on the GPU if there is one, else on the
+CPU; and the ratio of the two. Above 1, the device never waits for data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SLICES = 200
 
 
 def main() -> None:
-    """The paper's patches at its batch, and random ones as the shipped model has them."""
+    """Measure the paper's patches at its batch size, and random patches with a 32-filter U-Net."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
@@ -96,7 +96,7 @@ def _computing(config: Config, device: torch.device, seconds: float) -> float:
 
 
 def _rate(work: Callable[[], object], seconds: float) -> float:
-    """Calls a second."""
+    """Calls per second."""
     start, calls = time.perf_counter(), 0
     while calls < 3 or time.perf_counter() - start < seconds:
         work()

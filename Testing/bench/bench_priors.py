@@ -1,7 +1,7 @@
-"""What the priors cost a slice: the organ maps', and BiomedCLIP's at full size beside its bare image tower.
+"""Cost of the priors per slice: organ maps, and full-size BiomedCLIP compared with its image tower alone.
 
-Random weights in the published architecture (ViT-B/16 at 224 px): the cost does not depend on them. CPU time of one
-thread, so that other programs on the machine hardly matter. Run: `python Testing/bench/bench_priors.py`.
+BiomedCLIP has random weights in the published architecture (ViT-B/16 at 224 px), since the cost does not depend on
+them. CPU time of one thread, which other programs hardly affect. Run: `python Testing/bench/bench_priors.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ VISION = {
 
 
 def cpu_seconds(*works: Callable[[], object]) -> list[float]:
-    """Median CPU seconds of each, taken in turn ROUNDS times after one to warm up."""
+    """Median CPU seconds of each work over ROUNDS interleaved calls, after one warm-up call each."""
     times: list[list[float]] = [[] for _ in works]
     for round_ in range(ROUNDS + 1):
         for work, taken in zip(works, times, strict=True):
@@ -50,7 +50,7 @@ def cpu_seconds(*works: Callable[[], object]) -> list[float]:
 
 
 def image_tower(folder: Path) -> None:
-    """A folder as `bioatt models export` writes it: full-size image tower, random text embeddings."""
+    """Write a folder like that of `bioatt models export`: full-size image tower, random text embeddings."""
     config = {"embed_dim": 512, "vision_cfg": VISION, "text_cfg": {"hf_model_name": ""}}
     preprocessing = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
     tiny = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -64,7 +64,7 @@ def image_tower(folder: Path) -> None:
 
 
 def biomedclip(folder: Path, precision: Precision) -> None:
-    """The prior of two 512 × 512 slices against the image tower alone on two ready images."""
+    """The prior of a batch of 512 × 512 slices against the image tower alone on preprocessed images."""
     prior = BiomedCLIPPrior(DESCRIPTORS, str(folder), precision=precision)
     slices = np.random.default_rng(0).normal(0, 300, (prior.batch, 512, 512)).astype(np.float32)
     images = torch.randn(prior.batch, 3, prior.side, prior.side)

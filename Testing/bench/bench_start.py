@@ -1,7 +1,7 @@
-"""How long the start takes, and 300 slices of a body. Run: python Testing/bench/bench_start.py SCAN FOLDER
+"""Start-up time, and time for 300 slices. Run: python Testing/bench/bench_start.py SCAN FOLDER
 
-CPU and wall seconds of whole processes (`bioatt --help`, one slice), of a warm preview, and of 300 slices made by going
-up and down the scan.
+CPU and wall seconds of whole processes (`bioatt --help`, one slice), of a warm preview, and of 300 slices obtained by
+traversing the scan up and down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLICES = 300
 
 
 def process(*arguments: str) -> str:
-    """A process's CPU and wall seconds, the less of two runs."""
+    """CPU and wall seconds of a process, from the faster of two runs."""
     best = (float("inf"), float("inf"))
     for _ in range(2):
         before, start = _children(), time.perf_counter()
@@ -46,7 +46,7 @@ def inside(work: object) -> str:
 
 
 def body(scan: Volume, slices: int) -> Volume:
-    """So many slices, up and down the scan."""
+    """A volume of `slices` slices, traversing the scan up and down."""
     way = [*range(scan.shape[0]), *range(scan.shape[0] - 2, 0, -1)]
     return Volume(scan.hu[np.resize(way, slices)], spacing=scan.spacing, direction=scan.direction)
 

@@ -1,6 +1,6 @@
 """Time of projection, FBP and noise insertion, 512² and 736 × 1,152. Run: python Testing/bench/bench_tomography.py
 
---device cuda times the same calls on a GPU, from arrays in memory to arrays in memory; wall is then what counts.
+--device cuda times the same calls on a GPU, including the transfer of the arrays; compare wall times in that case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PIXEL_MM = 0.8
 
 
 def timed(slices: int, runs: int, function: Callable[..., object], *args: object, **options: object) -> str:
-    """Best wall and CPU time per slice of `runs` calls, after a first one that compiles and fills caches."""
+    """Best wall and CPU time per slice of `runs` calls, after a first call that compiles and fills caches."""
     function(*args, **options)
     took = []
     for _ in range(runs):
@@ -31,7 +31,7 @@ def timed(slices: int, runs: int, function: Callable[..., object], *args: object
 
 
 def main() -> None:
-    """Best of five, three for the insertion."""
+    """Print the best of five runs, for the noise insertion of three."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", help="cpu (compiled loops, default), cuda, cuda:N, mps")
     device = parser.parse_args().device

@@ -1,5 +1,5 @@
 #!/bin/sh
-# All timings of Docs/performance.md in one call on a quiet machine, and into that page: Testing/bench/quiet.sh SCAN OUT   (about 6 minutes)
+# Measure all timings of Docs/performance.md on a quiet machine and write them to that page: Testing/bench/quiet.sh SCAN OUT   (about 6 minutes)
 # SCAN: a CT of a real body. OUT: a new folder. PYTHON: an interpreter with bioatt, OpenVINO, bm3d, antspyx, scikit-image.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

@@ -1,4 +1,4 @@
-"""Docstrings as the documentation site shows them: one item a parameter."""
+"""The documentation site shows the parameters of a docstring as a list, one item per parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the project says of itself in several places agrees: version, extras, pins, workflows."""
+"""Version, extras, pins and workflows agree across the project's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PINNED = {
 
 
 def test_one_version():
-    """The version is that of `bioatt/__init__.py`; the citation and the changelog name it too."""
+    """The version comes from `bioatt/__init__.py`, and the citation and the changelog name the same one."""
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "BioAttDenoise/bioatt/__init__.py"
     assert "version" in PROJECT["project"]["dynamic"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == bioatt.__version__
@@ -50,7 +50,7 @@ def test_numba_is_needed_by_the_simulator_alone():
 
 
 def requirements(extra: str) -> set[str]:
-    """Names of everything that the extra asks for on this machine, the project's own extras resolved."""
+    """Names of the packages that the extra requires on this platform, including those of the extras it refers to."""
     found: set[str] = set()
     for line in PROJECT["project"]["optional-dependencies"][extra]:
         requirement = Requirement(line)
@@ -63,7 +63,7 @@ def requirements(extra: str) -> set[str]:
 
 @pytest.mark.parametrize("extra", ["test", "docs"])
 def test_every_requirement_is_pinned(extra):
-    """Also what the requirements need in turn, as far as it is installed here."""
+    """Transitive requirements are pinned too, as far as they are installed."""
     names = requirements(extra) | {
         canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]
     }
@@ -73,7 +73,7 @@ def test_every_requirement_is_pinned(extra):
         looked_at.add(name)
         try:
             needed = [Requirement(line) for line in distribution(name).requires or ()]
-        except ModuleNotFoundError:  # an extra that is not installed
+        except ModuleNotFoundError:  # the extra is not installed
             continue
         names |= {canonicalize_name(r.name) for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})}
     assert sorted(names - PINNED - {"setuptools", "pip"}) == []
@@ -102,7 +102,7 @@ def steps(workflow: str, job: str) -> list[dict]:
 
 
 def test_the_modules_tests_run_on_slicers_own_base_python():
-    """The folder that is named is the one that is checked out."""
+    """SLICER_BASE_PYTHON is the folder that the workflow checks out."""
     (checkout,) = [step["with"] for step in steps("tests", "linux") if "Slicer/Slicer" in step.get("with", {}).values()]
     (test,) = [step for step in steps("tests", "linux") if step.get("run") == "make test"]
     place = "/".join(["${{ github.workspace }}", checkout["path"], checkout["sparse-checkout"]])
@@ -110,7 +110,7 @@ def test_the_modules_tests_run_on_slicers_own_base_python():
 
 
 def test_slicer_is_given_every_module_of_the_extension():
-    """The tests in Slicer, and again that of the command-line module once the engine's packages are there."""
+    """The tests run in Slicer, and the command-line module's again once the engine's packages are installed."""
     runs = [step.get("run", "") for step in steps("slicer", "application")]
     (pictures,) = [run for run in runs if "tutorial.py" in run]
     assert "{qt-scripted-modules,cli-modules}" in pictures
@@ -131,7 +131,7 @@ def test_other_yaml_files_can_be_read(path):
 
 
 def test_pictures_are_small():
-    """300 kB at most, since history keeps every version: `python Docs/shrink_pictures.py`."""
+    """At most 300 kB, since git keeps every version; `python Docs/shrink_pictures.py` shrinks them."""
     folders = ("Docs/images", "Resources/Screenshots", "Training/results")
     pictures = [path for folder in folders for path in (ROOT / folder).rglob("*.png")]
     assert len(pictures) > 10

@@ -1,4 +1,4 @@
-"""The software bill of materials names what the lock pins."""
+"""The software bill of materials lists the packages pinned in constraints.txt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_bill_of_materials_names_every_pinned_package_with_its_version(tmp_path):
-    """By the very command of `make sbom`."""
+    """Runs the same command as `make sbom`."""
     if importlib.util.find_spec("cyclonedx_py") is None:
         pytest.skip("needs cyclonedx-bom: pip install 'bioatt[sbom]'")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Damaged inputs by the thousand: `python -m Testing.fuzz.campaign [TARGET ...] --inputs 10000 --seed 0`.
+"""Fuzz the readers with damaged inputs: `python -m Testing.fuzz.campaign [TARGET ...] --inputs 10000 --seed 0`.
 
-Each target runs in a process of its own, so that a crash ends only that one. Prints for each how many inputs were
-read and refused, and the first that broke a rule: an exception that is not the project's, a read of more than
-HANG_S seconds, a partial output, a crash.
+Each target runs in a separate process, so a crash ends only that target. Prints how many inputs each target read and
+refused, and the first failure: an exception other than a BioAttError, a read of more than HANG_S seconds, a partial
+output, or a crash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 HANG_S, BLOCKED_S = 10, 60
-"""Seconds of computing, and of waiting on a machine that may be busy with other things."""
+"""Limits in seconds of CPU time, and of wall time, which allows for a busy machine."""
 MEMORY_BYTES = 8 << 30
 
 
@@ -35,7 +35,7 @@ class HangError(Exception):
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise HangError after HANG_S seconds of computing or BLOCKED_S in all, where the system has alarms."""
+    """Raise HangError after HANG_S CPU or BLOCKED_S wall seconds; no limit on systems without interval timers."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -56,7 +56,7 @@ def time_limit() -> Iterator[None]:
 
 
 def fuzz(name: str, inputs: int, start: int) -> Counter[str]:
-    """Read `inputs` damaged files of a target; counts of what became of them. Raises what breaks a rule."""
+    """Read `inputs` damaged files of a target and count the outcomes. Raises the first unexpected exception."""
     from Testing.fuzz.mutations import binary_damage, damaged, text_damage
     from Testing.fuzz.targets import TARGETS
 
@@ -94,7 +94,7 @@ def fuzz(name: str, inputs: int, start: int) -> Counter[str]:
 
 
 def main() -> int:
-    """Exit status 1 where any target broke a rule."""
+    """Run the targets; exit status 1 if any failed."""
     from Testing.fuzz.targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,7 +107,7 @@ def main() -> int:
         _limit_memory()
         try:
             print(json.dumps(fuzz(args.targets[0], args.inputs, args.seed)))
-        except BaseException:  # stderr may be where a decoder was silenced
+        except BaseException:  # stderr may still be redirected to silence a decoder
             traceback.print_exc(file=sys.stdout)
             return 1
         return 0

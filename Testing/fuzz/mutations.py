@@ -1,4 +1,4 @@
-"""Damage to a file's bytes, as Hypothesis strategies: each mutation is drawn, so that failures shrink and repeat."""
+"""Damage to a file's bytes as Hypothesis strategies, so that failures shrink and can be reproduced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from hypothesis import strategies as st
 
 HEAD = 600
-"""Bytes at the start that are damaged as often as all the rest: there the headers are."""
+"""Bytes at the start, which hold the headers; half of the mutations fall there."""
 NUMBERS = [
     b"-1",
     b"0",
@@ -41,7 +41,7 @@ text_damage = st.lists(
 
 
 def damaged(content: bytes, mutations: list[tuple[str, tuple[bool, float], object]]) -> bytes:
-    """The content after these mutations, one after another."""
+    """The content after applying the mutations in order."""
     for kind, (in_head, fraction), value in mutations:
         extent = min(HEAD, len(content)) if in_head else len(content)
         place = int(fraction * extent)
@@ -59,6 +59,6 @@ def damaged(content: bytes, mutations: list[tuple[str, tuple[bool, float], objec
 
 
 def _replaced(content: bytes, pattern: re.Pattern[bytes], place: int, value: bytes) -> bytes:
-    """The first match from a place on, written anew."""
+    """The content with the first match from `place` on replaced, or the first of all if there is none."""
     match = pattern.search(content, place) or pattern.search(content)
     return content if match is None else content[: match.start()] + value + content[match.end() :]

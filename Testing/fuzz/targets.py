@@ -1,4 +1,4 @@
-"""What is fuzzed: each target's whole seeds, and what reads a damaged one. Only the project's errors may come out."""
+"""The fuzzing targets: intact seed files and the reader of each. Readers may raise only the project's errors."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from bioatt.worker.server import Channel, Worker
 HU = ct_like(3)
 DESCRIPTORS = ("heart", "liver")
 LARGEST_BYTES = 1 << 24
-"""A volume that reads as more than this was not announced by so small a file."""
+"""The seeds are small, so no damaged one may read as a larger volume than this."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """name; seeds by file name; read: what takes a damaged file; text: whether values are words rather than bytes."""
+    """name; seeds: contents by file name; read: the reader of a damaged file; text: whether the format is text."""
 
     name: str
     seeds: Callable[[Path], dict[str, bytes]]
@@ -50,7 +50,7 @@ class Target:
 
 
 def read_and_write(path: Path) -> None:
-    """Read a volume, and what can be read must be written whole, without anything left beside it."""
+    """Read a volume and write it: the output must be complete or refused, and leave no other file behind."""
     volume = read_volume(path)
     assert volume.hu.nbytes <= LARGEST_BYTES, "more voxels than the file has bytes for"
     folder = path.parent / "out"
@@ -112,7 +112,7 @@ def _read_prior(path: Path) -> None:
 
 
 def _requests(folder: Path) -> dict[str, bytes]:
-    write_volume(Volume(HU), folder / "damaged" / "scan.nrrd")  # beside the requests, which name it
+    write_volume(Volume(HU), folder / "damaged" / "scan.nrrd")  # next to the requests, which refer to it
     volume = {
         "array": "in.npy",
         "spacing": [1, 1, 1],
@@ -152,18 +152,18 @@ def _tiny_model() -> TrainedModel:
 
 
 def small_denoiser(options: EngineOptions) -> Denoiser:
-    """The engine itself with fresh weights of a few filters."""
+    """The real engine with a tiny untrained network."""
     return make_denoiser(replace(options, model=_tiny_model()))  # type: ignore[arg-type]
 
 
 def replies(path: Path) -> list[dict[str, Any]]:
-    """What a worker answers to the requests of a file, in the file's folder, which it leaves as it was."""
+    """A worker's replies to the requests in a file. Runs in the file's folder, and restores the folder afterwards."""
     folder = path.parent / "private"
     folder.mkdir(exist_ok=True)
     sent = io.BytesIO()
     worker = Worker(Channel(sent), folder, small_denoiser, lambda: [{"name": "cpu"}])
     here = Path.cwd()
-    os.chdir(path.parent)  # where a relative output of a damaged request would land
+    os.chdir(path.parent)  # a damaged request may have a relative output path
     try:
         with mock.patch("os._exit"):
             worker.listen(io.BytesIO(path.read_bytes()))
@@ -180,7 +180,7 @@ def replies(path: Path) -> list[dict[str, Any]]:
 
 
 def _answer(path: Path) -> None:
-    """Every reply is a JSON object with a type, and an error is one line that says what was wrong with the request."""
+    """Every reply is a JSON object with a known type; an error is one line and blames the request, not the engine."""
     for reply in replies(path):
         assert reply["type"] in ("result", "error", "progress"), reply
         assert reply["type"] != "error" or reply["kind"] in ("input", "protocol", "cancelled"), reply
@@ -203,4 +203,4 @@ TARGETS = {
 
 
 def void(_: object) -> None:
-    """What was read is of no interest."""
+    """Discard what was read."""

@@ -1,4 +1,4 @@
-"""A short campaign, the same inputs each time; the long one is `python -m Testing.fuzz.campaign`."""
+"""A short fuzzing campaign with fixed inputs; the long one is `python -m Testing.fuzz.campaign`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_damaged_inputs_are_read_or_refused_in_one_line(name, capfd):
 
 
 def test_whole_requests_reach_the_engine(tmp_path):
-    """What the worker's fuzzing starts from is answered by results, but for an import of a folder that is not there."""
+    """The intact seed requests yield results, except the import of a missing folder, which is an error."""
     place = tmp_path / "damaged"
     place.mkdir()
     for name, line in TARGETS["worker"].seeds(tmp_path).items():

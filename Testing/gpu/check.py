@@ -1,8 +1,8 @@
-"""`run.sh check`: the engine on a GPU against float64, its manners when memory is short, and how fast it is.
+"""`run.sh check`: accuracy of the engine on a GPU against float64, behaviour when memory runs out, and speed.
 
-torch, NumPy and SciPy are enough; the shipped model and its prior are used where safetensors is installed, else the
-paper's network with random weights. Each step's result is written and printed as it comes; on a machine without a GPU
-the same steps run on the CPU, which shows that they work.
+Needs only torch, NumPy and SciPy; uses the shipped model and its prior if safetensors is installed, else the paper's
+network with random weights. Each step's result is written and printed when it is available. Without a GPU, the same
+steps run on the CPU, which tests the script.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ WARM_UP, REPEATS = 3, 10
 
 
 class Failed(Exception):
-    """A step came to a result that it must not come to; the figures are in its arguments."""
+    """A step missed its tolerance; its figures are the exception's argument."""
 
 
 def main() -> int:
-    """Run the steps; exit status 1 where one failed."""
+    """Run the steps; exit status 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 class Checks:
-    """The steps and what they found so far, in $OUT/check.json."""
+    """The steps, and their results so far in $OUT/check.json."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.device = args, torch.device(args.device)
@@ -91,11 +91,11 @@ class Checks:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a CUDA device is checked."""
+        """Whether the device is a CUDA GPU."""
         return self.device.type == "cuda"
 
     def run(self, name: str, step: Callable[[], dict[str, Any]]) -> None:
-        """One step: its figures are written and printed, whatever comes of it."""
+        """Run one step; write and print its figures even if it fails."""
         start = time.monotonic()
         if start > self.end:
             found, state = {}, "left out"
@@ -104,7 +104,7 @@ class Checks:
                 found, state = step(), "good"
             except Failed as error:
                 found, state = error.args[0], "failed"
-            except Exception as error:  # the next steps are worth their time all the same
+            except Exception as error:  # a failure must not stop the next steps
                 found, state = {"error": f"{type(error).__name__}: {error}"[:300]}, "failed"
         seconds = time.monotonic() - start
         self.found["steps"][name] = {"state": state, "seconds": seconds, **found}
@@ -128,7 +128,7 @@ class Checks:
         return _judged(found, error <= FLOAT32_HU)
 
     def tiles(self) -> dict[str, Any]:
-        """A slice in tiles against the whole slice, float32."""
+        """A tiled slice against the whole slice, float32."""
         volume = _volume(1, self.args.size)
         whole, tiled = (
             self._denoised(self.paper, volume, precision="fp32", tile=tile) for tile in (None, self.args.size // 3)
@@ -137,7 +137,7 @@ class Checks:
         return _judged({"largest_hu": error}, error <= TILE_HU + 0.5 * (whole.volume.hu.dtype.kind == "i"))
 
     def half_precision(self) -> dict[str, Any]:
-        """Half precision against float32, on the pixels of the body, by model and type."""
+        """Half precision against float32 within the body, by model and data type."""
         volume = replace(_volume(2, self.args.size), storage="float32")
         body = np.stack([body_mask(image.astype(np.float32)) for image in volume.hu])
         found: dict[str, Any] = {}
@@ -154,7 +154,7 @@ class Checks:
         return _judged(found, good)
 
     def short_of_memory(self) -> dict[str, Any]:
-        """A slice that needs more than there is comes out the same, in tiles, on the device."""
+        """A slice that exceeds the memory is processed in tiles on the device, with the same result."""
         volume = _volume(1, self.args.large)
         enough = self._denoised(self.paper, volume, precision="fp32")
         with _memory(self.device, self.paper, self.args.large):
@@ -165,7 +165,7 @@ class Checks:
         return _judged(found, bool(said) and "CPU" not in " ".join(said) and error <= 1)
 
     def cancel(self) -> dict[str, Any]:
-        """A cancelled run ends within a layer or so."""
+        """A cancelled run ends within CANCEL_S."""
         denoiser, volume = self._denoiser(self.paper), _volume(max(self.args.slices, 50), self.args.size)
         asked = time.monotonic() + 0.2
         try:
@@ -176,7 +176,7 @@ class Checks:
         raise Failed({"after_s": "never"})
 
     def ceiling(self) -> dict[str, Any]:
-        """What the device makes of one large 5×5 convolution of the paper's width, as engine and training run it."""
+        """Throughput of one large 5×5 convolution of the paper's width, run as in the engine and in training."""
         size, batch = (128, 32) if self.on_gpu else (48, 2)
         filters = self.args.filters
         dtype = torch.bfloat16 if self.on_gpu else torch.float32
@@ -192,7 +192,7 @@ class Checks:
         return {"tflops": self.ceiling_flops / 1e12, "dtype": str(dtype).removeprefix("torch.")}
 
     def paper_network(self) -> dict[str, Any]:
-        """The paper's network on whole slices that are on the device: steady state, and its share of the ceiling."""
+        """Steady-state throughput of the paper's network on slices in device memory, and its share of the ceiling."""
         network = placed(self.paper.network, self.device)
         p = torch.full((1, len(DESCRIPTORS)), 1 / len(DESCRIPTORS), device=self.device)
         x = torch.from_numpy(_standardised(_body(self.args.size, 0)))[None, None].to(self.device)
@@ -207,7 +207,7 @@ class Checks:
         return found | ({"of_ceiling": rate / self.ceiling_flops} if hasattr(self, "ceiling_flops") else {})
 
     def volume(self) -> dict[str, Any]:
-        """A volume from memory to memory with the shipped model and prior, and where the time goes."""
+        """Time to denoise a volume, memory to memory, with the shipped model and prior; time of the body mask."""
         with_prior = "maps" if self.found["shipped"] else None
         denoiser = self._denoiser(self.shipped, with_prior)
         few = min(8, self.args.slices)
@@ -235,7 +235,7 @@ class Checks:
         return self._denoiser(model, **options).denoise(volume, strength=1.0)
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """Median of several after a few to warm up, each waited for."""
+        """Median of several synchronised calls after a warm-up."""
 
         def waited() -> None:
             work()
@@ -248,7 +248,7 @@ class Checks:
 
 
 class _Uniform:
-    """Equal probabilities: `UniformPrior` for the descriptors at hand."""
+    """Equal probabilities of DESCRIPTORS, like `UniformPrior`."""
 
     def probabilities(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Prior:
         p = np.full((volume.shape[0], len(DESCRIPTORS)), 1 / len(DESCRIPTORS), np.float32)
@@ -257,7 +257,7 @@ class _Uniform:
 
 @contextmanager
 def _memory(device: torch.device, model: TrainedModel, side: int) -> Iterator[None]:
-    """At most MEMORY_GB on a GPU; on a CPU the network refuses what is as large as the slice."""
+    """Limit a GPU to MEMORY_GB; on a CPU, the network raises an out-of-memory error for more than `side` columns."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         index = torch.cuda.current_device() if device.index is None else device.index
@@ -285,7 +285,7 @@ def _memory(device: torch.device, model: TrainedModel, side: int) -> Iterator[No
 
 
 def _paper_network(filters: int) -> TrainedModel:
-    """The paper's network with random weights, the last layer scaled so that it takes away about as much as noise."""
+    """The paper's network with random weights, the last layer scaled so that the residual is as large as noise."""
     torch.manual_seed(0)
     network: BioAttNetwork = build_network("bioatt", filters, len(DESCRIPTORS)).eval()
     x = torch.from_numpy(_standardised(_body(96, 0)))[None, None]
@@ -299,7 +299,7 @@ def _paper_network(filters: int) -> TrainedModel:
 
 
 def _shipped(paper: TrainedModel) -> tuple[TrainedModel, bool]:
-    """The default model, and True; the paper's network, and False, where model files cannot be read."""
+    """The default model and True, or the paper's network and False if safetensors is not installed."""
     try:
         return load_model("bioatt"), True
     except ImportError:
@@ -319,7 +319,7 @@ def _body(side: int, seed: int) -> np.ndarray:
 
 
 def _volume(slices: int, side: int) -> Volume:
-    """Some different slices over and over, float32 where there are few and int16 else."""
+    """A few different slices repeated; int16 HU, or float32 for up to two slices."""
     few = [_body(side, seed).astype(np.int16 if slices > 2 else np.float32) for seed in range(min(slices, 4))]
     return Volume(np.stack([few[k % len(few)] for k in range(slices)]), spacing=(0.75, 0.75, 1.5))
 

@@ -1,4 +1,4 @@
-"""`run.sh organs`: the organ maps by several recipes beside each other, from a pack of slices, on the card."""
+"""`run.sh organs`: train several variants of the organ maps in parallel from a pack of slices, on the GPU."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bioatt_training.priors.organ_maps.variants import VARIANTS, chosen, train_v
 
 ROOT = Path(__file__).parents[2]
 MARGIN_S = 12.0
-"""Kept of the call's time for the last collection and the program's end."""
+"""Reserved for collecting the results and for exiting."""
 
 
 def main() -> int:
-    """Train; exit status 2 where an input is wrong."""
+    """Train; exit status 2 for a wrong input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pack", default=str(ROOT / ".gpu" / "organs.npz"), help="`bioatt-train organ-maps --pack`")
     parser.add_argument("--variants", default="final", help=f"of {', '.join(VARIANTS)}, trained beside each other")

@@ -21,7 +21,7 @@ check | train | slabs | organs)
     exec "$python" "$root/Testing/gpu/$step.py" "$@"
     ;;
 all)
-    # a check that finds something wrong must not cost the training
+    # a failed check must not prevent the training
     "$python" "$root/Testing/gpu/check.py" || echo "check: exit status $?"
     exec "$python" "$root/Testing/gpu/train.py" "$@"
     ;;

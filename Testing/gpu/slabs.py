@@ -1,4 +1,4 @@
-"""`run.sh slabs`: the shipped networks, bioatt and bioatt-fast, from a pack of slices with their neighbours."""
+"""`run.sh slabs`: train the shipped networks, bioatt and bioatt-fast, from a pack of neighbouring slices."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bioatt_training.slabs.train import RECORD, Recipe, Stop, Training
 
 ROOT = Path(__file__).parents[2]
 MARGIN_S = 15.0
-"""Kept of the call's time for the last save and the program's end."""
+"""Reserved for the last save and for exiting."""
 
 
 def main() -> int:
-    """Train; exit status 2 where an input is wrong."""
+    """Train; exit status 2 for a wrong input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--pack", default=str(ROOT / ".gpu" / "slabs.npz"), help="made by `bioatt-train network --pack`"

@@ -1,4 +1,4 @@
-"""`run.sh train`: the paper's network and further arms of its Table 1 from a data pack, on the card."""
+"""`run.sh train`: train the paper's network and other arms of its Table 1 from a data pack, on the GPU."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bioatt_training.gpu.train import Stop, train
 
 ROOT = Path(__file__).parents[2]
 MARGIN_S = 15.0
-"""Kept of the call's time for the last save and the program's end."""
+"""Reserved for the last save and for exiting."""
 ORDER = ("bioatt", *(arm for arm in ARMS if arm != "bioatt"))
 
 
 def main() -> int:
-    """Train; exit status 2 where an input is wrong."""
+    """Train; exit status 2 for a wrong input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pack", default=str(ROOT / ".gpu" / "pack.npz"), help="made by `bioatt-train prepare --pack`")
     parser.add_argument("--config", default=str(ROOT / "Training" / "configs" / "gpu.toml"))
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _take_over(previous: str, folder: Path) -> None:
-    """Copy an earlier call's outputs where this one has none yet."""
+    """Copy an earlier call's outputs unless this call already has some."""
     source = Path(previous)
     if (source / RECORD).is_file() and not (folder / RECORD).is_file():
         folder.mkdir(parents=True, exist_ok=True)

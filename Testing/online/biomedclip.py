@@ -1,10 +1,10 @@
-"""BiomedCLIP's p of slices that everybody can get, against a stored table: for whoever is online.
+"""Compare BiomedCLIP's p of publicly available slices with a stored table; needs internet access.
 
     bioatt models download biomedclip --yes && python Testing/online/biomedclip.py [--tcia]
 
-The slices are simulated torsos of fixed seeds and, with --tcia, every tenth slice of a public series that the package
-idc-index fetches. The first call where no table is stored writes it; later calls compare and end with status 1 where p
-differs. It holds the descriptors, the SHA-256 of the weights and p of each slice without smoothing along z.
+The slices are simulated torsos with fixed seeds and, with --tcia, every tenth slice of a public series downloaded with
+the package idc-index. If no table is stored, the script writes it; else it compares, with exit status 1 if p differs.
+The table holds the descriptors, the SHA-256 of the weights, and p of each slice without smoothing along z.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from bioatt.simulation.phantom import torso
 TABLE = Path(__file__).with_name("biomedclip_paper17.json")
 SEEDS, SLICES = (1, 2), 6
 SERIES = {"CRLM-CT-1004": "1.3.6.1.4.1.14519.5.2.1.9203.8273.254242588659825836950462054011"}
-"""Patient of Colorectal-Liver-Metastases (CC BY 4.0, 10.7937/QXK2-QG03), and its series."""
+"""A patient of Colorectal-Liver-Metastases (CC BY 4.0, 10.7937/QXK2-QG03), and the series UID."""
 EVERY = 10
 TOLERANCE = 0.02
-"""Of each probability: arithmetic of other processors and library versions moves p by less."""
+"""For each probability; differences between processors and library versions are smaller."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compute, then compare or write; exit status 1 where p differs, 2 for a wrong input."""
+    """Compute p, then compare it or write the table; exit status 1 if p differs, 2 for a wrong input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--tcia", action="store_true", help="slices of a public series too (needs idc-index)")
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def slices(tcia: bool) -> dict[str, Volume]:
-    """Volumes of one slice by name."""
+    """Single-slice volumes by name."""
     volumes = {f"torso {seed}": torso(seed, SLICES, 512, pixel_mm=0.8)[0] for seed in SEEDS}
     found = {f"{name}, slice {k}": one.part(range(k, k + 1)) for name, one in volumes.items() for k in range(SLICES)}
     for name, series in SERIES.items() if tcia else ():
@@ -82,7 +82,7 @@ def computed(volumes: dict[str, Volume]) -> dict[str, Any]:
 
 
 def differences(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """A line for each thing that the tables do not agree on; slices that only one has are left out."""
+    """One line per difference between the tables; slices in only one of them are ignored."""
     if not (isinstance(stored, dict) and found.keys() <= stored.keys()):
         raise InputError("the table is none of this program: name another, or remove it")
     if found["prompts_sha256"] != stored["prompts_sha256"]:

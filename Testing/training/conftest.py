@@ -1,4 +1,4 @@
-"""Small banks, a configuration that trains on one in a second, and model files of untrained networks."""
+"""Small banks, a configuration that trains in a second, and model files of untrained networks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SIDE = 120
 NOISE_HU = 40.0
 GPU_SCRIPT = Path(__file__).parents[2] / "Testing" / "gpu" / "run.sh"
 MISSING = ("SimpleITK", "pydicom", "lightning", "safetensors", "numba", "matplotlib")
-"""What a lent machine lacks."""
+"""Packages that a GPU machine may lack."""
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> dict[str, str]:
-    """Environment of a bare machine: Python finds none of MISSING; results come into `out`."""
+    """Environment of a machine without the packages in MISSING; results are written to `out`."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
@@ -50,7 +50,7 @@ def machine(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def ended(machine: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
-    """ended("check", …): Testing/gpu/run.sh with these arguments, as a person on such a machine runs it."""
+    """ended("check", …) → the completed process of Testing/gpu/run.sh with these arguments on such a machine."""
 
     script = ["sh", str(GPU_SCRIPT)]
 
@@ -65,8 +65,8 @@ def ended(machine: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]
 def made_up_bank(tmp_path: Path) -> Callable[..., Path]:
     """make(train=2, validation=1, test=3, slices=2) → folder of a bank.
 
-    Each patient is a disc of soft tissue with a dark and a bright inset, 120² px of 0.8 mm; noise of 40 HU, smooth over
-    3 px; slice n's prior is the descriptor n mod 17.
+    Each patient is a disc of soft tissue with a dark and a bright inset, 120² px of 0.8 mm; the noise of 40 HU is
+    smoothed over 3 px; the prior of slice n is descriptor n mod 17.
     """
 
     def make(train: int = 2, validation: int = 1, test: int = 3, slices: int = 2, side: int = SIDE) -> Path:
@@ -148,7 +148,7 @@ def shifting_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 def write_bank(folder: Path, parts: list[str], side: int = 110) -> Path:
-    """Slices of side² with white noise of 60 HU, one patient and one part each; the n-th prior peaks at n."""
+    """Write a bank of side² slices with 60 HU of white noise, each of another patient; the n-th prior peaks at n."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     size = side * side
@@ -169,13 +169,13 @@ def write_bank(folder: Path, parts: list[str], side: int = 110) -> Path:
 
 @pytest.fixture(scope="session")
 def bank_folder(tmp_path_factory) -> Path:
-    """Validation, six training slices of 2 × 2 cells of the grid, validation."""
+    """A bank of a validation slice, six training slices and a validation slice, each with 2 × 2 grid cells."""
     return write_bank(tmp_path_factory.mktemp("banks") / "bank", ["validation", *["train"] * 6, "validation"])
 
 
 @pytest.fixture
 def tiny(bank_folder) -> Callable[..., Config]:
-    """A configuration of four filters over that bank that trains in a second; options go into its tables by name."""
+    """A four-filter configuration for that bank that trains in a second; options are assigned to its tables by name."""
     defaults = {
         **{"name": "tiny", "version": "1", "validate_every": 6, "save_every": 4, "ema_decay": 0.5},
         **{"precision": "32-true", "filters": 4, "steps": 18, "learning_rate": 3e-3, "margin": 4},

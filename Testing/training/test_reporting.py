@@ -1,4 +1,4 @@
-"""Numbers, intervals, tables and files of all reports have one style."""
+"""All reports format numbers, intervals, tables and files alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adaptation: what a folder holds, how long it may take, which of two models is kept, and the whole of it."""
+"""Adaptation: what a folder holds, how long training may take, which model is kept, and the whole command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPACING = (3.0, 3.0, 3.0)
 
 
 def scan(seed, noise_hu, slices=6):
-    """A torso of soft tissue with two lungs, int16 HU; the noise has the texture of a soft kernel."""
+    """A soft-tissue torso with two lungs, int16 HU, with the noise texture of a soft kernel."""
     y, x = (np.mgrid[:96, :96] - 47.5) / 96
     hu = np.full((slices, 96, 96), -1000.0)
     hu[:, (x / 0.42) ** 2 + (y / 0.36) ** 2 < 1] = 40
@@ -83,7 +83,7 @@ def test_the_better_model_is_found(made_up_bank, shifting_model, holds):
     assert compared(bad, good, data)["difference"][1] > 0
     assert compared(good, bad, data)["slices"] == 8
     difference = compared(bad, good, data)["difference"][0]
-    assert difference == pytest.approx(900, rel=0.1)  # unbiased, though the target without pairs is noisy
+    assert difference == pytest.approx(900, rel=0.1)  # unbiased, although the reference without pairs is noisy
 
 
 def test_too_short_a_time_is_refused_before_the_training(made_up_bank, tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_too_short_a_time_is_refused_before_the_training(made_up_bank, tmp_path,
 
 @pytest.mark.slow
 def test_low_dose_scans_from_folder_to_decision(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "seconds_a_step", lambda _: 60 * 20 * module.SHARE / 10)  # 8 or 9 steps' time
+    monkeypatch.setattr(module, "seconds_a_step", lambda _: 60 * 20 * module.SHARE / 10)  # time for 8 or 9 steps
     place = folder({f"scan{k}": scan(k, 40) for k in range(3)})
     command = ["adapt", str(place), "--out", str(tmp_path / "out"), "--model", "bioatt-fast"]
     assert main(command) == 0
@@ -106,5 +106,5 @@ def test_low_dose_scans_from_folder_to_decision(folder, tmp_path, monkeypatch, c
     said = capsys.readouterr().out
     assert ("better than bioatt-fast" if result["kept"] == "adapted" else "bioatt-fast stays") in said
     assert read_model(tmp_path / "out" / "run" / "adapted.safetensors").network.layout == "slab_unet"
-    assert main(command) == 0  # resumes: nothing is trained again
+    assert main(command) == 0  # resumes without training again
     assert json.loads((tmp_path / "out" / "adapt.json").read_text()) == result

@@ -1,4 +1,4 @@
-"""Bias of tissues and error of structures on batches, against the metrics on slices and by construction."""
+"""Tissue bias and structure error of batches, against the slice metrics and against known errors."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_tissue_errors_are_those_of_whole_slices():
     assert set(means) == set(TISSUES)
     assert means == pytest.approx({"lung": -4, "fat": -4, "soft tissue": -4, "bone": 7}, abs=0.01)
     counts = {name: int(count) for name, (_, count) in found.items()}
-    # Rows 20 to 39 and columns to 44, without two pixels of mean and two of erosion at lung and at the patch's border;
-    # towards fat and bone three, since a fifth of them leaves the mean in the range of soft tissue.
+    # Rows 20 to 39 and columns 0 to 44 lose two pixels to the mean and two to the erosion at lung and patch border, but
+    # only three in all at fat and bone: a mean that includes a fifth of either is still in the soft-tissue range.
     assert counts["soft tissue"] == 2 * (20 - 4 - 3) * (45 - 4 - 3)
 
 

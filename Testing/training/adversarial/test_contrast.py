@@ -1,4 +1,4 @@
-"""The contrastive loss against NumPy: which vectors are pulled together, and which of both kinds are pushed away."""
+"""The contrastive loss against NumPy: which vectors it pulls together, and both kinds of negatives it pushes away."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_each_kind_of_negative_is_pushed_away():
     moved = full.roll(1, dims=3)
     right, noisy, elsewhere = (float(drawn(output, full, low)) for output in (full, low, moved))
     assert right < 0.1 < min(noisy, elsewhere)
-    assert float(drawn(full, full, full)) == pytest.approx(np.log(2), abs=0.1)  # the low dose shows the same
+    assert float(drawn(full, full, full)) == pytest.approx(np.log(2), abs=0.1)  # the low dose equals the full dose
 
 
 def test_the_step_draws_the_places_for_all_images_alike():
-    """Two processes with half of a batch each then have its loss."""
+    """Otherwise two processes with half a batch each would not get the loss of the whole batch."""
     output, full, low = (vectors(seed, 4, 6, 8, 8) for seed in range(3))
     whole = drawn(output, full, low, places=9)
     halves = [drawn(output[part], full[part], low[part], places=9) for part in (slice(0, 2), slice(2, 4))]

@@ -1,4 +1,4 @@
-"""Cross-attention against NumPy, what the discriminator's halves train, and its losses."""
+"""Cross-attention against NumPy, the discriminator's losses, and which network each loss trains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bioatt_training.adversarial.discriminator import (
 
 @pytest.fixture
 def images():
-    """Two patches, and semantics of three depths."""
+    """Two patches, and semantic features at three depths."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 1, 32, 32, generator=generator)
     return x, [torch.randn(2, c, side, side, generator=generator) for c, side in ((3, 8), (4, 4), (5, 2))]
@@ -50,7 +50,7 @@ def test_it_begins_without_semantics_and_learns_to_use_them(images):
     torch.manual_seed(0)
     judge = Discriminator(4, (3, 4, 5))
     others = [level.flip(0) for level in semantics]
-    judge(x, semantics)  # a step of the spectral norms' power iteration
+    judge(x, semantics)  # one power iteration of the spectral norms
     judge.eval()
     torch.testing.assert_close(judge(x, semantics), judge(x, others), rtol=0, atol=0)
     judge(x, semantics).square().mean().backward()
@@ -72,7 +72,7 @@ def test_convolutions_are_spectrally_normalised(images):
 
 
 def test_faint_texture_is_seen(images):
-    """Noise of 5 HU on flat tissue moves the logits as much as a change of the tissue by 20 HU does, or more."""
+    """Noise of 5 HU on flat tissue moves the logits more than a 20 HU change of the tissue does."""
     torch.manual_seed(0)
     judge = Discriminator(8)
     flat = torch.full_like(images[0], 1.08)
@@ -103,7 +103,7 @@ def test_losses(kind):
 
 
 def test_one_backward_pass_trains_either_side_by_its_own_loss(images):
-    """As two passes do, with the other side left as it is."""
+    """The gradients equal those of two passes that each leave the other network unchanged."""
     torch.manual_seed(0)
     generator, judge = torch.nn.Conv2d(1, 1, 3, padding=1), Discriminator(4).eval()
     x, real = images[0], images[0].flip(0)

@@ -1,4 +1,4 @@
-"""What the terms are made of, which are left out, and what ends a run."""
+"""How the loss terms are computed, which are left out, and what ends a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNPAIRED = Unpaired(features="organ_maps", width=4, replay=2)
 
 @pytest.fixture
 def images():
-    """Output, target and low dose."""
+    """Output, target and low dose of two patches."""
     generator = torch.Generator().manual_seed(0)
     target = 1 + 0.2 * torch.randn(2, 1, 32, 32, generator=generator)
     return target + 0.05, target, target + 0.1 * torch.randn(target.shape, generator=generator)
@@ -78,7 +78,7 @@ def test_the_terms_without_pairs(tiny):
         experiment.back.tail.bias.fill_(0.3)
         found = experiment.terms(low, full, p, p)
         level = experiment.features(interior(low, 4)), experiment.features(interior(low, 4) + 0.1)
-    assert float(found["cycle"]) == pytest.approx(2 * 0.4, rel=1e-4)  # both generators shift, one after the other
+    assert float(found["cycle"]) == pytest.approx(2 * 0.4, rel=1e-4)  # both generators shift, in sequence
     assert float(found["identity"]) == pytest.approx(0.5 * (0.1 + 0.3), rel=1e-4)
     torch.testing.assert_close(found["perceptual"], 0.1 * pointwise(level[1][1:], level[0][1:]), rtol=1e-3, atol=1e-6)
     sides = {f"{kind}_{side}" for kind in ("adversarial", "discriminator") for side in ("full", "low")}
@@ -94,7 +94,7 @@ def test_a_run_with_pairs_denoises_and_every_run_tells_its_drift(tiny, tmp_path,
     model = read_model(fit(config, tmp_path))
     lines = read_history(tmp_path)
     assert set(COLUMNS) <= set(lines[-1])
-    if method is not UNPAIRED:  # it does not denoise in so few steps
+    if method is not UNPAIRED:  # needs more steps to denoise
         assert lines[-1]["val_rmse_hu"] < lines[-1]["val_input_rmse_hu"]
     assert abs(lines[-1]["val_bias_soft_tissue_hu"]) == pytest.approx(lines[-1]["val_drift_hu"], rel=1e-5)
     assert lines[-1]["val_structure"] > 0

@@ -1,4 +1,4 @@
-"""Pretrained features: hierarchical, frozen, differentiable, with licence and hash, refused where they are missing."""
+"""Pretrained features are hierarchical, frozen and differentiable, state licence and hash, and must be installed."""
 
 from __future__ import annotations
 

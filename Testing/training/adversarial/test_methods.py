@@ -1,4 +1,4 @@
-"""Tables that choose another way to learn: read, refused where they do not fit, and their files."""
+"""Configuration tables that select another training method: the shipped recipes, and which tables are refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_does_not_go_together(tiny):
 
 
 def test_an_existing_run_s_note_does_not_change(tiny):
-    """Folders of earlier trainings still resume: without a method nothing of it is noted."""
+    """Existing run folders must resume, so a run without a method stores nothing about one."""
     from bioatt_training.fit.run import _noted
 
     config = tiny()

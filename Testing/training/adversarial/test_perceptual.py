@@ -1,4 +1,4 @@
-"""Distances between features against NumPy, and what each of them sees."""
+"""Feature distances against NumPy, and what each is sensitive to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioatt_training.adversarial.perceptual import STATISTICS_PX, gram, pointwis
 
 @pytest.fixture
 def levels():
-    """Two hierarchies of features, 2 images of 3 channels on 8×8 and of 5 on 3×3."""
+    """Two feature hierarchies of 2 images: 3 channels of 8×8, and 5 channels of 3×3."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, 3, 8, 8), (2, 5, 3, 3)]
     return tuple([torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes] for _ in range(2))
@@ -62,7 +62,7 @@ def test_statistics_forgive_shuffled_texture_and_see_a_lost_one():
 
 @pytest.mark.parametrize("distance", [pointwise, statistics, gram])
 def test_a_batch_is_the_mean_of_its_images(distance, levels):
-    """So that processes may share it."""
+    """Processes can therefore share a batch."""
     alone = [distance(*([level[k : k + 1] for level in one] for one in levels)) for k in range(2)]
     torch.testing.assert_close(distance(*levels), torch.stack(alone).mean())
 

@@ -1,4 +1,4 @@
-"""Earlier fakes: shown again, the same for a resumed run and for the processes that share a batch."""
+"""Replay of earlier fakes, which is the same for a resumed run and for processes that share a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bioatt_training.adversarial.replay import Replay
 
 
 def fakes(step, places=4):
-    """Images that tell their step and place."""
+    """Images whose value encodes their step and their position in the batch."""
     return (100.0 * step + torch.arange(places))[:, None, None, None].expand(-1, 1, 2, 2)
 
 

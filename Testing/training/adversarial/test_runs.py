@@ -1,4 +1,4 @@
-"""Adversarial runs: killed they end as if they had not been; two processes give the curve of one."""
+"""Adversarial runs: a killed run resumes to the same result, and two processes give the loss curve of one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ METHODS = {
 
 
 def assert_same(one, other, tolerance):
-    """Weights and lines of metrics.csv of two folders."""
+    """Assert that weights and metrics.csv of two folders agree."""
     first, second = (read_model(folder / "tiny.safetensors").network.state_dict() for folder in (one, other))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=0, atol=tolerance)
@@ -58,7 +58,7 @@ def assert_same(one, other, tolerance):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 @pytest.mark.parametrize("name", METHODS)
 def test_killed_in_mid_epoch(tiny, tmp_path, name):
-    """One step after a checkpoint, when earlier fakes are being shown again."""
+    """Killed one step after a checkpoint, when earlier fakes are already being replayed."""
     config = tiny(method=METHODS[name], layout="unet")
     names = {"config": config, "folder": tmp_path / "killed"}
     with pytest.raises(RunError, match="ended with status -9"):

@@ -15,7 +15,7 @@ SIDE = 96
 
 
 def body(slices: int = 4, seed: int = 0, side: int = SIDE) -> np.ndarray:
-    """Noise-free torso-like slices (z, y, x) HU, another body for each seed."""
+    """Noise-free torso-like slices, (z, y, x) HU; each seed gives a different body."""
     rng = np.random.default_rng(seed)
     y, x = (np.mgrid[:side, :side] - (side - 1) / 2) / side
     hu = np.full((slices, side, side), -1000.0, np.float32)
@@ -36,7 +36,7 @@ def noisy(hu: np.ndarray, sigma: float, seed: int = 1) -> np.ndarray:
 def write_series(
     folder: Path, hu: np.ndarray, *, patient: str = "P1", suffix: str = ".dcm", z0: float = 0.0, **header: object
 ) -> None:
-    """A DICOM series with the rescale intercept −1024, spacing 3 mm, pixels 3 mm."""
+    """Write a DICOM series with rescale intercept −1024, 3 mm slice spacing and 3 mm pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     series, study = generate_uid(), generate_uid()
     for k, plane in enumerate(hu):
@@ -71,7 +71,7 @@ def series() -> Callable[..., None]:
 
 @pytest.fixture
 def pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Low and full dose of a body: 40 and 20 HU of noise, the full dose's own in the low dose too."""
+    """make(seed, slices) → low and full dose of a body: 20 HU of noise in both, 40 HU in total in the low dose."""
 
     def make(seed: int = 0, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
         full = noisy(body(slices, seed), 20, seed + 100)

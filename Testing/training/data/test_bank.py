@@ -1,4 +1,4 @@
-"""A bank gives back what was written, slice by slice, and says what a network is asked for."""
+"""A bank returns each slice as written, and the target that a network is trained for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def images(seed, shape):
 
 @pytest.fixture(params=[False, True], ids=["scan", "softened"])
 def made(request, tmp_path):
-    """A bank of two slices of different shape, without and with softened targets; and what was put in."""
+    """A bank of two slices of different shapes, the images written, and whether its targets are softened."""
     slices = [images(0, (8, 12)), images(1, (10, 6))]
     with BankWriter(tmp_path / "bank", {"descriptors": ["a", "b"]}, softened=request.param) as writer:
         for k, (scan, noise, soft) in enumerate(slices):

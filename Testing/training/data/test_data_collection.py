@@ -1,4 +1,4 @@
-"""The CT collection: its tables, and the bank that `prepare` makes of it, with simulated torsos."""
+"""The CT collection: its tables, and the bank that `prepare` makes from it, with simulated torsos."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def test_a_softened_target_has_less_noise_than_the_scan_at_the_same_hu(bank):
     for index in range(3):
         full, target = bank.pair(index)[0], bank.target(index)
         air = (slice(0, 12), slice(0, None))
-        assert target[air].std() < 0.95 * full[air].std()  # pixels of 3 mm show little of what B10 cuts
+        assert target[air].std() < 0.95 * full[air].std()  # B10 removes little at pixels of 3 mm
         assert target.mean() == pytest.approx(full.mean(), abs=0.5)

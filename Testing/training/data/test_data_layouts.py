@@ -1,4 +1,4 @@
-"""Every layout is recognised, its scans and pairs found, and what does not fit is named with the reason."""
+"""Each layout is recognised with its scans and pairs; what does not fit is listed with the reason."""
 
 from __future__ import annotations
 

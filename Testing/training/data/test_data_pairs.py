@@ -1,4 +1,4 @@
-"""Pairs are matched by position, and what is no pair is refused with the reason; splits keep patients apart."""
+"""Pairs are matched by position, wrong pairs are refused with the reason, and splits keep patients apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bank that `prepare` makes: right voxels, right noise, right patients; and what cannot be used is named."""
+"""`prepare` makes a bank with the right voxels, noise and patients, and lists what it cannot use."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_is_no_pair_is_left_out_and_said(pairs, tmp_path, pair):
 
 
 def test_each_of_several_volumes_in_one_file_is_a_scan(pairs, tmp_path, pair):
-    """As phases of one examination come; they are of one patient, and pairs by their number."""
+    """For example the phases of an examination: they belong to one patient and are paired by number."""
     both = [pair(1), pair(7)]
     for side, name in enumerate(("low", "full")):
         image = sitk.GetImageFromArray(np.stack([one[side] for one in both]), isVector=False)
@@ -89,7 +89,7 @@ def test_each_of_several_volumes_in_one_file_is_a_scan(pairs, tmp_path, pair):
 
 
 def test_patients_of_a_split_file_without_a_scan_are_said(pairs, tmp_path):
-    """A misspelt test patient would be trained on in silence."""
+    """Otherwise a misspelt test patient would silently be used for training."""
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"test": ["case0", "Case1"], "validation": []}))
     bank, listing = made(pairs, tmp_path, split=path)
@@ -170,7 +170,7 @@ def test_wrong_units_and_missing_rescale_are_named(tmp_path, pair, series):
 
 @pytest.mark.parametrize("after", [1, 2])
 def test_an_interrupted_call_goes_on_and_gives_the_same_bank(pairs, tmp_path, pair, monkeypatch, after):
-    for side, hu in zip(("low", "full"), pair(0), strict=True):  # a note that has to survive
+    for side, hu in zip(("low", "full"), pair(0), strict=True):  # adds an entry to left_out, which must survive
         write_volume(Volume(np.concatenate([hu, hu[:2]]), **GRID), pairs / side / "case0.nrrd")
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -247,7 +247,7 @@ def test_the_grid_covers_a_slice_once(pairs, tmp_path):
     assert low.shape == target.shape == (1, PATCH, PATCH)
     hu, noise = bank.pair(bank.indices("train")[0])
     np.testing.assert_allclose(target[0].numpy() * 500 - 500, hu[:PATCH, :PATCH], atol=1e-3)
-    stored = np.clip(hu + noise, -1024, 3071)  # as a scanner stores it, and as the network is shown a scan
+    stored = np.clip(hu + noise, -1024, 3071)  # clipped like stored scans and the network's input
     np.testing.assert_allclose(low[0].numpy() * 500 - 500, stored[:PATCH, :PATCH], atol=1e-3)
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The table of the training data's series: it agrees with the split, and what is not known is not made up."""
+"""The table of the training data's series agrees with the split and lists valid UIDs, each of one patient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_patient_is_in_the_part_that_the_split_says(rows):
     parts = {row["patient"]: row["part"] for row in rows}
     assert len(parts) == 70
     for part in ("test", "validation"):
-        named = set(split[part]) - {"MSB-01068"}  # the other name of CMB-CRC-MSB-01068
+        named = set(split[part]) - {"MSB-01068"}  # another name of CMB-CRC-MSB-01068
         assert {patient for patient, found in parts.items() if found == part} == named
 
 

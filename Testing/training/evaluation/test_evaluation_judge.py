@@ -1,4 +1,4 @@
-"""Models judged by patient: known shifts give known figures, interrupted calls go on, models are tested in pairs."""
+"""Evaluation by patient: known shifts give known metrics, interrupted calls resume, models are compared in pairs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_a_network_that_does_nothing_changes_nothing(made_up_bank, shifting_mode
 
 
 def test_the_low_dose_has_the_dose_s_noise(made_up_bank, shifting_model):
-    """Noise of 40 HU is stored for a quarter; a dose of 0.1 has √3 times that."""
+    """The bank stores 40 HU of noise for a dose fraction of 0.25; a fraction of 0.1 has √3 times that."""
     bank, model = Bank(made_up_bank()), str(shifting_model())
     for dose, sigma in ((0.25, 40), (0.1, 40 * np.sqrt(3))):
         rmse = evaluate(model, bank, Judgement(dose=dose, prior="bank"))["mean"]["full/rmse_hu_low"][0]
-        assert rmse == pytest.approx(sigma, rel=0.15)  # air is cut off at −1024
+        assert rmse == pytest.approx(sigma, rel=0.15)  # air is clipped at −1024
 
 
 def test_a_strength_scales_the_change_of_slices_and_patches(made_up_bank, shifting_model):
@@ -125,7 +125,7 @@ def test_another_judgement_begins_anew(made_up_bank, shifting_model, tmp_path):
     ],
 )
 def test_no_other_file_is_replaced(made_up_bank, tmp_path, capsys, content):
-    """Nor is a model looked for before that is said."""
+    """The file is refused before the model is loaded."""
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     assert main(["evaluate", str(made_up_bank(test=1)), "--model", "none.safetensors", "--json", str(path)]) == 2

@@ -1,4 +1,4 @@
-"""The paper's protocol equals what scikit-image gives patch by patch, as the authors computed it."""
+"""The paper's protocol matches scikit-image, which the authors used, on each patch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_metrics_are_scikit_images_on_standardised_values():
 
 
 def test_patches_go_through_the_network_alone():
-    """The result is that of one patch without any of its surroundings."""
+    """Each patch is denoised without its surroundings."""
     torch.manual_seed(0)
     network = build_network("bioatt", 4, 3).eval()
     hu = np.random.default_rng(0).normal(0, 300, (19, 55, 55)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Figures of whole slices: each against what was put in."""
+"""Metrics of whole slices recover the noise and the bias that were added."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_values_of_input_and_output_in_every_window():
 
 
 def test_the_spectrum_of_what_was_removed():
-    """Half of the noise removed has its spectrum; what a blur removes lies at higher frequencies."""
+    """Halving the noise removes noise of the same spectrum; a blur removes higher frequencies."""
     half = spectrum_values(*noise_patches(TARGET, TARGET + NOISE, TARGET + NOISE / 2), 0.8)
     assert half["spectrum/removed_over_inserted"] == pytest.approx(0.5, rel=1e-6)
     assert half["spectrum/mean_removed_per_mm"] == pytest.approx(half["spectrum/mean_inserted_per_mm"], rel=1e-6)

@@ -1,4 +1,4 @@
-"""Intervals hold what they should, and paired tests are scipy's."""
+"""Intervals have the right coverage, and paired tests match SciPy's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_one_row_is_the_interval_of_that_row():
 
 
 def test_seeds_and_patients_both_widen_the_interval():
-    """Of many seeds and patients: variance of the mean is the rows' and the columns' own, each over its number."""
+    """For many seeds and patients, the variance of the mean is that of rows plus columns, each over its count."""
     rows, columns = RNG.normal(size=(60, 1)), RNG.normal(size=(1, 80))
     widths = []
     for table in (rows + 0 * columns, 0 * rows + columns, rows + columns):
@@ -64,7 +64,7 @@ def test_seeds_and_patients_both_widen_the_interval():
 
 @pytest.mark.parametrize(("seed_sd", "patient_sd"), [(1.0, 0.1), (0.1, 1.0), (0.5, 1.0)])
 def test_three_seeds_cover_the_truth_too(seed_sd, patient_sd):
-    """No effect in truth: whether seeds, patients or both make the difference, few intervals leave zero."""
+    """Without a true effect, few intervals exclude zero, whether seeds, patients or both vary."""
     rng = np.random.default_rng(3)
     covered = []
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""Configurations: what they may say, and the seven arms."""
+"""Configurations: which values are accepted, and the seven arms."""
 
 from __future__ import annotations
 

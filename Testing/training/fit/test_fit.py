@@ -1,4 +1,4 @@
-"""A run learns, exports what it validated best, stops when it should, and goes on where it was interrupted."""
+"""A run learns, exports its best validated weights, stops when it should, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_every_arm_trains_a_pass_over_the_grid_or_whole_slices(tiny, tmp_path, a
     assert (model.network.arm, model.network.weighting) == (ARMS[arm].network, ARMS[arm].weighting)
     assert bool(model.descriptors) == (ARMS[arm].network == "bioatt")
     assert model.metadata["training"]["arm"] == arm
-    assert read_history(tmp_path / "run")[0]["step"] == 6  # 24 patches in fours, or six slices
+    assert read_history(tmp_path / "run")[0]["step"] == 6  # 24 patches in batches of 4, or 6 slices
 
 
 def test_metrics_are_those_of_the_patches(tiny, tmp_path):
-    """Without a step that changes anything, the validation is that of the given weights over the whole grid."""
+    """At a negligible learning rate, validation gives the metrics of the initial weights over the whole grid."""
     first = fit(tiny(sampling="grid", epochs=1, margin=0), tmp_path / "first")
     still = tiny(sampling="grid", epochs=1, margin=0, learning_rate=1e-12, initial=str(first), validation_patches=0)
     fit(still, tmp_path / "second")
@@ -65,7 +65,7 @@ def test_metrics_are_those_of_the_patches(tiny, tmp_path):
 
 
 def test_the_best_epoch_is_exported_and_those_to_keep(tiny, tmp_path):
-    """The learning rate of the later epochs spoils the weights."""
+    """The high learning rate spoils the weights in later epochs."""
     config = tiny(sampling="grid", epochs=3, ema_decay=0.0, keep_epochs=(1, 3), schedule="halving", learning_rate=0.3)
     best = fit(config, tmp_path / "run")
     scores = [line["val_relative"] for line in read_history(tmp_path / "run")]
@@ -90,7 +90,7 @@ def test_losses_that_are_no_numbers_are_said(tiny, tmp_path):
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tiny, tmp_path, monkeypatch):
-    """Ctrl-C after a validation: KeyboardInterrupt comes out, and the same call goes on."""
+    """Ctrl-C after a validation raises KeyboardInterrupt, and the same call then resumes the run."""
     config = tiny()
     expected = weights(fit(config, tmp_path / "whole"))
 
@@ -124,7 +124,7 @@ def test_a_folder_of_another_run_is_refused(tiny, tmp_path):
 
 
 def test_a_folder_of_other_data_is_refused(tiny, tmp_path, bank_folder):
-    """A bank made anew, as by another version's noise, says the same of itself."""
+    """A bank prepared again, e.g. with another version's noise, may have the same header but other voxels."""
     bank = tmp_path / "bank"
     shutil.copytree(bank_folder, bank)
     config = tiny(bank=str(bank), steps=6)
@@ -152,7 +152,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tiny, tmp_path):
 
 
 def test_weights_for_other_descriptors_are_refused(tiny, tmp_path, bank_folder):
-    """As many of them, in another order."""
+    """Even the same descriptors in another order are refused."""
     first = fit(tiny(steps=6), tmp_path / "first")
     bank = tmp_path / "bank"
     shutil.copytree(bank_folder, bank)
@@ -174,7 +174,7 @@ def test_weights_to_start_from_are_known_wherever_they_are(tiny, tmp_path):
 
 
 def test_what_a_training_starts_from_has_seen_noise_too(tiny, tmp_path):
-    """Else the last stage's doses alone would tell which scans are unlike the training."""
+    """Otherwise only the last stage's doses would determine which scans count as unlike the training data."""
     first = read_model(fit(tiny(doses=(0.05, 0.5)), tmp_path / "first"))
     second = read_model(
         fit(tiny(initial=str(tmp_path / "first" / "tiny.safetensors"), doses=(0.2, 0.7)), tmp_path / "b")
@@ -185,7 +185,7 @@ def test_what_a_training_starts_from_has_seen_noise_too(tiny, tmp_path):
 
 @pytest.mark.parametrize(("stated", "kept"), [(None, 1.0), (0.4, 0.4), (0.01, None)])
 def test_what_a_training_starts_from_has_seen_priors_too(tiny, tmp_path, stated, kept):
-    """None: every prior, as of the shipped models; the guard would blend the organ maps that they were trained with."""
+    """None stands for any prior, as for the shipped models: else the guard would blend their own organ maps."""
     run = tiny(steps=6)
     first = read_model(fit(run, tmp_path / "first"))
     own = first.metadata["training"].pop("prior_rise")
@@ -198,7 +198,7 @@ def test_what_a_training_starts_from_has_seen_priors_too(tiny, tmp_path, stated,
 
 
 def test_the_last_weights_are_exported_where_validation_does_not_decide(tiny, tmp_path):
-    """Each validation of this run is worse than the one before."""
+    """Each validation of this run is worse than the previous one."""
     options = {"learning_rate": 0.5, "schedule": "halving", "ema_decay": 0.0, "gradient_clip": 0.0, "layout": "unet"}
     for export in ("best", "last"):
         fit(tiny(export=export, **options), tmp_path / export)

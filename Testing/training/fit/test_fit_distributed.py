@@ -1,4 +1,4 @@
-"""Two processes that share each batch train as one that has it all."""
+"""Two processes that share each batch train like one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
 
 
 def train(config, folder, launcher):
-    """`bioatt-train fit --devices 2` on CPUs."""
+    """Run `bioatt-train fit --devices 2` on CPUs."""
     command = [*launcher, "bioatt_training.cli", "fit"]
     command += ["--config", str(config), "--out", str(folder), "--devices", "2"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -53,7 +53,7 @@ def train(config, folder, launcher):
 
 
 def trained(folder):
-    """metrics.csv and weights."""
+    """The lines of metrics.csv, and the weights."""
     return read_history(folder), read_model(folder / "tiny.safetensors").network.state_dict()
 
 

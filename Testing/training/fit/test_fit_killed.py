@@ -1,4 +1,4 @@
-"""kill −9 at any moment, and the run ends as if it had not been."""
+"""A run killed with SIGKILL at any time resumes to the same result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run_until_killed(script, config, folder):
 
 
 def assert_same_end(config, whole, resumed):
-    """Weights and every line of metrics.csv."""
+    """Assert that weights, every line of metrics.csv and the model's metrics agree."""
     expected, actual = (read_model(fit(config, folder)) for folder in (whole, resumed))
     for name, value in expected.network.state_dict().items():
         torch.testing.assert_close(actual.network.state_dict()[name], value, rtol=0, atol=1e-6)
@@ -90,7 +90,7 @@ def test_killed_in_mid_epoch(tiny, tmp_path, options, step):
 
 @pytest.mark.slow
 def test_the_random_arm_draws_as_if_it_had_not_been_killed(tiny, tmp_path):
-    """It begins with maps that differ much from each other, so that another draw is another output."""
+    """The initial attention maps differ so much from each other that a different draw would change the output."""
     network = build_network("bioatt", 4, 17, "random")
     with torch.no_grad():
         for block in network.attention.values():
@@ -108,7 +108,7 @@ def test_the_random_arm_draws_as_if_it_had_not_been_killed(tiny, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [6, 8], ids=["after validation", "in mid-epoch"])
 def test_killed_while_a_checkpoint_is_written(tiny, tmp_path, step):
-    """The checkpoint before is still there."""
+    """The previous checkpoint remains."""
     config = tiny(sampling="grid", epochs=3)
     run_until_killed(KILLED_WHILE_WRITING.format(step=step), config, tmp_path / "killed")
     held = torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)

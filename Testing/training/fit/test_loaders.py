@@ -1,4 +1,4 @@
-"""Batches of a run: all data once an epoch, the same for any number of processes and workers, resumable anywhere."""
+"""Batches of a run: all data once per epoch, the same for any number of processes and workers, resumable anywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_an_epoch_of_the_grid_shows_every_patch_once(tiny):
     assert (len(data.train), data.epoch_steps, data.steps) == (24, 6, 12)
     numbers = np.array(taken(data)).reshape(2, 24)
     assert sorted(numbers[0]) == list(range(24))
-    assert sorted(numbers[1]) == list(range(24, 48))  # the second pass: turned anew
+    assert sorted(numbers[1]) == list(range(24, 48))  # the second pass, with new turns
     assert (numbers[1] - 24 != numbers[0]).any()
 
 
@@ -98,7 +98,7 @@ def test_the_grid_is_cut_from_the_slices(tiny):
 
 
 def test_each_slice_has_its_own_prior_and_the_authors_another_s(tiny):
-    """The first slice of the bank is a validation slice: by position, training slices get their neighbour's row."""
+    """The bank begins with a validation slice, so alignment by position gives training slices the previous row."""
     bank = RunData(tiny()).bank
     right, wrong = (SliceDataset(bank, "train", alignment=alignment) for alignment in ("slice", "position"))
     for number, index in enumerate(bank.indices("train")):
@@ -111,7 +111,7 @@ def test_a_turn_is_drawn_anew_in_each_pass(tiny):
     data = GridDataset(bank, "train", augment=True, seed=5)
     again = GridDataset(bank, "train", augment=True, seed=5)
     looks = {data[3 + turn * len(data)][0].numpy().tobytes() for turn in range(40)}
-    assert len(looks) == 8  # quarter turns and mirrors of a square
+    assert len(looks) == 8  # rotations and reflections of a square
     assert torch.equal(data[51][0], again[51][0])
 
 

@@ -16,7 +16,7 @@ TARGET = torch.zeros(1, 1, 32, 32)
 
 @pytest.fixture
 def images():
-    """Two patches: output, target, low."""
+    """Output, target and low dose of two patches."""
     generator = torch.Generator().manual_seed(0)
     target = torch.randn(2, 1, 55, 55, generator=generator).cumsum(dim=3) * 0.1
     noise = torch.randn(2, 1, 55, 55, generator=generator) * torch.tensor([0.02, 0.2]).view(2, 1, 1, 1)
@@ -31,7 +31,7 @@ def test_losses_grow_with_the_error(images):
 
 
 def test_the_relative_error_weighs_all_noise_levels_alike():
-    """Half the input's error is a quarter of its square, for a patch of 5 HU as for one of 100 HU."""
+    """Half the input's error gives a quarter of the loss, whatever the noise level of the patch."""
     target, noise = torch.zeros(2, 1, 8, 8), torch.tensor([0.05, 1.0]).view(2, 1, 1, 1)
     assert relative_mse(noise / 2, target, noise) == pytest.approx(0.25, rel=0.01)
     quiet, loud = noise.clone(), noise.clone()
@@ -70,13 +70,13 @@ def test_the_margin_is_left_out():
 
 
 def noise(hu: float) -> torch.Tensor:
-    """A chequerboard: no mean in any block, root mean square `hu`."""
+    """A chequerboard with zero mean in every block and a root mean square of `hu`."""
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     return (hu / 500 * (1 - 2 * ((y + x) % 2)))[None, None].float()
 
 
 def test_below_20_hu_a_patch_weighs_no_more_in_training():
-    """An error of 5 HU then costs the same under 1 HU of noise as under 2 HU, to the metric 2.5 times as much."""
+    """In training, an error of 5 HU costs the same at 1 HU of noise as at 2 HU; in the metric, 2.5 times as much."""
     one, two, five = (noise(hu) for hu in (1, 2, 5))
     ratios = [
         float(loss(five, TARGET, one) / loss(five, TARGET, two))

@@ -1,4 +1,4 @@
-"""Patches: right voxels, right dose, and the same patch for the same number."""
+"""Patches have the right voxels and dose, and a number always gives the same patch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 96
 
 @pytest.fixture
 def folder(tmp_path):
-    """A bank of five slices of two training patients and a validation patient, with white noise of 30 HU."""
+    """A bank of five slices of two training patients and a validation patient, with 30 HU of white noise."""
     rng = np.random.default_rng(0)
     owners = [*[("a", "train")] * 3, ("b", "train"), ("v", "validation")]
     slices, targets, noises = [], [], []
@@ -55,7 +55,7 @@ def test_a_number_is_a_patch(folder):
 
 
 def test_the_prior_belongs_to_the_slice(folder):
-    """Each slice's soft tissue has its own HU, which tells whose prior it must carry."""
+    """The HU of the soft tissue identifies the slice and thus the expected prior."""
     data = dataset(folder)
     for number in range(40):
         _, target, p = data[number]
@@ -72,7 +72,7 @@ def test_noise_has_the_dose_s_variance(folder):
 
 
 def test_a_network_that_knows_the_noise_is_told_the_slice_s(folder):
-    """At the patch's dose, whatever part of the slice the patch shows."""
+    """The noise level is the slice's at the patch's dose, whatever part of the slice the patch shows."""
     plain, told = (dataset(folder, doses=(0.1, 0.4), knows_noise=known) for known in (False, True))
     for number in range(6):
         (low, target, p), (x, *same) = plain[number], told[number]

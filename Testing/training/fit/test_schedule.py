@@ -10,7 +10,7 @@ from bioatt_training.fit.schedule import build_optimiser, build_schedule
 
 
 def rates(config, steps, epoch_steps=10):
-    """Learning rate of each step."""
+    """The learning rate at each step."""
     optimiser = build_optimiser(config, [torch.nn.Parameter(torch.zeros(1))])
     schedule = build_schedule(config, optimiser, steps, epoch_steps)
     taken = []

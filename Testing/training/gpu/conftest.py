@@ -44,20 +44,20 @@ prior_perturbation = 0.0
 
 @pytest.fixture(autouse=True)
 def few_validation_patches(monkeypatch) -> None:
-    """As many as a CPU judges at once."""
+    """Few enough to validate quickly on a CPU."""
     monkeypatch.setattr(packing, "VALIDATION_PATCHES", 16)
 
 
 @pytest.fixture
 def pack_file(made_up_bank, tmp_path) -> Path:
-    """Pack of 3 patients of 2 slices."""
+    """A pack of three training patients with two slices each."""
     pack_bank(made_up_bank(train=3), tmp_path / "pack.npz", 5.0)
     return tmp_path / "pack.npz"
 
 
 @pytest.fixture
 def pack(pack_file) -> Pack:
-    """The same, read."""
+    """The pack read from `pack_file`."""
     return read_pack(pack_file)
 
 
@@ -75,7 +75,7 @@ def tiny_file(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def tiny(tiny_file) -> Callable[..., Config]:
-    """tiny(steps=12, patch=40, …) → the configuration; options are sorted into its tables by name."""
+    """tiny(steps=12, patch=40, …) → the configuration; options are assigned to its tables by name."""
 
     def make(steps: int = 12, **options: object) -> Config:
         config = Config.read(tiny_file(steps))

@@ -1,4 +1,4 @@
-"""What came back from the card, taken up: model files that work, judged, with an honest card."""
+"""Adopting weights trained on a GPU: working model files, their evaluation, and a correct model card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bioatt_training.gpu.train import train
 
 @pytest.fixture
 def trained(made_up_bank, tiny, tmp_path):
-    """Bank, and outputs of two arms of three steps."""
+    """A bank, and the outputs of two arms trained for three steps."""
     bank = made_up_bank(train=3, slices=1)
     pack_bank(bank, tmp_path / "pack.npz", 5.0)
     pack = read_pack(tmp_path / "pack.npz")
@@ -43,7 +43,7 @@ def test_arms_become_models_with_a_report_and_a_card_that_names_the_prior(traine
     assert model.metadata["training"]["patches_shown"] == 12
     assert model.metadata["training"]["patients"] == 3
     for name, value in load_arm(outputs, "bioatt").items():
-        largest = value.float().abs().amax()  # stored as int8, a step of each channel's largest / 127
+        largest = value.float().abs().amax()  # int8 in steps of a channel's largest / 127
         assert (model.network.state_dict()[name] - value.float()).abs().max() <= largest / 254 + 1e-3 * largest
     assert model.metadata["training"]["prior_rise"] == 0.09
     assert read_model(tmp_path / "out" / "bioatt-paper-base.safetensors").descriptors == ()

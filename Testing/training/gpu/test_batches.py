@@ -1,4 +1,4 @@
-"""Batches drawn on the device: pairs of scan and lower dose, new each time, with the noise that the bank describes."""
+"""Batches drawn on the device: pairs of scan and lower dose with the bank's noise, never the same twice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_targets_are_turned_pieces_of_the_slice_whose_prior_comes_with_them(pack
 def test_noise_has_the_level_the_neighbours_and_the_independence_of_the_banks(pack):
     batches = Batches(pack, replace(DATA, batch=64), 1, CPU)
     low, target, _ = batches.draw(0)
-    noise, tissue = hu(low) - hu(target), np.abs(hu(target)) < 300  # nothing is cut off there
+    noise, tissue = hu(low) - hu(target), np.abs(hu(target)) < 300  # where nothing is clipped
     variance = noise[tissue].var()
     assert np.sqrt(variance) == pytest.approx(40, rel=0.1)
     for by, shared in ((1, 2 / 3), (5, 0)):

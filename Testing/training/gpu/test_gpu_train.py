@@ -1,4 +1,4 @@
-"""Training from a pack: it learns, goes on after any cut, keeps within its time, and leaves few small files."""
+"""Training from a pack learns, resumes after any interruption, keeps its time limit, and writes few small files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Cut(Exception):
-    """What ends the process at this moment."""
+    """Simulates the death of the process."""
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_cut_between_two_savings_it_ends_as_one_that_was_not(run, tiny, tmp_path
 
 @pytest.mark.parametrize("at", range(4))
 def test_cut_while_saving_the_state_before_is_still_whole(run, tiny, tmp_path, monkeypatch, at):
-    """A saving writes two states, the weights and the record: cut before any of them."""
+    """A save writes two state files, the weights and the record; each case cuts before another of them."""
     config = tiny(6)
     from bioatt_training.gpu import outputs
 
@@ -76,7 +76,7 @@ def test_cut_while_saving_the_state_before_is_still_whole(run, tiny, tmp_path, m
 
     def dying(path, **options):
         written.append(path.name)
-        if len(written) == 6 + at:  # the first saving and the beginning of the record are behind
+        if len(written) == 6 + at:  # after the initial record and the first save
             raise Cut
         return real(path, **options)
 

@@ -1,4 +1,4 @@
-"""The data pack: what it holds, how small it is, and what it says of the noise."""
+"""The data pack: its contents, its size, and its description of the noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_levels_and_spectrum_are_those_of_the_banks_noise(pack):
     assert np.mean([level.mean() for level in pack.levels]) == pytest.approx(40, rel=0.1)  # the fixture's noise
     covariance = np.fft.irfft2(pack.spectra[0] ** 2)
     assert covariance[0, 0] == pytest.approx(1, abs=0.01)
-    # smooth over 3 px: neighbours share two thirds, third neighbours nothing
+    # smoothed over 3 px: adjacent pixels share two thirds of the noise, pixels 3 or more apart share none
     assert covariance[0, 1] == pytest.approx(2 / 3, abs=0.1)
     assert abs(covariance[0, 4]) < 0.15
 
@@ -38,13 +38,13 @@ def test_validation_patches_are_of_the_left_out_patients_with_the_banks_noise(pa
     assert low.shape == target.shape == (len(p), 55, 55)
     inside = target > -500
     assert np.std((low - target)[inside].astype(float)) == pytest.approx(40, rel=0.1)
-    assert p.argmax(axis=1).min() >= 6  # the slices after the three training patients' six have these priors
+    assert p.argmax(axis=1).min() >= 6  # the priors of slices after the six of the training patients
 
 
 def test_a_small_pack_holds_slices_of_every_scan_before_a_second_of_one(made_up_bank, tmp_path):
     folder = made_up_bank(train=4, slices=4)
     bank = Bank(folder)
-    for index, one in enumerate(bank.slices):  # the fixture makes a scan of every slice
+    for index, one in enumerate(bank.slices):  # the fixture makes each slice a separate scan
         object.__setattr__(bank.slices[index], "source", one.patient)
     a_slice = 120 * 120 + SLICE_OVERHEAD
     slices, size = pack_bank(folder, tmp_path / "pack.npz", (RESERVED + 5 * a_slice) / 2**20)

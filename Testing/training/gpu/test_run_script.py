@@ -1,4 +1,4 @@
-"""Testing/gpu/run.sh end to end at toy size, with what a lent machine lacks taken away: as a person there runs it."""
+"""Testing/gpu/run.sh end to end at toy size, without the packages that a GPU machine may lack."""
 
 from __future__ import annotations
 

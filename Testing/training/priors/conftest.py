@@ -1,4 +1,4 @@
-"""A collection of made-up patients with organ outlines: chests of two lungs and bellies of a liver."""
+"""A collection of made-up patients with organ outlines: two lungs in the chest, a liver in the abdomen."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LUNGS, LIVER, SPINE = 5, 9, 17
 def made_up_collection(tmp_path: Path) -> Callable[..., Path]:
     """make() → folder with SOURCES.md, slices.csv, organs.csv, regions.csv, masks/ and split.json of six patients.
 
-    Every patient has a slice of the chest and one of the belly, 96 × 120 pixels of 3 mm; the third patient's belly is
-    not outlined, and the fourth's liver is unsure.
+    Every patient has a slice of the chest and one of the abdomen, 96 × 120 pixels of 3 mm; the third patient's abdomen
+    is not outlined, and the fourth's liver is marked unsure.
     """
 
     def make() -> Path:

@@ -1,4 +1,4 @@
-"""`bioatt-train organ-maps`: from a collection to weights that the engine loads, and a card with the test patients."""
+"""`bioatt-train organ-maps`: from a collection to weights that the engine loads and a card on the test patients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAPER = load_descriptor_set("paper17")
 
 
 class Oracle:
-    """Maps that are the outlines, moved by some pixels."""
+    """Organ maps equal to the outlines, shifted by `moved` pixels."""
 
     def __init__(self, folder: Path, moved: int = 0) -> None:
         self.by_shape = {}
@@ -120,9 +120,9 @@ def test_an_adopted_network_is_taken_further_calibrated_judged_and_described(
     assert main([*arguments[:2], str(further), *arguments[3:], "--adopt", str(gpu_outputs), "--further", "1"]) == 0
     card = (further / FILE).with_suffix(".md").read_text()
     assert "7 steps of 5 slices, then 1 steps of 10 slices" in card
-    assert re.search(r"Open, .*lungs \d\.\d+ \(dice, aim 0\.96\)", card)  # one patient has no interval
+    assert re.search(r"Open, .*lungs \d\.\d+ \(dice, aim 0\.96\)", card)  # no interval from one patient
     moved = load_organ_maps(further / FILE)[0].head.weight - load_organ_maps(out / FILE)[0].head.weight
-    assert 0 < moved.abs().max() < 0.01  # it goes on from the adopted weights
+    assert 0 < moved.abs().max() < 0.01  # training continues from the adopted weights
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_command_trains_calibrates_judges_and_writes_the_card(
     arguments = ["organ-maps", str(folder), str(out), "--split", str(folder / "split.json"), "--phantoms", "1"]
     assert main([*arguments, "--steps", "2", "--apart", "P5"]) == 0
     card = (out / FILE).with_suffix(".md").read_text()
-    assert "| liver | 0 |" in card  # P5 is shown apart
+    assert "| liver | 0 |" in card  # P5 is reported separately
     assert "## P5" in card
     assert "2 steps of 10 slices" in card
     assert Image.open(out / "organ_maps.png").size[0] > 500

@@ -1,4 +1,4 @@
-"""Training of the organ maps: what is known of a slice, augmentation that keeps labels true, a run that goes on."""
+"""Training of the organ maps: what is known about a slice, augmentation that keeps labels correct, and resuming."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_outlines_lie_on_the_training_cells(slices: OrganSlices) -> None:
 def test_what_a_cell_of_0_may_be(slices: OrganSlices) -> None:
     sure, weak, unsure = (slices.possible[_row(slices, name)] for name in ("P0_belly", "P2_belly", "P3_belly"))
     assert np.flatnonzero(sure).tolist() == [0]
-    assert np.flatnonzero(weak).tolist() == [0, 9, 17]  # organs.csv: none, liver, spine; surely nothing else
+    assert np.flatnonzero(weak).tolist() == [0, 9, 17]  # organs.csv: none, liver, spine, nothing else
     assert np.flatnonzero(unsure).tolist() == [0, 9]
 
 
@@ -114,7 +114,7 @@ def test_augmentation_keeps_the_labels_on_the_organs(slices: OrganSlices, shape:
 def test_coordinates_of_an_unchanged_slice_are_those_of_use(slices: OrganSlices) -> None:
     row = _row(slices, "P0_belly")
     still = Strength(pose=0.0, content=0.0, intensity=0.0)
-    torch.manual_seed(2)  # draws no table
+    torch.manual_seed(2)  # a seed that adds no table
     batch = _augmented(slices, np.array([row]), (112, 144), still)
     cells = batch.hu[0, 0].numpy()
     expected = coordinates(body_box(cells), cells.shape)
@@ -122,7 +122,7 @@ def test_coordinates_of_an_unchanged_slice_are_those_of_use(slices: OrganSlices)
 
 
 def test_augmentation_waits_for_no_result_of_the_device() -> None:
-    device = torch.device("meta")  # has no results: whatever asks for one fails
+    device = torch.device("meta")  # holds no data: waiting for a result fails
     images, labels = torch.empty(4, GRID, GRID, device=device), torch.empty(4, GRID, GRID, device=device)
     bodies = torch.empty(4, GRID, GRID, dtype=torch.bool, device=device)
     batch = augment(images, labels.to(torch.uint8), bodies, (80, 112), Strength())
@@ -135,7 +135,7 @@ def test_augmentation_waits_for_no_result_of_the_device() -> None:
 def test_a_removed_organ_is_none_for_sure(slices: OrganSlices) -> None:
     row = _row(slices, "P0_belly")
     labels = torch.from_numpy(slices.labels[row : row + 1].copy())
-    labels[labels == LIVER] = 10  # a spleen may be missing
+    labels[labels == LIVER] = 10  # relabelled as spleen, which may be missing
     images = torch.from_numpy(slices.images[row : row + 1]).float()
     for seed in range(60):
         torch.manual_seed(seed)
@@ -148,7 +148,7 @@ def test_a_removed_organ_is_none_for_sure(slices: OrganSlices) -> None:
 
 
 def _changed(monkeypatch: pytest.MonkeyPatch, kept: str, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """HU after one kind of change: the first of two draws is native, the second oral contrast agent."""
+    """HU after the change `kept` only: the first of two draws is for native, the second for oral contrast agent."""
     draws = iter([kept == "native", kept == "oral"])
     monkeypatch.setattr(
         content, "chance", lambda count, share, device: torch.full((count,), next(draws, False), device=device)

@@ -1,4 +1,4 @@
-"""Labels by slice from ranges."""
+"""Labels per slice from ranges of slices."""
 
 from __future__ import annotations
 

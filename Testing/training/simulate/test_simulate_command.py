@@ -1,4 +1,4 @@
-"""`bioatt-train simulate`: volume in, volume out, the report, and one line for every wrong call."""
+"""`bioatt-train simulate`: the simulated volume, the report, and one-line errors for wrong calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bioatt_training.simulate.targets import noisier2noise, softened
 
 @pytest.fixture
 def scan(tmp_path):
-    """A noisy ellipse with bone and lung, 3 slices of 96², flipped axes."""
+    """A noisy ellipse with bone and lung, 3 slices of 96², with flipped axes."""
     y, x = (np.mgrid[:96, :96] - 47.5) * 3
     hu = np.where((x / 120) ** 2 + (y / 90) ** 2 < 1, 40.0, -1000.0)
     hu[np.hypot(x - 50, y) < 25] = -850
@@ -129,7 +129,7 @@ def test_the_noise_never_takes_the_place_of_the_low_dose(scan, tmp_path, capsys,
 
 @pytest.fixture
 def inserted(monkeypatch):
-    """Noise of 20 HU in place of the simulated one; the array that was inserted, in canonical order."""
+    """Replaces the simulated noise by 20 HU of white noise; lists the inserted array, in canonical order."""
     noises = []
 
     def insert(volume, **_):
@@ -142,7 +142,7 @@ def inserted(monkeypatch):
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
 def test_the_noise_volume_is_the_noise_and_nothing_where_the_scan_is_padding(tmp_path, inserted, suffix):
-    """A scan from the tail to the head, whose corners hold the scanner's filler."""
+    """The scan has its slices in reverse order and rows of scanner padding."""
     hu = np.full((2, 32, 32), 40, np.int16)
     hu[:, :6] = -2000
     write_volume(Volume(hu, direction=np.diag([1.0, 1.0, -1.0])), tmp_path / "scan.nrrd")
@@ -176,7 +176,7 @@ def test_the_pictures_of_a_scan_say_their_windows(tmp_path, monkeypatch):
 
 def test_noisier2noise_gives_the_truth_where_theory_says_so():
     truth, low, dose = np.array([40.0, -90.0]), np.array([75.0, -160.0]), 0.25
-    best = (1 - dose) * truth + dose * low  # what a network trained with the scan as target answers at best
+    best = (1 - dose) * truth + dose * low  # optimal output of a network trained with the scan as target
     np.testing.assert_allclose(noisier2noise(best, low, dose), truth)
 
 

@@ -1,4 +1,4 @@
-"""Noise insertion: right magnitude, additive, local, reproducible; and wrong calls refused."""
+"""Noise insertion has the right magnitude, is additive, local and reproducible, and refuses wrong calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE = 160
 
 
 def disc(radius_x: float, radius_y: float, slices: int = 1) -> np.ndarray:
-    """An ellipse of 40 HU in air (z, y, x), half axes in mm."""
+    """An ellipse of 40 HU in air, (z, y, x); semi-axes in mm."""
     y, x = (np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2) * PIXEL
     body = np.where((x / radius_x) ** 2 + (y / radius_y) ** 2 < 1, 40.0, -1000.0)
     return np.repeat(body[None].astype(np.float32), slices, 0)
@@ -62,7 +62,7 @@ def test_full_dose_with_noise_inserted_is_a_scan_at_low_dose(scans, index, dose)
     assert result.hu_low[:, tissue].var() == pytest.approx(
         scans[0][:, tissue].var() + result.noise[:, tissue].var(), rel=0.04
     )
-    # The I0 of the scan is found from its noise.
+    # I0 is estimated from the scan's noise.
     assert result.counts.mean() == pytest.approx(4e4, rel=0.15)
 
 
@@ -233,7 +233,7 @@ def test_impossible_scanners_are_refused():
 
 
 def test_another_device_inserts_the_same_noise():
-    """ "auto" is PyTorch: on the GPU where there is one, else on the CPU."""
+    """The device "auto" uses PyTorch: on the GPU if there is one, else on the CPU."""
     options = {"dose_fraction": 0.25, "kernel": "B30", "noise_hu": 12.0, "rng": 3, "scanner": SCANNER}
     loops, torched = (insert_noise(disc(80, 60), PIXEL, **options, device=device) for device in ("cpu", "auto"))
     np.testing.assert_allclose(torched.counts, loops.counts, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""The noise power spectrum, and the kernel found from it, also in anatomy."""
+"""The noise power spectrum, and the kernel estimated from it, even under anatomy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIXEL = 0.8
 
 
 def noise_of(kernel: str, sigma: float = 15.0) -> np.ndarray:
-    """(16, 128, 128) HU of a kernel's noise."""
+    """Noise of a kernel, (16, 128, 128) HU."""
     image = white_image(GEOMETRY, kernel_named(kernel), PIXEL)
     return image * (sigma / image.std())
 

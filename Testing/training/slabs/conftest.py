@@ -1,4 +1,4 @@
-"""A pack small enough to train on in seconds: a scan of touching slices, a single one, a torso, a validation scan."""
+"""A pack small enough to train on in seconds: contiguous slices, a single slice, a torso and a validation scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE = 128
 
 @pytest.fixture
 def pack() -> Pack:
-    """Nine slices of 128²: three scans of 3, 1 and 2 slices, a torso of 3; organ 8 covers the left half of each."""
+    """Nine slices of 128²: scans of 3, 1 and 2 slices, and a torso of 3; organ 8 covers the left half of each."""
     rng = np.random.default_rng(5)
     scan = [0, 0, 0, 1, 2, 2, 2, 3, 3]
     z = [4, 5, 6, 0, 0, 1, 2, 0, 2]

@@ -1,4 +1,4 @@
-"""Batches from a pack: noise, neighbours, pairs and priors are what the training says they are."""
+"""Batches from a pack have the specified noise, neighbours, pairs and priors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_torsos_come_one_by_one_unless_pairs_are_asked_for(pack: Pack) -> None:
 
 
 def test_the_packs_own_noise_comes_at_its_level_correlated_from_slice_to_slice(pack: Pack) -> None:
-    """A checkerboard stands for it: made noise could not be that."""
+    """A checkerboard serves as the pack's noise, since generated noise cannot look like one."""
     checks = (16 * (2 * (np.indices(pack.hu.shape).sum(axis=0) % 2) - 1)).astype(np.int8)
     known = replace(pack, noise=checks)
     batch = drawn(known, replace(PLAIN, inserted=1.0, phantoms=0, doses=(0.25, 0.25)))
@@ -60,7 +60,7 @@ def test_the_packs_own_noise_comes_at_its_level_correlated_from_slice_to_slice(p
 
 
 def test_what_a_scan_is_asked_for_lies_on_the_other_side_of_its_noise(pack: Pack) -> None:
-    """Noisier2Noise: scan = a · low dose + (1 − a) · target for dose fraction a, so that the target needs no truth."""
+    """Noisier2Noise: scan = a · low dose + (1 − a) · target for dose fraction a, which needs no ground truth."""
     dose = 0.25
     batch = drawn(pack, replace(PLAIN, doses=(dose, dose), phantoms=0))
     scan = (1 - dose) * batch.target + dose * batch.x[:, :1]

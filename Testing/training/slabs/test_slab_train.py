@@ -1,4 +1,4 @@
-"""The training of the networks of neighbouring slices: it learns, goes on where it was, and its files are read."""
+"""Training of the networks for neighbouring slices: it learns, resumes, and exports models that can be loaded."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_training_goes_on_and_exports_models(pack: Pack, tmp_path: Path) -> No
 
 
 def test_networks_learn(pack: Pack, tmp_path: Path) -> None:
-    """On flat noisy slices a few dozen steps remove noise."""
+    """A few dozen steps reduce the noise of flat slices."""
     training = Training(
         pack,
         replace(RECIPE, steps=60, learning_rate=3e-3, averaging=0.5, floor_hu=(20.0, 20.0), bias_weight=0.0),

@@ -1,4 +1,4 @@
-"""The model cards say what the model files and the stored results of the studies say."""
+"""The model cards match the model files and the stored results of the studies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODELS, RESULTS = ROOT / "Resources" / "Models", ROOT / "Training" / "results"
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory):
-    """The cards as the stored results give them, by name."""
+    """The cards generated from the stored results, by file name."""
     folder = tmp_path_factory.mktemp("cards")
     for weights in MODELS.glob("bioatt*.safetensors"):
         (folder / weights.name).symlink_to(weights)

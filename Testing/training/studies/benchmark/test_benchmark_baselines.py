@@ -1,4 +1,4 @@
-"""The classical filters: each denoises, is given the right noise, and is tuned to what is best."""
+"""The classical filters: each denoises, gets the right noise level, and is tuned to its best setting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def truth():
 
 @pytest.fixture
 def noisy(truth):
-    """The same with correlated noise of 25 HU."""
+    """`truth` with 25 HU of correlated noise."""
     noise = gaussian_filter(np.random.default_rng(0).normal(size=truth.shape), 0.7)
     return np.rint(truth + SIGMA * noise / noise.std()).astype(np.int16)
 

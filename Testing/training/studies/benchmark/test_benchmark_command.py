@@ -32,7 +32,7 @@ def test_a_quick_benchmark_writes_tables_and_figures_and_goes_on(made_up_bank, s
     assert 0.3 <= results["strengths"][name]["default"] <= 1
     text = (out / "README.md").read_text()
     assert "Research use only" in text
-    shift = f"{round(4 * DEFAULT_STRENGTH):+.2f} "  # the output is whole HU
+    shift = f"{round(4 * DEFAULT_STRENGTH):+.2f} "  # the output is rounded to whole HU
     assert re.search(rf"\| shift \| soft tissue \| \d+ \| {re.escape(shift)}", text)
     assert "| curvature diffusion |" in text
     assert (out / "spectra.png").stat().st_size > 1000

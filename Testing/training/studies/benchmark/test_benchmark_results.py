@@ -1,4 +1,4 @@
-"""The gain of a model is over the best baseline, and the stored results agree with their page."""
+"""A model's gain is relative to the best baseline, and the stored results agree with their page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
 
 
 def verdict(found, least=-math.inf, most=math.inf) -> str:
-    """Whether the 95 % interval lies within the bounds ("met"), outside ("missed"), or on both sides ("open")."""
+    """Whether the 95 % interval lies within the bounds ("met"), outside ("missed"), or across one ("open")."""
     if found["low"] is None:
         return "no interval"
     if least <= found["low"] and found["high"] <= most:
@@ -29,7 +29,7 @@ def verdict(found, least=-math.inf, most=math.inf) -> str:
 
 
 def requirements() -> Iterator[tuple[str, str]]:
-    """Every requirement on the shipped models and its verdict."""
+    """Every requirement on the shipped models, with its verdict."""
     quarter, phantoms = RESULTS["patients"]["0.25"], RESULTS["phantoms"]["with baselines"]
     first, fast = RESULTS["models"]
     for where, gain, least in (
@@ -69,7 +69,7 @@ NOT_MET = {
     "bioatt-fast: SD of disc shifts <= that of the removed noise": "open",
     "bioatt-fast: largest shift of a phantom's disc < 1 HU, soft tissue": "missed",
 }
-"""Requirements that the stored results do not show to be met. Every other one must be."""
+"""Requirements that the stored results miss or leave open. All others must be met."""
 
 
 def test_the_requirements_are_met_but_for_those_known_not_to_be():

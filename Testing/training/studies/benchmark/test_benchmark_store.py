@@ -1,4 +1,4 @@
-"""Measurements are made once, and survive a run that was killed."""
+"""Each measurement is made only once, even if the run is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases with a known truth, what limits the score against a noisy one, and how scores become a table."""
+"""Cases with a known ground truth, limits of the score against a noisy reference, and tables of scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bioatt_training.studies.benchmark.truth import Case, bank_case, phantom_cas
 
 @pytest.fixture
 def bank(made_up_bank):
-    """Two training, one validation and three test patients of two slices."""
+    """A bank of two training, one validation and three test patients with two slices each."""
     return Bank(made_up_bank())
 
 

@@ -1,4 +1,4 @@
-"""The examination of the network: what its numbers mean on denoisers of known behaviour, and the command."""
+"""The network study: its measurements of denoisers with known behaviour, and the command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DESCRIPTORS = load_descriptor_set("paper17").descriptors
 
 
 def body(count: int, noise_hu: float = 0.0, seed: int = 0) -> np.ndarray:
-    """(count, SIDE, SIDE) HU of a disc of tissue of 15 cm in air."""
+    """A disc of tissue in air, 15 cm in diameter: (count, SIDE, SIDE) HU."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     hu = np.where(np.hypot(y, x) * PIXEL_MM < 75, 50.0, -1000.0)
     return hu + noise_hu * np.random.default_rng(seed).standard_normal((count, SIDE, SIDE))
@@ -48,7 +48,7 @@ def toy_scan(count: int = 5, step_mm: float = 1.25) -> Scan:
 
 
 class Halved:
-    """Half of every deviation from 50 HU goes; with neighbours three quarters."""
+    """Removes half of every deviation from 50 HU, or three quarters with neighbours."""
 
     model = SimpleNamespace(descriptors=DESCRIPTORS)
 
@@ -72,7 +72,7 @@ def test_single_slices_tell_noise_texture_and_edges_of_a_known_denoiser():
     assert found["1"]["mean_per_mm"] == pytest.approx(found["0"]["mean_per_mm"], rel=1e-4)
     assert found["0"]["f50"] == found["0"]["f50 full dose"] == 1
     assert found["1"]["f50"] == pytest.approx(1, abs=0.01)
-    # a tenth of the dose has more noise than half of it, to which the air around, that is halved too, adds nothing
+    # PSNR of the input (strength 0), which the toy denoiser's change of the air does not affect, rises with the dose
     assert found["doses"]["0.1"]["0"] < found["doses"]["0.25"]["0"] < found["doses"]["0.5"]["0"]
 
 
@@ -88,7 +88,7 @@ def test_neighbours_are_compared_by_noise_and_contrast():
         assert found["input"]["kept"][kind] == pytest.approx(1, abs=1e-3)
         assert found["alone"]["kept"][kind] == pytest.approx(0.5, abs=1e-3)
         assert found["within"]["kept"][kind] == pytest.approx(0.25, abs=1e-3)
-        assert found["mean of 5 mm"]["kept"][kind] < 0.8  # other slices do not show the object there
+        assert found["mean of 5 mm"]["kept"][kind] < 0.8  # the object lies elsewhere in other slices
     assert "mean of 3 mm" not in slices.neighbours(Halved(), toy_scan(3, 3.0))
 
 
@@ -113,7 +113,7 @@ def test_objects_have_their_size_and_contrast():
     volumes = hu[:, 30:51, 60:81].sum() * PIXEL_MM**2, hu[2, 65:86, 46:67].sum() * PIXEL_MM**2
     assert volumes[0] == pytest.approx(100 * 4 / 3 * np.pi * 1.5**3, rel=0.05)
     assert volumes[1] == pytest.approx(100 * np.sqrt(2) * np.pi * 0.5**2, rel=0.1)
-    # the vessel moves by a slice's distance from slice to slice
+    # the vessel moves by one slice spacing per slice
     columns = [(one[75] * np.arange(SIDE))[50:63].sum() / one[75, 50:63].sum() for one in hu[1:4]]
     assert np.diff(columns) * PIXEL_MM == pytest.approx([1.0, 1.0], abs=0.15)
     smooth = hu - 0.5 * (hu - np.roll(hu, 1, axis=2))
@@ -132,12 +132,12 @@ def test_priors_are_what_their_names_say():
     assert found["none"].sum() == 0
     assert found["0.98 lungs"][3] == pytest.approx(0.98)
     assert found["0.98 lungs"].sum() == pytest.approx(1)
-    assert found["hard masks"].sum() == 24  # what none has more of stays with none
+    assert found["hard masks"].sum() == 24  # none where "none" is the most probable
 
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    """An untrained network: it changes nothing, whatever the prior."""
+    """An untrained network, which returns its input whatever the prior."""
     torch.manual_seed(0)
     path = tmp_path / "untrained.safetensors"
     described = {"descriptors": list(DESCRIPTORS), "descriptor_set": "paper17", "version": "0", "prior": "maps"}
@@ -147,7 +147,7 @@ def model_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def collection(tmp_path: Path) -> tuple[Path, Path]:
-    """Two test patients (a slab, a single slice) and one in training; their split."""
+    """A collection of two test patients (a slab, a single slice) and a training patient, and its split."""
     data = tmp_path / "ct"
     for name in ("slabs", "slices", "volumes"):
         (data / name).mkdir(parents=True)
@@ -167,7 +167,7 @@ def collection(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def white_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise without a scanner; no torsos."""
+    """White noise instead of a simulated scanner, and no torsos."""
 
     def insert(hu, *_, rng, **__):
         return SimpleNamespace(noise=15 * np.random.default_rng(rng).standard_normal(hu.shape))
@@ -186,7 +186,7 @@ def test_the_command_writes_a_page_and_resumes(collection, model_file, tmp_path,
     results = json.loads((out / "results.json").read_text())
     found = {one["title"]: one["rows"] for one in (results["aims"], *results["tables"])}
     assert found["Single slices, quarter dose"][0][4][0] == pytest.approx(15, rel=0.05)
-    assert [row[3][0] for row in found["Dose"]] == pytest.approx([0, 0, 0], abs=1e-5)  # it changes nothing
+    assert [row[3][0] for row in found["Dose"]] == pytest.approx([0, 0, 0], abs=1e-5)  # the network returns its input
     assert found["Neighbours: PSNR"][0][:3] == ["up to 1.5 mm", "1 (1)", "untrained"]
     assert found["Neighbours: PSNR"][0][5][0] == pytest.approx(0, abs=1e-5)
     assert {row[1] for row in found["Priors"]} == set(conditions.distributions(*[np.ones((2, 1, 1))] * 3, 0))
@@ -194,12 +194,12 @@ def test_the_command_writes_a_page_and_resumes(collection, model_file, tmp_path,
     assert all(row[4] == "0 of 1" and row[6] == 0 for row in found["Priors"])
     met = {row[0]: row[4] for row in found["Aims"]}
     sharpness = next(row for row in found["Aims"] if row[0].startswith("f50 of a 50 HU disc"))
-    assert (sharpness[3][0], sharpness[4]) == (pytest.approx(1, abs=0.01), "open")  # of one patient
+    assert (sharpness[3][0], sharpness[4]) == (pytest.approx(1, abs=0.01), "open")  # only one patient
     assert met["Less remaining noise with neighbours at equal f50, soft tissue, steps up to 1.5 mm, %"] == "open"
     for title in found:
         assert f"## {title}" in page
     kept = sorted(path.name for path in (out / "work" / "scans").iterdir())
-    assert kept == ["slab-a_s1-2.npz", "slice-b_1-0.npz"]  # nothing of the training patient
+    assert kept == ["slab-a_s1-2.npz", "slice-b_1-0.npz"]  # not the training patient
     measured = (out / "work" / "measured.jsonl").read_bytes()
     monkeypatch.setattr(slices, "single", lambda *_: pytest.fail("measured again"))
     assert main(command) == 0

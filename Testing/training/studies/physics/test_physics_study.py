@@ -1,4 +1,4 @@
-"""The physics study: what its numbers mean on subjects of known behaviour, and the command."""
+"""The physics study: its measurements of denoisers with known behaviour, and the command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scanned():
 
 
 class Scaled:
-    """Half of the contrast and half of the noise: nothing is lost, and everything looks fainter."""
+    """Scales contrast and noise alike: nothing is lost, but everything looks fainter."""
 
     name = identity = "scaled"
     reach = 0
@@ -39,7 +39,7 @@ class Scaled:
 
 
 class Eraser:
-    """A scan of the phantom without anything in it."""
+    """Returns noisy slices of the phantom without its inserts."""
 
     name = identity = "eraser"
     reach = 0
@@ -54,7 +54,7 @@ class Eraser:
 def test_scans_with_and_without_inserts_have_the_same_noise(scanned):
     _, found = scanned
     difference = found.present.hu.astype(float) - found.absent.hu - found.signal
-    assert np.abs(difference).max() <= 1  # of rounding
+    assert np.abs(difference).max() <= 1  # from rounding
     assert found.signal.max() == pytest.approx(300, abs=40)
     assert found.absent.hu.std(0)[64, 64] > 3
 
@@ -95,7 +95,7 @@ def test_a_slow_subject_is_measured_on_fewer_scans_against_their_own_input(tmp_p
     assert found["scaled"]["given"]["noise"] != found[INPUT]["noise"]
     assert insert["erased"][1] < shown["erased"][1]
     ratio = compared(found, "")["scaled"]["mean ratio"]["DoG"]
-    assert ratio == pytest.approx([1, 1, 1], abs=0.02)  # paired with its own scans, whose d′ it keeps
+    assert ratio == pytest.approx([1, 1, 1], abs=0.02)  # relative to the same scans, whose d′ it keeps
 
 
 def test_erased_inserts_are_noticed_and_honest_ones_agree_with_the_truth(scanned):
@@ -147,20 +147,20 @@ def test_the_command_writes_its_page_and_resumes(shifting_model, tmp_path, monke
         task_pixels=96,
     )
     monkeypatch.setattr(runner, "QUICK", tiny)
-    for module in (phantoms, tasks):  # a quarter of the views: enough for so few pixels
+    for module in (phantoms, tasks):  # a quarter of the views suffices for so few pixels
         monkeypatch.setattr(module, "Geometry", lambda: Geometry().coarser(views=4))
     out = tmp_path / "out"
     command = ["physics", str(out), "--model", str(shifting_model("shift", 4.0)), "--quick"]
     assert main(command) == 0
     results = json.loads((out / "results.json").read_text())
     row = results["low"]["B30"]["0.25"]["shift"]
-    # what moves every pixel by 4 HU changes no detectability
+    # a uniform shift of 4 HU leaves detectability unchanged
     assert row["mean ratio"]["Laguerre-Gauss"] == pytest.approx([1, 1, 1], abs=0.02)
     text = (out / "README.md").read_text()
     assert "Research use only" in text
     assert "Not measured" not in text
     assert (out / "dose.png").stat().st_size > 1000
     kept = (out / "work" / "measured.jsonl").read_bytes()
-    monkeypatch.setattr(figures, "write_figures", lambda *_: {})  # drawn after every part, and looked at above
+    monkeypatch.setattr(figures, "write_figures", lambda *_: {})  # slow, and already tested above
     assert main(command) == 0
     assert (out / "work" / "measured.jsonl").read_bytes() == kept

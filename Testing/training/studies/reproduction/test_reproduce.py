@@ -1,4 +1,4 @@
-"""From a bank to the report: small runs, a failing one, an interrupted call, and scans that are no bank yet."""
+"""From a bank to the report: small runs, a failing run, an interrupted call, and scans not yet prepared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIGURES = ("rmse", "psnr", "ssim", "rmse_low", "psnr_low", "ssim_low")
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Runs without training: `calls` names them; an arm in `failing` fails. The costs are as given."""
+    """Replaces training: `calls` lists the runs, arms in `failing` fail, and the costs are fixed."""
     calls, failing = [], set()
 
     def run_in_subprocess(function, *args, log):
@@ -61,7 +61,7 @@ def pretended(monkeypatch):
 
 
 def test_seeds_come_one_after_the_other_and_failures_do_not_stop(made_up_bank, tmp_path, pretended, monkeypatch):
-    monkeypatch.setattr(reporting, "draw_comparisons", lambda *_: [])  # eleven reports, of which none is looked at
+    monkeypatch.setattr(reporting, "draw_comparisons", lambda *_: [])  # saves the figures of eleven reports
     calls, failing = pretended
     failing.add("uniform")
     said = []
@@ -167,7 +167,7 @@ def test_wrong_wishes_are_refused(wish, message):
 
 
 def test_scans_are_prepared_first(tmp_path, monkeypatch, pretended, made_up_bank):
-    """The command makes a bank in OUT of a folder that is none, once."""
+    """If the data folder is not a bank, the command prepares one in OUT, once."""
     import shutil
 
     from bioatt_training.data import layouts
@@ -191,7 +191,7 @@ def test_scans_are_prepared_first(tmp_path, monkeypatch, pretended, made_up_bank
 
 @pytest.mark.slow
 def test_from_a_bank_to_the_report(made_up_bank, tmp_path, capsys):
-    """Three real runs of a step or so each, every one a process of its own, and their attention maps."""
+    """Three real runs of about one step, each in a separate process, and their attention maps."""
     bank, out = made_up_bank(test=1), tmp_path / "out"
     call = ["reproduce", "--data", str(bank), "--out", str(out), "--budget", "0.01", "--filters", "4", "--seeds", "1"]
     assert main([*call, "--arms", "random,uniform,bioatt"]) == 0

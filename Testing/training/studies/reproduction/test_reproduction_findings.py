@@ -1,4 +1,4 @@
-"""The report says what the numbers say: made-up results both ways."""
+"""The report's statements follow the numbers, tested with made-up results in both directions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LEVEL = {"rmse": 0.04, "psnr": 29.0, "ssim": 0.7}
 
 
 def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0.1, spread=0.1, epoch=3):
-    """A run whose SSIM is `gain` above, RMSE gain/10 below and PSNR 10·gain above those of every other arm."""
-    patient = np.random.default_rng(7).normal(0, 0.02, len(PATIENTS))  # the same patients in every run
+    """A run whose SSIM is `gain` above, RMSE gain/10 below and PSNR 10·gain above those of a run without gain."""
+    patient = np.random.default_rng(7).normal(0, 0.02, len(PATIENTS))  # the same in every run
     noise = np.random.default_rng([seed, len(arm), ord(arm[0])]).normal(0, 1e-4, (3, len(PATIENTS)))
     rows = []
     for k, name in enumerate(PATIENTS):
@@ -35,13 +35,13 @@ def run(arm, seed, gain=0.0, *, low_rmse=0.08, ssim=(0.5, 0.6, 0.7), saturated=0
 
 
 def of_one_patient(found):
-    """The same runs, judged on the first patient alone."""
+    """The same runs, evaluated on the first patient only."""
     runs = {key: replace(one, evaluation={"patients": one.evaluation["patients"][:1]}) for key, one in found.items()}
     return Results(runs)
 
 
 def results(seeds=3, **gains):
-    """Runs of the arms that are named, each with its gain."""
+    """Runs of the named arms with the given gains."""
     return Results({(arm, seed): run(arm, seed, gain) for arm, gain in gains.items() for seed in range(1, seeds + 1)})
 
 
@@ -153,7 +153,7 @@ def test_maps_of_the_first_epoch_are_not_of_trained_models():
 
 
 def test_differences_are_paired_by_seed_and_patient():
-    """Seeds that only one arm has do not count; the patients' own level cancels."""
+    """Seeds that only one arm has are ignored; differences between patients cancel."""
     found = results(bioatt=0.002, uniform=0)
     runs = {key: one for key, one in found.runs.items() if key != ("uniform", 2)}
     test = Results(runs).difference("bioatt", "uniform", "protocol/ssim")
@@ -161,11 +161,11 @@ def test_differences_are_paired_by_seed_and_patient():
     assert len(test["by_seed"]) == 2
     assert test["difference"][0] == pytest.approx(0.002, abs=1e-4)
     assert test["difference"][2] - test["difference"][1] < 5e-4
-    assert set(test) == {"difference", "by_seed", "seeds", "pairs"}  # no p over patients that share the trainings
+    assert set(test) == {"difference", "by_seed", "seeds", "pairs"}  # no p-value: patients share the trainings
 
 
 def test_values_that_some_patients_lack():
-    """A patient without a value in one arm is left out of the pairs, not of the run."""
+    """A patient without a value in one arm is excluded from the pairs, but not from the run."""
     found = results(2, bioatt=0.0, uniform=0.0)
     for seed in (1, 2):
         found.runs["bioatt", seed].evaluation["patients"][0]["values"]["full/rmse_hu"] = None

@@ -1,4 +1,4 @@
-"""Sizes fit their budget, treat the arms alike, and are kept."""
+"""Run sizes fit the budget, treat all arms alike, and are stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COSTS = Costs({arm: 0.7 if arm == "whole" else 0.13 for arm in ARMS}, 0.003, 0.6
 
 
 def spent_s(size, costs, arms, seeds, contents):
-    """What the runs of a size will take."""
+    """Expected seconds for all runs of a size."""
     slices = sum(min(count, size.per_patient) for count in contents.test_slices)
     total = 0.0
     for arm in arms:
@@ -81,7 +81,7 @@ def test_without_a_budget_it_is_the_papers_recipe(tmp_path):
 
 
 def test_models_are_judged_with_a_prior_of_what_they_are_given(made_up_bank, shifting_model):
-    """The bank's own prior is of the full-dose scan, which nobody has who denoises."""
+    """The bank's prior comes from the full-dose scan, which is not available when denoising."""
     bank = Bank(made_up_bank(test=1))
     judge = Judge(read_model(shifting_model(arm="bioatt")), bank, paper_size(4).judgement)
     index = bank.indices("test")[0]

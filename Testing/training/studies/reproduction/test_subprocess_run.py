@@ -1,4 +1,4 @@
-"""A process of its own: its result comes back, its failure is one line, its output is in the log."""
+"""A subprocess returns its result, reports a failure in one line, and writes its output to the log."""
 
 from __future__ import annotations
 

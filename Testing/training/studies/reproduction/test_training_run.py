@@ -1,4 +1,4 @@
-"""What a run keeps of its attention, however early it stopped."""
+"""The attention maps that a run keeps, however early it stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full-dose safety: each measurement tells a harmless denoiser from one that does what it must not."""
+"""Full-dose safety: each measurement distinguishes a harmless denoiser from a harmful one."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def body():
 
 @pytest.fixture
 def noises(body):
-    """The scan's noise and another realisation of it."""
+    """The scan's noise, and a second realisation."""
     return np.random.default_rng(0).normal(0, SIGMA, (2, *body.shape))
 
 
 def row_of(patient, before, after, own_noise):
-    """A benchmark's row of one patient's slice."""
+    """The benchmark's row for one slice of a patient."""
     return {"patient": patient, **full_dose(before, after, own_noise, PIXEL_MM)}
 
 
@@ -71,7 +71,7 @@ def test_the_spectrum_predicts_the_spread_of_discs_in_white_noise(noises):
 
 
 def test_the_spread_of_discs_in_a_ct_s_noise_is_not_overestimated():
-    """Its spectrum falls to nothing at the frequency zero, where no patch can measure it."""
+    """CT noise has no power at zero frequency, where patches cannot measure the spectrum."""
     frequency = np.hypot(np.fft.fftfreq(512, PIXEL_MM)[:, None], np.fft.rfftfreq(512, PIXEL_MM)[None])
     amplitude = np.sqrt(frequency) * np.exp(-((frequency / 0.4) ** 2))
     rng = np.random.default_rng(3)
@@ -94,7 +94,7 @@ def test_a_denoiser_that_shifts_hu_is_caught(body, noises):
     after = np.where(before > 250, before - 5, before + 1)
     found = discs([row_of("a", before, after, noises[1])])
     assert found["soft tissue"]["mean"] == pytest.approx(1, abs=0.1)
-    assert -5 < found["bone"]["mean"] < -3  # up to a quarter of a disc may lie beside the bone
+    assert -5 < found["bone"]["mean"] < -3  # up to a quarter of a disc may lie outside the bone
 
 
 def test_shifts_that_go_with_the_place_exceed_the_prediction(body, noises):
@@ -106,7 +106,7 @@ def test_shifts_that_go_with_the_place_exceed_the_prediction(body, noises):
 
 
 def test_the_spread_is_compared_on_the_slices_that_have_a_prediction(body, noises):
-    """A noisier slice without a patch's room would be held against the prediction for others."""
+    """Otherwise a noisier slice without room for a patch would be compared with other slices' prediction."""
     quiet, noisy = row_of("a", body + noises[0], body, noises[1]), row_of("b", body + 5 * noises[0], body, noises[1])
     del noisy["predicted"]
     alone, both = discs([quiet])["soft tissue"], discs([quiet, noisy])["soft tissue"]
@@ -115,7 +115,7 @@ def test_the_spread_is_compared_on_the_slices_that_have_a_prediction(body, noise
 
 
 def test_patients_are_what_the_spread_is_sure_of():
-    """Two patients' variances together, a patient of two slices by both; none without discs or removed noise."""
+    """Variances are pooled over patients and over the slices of each; None without discs or removed noise."""
 
     def row(patient, shifts, predicted):
         return {"patient": patient, "discs": {"soft tissue": {"shift": shifts}}, "predicted": predicted}
@@ -147,7 +147,7 @@ def test_discs_against_the_truth_show_a_shift_through_the_noise(body):
     assert 2 < np.mean(bad["change"]) < 3
     assert np.mean(bad["output"]) == pytest.approx(np.mean(bad["change"]), abs=1)
     assert np.mean(bad["error"]) < 0.5
-    assert np.multiply(good["error"], 2) == pytest.approx(good["sd"])  # of the mean of 4 scans
+    assert np.multiply(good["error"], 2) == pytest.approx(good["sd"])  # standard error of the mean of 4 scans
     assert (np.array(good["single"]) > np.abs(good["change"])).all()
 
 

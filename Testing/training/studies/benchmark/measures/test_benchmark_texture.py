@@ -1,4 +1,4 @@
-"""Noise texture: spectra of known noise, and a default strength that follows from them."""
+"""Noise texture: spectra of known noise, and the default strength derived from them."""
 
 from __future__ import annotations
 
