@@ -37,7 +37,7 @@ DESCRIPTORS = ("lungs", "heart", "liver")
 
 
 class StandInDenoiser:
-    """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
+    """Stands in for `bioatt.inference.denoiser.Denoiser`, as far as the worker uses it."""
 
     def __init__(
         self, model, *, prior="maps", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
@@ -169,7 +169,7 @@ class StandInDenoiser:
 
 
 def stood_in(init):
-    """`Worker.__init__` with stand-ins for organ maps and batches; organs of a label volume are really measured."""
+    """`Worker.__init__` with stand-ins for organ maps and batches; real code measures the organs of a label volume."""
 
     def make(self, *arguments, **more):
         init(self, *arguments, **more)

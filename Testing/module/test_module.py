@@ -151,7 +151,7 @@ def test_the_module_file_has_syntax_of_older_pythons():
 
 
 def test_a_misspelt_signal_is_noticed(slicer):
-    """PythonQt's `connect` only returns False."""
+    """PythonQt's `connect` returns False instead of raising an error."""
     from BioAttDenoiseLib.signals import connect
 
     class Button:

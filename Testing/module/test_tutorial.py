@@ -23,7 +23,7 @@ def driver(make_driver, monkeypatch):
 
 
 def test_every_picture_of_the_tutorial_is_taken(driver, until, views):
-    """Each is of a view on screen that shows a volume, except the one named "empty"."""
+    """Each picture is of a view on screen that, except in "empty", shows a volume."""
     from story import tell
 
     taken = {}

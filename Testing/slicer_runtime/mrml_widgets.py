@@ -140,7 +140,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._show()
 
     def _neighbour(self, before: list[str]) -> str:
-        """What Qt selects when the current row is removed: the row below, else the last; none if several go."""
+        """What Qt selects when the current row is removed: the next row, else the last; none if several are removed."""
         left = [identity for identity in before if identity in self._ids]
         if not left or len(before) - len(left) > 1:
             return ""

@@ -3,7 +3,7 @@ fails here.
 
     button.text = "Denoise"            properties are read and set without a call; `button.text()` raises TypeError
     button.connect("clicked(bool)", f) signals connect by their C++ signature; an unknown one raises ValueError
-    button.txet = "…"                  an unknown name raises AttributeError instead of making an attribute
+    button.txet = "…"                  an unknown name raises AttributeError instead of creating an attribute
     button.name, button.className()    PythonQt's additions
 
 `install()` puts a flat module `qt` into `sys.modules`. Not emulated: `findChildren` with a class name, PythonQt's
@@ -61,7 +61,7 @@ class ObjectName:
 
 
 def _accepted_arguments(function: Callable[..., Any]) -> float:
-    """The number of positional arguments of `function`; PythonQt passes a slot no more than that."""
+    """The number of positional arguments of `function`; PythonQt passes a slot at most that many."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

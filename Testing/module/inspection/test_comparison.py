@@ -1,4 +1,4 @@
-"""The comparison views: linked, one shared window, an exact difference, swipe, flicker, and full restoration."""
+"""The comparison views: linked, one window, an exact difference, swipe, flicker, everything restored at the end."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def test_an_upgrade_that_fails_says_what_helps_and_can_be_tried_again(upgrading,
 
 @pytest.fixture
 def without_openvino(upgrading, monkeypatch):
-    """`upgrading` without the optional package, of which a version is required that does not exist."""
+    """`upgrading` without the optional package, which is pinned to a version that does not exist."""
     from BioAttDenoiseLib.engine import install
 
     monkeypatch.setattr(install, "optional", lambda resources: ["openvino==0.1"])

@@ -1,4 +1,4 @@
-"""Export to DICOM: the real writer turns a volume loaded from a series into a derived series."""
+"""Export to DICOM: the real writer stores the denoised volume of a loaded series as a derived series."""
 
 from __future__ import annotations
 

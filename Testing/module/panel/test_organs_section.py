@@ -212,7 +212,7 @@ def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
         ],
     )
     made.keep(node)
-    organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's own notices the change
+    organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's own widget notices by itself
     organs.ui.anatomyCollapsibleButton.collapsed = False
     assert not organs.organs.segmentationSelector.visible
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")

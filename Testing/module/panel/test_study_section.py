@@ -39,7 +39,7 @@ def shown(slicer, views):
 
 
 def press(study, *keys):
-    """Trigger the shortcuts of these keys."""
+    """Trigger the shortcuts for these keys."""
     for key in keys:
         index = 5 if key == "Backspace" else int(key) - 1
         assert study.section.shortcuts[index].key.toString() == key
