@@ -1,5 +1,5 @@
-"""In Slicer: calls the command-line module, waiting and not, as Docs/slicer_scripting.md says. It denoises where there
-is what the engine needs, and else says what to do.
+"""In Slicer: calls the command-line module, blocking and in the background, as in Docs/slicer_scripting.md. Without the
+packages that the engine needs, the module must say what to do instead of denoising.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ PATIENCE_S = 600
 
 
 def check(node, output, before):
-    """What has ended: an output of less noise, or a sentence."""
+    """The finished run has reduced the noise or, without torch, says what to do."""
     if importlib.util.find_spec("torch") is None:
         assert node.GetStatus() & node.ErrorsMask, node.GetStatusString()
         assert "press Denoise once" in node.GetErrorText(), node.GetErrorText()
@@ -22,7 +22,7 @@ def check(node, output, before):
 
 
 def call_it():
-    """Both calls on a small volume."""
+    """Call the module both ways on a small volume."""
     hu = np.random.default_rng(0).normal(40, 25, (3, 64, 64)).astype(np.int16)
     volume = slicer.util.addVolumeFromArray(hu, name="CT")
     output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT denoised")

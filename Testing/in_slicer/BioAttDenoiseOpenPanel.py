@@ -1,5 +1,5 @@
-"""In Slicer: opens the module's panel as a user does. An error while a panel is built is only printed by Slicer, so it
-is caught here.
+"""In Slicer: opens the module's panel as a user does. Slicer only prints errors raised while a panel is built, so they
+are caught here.
 """
 
 import sys

@@ -1,5 +1,5 @@
-"""In Slicer, from a clone, without a build: the module's self test, the test that opens its panel, and that of the
-command-line module where Slicer was given its folder.
+"""In Slicer, from a clone, without a build: runs the module's self test, the test that opens its panel and, if Slicer
+was given its folder, that of the command-line module.
 
 Slicer --testing --no-splash --additional-module-paths BioAttDenoise BioAttDenoise/BioAttDenoiseCLI \
     --python-script Testing/in_slicer/run_all.py

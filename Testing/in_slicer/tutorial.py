@@ -1,4 +1,4 @@
-"""In Slicer: the pictures of Docs/tutorial.md, of its main window. Needs what the engine needs.
+"""In Slicer: takes the pictures of Docs/tutorial.md from the main window. Needs the packages that the engine needs.
 
 Slicer --no-splash --additional-module-paths FOLDER_OF_THE_MODULE --python-script Testing/in_slicer/tutorial.py OUT
 """
@@ -18,7 +18,7 @@ PATIENCE_S = 600
 
 
 def wait(condition):
-    """Run the event loop until the condition holds, and until the views are drawn."""
+    """Run the event loop until the condition holds and the views are drawn."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:

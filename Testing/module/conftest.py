@@ -1,4 +1,4 @@
-"""Fixtures of the module's tests: the headless Slicer, a clean scene, and a logic whose engine is the stand-in."""
+"""Fixtures for the module's tests: headless Slicer, an empty scene, and a logic with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from places import MODULE, STAND_IN  # noqa: E402
 
 @pytest.fixture(scope="session")
 def slicer() -> Any:
-    """The module `slicer` of the headless Slicer. Without its libraries the test skips; with CI=true it fails."""
+    """The headless Slicer's module `slicer`. If its libraries are missing, tests skip, or fail with CI=true."""
     import slicer_runtime
 
     if problem := slicer_runtime.missing_libraries():
@@ -37,7 +37,7 @@ def slicer() -> Any:
 
 @pytest.fixture
 def scene(slicer: Any) -> Iterator[Any]:
-    """An empty scene, emptied again afterwards."""
+    """An empty scene, cleared again afterwards."""
     type(slicer.app).testing = False
     slicer.mrmlScene.Clear(0)
     yield slicer.mrmlScene
@@ -46,7 +46,7 @@ def scene(slicer: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def make_ct(scene: Any, slicer: Any) -> Callable[..., Any]:
-    """make_ct(slices=12, size=32, name="CT") adds a volume of plausible HU with a geometry of its own."""
+    """make_ct(slices=12, size=32, name="CT") adds a volume of plausible HU with a non-trivial geometry."""
 
     def make(slices: int = 12, size: int = 32, name: str = "CT", dtype: Any = np.int16) -> Any:
         noise = np.random.default_rng(7).normal(0, 30, (slices, size, size))
@@ -78,7 +78,7 @@ def until(slicer: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def alive() -> Callable[[int], bool]:
-    """alive(pid): whether a process runs (one that only waits to be collected does not)."""
+    """alive(pid) is whether a process is running; a zombie is not."""
 
     def check(pid: int) -> bool:
         try:
@@ -92,7 +92,7 @@ def alive() -> Callable[[int], bool]:
 
 @pytest.fixture
 def logic(scene: Any) -> Iterator[Any]:
-    """The module's logic with the stand-in engine (choose its behaviour by the model's name)."""
+    """The module's logic with the stand-in engine; the model's name selects its behaviour."""
     from BioAttDenoiseLib.logic import DenoiseLogic
 
     made = DenoiseLogic()
@@ -137,8 +137,8 @@ class Driver:
         return self.ui.statusLabel.text if self.ui.statusLabel.visible else ""
 
     def click(self, button: Any) -> None:
-        """Press the left mouse button on a widget that can be seen and used, after turning to its page where it lies
-        on another one of its section. `clicks` counts all of that.
+        """Left-click a visible, enabled widget, after opening its tab page if another one is in front. Both clicks
+        count in `clicks`.
         """
         from PySide6.QtCore import QPoint, Qt
         from PySide6.QtTest import QTest
@@ -148,11 +148,11 @@ class Driver:
         self.clicks += 1
         assert button.visible, f"{button.name} is not on screen"
         assert button.enabled, f"{button.name} is disabled"
-        place = QPoint(8, button.height // 2)  # a check box reacts on its square and label only
+        place = QPoint(8, button.height // 2)  # a check box reacts only on its square and label
         QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=place)
 
     def turn_to(self, widget: Any) -> None:
-        """Click on the tab of the page that a widget lies on, where another one is in front."""
+        """Click the tab of the page that holds a widget, unless that page is in front."""
         from PySide6.QtCore import Qt
         from PySide6.QtTest import QTest
         from PySide6.QtWidgets import QTabWidget
@@ -193,7 +193,7 @@ class Driver:
         comboBox.setCurrentIndex(index)
 
     def behave(self, behaviour: str) -> None:
-        """Have the stand-in engine behave so (see stand_in_worker)."""
+        """Make the stand-in engine behave this way (see stand_in_worker)."""
         self.parameters.model = behaviour
 
     def wait_idle(self) -> None:
@@ -208,7 +208,7 @@ class Driver:
 
 @pytest.fixture
 def change_hu() -> int:
-    """What the stand-in engine subtracts at the default strength."""
+    """HU that the stand-in engine subtracts at the default strength."""
     from bioatt.core.strength import DEFAULT_STRENGTH
 
     return round(20 * DEFAULT_STRENGTH)
@@ -218,7 +218,7 @@ def change_hu() -> int:
 def make_driver(
     module: Any, views: Any, slicer: Any, until: Callable[..., None], monkeypatch: Any
 ) -> Iterator[Callable[[], Driver]]:
-    """make_driver() opens a fresh panel with the stand-in engine; error pop-ups are kept in driver.errors."""
+    """make_driver() opens a new panel with the stand-in engine; driver.errors collects error pop-ups."""
     made = []
     errors: list[str] = []
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **more: errors.append(text))
@@ -244,14 +244,14 @@ def make_driver(
 
 @pytest.fixture
 def pair(slicer, make_ct):
-    """An input and an output of the same geometry: smoothed input, with Slicer's views on the input."""
+    """An input and a smoothed output with the same geometry; Slicer's views show the input."""
     from scipy.ndimage import gaussian_filter
 
     from BioAttDenoiseLib.scene import volumes
 
     before = make_ct(slices=9, size=48, name="CT")
     hu = slicer.util.arrayFromVolume(before)
-    hu[:, 10:20, 24:34] += 60  # something to recognise
+    hu[:, 10:20, 24:34] += 60  # a recognisable structure
     slicer.util.arrayFromVolumeModified(before)
     after = volumes.make_output(before, None, "CT denoised")
     slicer.util.updateVolumeFromArray(after, gaussian_filter(hu.astype(np.float32), (0, 1, 1)).round().astype(np.int16))
@@ -266,7 +266,7 @@ def pair(slicer, make_ct):
 
 @pytest.fixture
 def drag(slicer):
-    """drag(slice widget, window, level) sets the window as Slicer's mouse tool does with the mouse in mid view."""
+    """drag(slice widget, window, level) sets the window as Slicer's mouse tool does at the centre of the view."""
 
     def set_window(widget, window, level):
         logic = widget.sliceLogic()
@@ -281,7 +281,7 @@ def drag(slicer):
 
 @pytest.fixture
 def maps(slicer, pair):
-    """Attention maps of the pair at stage "last": lungs (0.1, in a square 0.9), liver (0.2) and the unified map."""
+    """Attention maps of the pair at stage "last": lungs (0.1; 0.9 in a square), liver (0.2) and the unified map."""
     from BioAttDenoiseLib.inspection.attention_maps import AttentionMaps, SlicePrior
     from BioAttDenoiseLib.scene import regions, volumes
 
@@ -299,7 +299,7 @@ def maps(slicer, pair):
 
 @pytest.fixture
 def driver_on(slicer, make_ct, make_driver, views):
-    """driver_on(slices, size) opens a panel of the steady engine with such a scan in the slice views."""
+    """driver_on(slices, size) opens a panel with the "steady" engine and a scan of that size in the slice views."""
 
     def make(slices: int, size: int) -> Driver:
         slicer.util.setSliceViewerLayers(background=make_ct(slices, size), fit=True)
@@ -312,7 +312,7 @@ def driver_on(slicer, make_ct, make_driver, views):
 
 @pytest.fixture
 def story(driver_on):
-    """A driver whose volume has been denoised, with the sections open."""
+    """A driver with a denoised volume and the sections open."""
     driver = driver_on(9, 48)
     driver.unfold()
     driver.denoise()

@@ -1,4 +1,4 @@
-"""A stand-in for the worker's request `organs` with organ maps: the body's left half is liver, its right half lungs."""
+"""A stand-in for the worker's `organs` request: the left half of the body is liver, the right half lungs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NoOrgans:
 
 
 def organs(worker, request):
-    """Answers as Docs/worker_protocol.md says; the mean of "lungs" moves."""
+    """Replies as Docs/worker_protocol.md specifies; the mean of "lungs" is reported as moved."""
     names = load_descriptor_set(ANATOMY_SET).descriptors
     hu = np.load(worker.folder / request["volume"]["array"])
     labels = np.zeros(hu.shape, np.uint8)

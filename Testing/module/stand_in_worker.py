@@ -1,13 +1,12 @@
-"""The worker with a stand-in for the denoiser, for tests of everything around it. The model's name chooses its
-behaviour.
+"""The worker with a stand-in for the denoiser, to test everything around it. The model's name selects its behaviour.
 
 steady    subtracts 20 HU · strength, at once              slow       the same, 50 ms a slice, cancels when asked
-stubborn  never looks at cancel                            crash      the process ends in the middle (exit status 3)
+stubborn  ignores cancel requests                          crash      the process ends in the middle (exit status 3)
 killed    the process is killed in the middle (SIGKILL)    memory     memory runs out
 full      the disk is full                                 chatty     prints on stdout, from Python and from C
-lost      a file is gone: an OSError                    half      hangs when the output file is half written
+lost      a file is missing: OSError                       half      hangs with the output file half written
 missing   a library is missing                             refused    the input is refused
-airy      the noise cannot be measured                     refused at once    nor can anything be
+airy      the noise cannot be measured                     refused at once    measuring noise is refused
 by noise  a level's strength is slices / 100, not its share
 """
 
@@ -38,7 +37,7 @@ DESCRIPTORS = ("lungs", "heart", "liver")
 
 
 class StandInDenoiser:
-    """Behaves as `bioatt.inference.denoiser.Denoiser` towards the worker."""
+    """Stands in for `bioatt.inference.denoiser.Denoiser`, as far as the worker uses it."""
 
     def __init__(
         self, model, *, prior="maps", descriptors=None, device="auto", precision="auto", tile=None, backend="auto"
@@ -123,7 +122,7 @@ class StandInDenoiser:
         )
 
     def noise_removal(self, volume, cancelled=None):
-        """A level's strength is its share of the noise; "slow" takes its time."""
+        """A level's strength equals its share of the noise; "slow" takes 0.2 s."""
         if self.behaviour == "slow":
             time.sleep(0.2)
         if self.behaviour == "airy":
@@ -137,7 +136,7 @@ class StandInDenoiser:
 
     @staticmethod
     def shares(part, strength, by_organ):
-        """(1, 1, x) strength of the left half, which is liver, and of the right one, lungs, half blended."""
+        """(1, 1, x) strengths: the overall strength averaged with that of liver (left half) or lungs (right half)."""
         half = part.shape[2] // 2
         shares = np.full((1, 1, part.shape[2]), strength, np.float32)
         for name, place in (("liver", slice(None, half)), ("lungs", slice(half, None))):
@@ -160,7 +159,7 @@ class StandInDenoiser:
         if self.behaviour == "lost":
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/Doe^John/scan.nrrd")
         if self.behaviour == "half":
-            volume_io._verify = lambda *_: time.sleep(60)  # the file is there, under its first name
+            volume_io._verify = lambda *_: time.sleep(60)  # by now the file exists under its temporary name
         if self.behaviour == "fault":
             raise BioAttError("something that should not happen")
         if self.behaviour == "chatty":
@@ -170,9 +169,7 @@ class StandInDenoiser:
 
 
 def stood_in(init):
-    """A worker that has a stand-in for the organ maps and for batches; organs of a label volume are measured as they
-    are.
-    """
+    """`Worker.__init__` with stand-ins for organ maps and batches; real code measures the organs of a label volume."""
 
     def make(self, *arguments, **more):
         init(self, *arguments, **more)
@@ -186,7 +183,7 @@ def stood_in(init):
 
 
 def batch(worker, request):
-    """The request `batch` without torch: its scans are denoised by the stand-in, in a process of their own."""
+    """The request `batch` without torch: the stand-in denoises the scans, in a separate process."""
     from bioatt.service import batch
 
     batch._check_models = lambda rules: None
@@ -198,7 +195,7 @@ def engine_of(device, of):
     return SimpleNamespace(denoiser=lambda model: StandInDenoiser(model, device=device), anatomy=NoOrgans())
 
 
-if __name__ == "__mp_main__":  # of a batch
+if __name__ == "__mp_main__":  # a worker process of a batch
     from bioatt.service import workers
 
     workers.engine_of = engine_of

@@ -1,4 +1,4 @@
-"""Many volumes from the panel, by clicks: progress, cancel, a volume that cannot be denoised, folders."""
+"""Batches started by clicks in the panel: progress, cancelling, volumes that cannot be denoised, folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from places import DICOM_FIXTURES
 
 @pytest.fixture
 def batch(make_driver, slicer):
-    """A panel with the section open: driver.batch is its widgets."""
+    """batch() opens a panel and its section; driver.batch has the "Batch" page's widgets."""
 
     def make():
         driver = make_driver()
@@ -30,7 +30,7 @@ def batch(make_driver, slicer):
 
 @pytest.fixture
 def make_series():
-    """make_series(folder) writes a DICOM series of 3 slices there."""
+    """make_series(folder) writes a DICOM series of 3 slices to the folder."""
     path = DICOM_FIXTURES
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
@@ -138,7 +138,7 @@ def test_progress_is_of_the_whole_and_cancel_keeps_what_is_done(batch, make_ct, 
 def test_one_that_fails_is_named_and_the_others_are_done(batch, make_ct, slicer):
     make_ct(name="a")
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "broken")
-    slicer.util.updateVolumeFromArray(empty, np.random.default_rng(0).random((4, 8, 8)).astype(np.float32))  # no HU
+    slicer.util.updateVolumeFromArray(empty, np.random.default_rng(0).random((4, 8, 8)).astype(np.float32))  # not HU
     make_ct(name="c")
     driver = batch()
     driver.click(driver.batch.allVolumesButton)
@@ -187,7 +187,7 @@ def test_warnings_of_a_scene_are_told(batch, make_ct, slicer):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The pages that were opened in the browser."""
+    """The pages opened in the browser."""
     import qt
 
     pages = []
@@ -198,7 +198,7 @@ def opened(monkeypatch):
 
 @pytest.fixture
 def folders(batch, opened, tmp_path):
-    """folders(rules="") is a panel with tmp_path/in and tmp_path/out chosen, and a file of rules with this text."""
+    """folders(rules="") opens a panel with tmp_path/in and tmp_path/out chosen and, if given, a rules file."""
 
     def make(rules=""):
         driver = batch()

@@ -1,4 +1,4 @@
-"""Slicer's command-line module: what its XML promises, and a run as Slicer runs it."""
+"""Slicer's command-line module: its XML matches the script, and it runs as Slicer calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Extensions Index's criteria are met, and the check sees where one is not."""
+"""The Extensions Index's criteria are met, and the check reports any that is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Denoising volume nodes without a panel: geometry, look, place in the scene, regions, and what goes wrong."""
+"""Denoising volume nodes without a panel: geometry, display, place in the scene, regions and errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_names_stay_unique_and_an_output_can_be_overwritten(slicer, logic, make_
 
 @pytest.mark.parametrize("kind", ["scan", "output of another", "output of what is gone"])
 def test_what_was_not_made_from_the_input_is_not_overwritten(slicer, logic, make_ct, kind):
-    """Another patient's voxels would stand under this one's name and in this one's study."""
+    """Otherwise another patient's voxels would be stored under this patient's name and study."""
     first, node = make_ct(name="a"), make_ct(name="b")
     target = first if kind == "scan" else logic.denoise(first, model="steady")
     if kind == "output of what is gone":
@@ -73,7 +73,7 @@ def test_what_was_not_made_from_the_input_is_not_overwritten(slicer, logic, make
 
 
 def make_roi(slicer, node, low, high):
-    """A region of interest from the middle of voxel `low` to that of voxel `high` (i, j, k)."""
+    """A region of interest from the centre of voxel `low` to that of voxel `high` (i, j, k)."""
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     matrix = affine(slicer, node)
     roi.SetCenter(*(matrix @ [*((low + high) / 2), 1])[:3])
@@ -125,7 +125,7 @@ def test_a_second_denoising_is_told_and_no_part_of_a_batch(slicer, logic, make_c
 
 @pytest.mark.parametrize("number", ["3", "", "three"])
 def test_an_exported_output_is_told_from_its_scan(slicer, logic, make_ct, number):
-    """Slicer's DICOM export takes the tags of a series from its item in the subject hierarchy."""
+    """Slicer's DICOM export takes a series' tags from its subject hierarchy item."""
     node = make_ct(name="A name that is longer than a series description can be: " + 20 * "x")
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     source = tree.GetItemByDataNode(node)
@@ -184,7 +184,7 @@ def test_a_region_of_interest_changes_its_voxels_alone(slicer, logic, make_ct, c
 
 @pytest.mark.parametrize("axes", ["axial", "coronal", "sagittal"])
 def test_slices_are_axial_however_the_volume_is_stored(slicer, logic, scene, axes):
-    """Columns i, j, k of the affine point along other world axes; the range counts slices from feet to head."""
+    """The affine's columns point along different world axes; the slice range always counts from feet to head."""
     world_of_ijk = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}[axes]
     matrix = np.eye(4)
     matrix[:3, :3] = 0

@@ -1,5 +1,5 @@
-"""What Slicer itself asks of a module: registration, generic tests, no main window, its own self test, nothing heavy at
-import.
+"""What Slicer requires of a module: registration, generic tests, running without a main window, a self test and light
+imports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def no_main_window(slicer, monkeypatch):
 
 
 def test_generic_requirements(slicer, module, no_main_window, scene):
-    """The points of Slicer's qSlicerModuleGenericTest, run with --no-main-window."""
+    """The checks of Slicer's qSlicerModuleGenericTest, run with --no-main-window."""
     assert slicer.modules.bioattdenoise is module
     assert module.name == "BioAttDenoise"
     assert module.title
@@ -80,8 +80,8 @@ def test_a_reloaded_module_works(module, make_driver, make_ct, slicer, monkeypat
 
 
 def test_the_module_never_imports_torch(slicer):
-    """Slicer's process: neither opening the panel nor importing any part of the library brings in what only the
-    engine's process may hold.
+    """In Slicer's process, neither opening the panel nor importing any part of the library loads packages that only the
+    engine's process may load.
     """
     script = f"""
 import sys
@@ -105,7 +105,7 @@ print(sorted(set(sys.modules) & {{"torch", "safetensors", "numba", "skimage", "o
     "path", [*sorted(MODULE.glob("BioAttDenoiseLib/*.py")), MODULE / "BioAttDenoise.py"], ids=lambda p: p.name
 )
 def test_imports_go_one_way(path):
-    """Slicer's side imports what Slicer has, and of the engine only what needs no torch (see above)."""
+    """The module imports what Slicer provides, and only those parts of the engine that need no torch (see above)."""
     if path.name == "start_worker.py":
         pytest.skip("runs in the engine's process")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -121,7 +121,7 @@ def test_imports_go_one_way(path):
 
 @pytest.mark.parametrize("translates", [True, False])
 def test_an_older_slicer_shows_a_sentence_and_no_error(slicer, monkeypatch, translates):
-    """Its Python 3.9 would fail somewhere in the middle of the panel; a still older one has no translations."""
+    """Its Python 3.9 would fail somewhere inside the panel; even older versions have no translations."""
     import slicer_runtime.modules
 
     monkeypatch.setattr(sys, "version_info", (3, 9, 10))
@@ -146,12 +146,12 @@ def test_an_older_slicer_shows_a_sentence_and_no_error(slicer, monkeypatch, tran
 
 
 def test_the_module_file_has_syntax_of_older_pythons():
-    """Slicer 5.8 and before run Python 3.9: the file is read by it, up to its end."""
+    """Slicer 5.8 and earlier run Python 3.9, which must be able to parse the whole file."""
     ast.parse((MODULE / "BioAttDenoise.py").read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
 def test_a_misspelt_signal_is_noticed(slicer):
-    """PythonQt's `connect` answers False and goes on."""
+    """PythonQt's `connect` returns False instead of raising an error."""
     from BioAttDenoiseLib.signals import connect
 
     class Button:

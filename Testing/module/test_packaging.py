@@ -1,6 +1,4 @@
-"""The Slicer extension as CMake builds it: lists complete, metadata well-formed, and the installed tree works like the
-clone.
-"""
+"""The extension as CMake builds it: complete lists of files, valid metadata, an installed tree that works."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ APT_LINE = "apt-get install -y --no-install-recommends cmake make"
 
 @pytest.fixture(scope="module")
 def slicer_program(tmp_path_factory):
-    """A program in the place of Slicer, for ctest: writes its arguments beside itself, one a line."""
+    """Stands in for Slicer under ctest: writes its arguments to a log next to itself, one per line."""
     program = tmp_path_factory.mktemp("slicer") / "Slicer"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$0.log"\n')
     program.chmod(0o755)
@@ -60,7 +58,7 @@ def test_every_file_is_listed():
 
 
 def test_metadata():
-    """The checks that the Extensions Index makes of every proposal (its check_description_files.py)."""
+    """The checks that the Extensions Index runs on every submission (its check_description_files.py)."""
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     name = re.search(r"^project\((\w+)\)", text, re.MULTILINE).group(1)
     assert name == "BioAttDenoise"
@@ -137,7 +135,7 @@ def test_the_installed_engine_finds_its_models(installed):
 
 @pytest.mark.slow
 def test_the_module_runs_from_the_installed_tree(installed, slicer):
-    """In a process of its own: the panel opens, and its own engine denoises with the packaged weights."""
+    """In a separate process, the panel opens and the installed engine denoises with the packaged weights."""
     _, tree = installed
     script = textwrap.dedent(f"""
         import sys

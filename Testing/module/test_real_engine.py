@@ -1,6 +1,4 @@
-"""The module with the real engine: same voxels as the command line, previews that tell the truth, and an event loop
-that keeps turning.
-"""
+"""The module with the real engine: same voxels as the command line, accurate previews and a responsive event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ BLOCK_MS = 50
 
 @pytest.fixture
 def real(logic, monkeypatch):
-    """The logic with the engine's own process, on one thread so that the machine is shared."""
+    """The logic with the real engine's process, limited to one thread to share the machine."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     logic.script = None
     return logic
@@ -26,8 +24,8 @@ def real(logic, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A trained-model file with two filters: the real network, fast enough for forty slices in a test. Made outside
-    this process (see test_module).
+    """A model file with two filters: the real network, fast enough to denoise forty slices in a test. It is created in
+    another process because this one must not import torch (see test_module).
     """
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     code = f"""
@@ -47,7 +45,7 @@ save_model(Path({str(path)!r}), network, keep)
 
 
 def torso(slicer, slices, size):
-    """A CT-like volume: air, a body and two lungs, with noise; bodies differ from slice to slice."""
+    """A CT-like volume: air, a body and two lungs, with noise; the body changes from slice to slice."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     hu = np.full((slices, size, size), -1000.0, np.float32)
     noise = np.random.default_rng(5).normal(0, 25, hu.shape).astype(np.float32)
@@ -126,7 +124,7 @@ def test_a_preview_shows_what_the_whole_run_will_give(slicer, real, scene, tiny_
 
 @pytest.mark.parametrize("strength", [0.2, 0.9])
 def test_a_preview_honours_strength_by_organ_at_any_strength(slicer, real, scene, tiny_model, strength):
-    """Blended from two passes, as the run that has all strengths at once."""
+    """The preview blends two passes; the run applies all strengths at once."""
     from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.preview import Preview
 
@@ -167,13 +165,13 @@ def test_a_level_means_one_strength_for_preview_range_and_whole(slicer, real, sc
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (1, 2, 0)], ids=["coronal", "sagittal"])
 def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, scene, order):
-    """Nor does one with the prior set by hand, which changes it."""
+    """Nor does a preview with the prior set by hand, although that changes the result."""
     from bioatt.anatomy.descriptors import load_descriptor_set
     from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.preview import Preview
 
     axial = torso(slicer, 10, 64)
-    slicer.util.updateVolumeFromArray(axial, slicer.util.arrayFromVolume(axial).astype(np.float32))  # small changes too
+    slicer.util.updateVolumeFromArray(axial, slicer.util.arrayFromVolume(axial).astype(np.float32))  # avoids rounding
     other = stored_as(slicer, axial, order)
     found = {}
     p = dict.fromkeys(load_descriptor_set("paper17").descriptors, 0.0) | {"liver": 1.0}
@@ -197,7 +195,7 @@ def test_a_preview_does_not_depend_on_how_the_volume_is_stored(slicer, real, sce
 
 
 def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real, scene):
-    """The prior of a slice at the edge of the range takes its neighbours in, whatever the stack."""
+    """The prior of a slice at the edge of the range uses its neighbours, whatever the storage order."""
     from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.inspection.inspection import Inspection
 
@@ -223,7 +221,7 @@ def test_slices_and_maps_do_not_depend_on_how_the_volume_is_stored(slicer, real,
 
 
 def stored_as(slicer, node, order):
-    """The same voxels in the same places with the array's axes in another order."""
+    """The same voxels at the same positions, with the array's axes in another order."""
     from BioAttDenoiseLib.scene import volumes
 
     matrix = volumes.ijk_to_ras(node)
@@ -252,9 +250,7 @@ def test_cancel_within_a_second_on_the_processor(slicer, real, scene, until):
 
 
 def waited_for_the_processor_ms() -> float:
-    """How long this thread has stood in the system's queue, ms: time that a busy machine takes, not we. Zero where the
-    system does not tell.
-    """
+    """Time in ms that this thread has waited for a processor on a busy machine; 0 if the system does not report it."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
     except (OSError, IndexError):
@@ -262,7 +258,7 @@ def waited_for_the_processor_ms() -> float:
 
 
 class EventLoop:
-    """Measures the turns of Slicer's event loop, ms, without the time in which the node's own voxels are copied."""
+    """Times the turns of Slicer's event loop in ms, excluding the time spent copying the node's own voxels."""
 
     def __init__(self, monkeypatch, slicer):
         import qt
@@ -300,7 +296,7 @@ class EventLoop:
 
 
 def test_slicer_stays_responsive(make_driver, slicer, monkeypatch, tiny_model, record_property):
-    """The longest turn of the event loop through a whole run on 512 × 512 × 40, from click to result in the scene."""
+    """The event loop is never blocked for long while 512 × 512 × 40 voxels are denoised and added to the scene."""
     import qt
 
     node = torso(slicer, 40, 512)
@@ -320,13 +316,13 @@ def test_slicer_stays_responsive(make_driver, slicer, monkeypatch, tiny_model, r
     record_property("longest_turn_ms", max(loop.turns))
     print(f"longest of {len(loop.turns)} turns {max(loop.turns):.1f} ms; voxels copied in {loop.copying:.1f} ms")
     assert len(loop.turns) > 100
-    # on a busy machine a turn or two are lost to other programs; a block of our own comes with every slice or result
+    # on a busy machine other programs delay a turn or two; blocking code of ours would do so at every slice or result
     assert sorted(loop.turns)[-3] < BLOCK_MS
     assert max(loop.turns) < 10 * BLOCK_MS
 
 
 def test_the_noise_of_an_organ_of_the_scene(slicer, real, scene):
-    """The real engine, with a segmentation in the scene as anatomy: what was put in comes out."""
+    """With a segmentation as anatomy, the real engine measures the volume, mean and noise that were put in."""
     import vtk
 
     from BioAttDenoiseLib.engine import requests

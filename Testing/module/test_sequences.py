@@ -1,4 +1,4 @@
-"""A sequence of volumes (4-D CT) from the page "Batch", by clicks on the stand-in engine."""
+"""A sequence of volumes (4-D CT) denoised from the "Batch" page, by clicks, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def phases(slicer, make_ct):
-    """A sequence of three phases of 6, and more, slices, played by a browser."""
+    """A sequence of three phases with 6, 7 and 8 slices, and its browser."""
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "4-D CT")
     sequence.SetIndexName("phase")
     sequence.SetIndexUnit("%")
@@ -35,7 +35,7 @@ def driver(phases, make_driver, slicer):
 
 
 def output(slicer):
-    """The sequence that was made; its proxy in the scene has the same name."""
+    """The output sequence, not the proxy node of the same name."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
     return next(node for node in nodes if node.GetName() == "4-D CT denoised")
 
@@ -61,7 +61,7 @@ def test_every_phase_goes_into_a_sequence_that_plays_beside(driver, phases, slic
 
 
 def test_a_level_means_one_strength_for_all_phases(driver, slicer):
-    """What it means for the first one."""
+    """The strength found for the first phase applies to all."""
     driver.behave("by noise")
     driver.parameters.strengthLevel = "medium"
     driver.click(driver.batch.sequenceButton)

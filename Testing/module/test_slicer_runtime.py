@@ -1,5 +1,5 @@
-"""The headless Slicer itself: PythonQt's manners, the stand-in widgets, scenes, modules, views. What these do in Slicer
-was taken from its sources.
+"""The headless Slicer itself: PythonQt's conventions, stand-in widgets, scenes, modules, views. The expected behaviour
+is taken from Slicer's sources.
 """
 
 import subprocess
@@ -169,7 +169,7 @@ def test_scenes_are_saved_and_read(slicer, make_ct, tmp_path):
 
 
 def test_a_view_shows_its_volume(slicer, make_ct, views):
-    """Pixels of the slice view are the slice's HU through window and level."""
+    """The slice view's pixels are the slice's HU after window and level."""
     node = make_ct(slices=8, size=40)
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     red = views.sliceWidget("Red")
@@ -196,7 +196,7 @@ def test_slicers_own_template_runs(slicer, tmp_path):
 
 
 def test_missing_libraries_are_named(slicer):
-    """On a bare machine the tests say which apt line helps."""
+    """Without the libraries, the tests show the apt-get command that installs them."""
     code = (
         "import sys, ctypes; sys.path.insert(0, sys.argv[1]); import slicer_runtime; real = ctypes.CDLL\n"
         "def cdll(name, *a, **k):\n"

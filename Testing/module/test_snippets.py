@@ -1,4 +1,4 @@
-"""The snippets of Docs/slicer_scripting.md and Docs/compare.md run as they are written."""
+"""The snippets in Docs/slicer_scripting.md and Docs/compare.md run as written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_three_snippets(slicer, module, make_ct, until, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("fails", [False, True], ids=["denoised", "failed"])
 def test_the_command_line_module_is_called_as_its_description_says(slicer, make_ct, monkeypatch, capsys, fails):
-    """By a stand-in for `slicer.cli` that knows the parameters of the XML; as in Slicer, `run` returns at once."""
+    """The stand-in for `slicer.cli` accepts only the XML's parameters; as in Slicer, `run` returns at once."""
     root = ElementTree.parse(MODULE / "BioAttDenoiseCLI" / "BioAttDenoiseCLI.xml").getroot()
     known, started = {node.text for node in root.iter("name")}, []
 

@@ -1,4 +1,4 @@
-"""The tutorial's steps run, on the stand-in engine, and take the pictures that Docs/tutorial.md shows."""
+"""The tutorial's steps run on the stand-in engine and take the pictures that Docs/tutorial.md shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def driver(make_driver, monkeypatch):
 
 
 def test_every_picture_of_the_tutorial_is_taken(driver, until, views):
-    """Each of a view on screen, with what its title says."""
+    """Each picture is of a view on screen that, except in "empty", shows a volume."""
     from story import tell
 
     taken = {}
@@ -40,7 +40,7 @@ def test_every_picture_of_the_tutorial_is_taken(driver, until, views):
 
 
 def test_no_picture_cuts_the_patient(driver, until, views):
-    """The whole width of the scan is in every picture, also of a view that the comparison has made."""
+    """Every picture shows the whole width of the scan, even in a view that the comparison created."""
     from slicer_runtime.views import DEFAULT_SIZE
     from story import tell
     from window import BAR, fit, view_picture
@@ -68,7 +68,7 @@ def test_the_pictures_are_in_the_repository():
 
 
 def test_the_script_that_takes_them_in_slicer(driver, slicer, monkeypatch, tmp_path):
-    """With Slicer's main window, and its way out, stood in for."""
+    """Stand-ins replace Slicer's main window and exit."""
     ended, picture = [], SimpleNamespace(save=lambda path: bool(open(path, "wb").close() or True))
     window = SimpleNamespace(resize=lambda *size: None, grab=lambda: picture)
     for name, stand_in in (

@@ -21,7 +21,7 @@ def ellipse(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: f
 
 
 def draw() -> np.ndarray:
-    """RGBA (SIZE, SIZE, 4), 0 … 1."""
+    """RGBA image (SIZE, SIZE, 4), 0 … 1."""
     n = SIZE * OVERSAMPLING
     y, x = (np.mgrid[0:n, 0:n] + 0.5) / n * 2 - 1
     grey = np.zeros((n, n))

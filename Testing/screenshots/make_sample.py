@@ -1,5 +1,5 @@
-"""Makes the sample scan of the module and its thumbnail: neighbouring slices of a simulated torso, at a quarter of the
-dose. The rows beside the body are left out, to keep the file small.
+"""Makes the module's sample scan and its thumbnail: neighbouring slices of a simulated torso at a quarter of the dose.
+Rows outside the body are cropped to keep the file small.
 
 python Testing/screenshots/make_sample.py [FOLDER]
 """
@@ -21,15 +21,15 @@ from bioatt.simulation.phantom import torso
 FOLDER = Path(__file__).resolve().parents[2] / "BioAttDenoise" / "Resources" / "SampleData"
 SEED, DOSE, KERNEL = 12, 0.25, "B30"
 SLICES, SIZE, FEET_MM, STEP_MM = 4, 384, -40.0, 5.0
-"""Through the liver, the stomach, the heart and the bases of the lungs; 384 pixels hold the body with pixels of a
-size that scanners make.
+"""Slices through the liver, the stomach, the heart and the lung bases; 384 pixels cover the body at a pixel size that
+scanners use.
 """
 MARGIN, BODY_HU = 12, -300.0
 WINDOW, LEVEL, THUMBNAIL = 350, 50, (160, 110)
 
 
 def sample() -> Volume:
-    """The scan, cut to the body's rows."""
+    """The scan, cropped to the body's rows."""
     head = FEET_MM + SLICES * STEP_MM
     body, _labels = torso(SEED, SLICES, SIZE, z_range=(FEET_MM, head), thickness_mm=STEP_MM, phase="portal")
     _reference, (low,) = scan(body, (DOSE,), scanner=Scanner(kernel=KERNEL), seed=SEED)

@@ -1,4 +1,4 @@
-"""The panel beside the slice views, on the simulated torso of `bioatt demo`.
+"""The panel next to the slice views, with the simulated torso of `bioatt demo`.
 
 bioatt demo CASE --slices 14 && python Testing/screenshots/panel.py CASE [OUT]
 """
@@ -47,7 +47,7 @@ def main(case: Path, folder: Path) -> None:
 
 
 def slice_offset(node, fraction: float) -> float:
-    """Height in mm of the slice at a fraction of the scan, feet to head."""
+    """Height in mm of the slice at this fraction of the scan, from feet to head."""
     bounds = [0.0] * 6
     node.GetRASBounds(bounds)
     spacing = node.GetSpacing()[2]

@@ -1,4 +1,4 @@
-"""Pictures of the panel with every section open, page by page, 340 and 500 px wide, light and dark: to be looked at.
+"""Pictures of the panel with every section open, page by page, 340 and 500 px wide, light and dark, to check by eye.
 
 python Testing/screenshots/sections.py FOLDER        # on a small synthetic volume, with the tests' stand-in engine
 """
@@ -20,7 +20,7 @@ DARK = {"Window": "#353535", "WindowText": "#e0e0e0", "Base": "#2a2a2a", "Altern
 
 
 def palette(dark: bool) -> qt.QPalette:
-    """Slicer's dark style, or the light one."""
+    """The palette of Slicer's dark or light style."""
     made = qt.QApplication.style().standardPalette()
     for role, color in DARK.items() if dark else ():
         made.setColor(getattr(qt.QPalette, role), qt.QColor(color))

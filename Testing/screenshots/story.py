@@ -1,4 +1,4 @@
-"""The steps of Docs/tutorial.md that pictures are taken of: on the headless Slicer by tutorial.py, in Slicer by
+"""The illustrated steps of Docs/tutorial.md, run on the headless Slicer by tutorial.py and in Slicer by
 Testing/in_slicer/tutorial.py.
 """
 
@@ -16,7 +16,7 @@ Take = Callable[[str, str, str], None]
 
 
 def tell(widget: Any, take: Take, wait: Callable[[Callable[[], Any]], None]) -> None:
-    """Press the buttons as the tutorial says. wait(condition) runs the event loop until the condition holds."""
+    """Press the buttons in the tutorial's order. wait(condition) runs the event loop until the condition holds."""
     panel, logic, ui = widget.self().panel, widget.self().logic, widget.self().ui
     sections = {type(section).__name__: section for section in panel.sections}
     compare, organs = sections["CompareSection"].ui, sections["OrgansSection"]

@@ -1,4 +1,4 @@
-"""The pictures of Docs/tutorial.md, of the sample scan with the real engine.
+"""Takes the pictures of Docs/tutorial.md, with the sample scan and the real engine.
 
 python Testing/screenshots/tutorial.py [OUT]
 """
@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 420, 680
 def main(folder: Path) -> None:
     manager = slicer.app.layoutManager()
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    manager.sliceWidget("Red").render()  # a view draws the legends and outlines that come after it
+    manager.sliceWidget("Red").render()  # from then on, the view draws new legends and outlines
     widget = open_module()
 
     def take(name: str, view: str, title: str) -> None:

@@ -1,5 +1,5 @@
-"""A picture of the module beside its slice views, put together as Slicer's window shows them. Runs on the headless
-Slicer of Testing/slicer_runtime.
+"""A picture of the module next to its slice views, arranged as in Slicer's window. Runs on the headless Slicer of
+Testing/slicer_runtime.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BAR = 22
 
 
 def open_module() -> Any:
-    """The module's widget on screen, with the engine of this tree."""
+    """The module's widget on screen, with the engine of this source tree."""
     module = slicer_runtime.load_module(ROOT / "BioAttDenoise" / "BioAttDenoise.py")
     from BioAttDenoiseLib.engine.settings import set_models_folder
 
-    set_models_folder(Path("~/BioAtt models"))  # no picture shows a folder of the machine it was made on
+    set_models_folder(Path("~/BioAtt models"))  # keeps this machine's folders out of the pictures
     widget = module.widgetRepresentation()
     widget.self().logic.python = sys.executable
     widget.resize(PANEL_WIDTH, HEIGHT)
@@ -74,7 +74,7 @@ def view_picture(view: Any, width: int, height: int, title: str) -> Any:
 
 
 def fit(view: Any, width: int, height: int) -> None:
-    """Show all of a view's volume at the size that `view_picture` draws it in, on the slice that is on screen."""
+    """Fit a view's whole volume to the size that `view_picture` draws, keeping the current slice."""
     offset = view.sliceLogic().GetSliceOffset()
     view.resize(width, height - BAR)
     view.sliceLogic().FitSliceToBackground()
@@ -82,7 +82,7 @@ def fit(view: Any, width: int, height: int) -> None:
 
 
 def window_picture(panel: Any, views: list[tuple[Any, str]], height: int = HEIGHT, view_width: int = VIEW_WIDTH) -> Any:
-    """Panel on the left, views beside each other (QImage)."""
+    """The panel on the left, then the views side by side (QImage)."""
     panel.resize(PANEL_WIDTH, height)
     for _ in range(5):
         slicer.app.processEvents()

@@ -1,12 +1,12 @@
-"""Slicer without the application, for tests: the wheel slicer-core (real MRML), PySide6, and stand-ins for the pieces
-the wheel lacks.
+"""Slicer without the application, for tests: the slicer-core wheel (real MRML), PySide6, and stand-ins for what the
+wheel lacks.
 
     import slicer_runtime
-    slicer_runtime.start()                       # `slicer`, `qt`, `ctk` can be imported from here on
-    module = slicer_runtime.load_module(path)    # a scripted module, its panel by module.widgetRepresentation()
+    slicer_runtime.start()                       # from here on, `slicer`, `qt` and `ctk` can be imported
+    module = slicer_runtime.load_module(path)    # module.widgetRepresentation() is its panel
 
-`SLICER_BASE_PYTHON=DIR` takes ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging from Slicer's own
-Base/Python instead of ours. The process needs EGL and Qt's libraries: `missing_libraries()` names what to install.
+With `SLICER_BASE_PYTHON=DIR`, ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging come from Slicer's own
+Base/Python instead of ours. The process needs EGL and Qt's libraries; `missing_libraries()` lists what to install.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _app: Any = None
 
 
 def missing_libraries() -> str:
-    """Empty where the runtime can start; else one line: what is missing and the command that brings it."""
+    """An empty string if the runtime can start, else one line: what is missing and the command to install it."""
     libraries = [name for name in LIBRARIES if sys.platform.startswith("linux") and not _loads(name)]
     folders = [Path(folder) for folder in sys.path if folder]
     packages = [pip for name, pip in PACKAGES.items() if not any((folder / name).is_dir() for folder in folders)]
@@ -55,7 +55,7 @@ def _loads(library: str) -> bool:
 
 
 def start(main_window: bool = True) -> Any:
-    """Start the one application of this process (again: return it). Raises RuntimeError where libraries are missing."""
+    """Start this process's application, or return the running one. Raises RuntimeError if libraries are missing."""
     global _app
     if _app is not None:
         return _app
@@ -68,7 +68,7 @@ def start(main_window: bool = True) -> Any:
     pythonqt.install()
     pythonqt.quieten(
         "This plugin does not support propagateSizeHints()"
-    )  # what the platform «offscreen» says of every window
+    )  # the offscreen platform prints this for every window
     import slicer
 
     from slicer_runtime import ctk_widgets

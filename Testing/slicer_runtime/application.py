@@ -1,6 +1,6 @@
 """`slicer.app` without Slicer: the scene with its logics, settings in a temporary folder, module and layout managers.
 
-With `main_window=False` it behaves as Slicer under `--no-main-window`: `layoutManager()` is None.
+With `main_window=False` it behaves like Slicer with `--no-main-window`: `layoutManager()` is None.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import vtk
 from PySide6.QtCore import Signal
 
 LOGICS = ["Color", "Volumes", "Markups", "Tables", "Plots", "SubjectHierarchy", "Segmentations", "Units", "Sequences"]
-"""Modules whose logic the application has."""
+"""Modules whose logic the application provides."""
 
 
 class Environment:
-    """What `startupEnvironment()` returns: QProcessEnvironment as far as slicer.util asks it."""
+    """What `startupEnvironment()` returns: QProcessEnvironment, as far as slicer.util uses it."""
 
     def keys(self) -> list[str]:
         return list(os.environ)
@@ -49,7 +49,7 @@ class ModuleManager(qt.QObject):
 
 
 class IOManager:
-    """Scenes as .mrb and volumes through MRML's own readers and writers."""
+    """Reads and writes scenes (.mrb) and volumes with MRML's own readers and writers."""
 
     def saveNodes(self, file_type: str, properties: dict[str, Any], messages: Any = None) -> bool:
         if file_type != "SceneFile":
@@ -136,7 +136,7 @@ class qSlicerApplication(qt.QApplication):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, scene: Any, event: str, node: Any) -> None:
-        """Slicer's Qt layer gives every displayable node an item of the subject hierarchy."""
+        """Slicer's Qt layer gives every displayable node a subject hierarchy item."""
         if (
             isinstance(node, slicer.vtkMRMLDisplayableNode)
             and not node.GetHideFromEditors()

@@ -1,4 +1,4 @@
-"""Stand-ins for the CTK widgets that the module uses: same names, properties and signals, drawn close enough for
+"""Stand-ins for the CTK widgets that the module uses: same names, properties and signals, and similar enough for
 screenshots.
 """
 
@@ -86,7 +86,7 @@ class ctkCollapsibleButton(qt.QWidget):
 
 
 class ctkSliderWidget(qt.QWidget):
-    """A slider and a spin box with one floating-point value."""
+    """A slider and a spin box that share one floating-point value."""
 
     STAND_IN = True
     valueChanged = Signal(float)
@@ -149,7 +149,7 @@ class ctkSliderWidget(qt.QWidget):
 
 
 class ctkPathLineEdit(qt.QWidget):
-    """A line that holds a path, with a browse button."""
+    """A line edit for a path, with a browse button."""
 
     STAND_IN = True
     Dirs, Files = 1, 2
@@ -171,7 +171,7 @@ class ctkPathLineEdit(qt.QWidget):
         self._filters = 0
 
     def _changed(self, path: str) -> None:
-        """An emptied line is no valid input, and a path that is none does not count as changed."""
+        """An empty line is not valid input and does not count as a change of the path."""
         if bool(path) != self._valid:
             self._valid = bool(path)
             self.validInputChanged.emit(self._valid)
@@ -193,7 +193,7 @@ class ctkDoubleSpinBox(qt.QDoubleSpinBox):
 
 
 class ctkMessageBox(qt.QMessageBox):
-    """A message box with «don't show again» (never used here)."""
+    """A message box with "don't show again" (never used here)."""
 
 
 class ctkSettings(qt.QSettings):

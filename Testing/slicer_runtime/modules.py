@@ -1,6 +1,4 @@
-"""Loads scripted modules as Slicer does: the file is imported by its path, its classes are made with their `parent`
-objects.
-"""
+"""Loads scripted modules as Slicer does: imports the file by its path and creates its classes with their parents."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import slicer
 
 
 class ScriptedModule:
-    """What `slicer.modules.NAME` is: description, logic and widget of a loaded module."""
+    """Stands in for `slicer.modules.NAME`: description, logic and widget of a loaded module."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = path.stem, str(path)
@@ -40,7 +38,7 @@ class ScriptedModule:
             self._widget.setMRMLScene(scene)
 
     def createNewWidgetRepresentation(self) -> Any:
-        """A fresh panel, set up as when the user opens the module for the first time."""
+        """A new panel, set up as when the user first opens the module."""
         parent = ModulePanel()
         parent.setMRMLScene(self._scene)
         widget = getattr(self.python, f"{self.name}Widget")(parent)
@@ -55,7 +53,7 @@ class ScriptedModule:
         return self._widget
 
     def unload(self) -> None:
-        """Application exit: the manager announces it, the widget cleans up."""
+        """Simulate application exit: the manager announces it and the widget cleans up."""
         slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(self.name)
         if self._widget is not None:
             self._widget.release()
@@ -80,7 +78,7 @@ class ModulePanel(slicer.qMRMLWidget):
         return self._python
 
     def release(self) -> None:
-        """Close the panel for good: none of its widgets looks at the scene any more."""
+        """Close the panel for good; its widgets stop observing the scene."""
         self.close()
         for box in self.findChildren(slicer.qMRMLNodeComboBox):
             box.setMRMLScene(None)
@@ -110,7 +108,7 @@ def _import(path: Path) -> ModuleType:
 
 
 def load(path: Path) -> ScriptedModule:
-    """Load the scripted module at `path` and show it as `slicer.modules.<name in lower case>`."""
+    """Load the scripted module at `path` and register it as `slicer.modules.<name in lower case>`."""
     module = ScriptedModule(Path(path))
     if not isinstance(getattr(slicer, "modules", None), SimpleNamespace):
         slicer.modules = SimpleNamespace()

@@ -1,4 +1,4 @@
-"""Stand-ins for Slicer's Qt widgets that look at the scene."""
+"""Stand-ins for Slicer's Qt widgets that observe the scene."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class qMRMLWidget(qt.QWidget):
 
 
 class qMRMLNodeComboBox(qt.QWidget):
-    """Chooses a node of the scene: follows additions, removals and renames; entries to add and remove nodes are offered
+    """Selects a node of the scene: follows additions, removals and renames, and offers entries to add and remove nodes
     as in Slicer.
     """
 
@@ -136,11 +136,11 @@ class qMRMLNodeComboBox(qt.QWidget):
         if self._current and self._current not in self._ids:
             self._select(self._neighbour(before))
         elif not self._current and was_empty and self._ids and not self.noneEnabled:
-            self._select(self._ids[0])  # Slicer picks the first node of a list that was quite empty
+            self._select(self._ids[0])  # Slicer selects the first node of a list that was empty
         self._show()
 
     def _neighbour(self, before: list[str]) -> str:
-        """What Qt makes current when the current row goes: the one below, at the end the last; none where many go."""
+        """What Qt selects when the current row is removed: the next row, else the last; none if several are removed."""
         left = [identity for identity in before if identity in self._ids]
         if not left or len(before) - len(left) > 1:
             return ""
@@ -170,7 +170,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self.currentNodeIDChanged.emit(identity)
 
     def addNode(self, kind: str = "") -> Any:
-        """Create a node as the user does with «Create new …»."""
+        """Create a node, as the entry "Create new …" does."""
         name = self._scene.GenerateUniqueName(self.baseName or "node")
         node = self._scene.AddNewNodeByClass(kind or self.nodeTypes[0], name)
         if self.selectNodeUponCreation:
@@ -199,7 +199,7 @@ WIDGETS = (qMRMLWidget, qMRMLNodeComboBox)
 
 
 def install() -> None:
-    """Put the widgets on the module `slicer`, with empty types for those that Slicer's own Python files only name."""
+    """Add the widgets to the module `slicer`, and empty types for those that Slicer's own Python files only mention."""
     for cls in WIDGETS:
         setattr(slicer, cls.__name__, cls)
     for unused in (

@@ -1,6 +1,6 @@
 """A plot view without a window: the chart node drawn by VTK's own chart, which takes clicks as in Slicer's plot view.
 
-A left click selects what it hits (Slicer's modes «pan view» and «select points»), and the view says so by the signal
+A left click selects what it hits (Slicer's modes "pan view" and "select points"), and the view emits
 `dataSelected(series ids, selected rows)`.
 """
 
@@ -17,7 +17,7 @@ SIZE = (420, 320)
 
 
 class PlotView(qt.QObject):
-    """Stands for qMRMLPlotView, and for the qMRMLPlotWidget around it, as far as scripts use these."""
+    """Stands in for qMRMLPlotView and the qMRMLPlotWidget around it, as far as scripts use them."""
 
     STAND_IN = True
     dataSelected = Signal(object, object)
@@ -49,7 +49,7 @@ class PlotView(qt.QObject):
         return self._node
 
     def draw(self) -> None:
-        """Draw the chart node as it is now."""
+        """Draw the current state of the chart node."""
         self._chart.ClearPlots()
         self._plots = []
         node = self._node.GetPlotChartNode()
@@ -66,7 +66,7 @@ class PlotView(qt.QObject):
         self._window.Render()
 
     def click(self, x: float, y: float, double: bool = False) -> None:
-        """Press and release the left button at a place in the chart's own coordinates."""
+        """Press and release the left button at a position in chart coordinates."""
         self.draw()
         place = [self._pixel(axis, value) for axis, value in ((vtk.vtkAxis.BOTTOM, x), (vtk.vtkAxis.LEFT, y))]
         self._interactor.SetEventInformation(*place, 0, 0, "0", 0, None)

@@ -1,9 +1,9 @@
-"""PythonQt's manners on PySide6, so that code written for Slicer's Python runs unchanged and code that would fail there
+"""PythonQt's conventions on PySide6: code written for Slicer's Python runs unchanged, and code that would fail there
 fails here.
 
     button.text = "Denoise"            properties are read and set without a call; `button.text()` raises TypeError
     button.connect("clicked(bool)", f) signals connect by their C++ signature; an unknown one raises ValueError
-    button.txet = "…"                  an unknown name raises AttributeError instead of making an attribute
+    button.txet = "…"                  an unknown name raises AttributeError instead of creating an attribute
     button.name, button.className()    PythonQt's additions
 
 `install()` puts a flat module `qt` into `sys.modules`. Not emulated: `findChildren` with a class name, PythonQt's
@@ -27,8 +27,8 @@ VIRTUAL = {"sizeHint", "minimumSizeHint"}  # Qt's C++ calls these on Python subc
 
 
 class QtProperty:
-    """A Q_PROPERTY as a Python attribute. The class itself still shows Qt's method (`qt.QTimer.singleShot` and the like
-    work).
+    """A Q_PROPERTY as a Python attribute. On the class itself it remains Qt's method, so that `qt.QTimer.singleShot`
+    and the like work.
     """
 
     def __init__(self, name: str, method: Any) -> None:
@@ -61,7 +61,7 @@ class ObjectName:
 
 
 def _accepted_arguments(function: Callable[..., Any]) -> float:
-    """How many positional arguments `function` takes: PythonQt passes a slot no more than that."""
+    """The number of positional arguments of `function`; PythonQt passes a slot at most that many."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -80,7 +80,7 @@ def _signatures(sender: QtCore.QObject) -> dict[str, str]:
         if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
             native = bytes(method.methodSignature().data()).decode()
             found[native.replace("QPrivateSignal", "")] = native
-    for cls in type(sender).__mro__:  # a stand-in's signals carry the C++ types of the class it stands for
+    for cls in type(sender).__mro__:  # a stand-in's signals have the C++ types of the class it replaces
         for entry in cls.__dict__.get("SIGNALS", ()):
             name = entry.partition("(")[0]
             found = {k: v for k, v in found.items() if k.partition("(")[0] != name}
@@ -99,7 +99,7 @@ def _signal(sender: QtCore.QObject, signature: str) -> tuple[Any, int]:
     name, _, arguments = spelling.rstrip(")").partition("(")
     bound = getattr(sender, name)
     if arguments and native != name:
-        with contextlib.suppress(KeyError, IndexError):  # it has one overload only
+        with contextlib.suppress(KeyError, IndexError):  # it has only one overload
             bound = bound[arguments]
     return bound, len([a for a in arguments.split(",") if a])
 
@@ -153,7 +153,7 @@ def _set(self: Any, name: str, value: Any) -> None:
                 attribute.__set__(self, value)
                 return
             break
-    if isinstance(value, QtCore.SignalInstance):  # PySide keeps the signals of widgets that Qt made on the instance
+    if isinstance(value, QtCore.SignalInstance):  # PySide stores the signals of widgets created by Qt on the instance
         self.__dict__[name] = value
         return
     ours = not cls.__module__.startswith("PySide6")
@@ -189,7 +189,7 @@ def install() -> types.ModuleType:
                 setattr(qt, name, value)
             if isinstance(value, type) and issubclass(value, QtCore.QObject):
                 classes.append(value)
-    # a class takes its method from its base before the base's becomes a property
+    # subclasses first: they take methods from a base before those become properties
     for cls in sorted(set(classes), key=lambda c: -len(c.__mro__)):
         _patch(cls)
     QtCore.QObject.name = ObjectName()
@@ -200,7 +200,7 @@ def install() -> types.ModuleType:
 
 
 def quieten(message: str) -> None:
-    """Drop one known message of Qt; all others go to stderr as before."""
+    """Drop one known message of Qt; all others still go to stderr."""
 
     def handler(kind: Any, context: Any, text: str) -> None:
         if text != message:

@@ -1,4 +1,4 @@
-"""`qt.QUiLoader` for .ui files with Slicer's widgets: unknown classes raise, `<connections>` are made by name."""
+"""`qt.QUiLoader` for .ui files with Slicer's widgets: unknown classes raise, and `<connections>` work by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PySide6 import QtUiTools
 
 
 class UiLoader(QtUiTools.QUiLoader):
-    """Loads a .ui file with the stand-in widgets in the place of Slicer's and CTK's."""
+    """Loads a .ui file with stand-ins for Slicer's and CTK's widgets."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -57,7 +57,7 @@ class UiLoader(QtUiTools.QUiLoader):
 
 
 def install(widgets: tuple[type, ...]) -> None:
-    """Make `qt.QUiLoader()` know `widgets`."""
+    """Let `qt.QUiLoader()` create `widgets` by class name."""
 
     def loader(parent: Any = None) -> UiLoader:
         made = UiLoader(parent)

@@ -20,9 +20,7 @@ DEFAULT_SIZE = (320, 320)
 
 
 class SliceView:
-    """A slice view: its node, its logic and a render window off screen. Stands for qMRMLSliceWidget as far as scripts
-    use that.
-    """
+    """Stands in for qMRMLSliceWidget, as far as scripts use it: a slice node, its logic and an off-screen window."""
 
     def __init__(self, node: Any, application_logic: Any, size: tuple[int, int] = DEFAULT_SIZE) -> None:
         self._node = node
@@ -50,14 +48,14 @@ class SliceView:
         self._logic.FitSliceToBackground()
 
     def resize(self, width: int, height: int) -> None:
-        """Size of the view in pixels; the field of view keeps its scale."""
+        """Set the size of the view in pixels; the field of view keeps its scale."""
         self._size = (width, height)
         self._logic.ResizeSliceNode(width, height)
         if self._window is not None:
             self._window.SetSize(width, height)
 
     def image(self) -> np.ndarray:
-        """The blended slice (rows, columns, RGBA); transparent where no volume is."""
+        """The blended slice (rows, columns, RGBA); transparent outside the volumes."""
         port = self._logic.GetImageDataConnection()
         if port is None:
             return np.zeros((self._size[1], self._size[0], 4), np.uint8)
@@ -67,7 +65,7 @@ class SliceView:
         return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1].copy()
 
     def render(self) -> np.ndarray:
-        """The view as it would be on screen."""
+        """The view as it would appear on screen."""
         self._make_window()
         port = self._logic.GetImageDataConnection()
         if port is not None:
@@ -111,7 +109,7 @@ class SliceView:
 
 
 class LayoutManager:
-    """What `slicer.app.layoutManager()` is: shows layouts by making their slice and plot views."""
+    """Stands in for `slicer.app.layoutManager()`: shows layouts by creating their slice and plot views."""
 
     def __init__(self, application_logic: Any) -> None:
         self._application_logic = application_logic

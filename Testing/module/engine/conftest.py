@@ -1,4 +1,4 @@
-"""A worker on a pipe."""
+"""A stand-in worker driven over a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GEOMETRY = {"spacing": [0.7, 0.7, 2.0], "origin": [-10.0, -20.0, 30.0], "directi
 
 
 class Pipe:
-    """A worker and both ends of the conversation."""
+    """A running worker, with its pipe."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Pipe:
             progress.append(message)
 
     def array(self, values: np.ndarray, name: str = "in.npy") -> dict:
-        """Leave an array in the private folder, or beside it; what a request says of it."""
+        """Save an array at a path relative to the private folder; returns the request's description of it."""
         np.save(self.folder / name, values)
         return {"array": name, **GEOMETRY}
 

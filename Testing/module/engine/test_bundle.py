@@ -1,4 +1,4 @@
-"""The folder for a computer without internet: made by one command, taken in by the module."""
+"""The folder for a computer without internet: one command makes it, and the module installs from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCRIPT = MODULE / "BioAttDenoiseLib" / "engine" / "bundle.py"
 
 @pytest.fixture
 def pip(monkeypatch):
-    """What pip is asked for; it leaves a wheel."""
+    """The commands passed to pip; each downloads one wheel."""
     calls = []
 
     def run(command, check):

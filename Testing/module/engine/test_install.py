@@ -1,5 +1,5 @@
-"""What gets installed, how, and after which question: with stand-ins for Slicer's installer and for PyTorchUtils, which
-really install nothing.
+"""What is installed, how, and after which question. Stand-ins for Slicer's installer and PyTorchUtils ensure that
+nothing is really installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def install(scene):
 
 @pytest.fixture
 def world(slicer, install, monkeypatch):
-    """What the user is asked and answers, and what is installed by whom."""
+    """Records the questions and the calls to each installer, and sets the user's answers."""
     from slicer import packaging
 
     calls = types.SimpleNamespace(
@@ -84,7 +84,7 @@ def test_versions_of_torch(install, monkeypatch, system, expected):
 
 @pytest.mark.parametrize("state", ["missing", "old"])
 def test_where_no_torch_works_nothing_is_asked_or_installed(install, world, monkeypatch, state):
-    """Slicer for Mac runs on Apple silicon through Rosetta, where Python too says that it is x86_64."""
+    """On Apple silicon, Slicer runs under Rosetta, where Python also reports x86_64."""
     from BioAttDenoiseLib.engine.errors import EngineError
 
     monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
@@ -97,7 +97,7 @@ def test_where_no_torch_works_nothing_is_asked_or_installed(install, world, monk
 
 
 def test_a_newer_torch_of_another_extension_stays(install, monkeypatch):
-    """The upper bounds are about what is installed here, not about what works."""
+    """The upper bounds limit what the module installs, not what it accepts."""
     monkeypatch.setattr(install.platform, "system", lambda: "Windows")
     assert install.torch_requirement() == ">=2.6,<2.13"
     assert install.requirements(RESOURCES, "maps")[0] == "torch>=2.6"
@@ -120,7 +120,7 @@ def test_a_half_installed_torch_is_removed_first(install, world):
 
 @pytest.mark.parametrize("how", [{"record": False}, {"version": None}, {"code": False}])
 def test_torch_is_installed_where_pip_cannot_remove_what_is_left(install, world, slicer, site, monkeypatch, how):
-    """As pip does it: it fails where there is no record, no version, or nothing at all."""
+    """pip cannot uninstall a package that has no record, no version or no files."""
 
     def uninstall(name):
         raise subprocess.CalledProcessError(1, "pip")
@@ -134,7 +134,7 @@ def test_torch_is_installed_where_pip_cannot_remove_what_is_left(install, world,
 
 @pytest.mark.parametrize("how", [{"record": False}, {"version": None}, {"code": False}])
 def test_a_half_installed_package_is_repaired(install, world, site, monkeypatch, how):
-    """Only what pip can replace is left for it, and it is told to: a right version alone does not satisfy."""
+    """Leftovers that pip cannot replace are removed; --force-reinstall is needed because the version looks right."""
     from importlib import metadata
 
     site.add("halfpackage", **how)
@@ -203,8 +203,8 @@ def test_a_restart_is_offered_after_torch(install, world, slicer, monkeypatch, a
 
 
 def test_slicer_5_10_installs_without_touching_what_is_bundled(install, world, slicer, monkeypatch):
-    """No slicer.packaging there: packages go in without dependencies, then the dependencies that are neither there nor
-    bundled.
+    """Slicer 5.10 has no slicer.packaging: packages are installed without dependencies, then those dependencies that
+    are neither installed nor bundled.
     """
     from importlib import metadata
 
@@ -244,7 +244,7 @@ def test_openvino_is_pinned_to_the_version_that_is_tested(install):
 
 
 class Installation:
-    """Distributions as they lie in site-packages, whole or half."""
+    """Writes distributions as they look in site-packages, complete or half-installed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -280,9 +280,7 @@ def site(tmp_path, monkeypatch):
     ],
 )
 def test_states_by_metadata_alone(site, how, state):
-    """A half-installed package keeps metadata without version or record, or has lost its code. Nothing is imported to
-    find out.
-    """
+    """A half-installed package has metadata without version or record, or no code. The check imports nothing."""
     from bioatt.worker.installation import check_requirements
 
     if how is not None:

@@ -1,4 +1,4 @@
-"""Jobs and the engine's process without Slicer: results, failures, cancel, and that nothing is left behind."""
+"""Jobs and the engine's process without Slicer: results, failures, cancelling and cleaning up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GEOMETRY = {"spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [[1, 0, 0], 
 
 
 class Recorder:
-    """An engine whose outcomes are kept."""
+    """A job queue that records its outcomes."""
 
     def __init__(self, temporary: Path) -> None:
         self.temporary = temporary
@@ -37,7 +37,7 @@ class Recorder:
         return process
 
     def denoise(self, model: str, slices: int = 6, kind: Kind = Kind.DENOISE, array=None, name: str = "") -> None:
-        """Submit a job; what comes of it is kept in `outcomes`, behind its name where it has one."""
+        """Submit a job; its outcome is appended to `outcomes`, as (name, outcome) if it has a name."""
         hu = np.full((slices, 8, 8), -900, np.int16) if array is None else array
 
         def keep(outcome) -> None:
@@ -141,7 +141,7 @@ def test_a_process_whose_replies_can_no_longer_be_read_is_ended(recorder, tmp_pa
 
 
 def test_a_job_begun_by_the_last_result_of_a_process_is_left_alone_by_its_end(recorder, tmp_path):
-    """As a batch does: the next volume is submitted while `gone` of the old process waits behind its result."""
+    """As in a batch: the next volume is submitted while the old process's `gone` is queued behind its result."""
     recorder.script = tmp_path / "once.py"
     recorder.script.write_text(
         "import json, sys\n"
@@ -165,7 +165,7 @@ def test_a_job_begun_by_the_last_result_of_a_process_is_left_alone_by_its_end(re
 
 @pytest.fixture
 def launcher(tmp_path):
-    """What PythonSlicer is: a program that starts the interpreter and, when that ends by a signal, exits with 1."""
+    """Like PythonSlicer, a program that starts the interpreter and exits with 1 if a signal ends it."""
     file = tmp_path / "launcher"
     file.write_text(
         f'#!/bin/sh\nexec 3<&0\n"{sys.executable}" "$@" <&3 &\nwait $!\ncode=$?\n[ $code -lt 128 ] && exit $code\n'
@@ -200,7 +200,7 @@ def test_a_process_that_exits_with_1_by_itself_was_not_killed(recorder, tmp_path
 
 @pytest.mark.skipif(os.name == "nt", reason="process groups")
 def test_cancel_ends_a_process_that_has_ended_already(recorder, tmp_path, monkeypatch):
-    """As macOS answers for a group of processes that wait to be collected."""
+    """macOS raises PermissionError for a process group that contains only zombies."""
     end_group = os.killpg
 
     def killpg(group: int, number: int) -> None:
@@ -297,7 +297,7 @@ def test_a_second_job_is_refused_while_one_runs(recorder):
 
 
 def test_a_full_disk_on_our_side(recorder, monkeypatch):
-    """/dev/full gives the operating system's own "no space left"."""
+    """Writing to /dev/full raises the operating system's own "no space left" error."""
     save = EngineProcess.save
 
     def onto_a_full_disk(process: EngineProcess, name: str, array: np.ndarray) -> str:
@@ -335,7 +335,7 @@ def test_stop_leaves_nothing_behind(recorder, tmp_path, alive):
 
 @pytest.mark.skipif(os.name == "nt", reason="process groups")
 def test_the_whole_tree_is_ended(tmp_path, alive, launcher):
-    """PythonSlicer is a launcher: the interpreter is its child, and must not outlive it."""
+    """PythonSlicer is a launcher: the interpreter is its child and must not outlive it."""
     process = EngineProcess(launcher, script=STAND_IN, temporary=str(tmp_path))
     deadline = time.monotonic() + 20
     while process.pid is None and time.monotonic() < deadline:

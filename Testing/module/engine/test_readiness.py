@@ -1,6 +1,4 @@
-"""What is pressed while the installation is checked, and while packages are installed: by clicks, with a stand-in for
-Slicer's installer.
-"""
+"""Clicks while the installation is checked and while packages are installed, with a stand-in for Slicer's installer."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def open_panel(make_driver, slicer):
-    """open_panel(enter=True): a panel with its sections open; driver.maps is the section "Attention and anatomy"."""
+    """open_panel(enter=True) opens a panel and its sections; driver.maps has the widgets of the "Attention" page."""
 
     def make(enter=True):
         driver = make_driver(enter=False)
@@ -31,7 +29,7 @@ def open_panel(make_driver, slicer):
 
 @pytest.fixture
 def checking(open_panel, make_ct, slicer):
-    """A panel that has just come on screen: what is installed is being found out."""
+    """A newly opened panel that is still checking the installation."""
     slicer.util.setSliceViewerLayers(background=make_ct(), fit=True)
     driver = open_panel(enter=False)
     assert driver.logic.jobs.checking
@@ -39,7 +37,7 @@ def checking(open_panel, make_ct, slicer):
 
 
 def press(button) -> None:
-    """Press the mouse on a widget, whether it can be used or not."""
+    """Left-click a widget, enabled or not."""
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
 
@@ -47,7 +45,7 @@ def press(button) -> None:
 
 
 def finish(driver) -> None:
-    """Everything ends, and the panel works as before."""
+    """Wait for everything to end, then check that the panel still denoises."""
     driver.until(lambda: not driver.attention.computing)
     driver.wait_idle()
     driver.denoise()
@@ -126,7 +124,7 @@ def test_the_scene_is_closed_while_something_waits(checking, make_ct, slicer, wh
 
 
 class Installer:
-    """In place of Slicer's: `meanwhile` is called in the middle of an installation, which then succeeds."""
+    """Stands in for Slicer's installer: calls `meanwhile` during the first installation, which then succeeds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, 0
@@ -146,7 +144,7 @@ class Installer:
 
 @pytest.fixture
 def installer(slicer, scene, monkeypatch, tmp_path):
-    """What the first denoising installs after the user has agreed."""
+    """The stand-in installer of a missing package; the user agrees to install it."""
     from slicer import packaging
 
     made = Installer(tmp_path)
@@ -160,7 +158,7 @@ def installer(slicer, scene, monkeypatch, tmp_path):
 
 @pytest.fixture
 def unready(open_panel, make_ct, installer):
-    """A panel on a computer where a package is missing."""
+    """A panel on a computer with a missing package."""
     make_ct()
     driver = open_panel()
     driver.panel.readiness.resources = installer.folder

@@ -1,4 +1,4 @@
-"""What the worker is told of a scan beside its voxels: the DICOM files that it came from."""
+"""Besides a scan's voxels, a request names the DICOM files that it came from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 
 def test_a_scan_from_dicom_names_its_files(make_ct, slicer, monkeypatch):
-    """The worker asks their headers: two phases in one volume, an iodine map, a reconstruction that removes noise."""
+    """The worker checks their headers for two phases in one volume, an iodine map or a denoising reconstruction."""
     from BioAttDenoiseLib.engine import requests
     from BioAttDenoiseLib.engine.options import EngineOptions
     from BioAttDenoiseLib.scene.regions import whole_region

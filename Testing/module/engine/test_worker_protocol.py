@@ -1,4 +1,4 @@
-"""The conversation with the worker as Docs/worker_protocol.md says it, by nothing but a pipe: any line, any end."""
+"""The worker follows Docs/worker_protocol.md over a plain pipe, whatever line it reads and however it ends."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_the_conversation_on_the_page_is_one(pipe):
 
 
 def conversation() -> list[str]:
-    """The page's blocks of requests and of replies."""
+    """The page's request and reply blocks."""
     page = DOCS / "worker_protocol.md"
     return [block for block in page.read_text(encoding="utf-8").split("```\n")[1::2] if block.startswith("{")]
 
@@ -166,7 +166,7 @@ def test_quit_ends_the_worker(pipe):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_the_worker_dies_with_a_parent_that_is_killed(tmp_path, alive):
-    """The parent process is killed by force: nobody closes anything on purpose."""
+    """The parent gets SIGKILL, so it cannot close the pipe itself."""
     folder = tmp_path / "private"
     folder.mkdir()
     parent = subprocess.Popen(

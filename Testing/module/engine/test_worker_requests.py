@@ -1,4 +1,4 @@
-"""What the worker answers to denoise, preview and organs, by nothing but a pipe."""
+"""The worker's answers to denoise, preview and organs requests, over a plain pipe."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_output_never_replaces_a_file_that_the_options_name(pipe, tmp_path):
 
 
 def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
-    """12 unsigned bits from -1024 HU on: what the stand-in takes off is lost at the lower end."""
+    """The series stores 12 unsigned bits from -1024 HU up; voxels that the stand-in lowers below that are clipped."""
     path = DICOM_FIXTURES
     specification = importlib.util.spec_from_file_location("series_writer", path)
     writer = importlib.util.module_from_spec(specification)
@@ -110,7 +110,7 @@ def test_what_a_dicom_series_could_not_store_is_told(pipe, tmp_path, change_hu):
 
 
 def test_a_descriptor_set_of_the_users_own(pipe, tmp_path):
-    """It covers the model's descriptors (here lungs, heart, liver), or is refused with those it lacks."""
+    """A set that lacks any of the model's descriptors (here lungs, heart, liver) is refused; the error names them."""
     own = tmp_path / "mine.json"
     names = ["liver", "heart", "lungs", "tumour"]
     own.write_text(json.dumps({"name": "mine", "descriptors": [{"name": name} for name in names]}))

@@ -1,4 +1,4 @@
-"""The figure: panels in place, pixels of the views, scale bar of the right length, files whole or not at all."""
+"""The saved figure: panel layout, pixels of the views, length of the scale bar, files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_the_difference_in_a_figure_has_its_color_bar(slicer, figure):
 
 
 def test_a_figure_says_where_right_and_left_are(slicer, figure):
-    """In each panel, from the view: a slice that is seen from the head has them exchanged."""
+    """Each panel takes its letters from its own view: a slice seen from the head has right and left swapped."""
     capture, comparison = figure
     assert {panel.edges for row in capture.panels(comparison) for panel in row} == {"RLAP"}
     view = comparison.layouts.views()["BioAttInput"]

@@ -1,4 +1,4 @@
-"""The prior's tables and charts: values, order, scrolling, and what a saved scene brings back."""
+"""The prior's tables and charts: values, order, scrolling, and restoring from a saved scene."""
 
 from __future__ import annotations
 

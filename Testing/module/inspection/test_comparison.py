@@ -1,4 +1,4 @@
-"""The comparison views: linked, one window, an exact difference, swipe, flicker, everything as before afterwards."""
+"""The comparison views: linked, one window, an exact difference, swipe, flicker, everything restored at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 def comparison(slicer, pair):
     from BioAttDenoiseLib.inspection.comparison import Comparison
 
-    link = slicer.vtkMRMLSliceLinkLogic()  # Slicer's application has one of its own
+    link = slicer.vtkMRMLSliceLinkLogic()  # Slicer's application has its own
     link.SetMRMLScene(slicer.mrmlScene)
     made = Comparison()
     yield made
@@ -39,7 +39,7 @@ def test_both_views_show_the_same_anatomy_after_scrolling(slicer, pair, comparis
         assert place(left) == pytest.approx(place(right))
         assert place(right)[2] == pytest.approx(offset)
         assert node.GetFieldOfView() == pytest.approx(right.mrmlSliceNode().GetFieldOfView())
-        # the picture too: where nothing was changed by the output, both are one
+        # the pixels match too if the output equals the input
         index = round((offset + 300) / 2.5)
         slicer.util.arrayFromVolume(pair[1])[index] = slicer.util.arrayFromVolume(pair[0])[index]
         slicer.util.arrayFromVolumeModified(pair[1])
@@ -70,7 +70,7 @@ def test_the_window_is_one(slicer, pair, comparison):
     displays = [node.GetDisplayNode() for node in pair]
     displays[0].SetWindowLevel(1500, -600)
     assert [(d.GetWindow(), d.GetLevel()) for d in displays] == [(1500, -600)] * 2
-    displays[1].SetWindowLevel(80, 40)  # as the mouse does, in either view
+    displays[1].SetWindowLevel(80, 40)  # as dragging the mouse does, in either view
     assert (displays[0].GetWindow(), displays[0].GetLevel()) == (80, 40)
     comparison.leave()
     displays[1].SetWindowLevel(400, 40)
@@ -110,7 +110,7 @@ def test_a_volume_loaded_meanwhile_stays_out_of_the_comparison(slicer, pair, mak
     selection = slicer.app.applicationLogic().GetSelectionNode()
     loaded = make_ct(name="another")
     selection.SetActiveVolumeID(loaded.GetID())
-    slicer.app.applicationLogic().PropagateVolumeSelection()  # as Slicer does with what it loads
+    slicer.app.applicationLogic().PropagateVolumeSelection()  # as Slicer does with a volume that it loads
     assert [composite.GetBackgroundVolumeID() for composite in composites] == shown
     assert view(slicer, "Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() == loaded.GetID()
     comparison.leave()
@@ -132,7 +132,7 @@ def test_the_difference_is_exact(slicer, make_ct, comparison, dtype):
     shown = view(slicer, "BioAttDifference")
     assert shown.mrmlSliceCompositeNode().GetBackgroundVolumeID() == comparison.difference.GetID()
     slicer.util.arrayFromVolume(after)[:] = hu
-    slicer.util.arrayFromVolumeModified(after)  # denoised anew
+    slicer.util.arrayFromVolumeModified(after)  # denoised again
     assert not slicer.util.arrayFromVolume(comparison.difference).any()
 
 
@@ -155,7 +155,7 @@ def test_the_difference_is_drawn_through_its_colors(slicer, pair, comparison):
     widget.mrmlSliceNode().SetFieldOfView(48 * 0.8, 48 * 0.8, 1)
     from BioAttDenoiseLib.scene import volumes
 
-    middle = volumes.ijk_to_ras(pair[0]) @ [24, 23, 4, 1]  # pixels fall on voxels
+    middle = volumes.ijk_to_ras(pair[0]) @ [24, 23, 4, 1]  # aligns pixels with voxels
     widget.mrmlSliceNode().JumpSliceByCentering(*middle[:3])
     comparison.difference.GetDisplayNode().SetInterpolate(False)
     hu = slicer.util.arrayFromVolume(comparison.difference)[slice_views.slice_index(widget.mrmlSliceNode(), pair[0])]
@@ -271,7 +271,7 @@ def test_without_a_window_it_says_so(slicer, pair, comparison, monkeypatch):
 
 
 def test_where_nothing_changed_the_difference_is_as_dark_as_air(slicer, pair, comparison):
-    """A white view beside black ones blinds for the scan."""
+    """A white view next to dark ones would dazzle the reader."""
     before, after = pair
     slicer.util.updateVolumeFromArray(after, slicer.util.arrayFromVolume(before).copy())
     comparison.start(before, after, "triple")
@@ -308,7 +308,7 @@ def test_a_line_parts_input_and_output(slicer, pair, comparison, follow):
 
 
 def test_the_line_is_not_much_wider_than_its_voxels(slicer, pair, comparison):
-    """Between voxels of 6 pixels, interpolated."""
+    """Interpolated, at 6 pixels per voxel."""
     comparison.start(*pair, "single")
     widget = view(slicer, "BioAttInput")
     comparison.reveal.start(*pair, widget.mrmlSliceNode())

@@ -1,4 +1,4 @@
-"""Regions, contrast to noise, reference metrics, CSV: by hand."""
+"""Region statistics, contrast-to-noise ratio, reference metrics and CSV, checked against direct computations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def numbers(slicer):
 
 
 def roi(slicer, node, low, high, name):
-    """A box over voxel centres low … high (i, j, k)."""
+    """A ROI that covers the voxel centres from low to high (i, j, k)."""
     from BioAttDenoiseLib.scene import volumes
 
     matrix = volumes.ijk_to_ras(node)

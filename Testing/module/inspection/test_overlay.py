@@ -1,4 +1,4 @@
-"""The attention overlay in Slicer's slice pipeline: its pixels are the map's values through the color table."""
+"""The attention overlay in Slicer's slice pipeline: its pixels are the map's values, mapped through the color table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def red(slicer, pair):
-    """The axial view, one image pixel to a voxel."""
+    """The axial view at one pixel per voxel."""
     manager = slicer.app.layoutManager()
     widget = manager.sliceWidget("Red")
     widget.resize(48, 48)
@@ -157,6 +157,6 @@ def test_the_engines_reply_becomes_maps_in_the_arrays_order(slicer, pair):
     whole = made.voxels("last", "a", "contribution")
     np.testing.assert_allclose(whole[:, 5, 5], [0, 0, 0.1, 0.2, 0.3, 0, 0, 0, 0], atol=1e-6)
     flipped = matrix.copy()
-    flipped[2, 2] *= -1  # head first: the engine's rows still go from feet to head
+    flipped[2, 2] *= -1  # stored head first, but the engine's rows still run from feet to head
     whole = maps_of_reply(reply, region, array.shape, flipped).voxels("last", "a", "contribution")
     np.testing.assert_allclose(whole[:, 5, 5], [0, 0, 0.3, 0.2, 0.1, 0, 0, 0, 0], atol=1e-6)

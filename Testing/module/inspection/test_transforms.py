@@ -1,4 +1,4 @@
-"""Volumes that a transform moves, as registered follow-up scans and scans of a tilted gantry: all stays in place."""
+"""Volumes under a transform, such as registered follow-ups or scans with a tilted gantry: everything stays aligned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def under(slicer, pair, kind, change):
 
 
 def bent():
-    """A grid transform that moves by 5 mm what lies 20 mm up the table, as the one of a tilted gantry does."""
+    """A grid transform that shifts along z by 10 mm over 400 mm of y, like that of a tilted gantry."""
     grid = vtk.vtkImageData()
     grid.SetDimensions(2, 2, 2)
     grid.SetOrigin(-200, -200, -400)

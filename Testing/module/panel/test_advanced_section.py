@@ -1,4 +1,4 @@
-"""The section Advanced: models on this computer, installation, log."""
+"""The "Advanced" section: models on this computer, installation, log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from places import PRIOR_FIXTURES
 
 @pytest.fixture
 def models(slicer, scene, tmp_path):
-    """An empty models folder of this test's own."""
+    """A separate models folder for each test."""
     from BioAttDenoiseLib.engine.settings import MODELS_FOLDER, set_models_folder
 
     folder = tmp_path / "models"
@@ -33,7 +33,7 @@ def entries(comboBox) -> list[str]:
 
 
 def test_models_offered(models, make_driver):
-    """Automatic first, then what ships; a model that the catalogue names but that is not here cannot be chosen."""
+    """Automatic comes first, then the shipped models; one whose file is not here is marked as missing."""
     from BioAttDenoiseLib.engine import catalogue
 
     shipped = json.loads((catalogue.shipped_models_folder() / "models.json").read_text())["models"]
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_no_half_model(models, make_driver, tmp_path):
 
 
 def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, make_driver, slicer, monkeypatch):
-    """The engine's process is asked; nothing is fetched in this test."""
+    """The request goes to the engine's process; this test downloads nothing."""
     driver = make_driver()
     driver.ui.advancedCollapsibleButton.collapsed = False
     slicer.app.processEvents()
@@ -135,7 +135,7 @@ def test_biomedclip_is_downloaded_after_consent_and_in_the_background(models, ma
 
 @pytest.fixture
 def downloading(models, make_driver, make_ct, slicer, monkeypatch):
-    """A panel that has begun to download BiomedCLIP, from a hub that never answers."""
+    """A panel that is downloading BiomedCLIP from a hub that never answers."""
     from BioAttDenoiseLib.engine import install
 
     make_ct()
@@ -183,7 +183,7 @@ def test_closing_the_scene_leaves_a_download_alone(downloading, slicer, make_ct)
 
 
 def test_a_script_is_told_that_a_download_runs(downloading):
-    """And not that a denoising does, which nobody sees."""
+    """The error must not claim that a denoising is running."""
     from BioAttDenoiseLib.engine.errors import EngineError
 
     with pytest.raises(EngineError, match="a model is being downloaded or removed"):
@@ -192,7 +192,7 @@ def test_a_script_is_told_that_a_download_runs(downloading):
 
 @pytest.mark.slow
 def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make_driver, slicer, monkeypatch, tmp_path):
-    """By clicks, through the engine's own import, of a small BiomedCLIP; nothing asks the network."""
+    """By clicks, through the engine's own import, with a small BiomedCLIP and no network access."""
     import importlib.util
 
     import qt
@@ -218,7 +218,7 @@ def test_biomedclip_is_imported_from_a_folder_that_was_carried_here(models, make
 
 
 def test_a_refused_request_about_models_is_told(models, make_driver, slicer, monkeypatch, tmp_path):
-    """A folder that holds no BioMedCLIP is refused by the engine in one line."""
+    """The engine refuses a folder without BiomedCLIP with a one-line message."""
     (tmp_path / "empty").mkdir()
     driver = make_driver()
     section = driver.sections["ModelsSection"]
@@ -245,7 +245,7 @@ def test_check_installation_writes_what_was_found(make_driver, slicer):
 
 @pytest.fixture
 def upgrading(make_driver, slicer, monkeypatch):
-    """A driver; driver.answer is the user's to a question, driver.asked those, driver.installed what pip got."""
+    """A driver with driver.answer (the user's), driver.asked (the questions) and driver.installed (pip's arguments)."""
     driver = make_driver()
     driver.answer, driver.asked, driver.installed = True, [], []
     monkeypatch.setattr(
@@ -290,7 +290,7 @@ def test_an_upgrade_that_fails_says_what_helps_and_can_be_tried_again(upgrading,
 
 @pytest.fixture
 def without_openvino(upgrading, monkeypatch):
-    """`upgrading` on a computer where the optional package is not installed, in a version that is nowhere."""
+    """`upgrading` without the optional package, which is pinned to a version that does not exist."""
     from BioAttDenoiseLib.engine import install
 
     monkeypatch.setattr(install, "optional", lambda resources: ["openvino==0.1"])
@@ -311,7 +311,7 @@ def test_openvino_is_offered_and_installed_after_a_question(without_openvino, mo
     driver.click(button)
     assert driver.installed == []
     driver.answer = True
-    monkeypatch.setattr(install, "optional", lambda resources: ["numpy>=2"])  # which is there when it looks again
+    monkeypatch.setattr(install, "optional", lambda resources: ["numpy>=2"])  # installed, so the next check finds it
     driver.click(button)
     driver.wait_idle()
     assert "telemetry stays off" in driver.asked[-1]

@@ -1,4 +1,4 @@
-"""The page "Attention", by clicks on the stand-in engine."""
+"""The "Attention" page, by clicks, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_charts_follow_scrolling(slicer, story, views):
 
 
 def test_a_click_on_an_organ_in_the_charts_shows_its_map(slicer, story, views, until):
-    """Through VTK's own chart: a bar, and a place where nothing is."""
+    """The clicks go through VTK's own chart: on a bar, and on empty space."""
     section = story.sections["AttentionSection"]
     overlay = section.inspection.overlay
     story.choose(section.ui.mapSlicesComboBox, "Whole volume")
@@ -65,7 +65,7 @@ def test_a_click_on_an_organ_in_the_charts_shows_its_map(slicer, story, views, u
     story.wait_idle()
     story.click(section.ui.chartsCheckBox)
     bars, _curves = (views.plotWidget(number).plotView() for number in range(views.plotViewCount))
-    bars.click(1, 0.1)  # in the order of probability: lungs 0.5, heart 0.3, liver 0.2
+    bars.click(1, 0.1)  # ordered by probability: lungs 0.5, heart 0.3, liver 0.2
     until(lambda: overlay.shown[1] == "heart")
     assert section.ui.mapComboBox.currentText == "heart"
     bars.click(2, 0.1, double=True)
@@ -163,7 +163,7 @@ def test_organs_are_those_of_the_present_input(slicer, story, make_ct):
 
 
 def test_the_prior_by_hand_of_a_coronal_volume(slicer, make_driver, scene, views, monkeypatch):
-    """The slice that is sent is axial, whatever the stack; the preview lies over the view that shows the output."""
+    """The slice sent is axial, whatever the storage order; the preview overlays the view that shows the output."""
     hu = np.random.default_rng(1).integers(-1000, 500, (12, 9, 10)).astype(np.int16)
     matrix = np.array([[1.5, 0, 0, 0], [0, 0, 1.5, 0], [0, 1.5, 0, 0], [0, 0, 0, 1]])
     node = slicer.util.addVolumeFromArray(hu, ijkToRAS=matrix, name="coronal")

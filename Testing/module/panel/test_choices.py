@@ -1,4 +1,4 @@
-"""The user's own files in the panel: a prior with probabilities, a descriptor set; both refused with the reason."""
+"""The user's own prior and descriptor set files in the panel; a bad file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES = ("lungs", "heart", "liver")
 
 @pytest.fixture
 def pick(monkeypatch):
-    """pick(path) is what the user will choose in the next file dialog; an empty path cancels it."""
+    """pick(path) makes the file dialog return that path; an empty path cancels it."""
     import qt
 
     def choose(path) -> None:
@@ -31,7 +31,7 @@ def descriptor_set(path, names):
 
 
 def sent(driver, monkeypatch):
-    """The fields of the requests from now on."""
+    """A list that collects (kind, fields) of every request from now on."""
     requests, submit = [], driver.logic.jobs.submit
 
     def record(kind, request, **more):
@@ -45,7 +45,7 @@ def sent(driver, monkeypatch):
 
 @pytest.fixture
 def driver(make_ct, make_driver, monkeypatch):
-    """A panel with a volume; no packages are looked for, whatever source of anatomy is chosen."""
+    """A panel with a volume; packages are not checked, whichever source of anatomy is chosen."""
     make_ct()
     made = make_driver()
     made.behave("steady")
@@ -69,7 +69,7 @@ def test_a_prior_from_a_file(slicer, driver, pick, tmp_path, monkeypatch):
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     assert driver.advanced.priorComboBox.currentText == "prior.json"
     path.unlink()
-    driver.parameters.tileSize = 128  # so that the engine makes a new denoiser
+    driver.parameters.tileSize = 128  # makes the engine create a new denoiser
     driver.denoise()
     assert driver.status == "⚠ Prior file prior.json cannot be opened: check the path."
     assert driver.errors == []

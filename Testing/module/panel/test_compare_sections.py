@@ -1,4 +1,4 @@
-"""The panel's sections on comparison, attention and numbers, driven by clicks on the stand-in engine."""
+"""The panel's comparison, attention and numbers sections, driven by clicks, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_the_sections_fit_300_pixels(story):
 
 
 def test_the_grid_has_a_view_for_a_map_when_there_is_one(story, views):
-    """Before, it would show the input once more."""
+    """Without a map, that view would only repeat the input."""
     section = story.sections["CompareSection"]
     assert "once maps are computed" in section.ui.gridButton.toolTip
     story.click(section.ui.gridButton)

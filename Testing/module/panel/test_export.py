@@ -1,4 +1,4 @@
-"""Export to DICOM: a volume loaded from a series becomes a derived series, through the real writer."""
+"""Export to DICOM: the real writer stores the denoised volume of a loaded series as a derived series."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def writer():
 
 @pytest.fixture
 def series(tmp_path, writer):
-    """A folder with two DICOM series, of 5 slices and, under `longer`, of 7."""
+    """A folder with two DICOM series: one of 5 slices and, in `longer`, one of 7."""
     writer.write_series(tmp_path / "scan")
     writer.write_series(tmp_path / "scan" / "longer", writer.ct_like(7), SeriesNumber=4)
     return tmp_path / "scan"
 
 
 class Database:
-    """Slicer's DICOM database as far as the module asks it, with the files of a folder."""
+    """Slicer's DICOM database, as far as the module uses it, with the files of a folder."""
 
     isOpen = True
 
@@ -54,8 +54,8 @@ class Database:
 
 @pytest.fixture
 def loaded(slicer, make_driver, scene, series, monkeypatch):
-    """A driver whose input came from the shorter series, as Slicer's DICOM module loads it, denoised by the stand-in:
-    the UIDs stand in the subject hierarchy, those of the instances in an attribute too.
+    """A driver with the shorter series, loaded as by Slicer's DICOM module and denoised by the stand-in. The subject
+    hierarchy holds the UIDs; those of the instances are also in a node attribute.
     """
     from bioatt.io.dicom.read import read_series
 
@@ -80,7 +80,7 @@ def loaded(slicer, make_driver, scene, series, monkeypatch):
 
 @pytest.fixture
 def folders(slicer, monkeypatch):
-    """What folder dialogs answer, in turn; folders.asked has their titles, folders.yes the answer to questions."""
+    """Folder dialogs return folders.given in turn; folders.asked has their titles, folders.yes answers questions."""
     import qt
 
     answers = SimpleNamespace(given=[], asked=[], confirmed=[], yes=False)
@@ -138,7 +138,7 @@ def test_the_series_is_added_to_the_database(loaded, folders, tmp_path, monkeypa
 
 @pytest.mark.parametrize("known", ["series", "instances"])
 def test_the_source_is_found_by_the_subject_hierarchy_alone(loaded, series, slicer, known):
-    """As a reader leaves it that writes no attribute to the node, or no UID of the series."""
+    """Some readers set no node attribute, or no series UID."""
     from BioAttDenoiseLib.scene import dicom, volumes
 
     node, names = loaded.parameters.inputVolume, slicer.vtkMRMLSubjectHierarchyConstants
@@ -151,7 +151,7 @@ def test_the_source_is_found_by_the_subject_hierarchy_alone(loaded, series, slic
 
 
 def test_of_a_volume_of_no_database_the_folder_is_asked_for(loaded, folders, tmp_path, series, slicer):
-    """The series is found there by its UID: the folder has a longer one."""
+    """The series is found by its UID, although the folder also contains a longer one."""
     slicer.dicomDatabase.isOpen = False
     folders.given = [str(series), str(tmp_path)]
     loaded.click(loaded.ui.exportButton)
@@ -200,7 +200,7 @@ def test_names_of_folders(slicer, name, file):
 
 
 def test_a_series_stored_head_first_gets_its_slices_in_their_places(tmp_path):
-    """Slicer and the series may store a scan in other orders."""
+    """Slicer and the series may store the slices in different orders."""
     from dataclasses import replace
 
     from bioatt.core.volume import Volume

@@ -1,4 +1,4 @@
-"""Everything that goes wrong at the panel: the scene stays, the message can be understood, and the next run works."""
+"""Failures in the panel: the scene is unchanged, the message is clear, and the next run works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_without_a_volume_nothing_can_be_pressed(make_driver, make_ct, slicer, u
 
 
 def test_of_a_pet_ct_the_ct_is_chosen(make_driver, make_ct, slicer):
-    """Slicer's reader adds a volume to the scene first and says afterwards that it is a PET."""
+    """Slicer's reader adds a volume to the scene before it sets the modality to PET."""
     driver = make_driver()
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     for name, modality in (("PET", "PT"), ("CT", "CT")):
@@ -150,7 +150,7 @@ def test_a_batch_while_the_scene_closes_starts_nothing(make_driver, make_ct, sli
 
 @pytest.mark.parametrize("behaviour", ["fault", "lost"])
 def test_slicers_log_gets_no_message_of_the_engine(make_driver, make_ct, slicer, behaviour):
-    """Slicer logs the text of a pop-up: file names in a message can be names of patients."""
+    """Slicer logs the text of pop-ups, and file names in a message may contain patient names."""
     make_ct()
     driver = make_driver()
     driver.behave(behaviour)
@@ -184,7 +184,7 @@ def test_the_disk_is_full_when_the_input_is_written(make_driver, make_ct, slicer
 
 @pytest.mark.slow
 def test_the_model_is_missing(make_driver, make_ct, slicer, monkeypatch, tmp_path):
-    """A scene names a model that this computer does not have."""
+    """The scene refers to a model that is not on this computer."""
     make_ct()
     driver = make_driver()
     driver.parameters.model = str(tmp_path / "colleague.safetensors")

@@ -1,5 +1,5 @@
-"""The page "Organs", by clicks on the stand-in engine: the body's left half is liver, its right half lungs. The whole
-change is 20 HU; a half is blended half with its organ's strength."""
+"""The "Organs" page, by clicks. In the stand-in engine, the left half of the body is liver, the right half lungs; full
+strength subtracts 20 HU, and each half uses the mean of the overall strength and its organ's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def organs(driver_on):
 
 @pytest.fixture
 def measured(organs):
-    """The same, with the section open and the organs measured before and after."""
+    """The same driver, with the section open and the organs measured before and after denoising."""
     organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.denoiseAndMeasureButton)
     organs.wait_idle()
@@ -36,7 +36,7 @@ def cells(driver, column):
 
 
 def requests_of(driver):
-    """The requests that are sent from now on."""
+    """A list that collects every request from now on."""
     sent, submit = [], driver.logic.submit
 
     def listen(kind, request, **more):
@@ -130,7 +130,7 @@ def test_a_row_goes_to_its_organ(measured, slicer, views):
 
 
 def test_a_row_selects_the_overlay_and_each_is_named(measured, slicer, views):
-    """Organ map p, attention A and contribution p·A: each with a color bar that says what it is."""
+    """Organ map p, attention A and contribution p·A: each has a color bar that names it."""
     overlay = measured.section.inspection.overlay
     composite = views.sliceWidget("Red").mrmlSliceCompositeNode()
 
@@ -197,7 +197,7 @@ def test_the_table_as_csv(measured, tmp_path):
 
 
 def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
-    """As TotalSegmentator names its segments in Slicer; what is no organ is left out."""
+    """Segments are named as TotalSegmentator names them in Slicer; those that are not organs are left out."""
     scan = organs.parameters.inputVolume
     labels = np.zeros((12, 48, 48), np.uint8)
     labels[2:6, 10:20, 10:20], labels[2:6, 30:40, 30:40] = 1, 2
@@ -212,7 +212,7 @@ def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
         ],
     )
     made.keep(node)
-    organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's hears that it is hidden no more
+    organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's own widget notices by itself
     organs.ui.anatomyCollapsibleButton.collapsed = False
     assert not organs.organs.segmentationSelector.visible
     organs.choose(organs.organs.anatomyComboBox, "Segmentation in the scene")
@@ -316,14 +316,14 @@ def set_strength(driver, organ, percent):
 
 
 def change(slicer, before, after):
-    """HU that were taken from the left and the right half."""
+    """HU subtracted from the left and the right half."""
     taken = slicer.util.arrayFromVolume(before).astype(int) - slicer.util.arrayFromVolume(after)
     (left,), (right,) = np.unique(taken[..., :24]), np.unique(taken[..., 24:])
     return int(left), int(right)
 
 
 def previewed(driver, slicer):
-    """HU that the preview takes from the left and the right half."""
+    """HU that the preview subtracts from the left and the right half."""
     shown = driver.panel.live.preview.shown
     before = slicer.util.arrayFromVolume(driver.parameters.inputVolume)[shown.index]
     taken = before.astype(int) - slicer.util.arrayFromVolume(shown.node)[0]

@@ -1,4 +1,4 @@
-"""The real panel, driven by clicks, on the stand-in engine."""
+"""The real panel, driven by clicks, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_another_scan_chosen_as_output_is_not_overwritten(make_driver, make_ct, 
 
 @pytest.mark.parametrize("role", ["inputVolume", "outputVolume", "referenceVolume"])
 def test_a_chosen_volume_that_goes_is_not_replaced_by_its_neighbour(make_driver, make_ct, slicer, role):
-    """The list would go on with the row below it, which as the output the next denoising would overwrite."""
+    """Qt's list would select the row below; as the output, that volume would be overwritten by the next denoising."""
     driver = make_driver()
     nodes = [make_ct(name=name) for name in ("scan", "chosen", "other")]
     driver.panel.parameters.inputVolume = nodes[0]
@@ -162,7 +162,7 @@ def test_a_chosen_volume_that_goes_is_not_replaced_by_its_neighbour(make_driver,
 
 
 def test_the_module_on_and_off_screen_keeps_its_parameters(make_driver, make_ct):
-    """In Slicer before 5.11 every wrapper that was ever bound keeps looking at the parameters."""
+    """Before Slicer 5.11, every wrapper that was ever bound keeps observing the parameters."""
     driver = make_driver()
     bound = driver.panel.parameters
     driver.panel.exit()
@@ -231,7 +231,7 @@ def test_every_widget_has_a_tooltip(make_driver):
         widget.name
         for widget in driver.widget.findChildren(qt.QWidget)
         if widget.name
-        and not widget.name.startswith(("qt_", "Scroll"))  # Qt's own, within others
+        and not widget.name.startswith(("qt_", "Scroll"))  # Qt's internal child widgets
         and widget.name not in skipped
         and not widget.toolTip
     ]
@@ -239,7 +239,7 @@ def test_every_widget_has_a_tooltip(make_driver):
 
 
 def pages(driver):
-    """Every page of every section, one after another in front."""
+    """Bring every page of every section to the front in turn."""
     for tabs in (driver.ui.anatomyTabs, driver.ui.evaluationTabs, driver.ui.advancedTabs):
         for page in range(tabs.count):
             tabs.setCurrentIndex(page)
@@ -313,7 +313,7 @@ def test_the_panel_is_usable_at_300_pixels(make_driver, make_ct, slicer, width):
 
 
 def test_a_screen_reader_can_name_every_field(make_driver):
-    """By a label whose buddy it is, by a name of its own, or by its text."""
+    """Each has a buddy label or an accessible name."""
     import qt
 
     driver = make_driver()
@@ -332,7 +332,7 @@ def test_a_screen_reader_can_name_every_field(make_driver):
 
 
 def test_keys_reach_the_everyday_widgets(make_driver, make_ct):
-    """Alt and a letter; each letter once, and none of Slicer's menus (File, Edit, View, Help)."""
+    """Each Alt+letter shortcut is unique and is none of Slicer's menus (File, Edit, View, Help)."""
     import qt
 
     make_ct()

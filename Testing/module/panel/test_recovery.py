@@ -1,4 +1,4 @@
-"""Messages that go with their cause, and what a failure offers: by clicks, on the stand-in engine."""
+"""Messages disappear with their cause, and failures offer remedies: by clicks, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_cancel_while_the_installation_is_checked(make_driver, make_ct, slicer):
 
 
 def test_a_message_goes_with_its_input(make_driver, make_ct, slicer):
-    """A warning beside the next, clean scan would be read as its."""
+    """Otherwise a warning would seem to be about the next scan."""
     first, second = make_ct(name="first"), make_ct(name="second")
     driver = make_driver()
     driver.parameters.inputVolume = first
@@ -59,7 +59,7 @@ def test_a_process_that_the_system_ended_is_told_as_what_is_known(make_driver, m
 
 
 def test_a_failure_offers_what_can_be_done(make_driver, make_ct, slicer):
-    """Try again and smaller tiles start the same run; the log opens; the next action takes the buttons away."""
+    """Try again and smaller tiles start the same run; the log opens; the next action hides the buttons."""
     make_ct()
     driver = make_driver()
     driver.behave("memory")
@@ -120,7 +120,7 @@ def test_an_input_that_cannot_be_used_offers_no_second_try(make_driver, make_ct)
 
 
 def test_before_the_first_slice_the_panel_says_what_is_done(make_driver, make_ct, until, monkeypatch):
-    """On 400 slices that takes many seconds."""
+    """On 400 slices, the steps before it take many seconds."""
     make_ct(slices=40)
     driver = make_driver()
     driver.behave("slow")

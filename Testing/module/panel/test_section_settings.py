@@ -1,4 +1,4 @@
-"""What the sections show, and how, is kept in the scene: saved, restored, there again after a reload of the module."""
+"""The sections' settings are kept in the scene: saved, restored, and still there after the module is reloaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CHANGES = {
 
 @pytest.fixture
 def changed(make_ct, make_driver, slicer, views):
-    """A panel whose sections have been set otherwise, by their widgets."""
+    """A panel whose section settings have been changed through the widgets."""
     node = make_ct(slices=9, size=48)
     make_ct(slices=9, size=48, name="Full dose")
     slicer.util.setSliceViewerLayers(background=node, fit=True)
@@ -86,7 +86,7 @@ def test_saved_and_restored_with_the_scene(slicer, changed, tmp_path):
 
 
 def test_a_new_panel_on_the_same_scene_shows_them(changed, make_driver):
-    """As after a reload of the module."""
+    """This happens when the module is reloaded."""
     changed.python.cleanup()
     assert state(make_driver()) == CHANGES
 

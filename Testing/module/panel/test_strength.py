@@ -1,5 +1,5 @@
-"""Low, Medium and High beside the slider, by clicks. To the stand-in engine a level's strength is its share of the
-noise, and the noise of a scan, in HU, is the number of slices that it was sent.
+"""The Low, Medium and High buttons, by clicks. In the stand-in engine, a level's strength equals its share of the
+noise, and a scan's noise in HU is the number of slices sent.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_denoise_does_not_wait_for_the_noise_to_be_measured(driver, slicer):
 
 
 def test_a_slice_range_is_denoised_as_the_whole_scan(driver, slicer):
-    """The noise is measured in all of it, whichever slices are denoised."""
+    """The noise is measured in the whole scan, whichever slices are denoised."""
     driver.choose(driver.ui.regionComboBox, "Slice range")
     driver.ui.firstSliceSpinBox.value, driver.ui.lastSliceSpinBox.value = 3, 4
     driver.click(driver.ui.mediumButton)
@@ -108,7 +108,7 @@ def test_the_level_is_kept_with_the_scene(driver, slicer, tmp_path):
 
 
 def test_a_scan_whose_noise_cannot_be_measured(driver, slicer):
-    """No soft tissue: the level has a fixed strength, and that is said."""
+    """Without soft tissue, a level has a fixed strength, and the panel reports it."""
     driver.behave("airy")
     driver.click(driver.ui.lowButton)
     driver.wait_idle()

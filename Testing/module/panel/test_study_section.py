@@ -1,4 +1,4 @@
-"""A reader study by keys and clicks: blinded, random by its seed, resumable, nothing left behind."""
+"""A reader study by keys and clicks: blinded, randomised by a seed, resumable, and leaving nothing behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown(slicer, views):
 
 
 def press(study, *keys):
-    """Press keys, as Slicer's window gets them."""
+    """Trigger the shortcuts for these keys."""
     for key in keys:
         index = 5 if key == "Backspace" else int(key) - 1
         assert study.section.shortcuts[index].key.toString() == key
@@ -135,7 +135,7 @@ def test_the_same_seed_is_the_same_study(slicer, study):
 
 
 def test_two_patients_on_one_grid_keep_their_references(study, make_ct, slicer):
-    """A reference belongs to the input that it was chosen for, not to every scan of the same voxels."""
+    """A reference belongs to the input that it was chosen for, not to every scan on the same grid."""
     from BioAttDenoiseLib.inspection.reader_study import REFERENCE, cases_of_scene
 
     first, theirs = study.parameters.inputVolume, study.parameters.referenceVolume

@@ -1,4 +1,4 @@
-"""What the tables of the panel show fits their columns in a panel of Slicer's usual width."""
+"""The texts in the panel's tables fit their columns at the panel's usual width in Slicer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def narrow(story):
 
 
 def cut_off(table):
-    """Cells and headers that cannot be read whole: (row, column, text); row -1 is the header."""
+    """Cells and headers whose text is cut off, as (row, column, text); row -1 is the header."""
     import qt
 
     margin = 2 * (table.style().pixelMetric(qt.QStyle.PM_FocusFrameHMargin, None, table) + 1)

@@ -1,4 +1,4 @@
-"""Every text that a user sees goes through `_()` as a literal, where Slicer's tools find it."""
+"""Every text that a user sees is passed to `_()` as a literal, where Slicer's tools find it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = {
     "text", "toolTip", "title", "suffix", "prefix", "specialValueText", "accessibleName", "windowTitle", "helpText",
     "acknowledgementText", "REFUSAL",
 }  # fmt: skip
-"""What is assigned to these names and attributes is shown."""
+"""Names and attributes whose values are shown to the user."""
 SHOWING = {
     "setText", "setToolTip", "setTitle", "setSuffix", "setFormat", "setHorizontalHeaderLabels", "addItem", "addTab",
     "QTableWidgetItem", "QLabel", "SetTitle", "SetXAxisTitle", "SetYAxisTitle", "SetTitleText", "SetColor",
@@ -22,16 +22,16 @@ SHOWING = {
     "getSaveFileName", "getOpenFileName", "getExistingDirectory", "Number", "_map_volume", "ValueError", "EngineError",
     "RuntimeError", "EngineGoneError", "_write",
 }  # fmt: skip
-"""What these functions are given is shown."""
+"""Functions whose arguments are shown to the user."""
 NAMES = {"BioAttDenoise", "BiomedCLIP", "Slicer", "HU", "dB", "CNR", "vtkMRMLLabelMapVolumeNode"}
 NOT_SHOWN = {"bundle.py", "process.py", "signals.py", "layouts.py", "logic.py", "start_worker.py"}
-"""Whose f-strings are for a console, a log, attributes of nodes or XML."""
+"""Files whose f-strings are for a console, a log, node attributes or XML."""
 WORD = re.compile(r"[^\W\d_]{2,}")
 FILES_OF = re.compile(r"^((\w+ \(\*\.\w+\)(;;)?)+|\w*\.\w+)$")
 
 
 def untranslated(node):
-    """String constants below a node that no translator gets and that hold words."""
+    """String constants below a node that contain words and are not passed to a translator."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TRANSLATORS:
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -39,7 +39,7 @@ def untranslated(node):
         if WORD.search(text) and text.strip() not in NAMES and not FILES_OF.match(text):
             yield node
         return
-    if isinstance(node, ast.Call):  # what a shown text is made from: a method's own object, and its arguments
+    if isinstance(node, ast.Call):  # a shown text is built from the method's object and its arguments
         takes_key = getattr(node.func, "id", "") in ("getattr", "hint")
         parts = [node.func.value if isinstance(node.func, ast.Attribute) else None]
         parts += [] if takes_key else [*node.args, *(word.value for word in node.keywords)]
@@ -55,7 +55,7 @@ def untranslated(node):
 
 
 def shown(tree):
-    """The expressions whose value is shown."""
+    """The expressions whose values are shown to the user."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             names = {getattr(target, "attr", getattr(target, "id", "")) for target in node.targets}
@@ -71,7 +71,7 @@ def shown(tree):
 def test_what_is_shown_can_be_translated(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {node.lineno: node.value for expression in shown(tree) for node in untranslated(expression)}
-    if path.name not in NOT_SHOWN:  # words and values are put together by a translated text, not by an f-string
+    if path.name not in NOT_SHOWN:  # a translated text combines words and values, not an f-string
         made = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
         found |= {node.lineno: node.value for text in made for node in untranslated(text) if " " in node.value}
     assert found == {}
@@ -79,7 +79,7 @@ def test_what_is_shown_can_be_translated(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_what_is_translated_is_a_literal(path):
-    """And no text quotes as only French does."""
+    """No text contains guillemets, either."""
     text = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":

@@ -1,4 +1,4 @@
-"""The scan that comes with the module: in the panel by a click, and in Slicer's module Sample Data."""
+"""The sample scan: loaded by a click in the panel and offered by Slicer's Sample Data module."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from places import DOCS
 
 OPENING = 2
-"""Clicks that open the module: on Slicer's list of modules, and on the module in its category."""
+"""Clicks that open the module: Slicer's list of modules, then the module in its category."""
 
 
 @pytest.fixture
 def dialogs(slicer, monkeypatch):
-    """The questions that are asked: packages are agreed to, a restart is not. torch counts as missing until the
-    stand-in for its extension was called.
+    """The questions shown to the user, who accepts the packages and declines a restart. torch counts as missing until
+    the stand-in for its extension is called.
     """
     from BioAttDenoiseLib.engine import install
 
@@ -31,7 +31,7 @@ def dialogs(slicer, monkeypatch):
 
 
 def clicks_to_a_denoised_sample(driver, views):
-    """Load the sample, denoise it: the clicks in the panel."""
+    """Load and denoise the sample in the panel; returns the number of clicks."""
     driver.behave("steady")
     assert not driver.ui.sampleButton.flat, "a button without a frame looks like a caption"
     driver.click(driver.ui.sampleButton)
@@ -45,7 +45,7 @@ def clicks_to_a_denoised_sample(driver, views):
 
 
 def told_clicks():
-    """What the tutorial says: with everything installed, and with the installation of the packages."""
+    """Numbers of clicks in the tutorial: with everything installed, and including the installation of packages."""
     return [int(count) for count in re.findall(r"(\d+) clicks", (DOCS / "tutorial.md").read_text(encoding="utf-8"))]
 
 
@@ -54,14 +54,14 @@ def test_clicks_to_a_denoised_sample(make_driver, views):
 
 
 def test_clicks_to_a_denoised_sample_with_the_installation(make_driver, views, dialogs):
-    """Each dialog is a click too: the packages, then torch asks for a restart, which can wait."""
+    """Each dialog counts as a click: one to install the packages, one to put off the restart after installing torch."""
     clicks = OPENING + clicks_to_a_denoised_sample(make_driver(), views)
     assert ["needs Python packages" in dialogs[0], "Restart Slicer now?" in dialogs[1]] == [True, True]
     assert clicks + len(dialogs) == told_clicks()[1]
 
 
 def test_the_sample_is_one_that_the_models_were_trained_for(slicer):
-    """No warning stands beside the first result that a user sees."""
+    """The first result that a user sees comes without a warning."""
     from bioatt.core.noise import noise_levels
     from bioatt.inference.models import load_model
     from bioatt.inference.suitability import training_range_warnings

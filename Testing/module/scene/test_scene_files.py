@@ -1,4 +1,4 @@
-"""A scene saved, closed or loaded while the views compare: no half of it stays, in the file or on screen."""
+"""Saving, closing or loading a scene during a comparison leaves no trace of it in the file or on screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def busy(story):
-    """A driver whose volume has been denoised, with attention maps of all slices."""
+    """A driver with a denoised volume and attention maps of all slices."""
     story.choose(story.sections["AttentionSection"].ui.mapSlicesComboBox, "Whole volume")
     story.click(story.sections["AttentionSection"].ui.computeMapsButton)
     story.wait_idle()
@@ -30,7 +30,7 @@ def scene_text(path) -> str:
 
 
 def seen(views):
-    """What every view on screen shows, and how large."""
+    """What each view on screen shows, with its field of view and origin."""
     return {
         name: (
             *(getattr(composite, f"Get{layer}VolumeID")() for layer in ("Background", "Foreground", "Label")),
@@ -56,7 +56,7 @@ def test_saving_changes_nothing_on_screen_and_writes_nothing_of_it(slicer, busy,
     assert busy.sections["CompareSection"].mode is not None
     text = scene_text(tmp_path / "scene.mrb")
     assert "currentViewArrangement" not in text, "a file without a layout leaves the reader's as it is"
-    # parameters, references, colour tables; what an export calls the series
+    # parameters, references, colour tables and the series description of an export
     kept = {"BioAttDenoise", "BioAttDenoiseInput", "BioAttDenoisePrior", "BioAtt"}
     names = set(re.findall(r"BioAtt\w*", text)) - kept
     assert all(name.startswith("BioAttDenoise_") for name in names), names

@@ -1,4 +1,4 @@
-"""The engine's segmentation files in a scene: Slicer's own reader finds names, colours and terminology."""
+"""Slicer's own reader finds names, colours and terminology in the engine's segmentation files."""
 
 from __future__ import annotations
 

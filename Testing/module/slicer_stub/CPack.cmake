@@ -1,1 +1,1 @@
-# Slicer makes the package of the installed tree here.
+# Slicer packages the installed tree here.

@@ -1,5 +1,6 @@
-# A Slicer that only packages: find_package(Slicer) finds this, and the macros below do with a module's files what Slicer's and CTK's do
-# (refuse a listed file that does not exist, put scripts and resources under qt-scripted-modules, install that folder as a whole).
+# A Slicer that only packages: find_package(Slicer) finds this file. The macros in UseSlicer.cmake handle a module's
+# files as Slicer's and CTK's do: they refuse listed files that do not exist, put scripts and resources under
+# qt-scripted-modules and install that folder as a whole.
 set(Slicer_FOUND TRUE)
 set(Slicer_QTSCRIPTEDMODULES_LIB_DIR "lib/Slicer-5.12/qt-scripted-modules")
 set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR "lib/Slicer-5.12/qt-scripted-modules")

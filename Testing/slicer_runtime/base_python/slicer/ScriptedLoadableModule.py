@@ -40,7 +40,7 @@ class ScriptedLoadableModule:
 
 
 class ScriptedLoadableModuleWidget:
-    """Panel: `parent` is the widget it lives in; without one it makes a window of its own."""
+    """Panel: `parent` is the widget that contains it; without one, it opens its own window."""
 
     def __init__(self, parent=None):
         super().__init__()
@@ -64,7 +64,7 @@ class ScriptedLoadableModuleWidget:
         """Subclasses build their panel here."""
 
     def cleanup(self):
-        """Called before the module goes away."""
+        """Called before the module is unloaded."""
 
     def _onModuleAboutToBeUnloaded(self, name):
         if name == self.moduleName:

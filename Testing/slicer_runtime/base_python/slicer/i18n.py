@@ -1,4 +1,4 @@
-"""Translation as Slicer offers it; here every text stays English."""
+"""Slicer's translation functions; here every text stays in English."""
 
 
 def tr(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Slicer's package installer, which here installs nothing: tests read `calls` and set `fail_with`."""
+"""Slicer's package installer, which installs nothing here: tests read `calls` and set `fail_with`."""
 
 from __future__ import annotations
 

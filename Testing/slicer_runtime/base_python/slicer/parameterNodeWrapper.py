@@ -68,7 +68,7 @@ class SingleStep:
 
 
 class Parameter:
-    """One member of the annotated class: how it is stored, checked and what it is by default."""
+    """One member of the annotated class: its storage, checks and default."""
 
     def __init__(self, name: str, annotation: Any, default: Any) -> None:
         self.name = name
@@ -109,7 +109,7 @@ class Parameter:
 
 
 class Connector:
-    """A widget as the value of a parameter."""
+    """Reads and writes the value of a parameter in a widget."""
 
     def __init__(self, widget: Any, parameter: Parameter) -> None:
         self.widget, self.parameter, self.kind = widget, parameter, parameter.type
@@ -178,7 +178,7 @@ class Connector:
 
 
 class Wrapper:
-    """Methods of every wrapped class."""
+    """Methods shared by all wrapped classes."""
 
     allParameters: typing.ClassVar[dict[str, Parameter]]
 
