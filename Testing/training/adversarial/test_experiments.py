@@ -80,9 +80,18 @@ def test_the_terms_without_pairs(tiny):
         level = experiment.features(interior(low, 4)), experiment.features(interior(low, 4) + 0.1)
     assert float(found["cycle"]) == pytest.approx(2 * 0.4, rel=1e-4)  # both generators shift, in sequence
     assert float(found["identity"]) == pytest.approx(0.5 * (0.1 + 0.3), rel=1e-4)
+    assert float(found["means"]) == pytest.approx(10 * (0.1 + 0.3), rel=1e-4)
     torch.testing.assert_close(found["perceptual"], 0.1 * pointwise(level[1][1:], level[0][1:]), rtol=1e-3, atol=1e-6)
     sides = {f"{kind}_{side}" for kind in ("adversarial", "discriminator") for side in ("full", "low")}
-    assert set(found) == {"cycle", "identity", "perceptual", *sides}
+    assert set(found) == {"cycle", "identity", "means", "perceptual", *sides}
+
+
+def test_the_means_of_a_cycle_ignore_noise_but_not_a_shift(tiny):
+    experiment = UnpairedExperiment(tiny(method=UNPAIRED, arm="base", layout="gated_unet"), 17, 18, 6)
+    given = torch.zeros(1, 1, 40, 40)
+    checkerboard = 0.1 * (-1.0) ** torch.arange(40).add(torch.arange(40)[:, None])[None, None]
+    assert experiment._means(given + checkerboard, given) < 0.002
+    assert float(experiment._means(given + checkerboard + 0.02, given)) == pytest.approx(0.02, abs=0.002)
 
 
 @pytest.mark.slow

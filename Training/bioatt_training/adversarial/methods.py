@@ -98,15 +98,17 @@ class Unpaired(Guarded):
     """[unpaired]: low and full dose of different patients; see `unpaired.UnpairedExperiment`.
 
     low_bank: a bank (`bioatt-train prepare`) of low-dose scans; "": see `patches.UnpairedPatches`. cycle, identity,
-    perceptual, adversarial: weights of the terms. Generators start as the identity, the optimum of cycle and identity
-    loss, and leave it slowly; Cycle-GAN's weights of 10 and 5 would hold them more strongly. replay: earlier fakes kept
-    per batch position. width, discriminator_rate: as in `Alden`.
+    means, perceptual, adversarial: weights of the terms. Generators start as the identity, the optimum of cycle and
+    identity loss, and leave it slowly; Cycle-GAN's weights of 10 and 5 would hold them more strongly. means: penalises
+    a change of the mean over squares of 9 pixels (0: none), by which the discriminators would otherwise transfer the
+    other patients' HU. replay: earlier fakes kept per batch position. width, discriminator_rate: as in `Alden`.
     """
 
     low_bank: str = ""
     features: Backbone = "efficientnet_lite0"
     cycle: float = 1.0
     identity: float = 0.5
+    means: float = 10.0
     perceptual: float = 0.1
     adversarial: float = 1.0
     adversary: Adversary = "least_squares"

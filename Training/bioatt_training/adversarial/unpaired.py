@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import avg_pool2d, l1_loss
 
+from bioatt_training.adversarial.checks import STRUCTURE_PX
 from bioatt_training.adversarial.discriminator import Discriminator, discriminator_loss, frozen, generator_loss
 from bioatt_training.adversarial.features import load_features
 from bioatt_training.adversarial.guard import GuardedExperiment
@@ -57,6 +58,8 @@ class UnpairedExperiment(GuardedExperiment):
         cycle = self._l1(self.back(fake_full, low_p), low) + self._l1(self.network(fake_low, full_p), full)
         same = self._l1(self.network(full, full_p), full) + self._l1(self.back(low, low_p), low)
         terms = {"cycle": method.cycle * cycle, "identity": method.identity * same}
+        if method.means:
+            terms["means"] = method.means * (self._means(fake_full, low) + self._means(fake_low, full))
         inner = {"full": (full, fake_full), "low": (low, fake_low)}
         images = {side: tuple(interior(x, self.config.optimiser.margin) for x in pair) for side, pair in inner.items()}
         if method.perceptual:
@@ -89,6 +92,11 @@ class UnpairedExperiment(GuardedExperiment):
     def _l1(self, output: Tensor, target: Tensor) -> Tensor:
         margin = self.config.optimiser.margin
         return l1_loss(interior(output.float(), margin), interior(target, margin))
+
+    def _means(self, output: Tensor, given: Tensor) -> Tensor:
+        """Distance of means over squares: noise averages out of them, so a change of dose must not change them."""
+        margin = max(self.config.optimiser.margin - STRUCTURE_PX // 2, 0)
+        return interior(avg_pool2d(output - given, STRUCTURE_PX, stride=1), margin).abs().mean()
 
     def _trained(self) -> Any:
         return self._groups([self.network, self.back], list(self.judges.values()))
