@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,7 +109,9 @@ def test_without_its_moments_it_goes_on_with_a_warm_up(run, tiny, tmp_path, monk
 
 
 def test_time_ends_an_arm_with_the_learning_rate_at_its_end(run, tiny, monkeypatch):
-    rates = []
+    """The clock advances by 10 ms with each reading, so that a busy machine changes nothing."""
+    readings, rates = itertools.count(), []
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: 0.01 * next(readings)))
     real = trainer.ArmRun._learning_rate
     monkeypatch.setattr(trainer.ArmRun, "_learning_rate", lambda self, p: rates.append(p) or real(self, p))
     record = run(tiny(10**6), limit_s=1.5)
