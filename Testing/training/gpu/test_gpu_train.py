@@ -109,7 +109,7 @@ def test_without_its_moments_it_goes_on_with_a_warm_up(run, tiny, tmp_path, monk
 
 
 def test_time_ends_an_arm_with_the_learning_rate_at_its_end(run, tiny, monkeypatch):
-    """The clock advances by 10 ms with each reading, so that a busy machine changes nothing."""
+    """The clock advances by 10 ms with each reading, so the result does not depend on the load of the machine."""
     readings, rates = itertools.count(), []
     monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: 0.01 * next(readings)))
     real = trainer.ArmRun._learning_rate

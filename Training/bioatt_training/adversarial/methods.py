@@ -100,8 +100,8 @@ class Unpaired(Guarded):
     low_bank: a bank (`bioatt-train prepare`) of low-dose scans; "": see `patches.UnpairedPatches`. cycle, identity,
     means, perceptual, adversarial: weights of the terms. Generators start as the identity, the optimum of cycle and
     identity loss, and leave it slowly; Cycle-GAN's weights of 10 and 5 would hold them more strongly. means: penalises
-    a change of the mean over squares of 9 pixels (0: none), by which the discriminators would otherwise transfer the
-    other patients' HU. replay: earlier fakes kept per batch position. width, discriminator_rate: as in `Alden`.
+    changes of the mean over squares of 9 pixels (0: off); without it, the generators adopt the other patients' HU.
+    replay: earlier fakes kept per batch position. width, discriminator_rate: as in `Alden`.
     """
 
     low_bank: str = ""

@@ -42,18 +42,18 @@ class UnpairedPatches(Dataset):
     """Patch number n: low and full dose (1, H, W) of different patients, standardised HU, and p (N,) of each.
 
     low_bank: low-dose scans. Without it, the half of the bank's patients with the noisier scans is used only at low
-    dose, with simulated noise, and the other half only at full dose. Doses that overlap in noise give a discriminator
-    nothing to tell them apart by.
+    dose, with simulated noise, and the other half only at full dose: a discriminator cannot distinguish doses whose
+    noise overlaps.
     """
 
     def __init__(self, bank: Bank, config: DataConfig, seed: int, low_bank: Bank | None = None) -> None:
         self.scanned_low = low_bank is not None
-        patients = _patients(bank)
+        patients = _patients_by_noise(bank)
         if low_bank is None and len(patients) < LEAST_PATIENTS:
             raise InputError("unpaired training needs two patients or more, or a bank of low-dose scans: [unpaired]")
         full_patients, low_patients = patients[: len(patients) // 2], patients[len(patients) // 2 :]
         if low_bank is not None:
-            low_patients, full_patients = _patients(low_bank), patients
+            low_patients, full_patients = _patients_by_noise(low_bank), patients
         self.low = PatientPatches(low_bank or bank, config, low_patients, 1, seed)
         self.full = PatientPatches(bank, config, full_patients, 1, seed + 1)
 
@@ -145,7 +145,7 @@ class NeighbourPatches(LowDosePatches):
         return given, wanted
 
 
-def _patients(bank: Bank) -> list[str]:
+def _patients_by_noise(bank: Bank) -> list[str]:
     """Patients of the training part, from the least to the most noise; those without a measured noise last."""
     noise: dict[str, list[float]] = {}
     for index in bank.indices("train"):

@@ -94,7 +94,7 @@ class UnpairedExperiment(GuardedExperiment):
         return l1_loss(interior(output.float(), margin), interior(target, margin))
 
     def _means(self, output: Tensor, given: Tensor) -> Tensor:
-        """Distance of means over squares: noise averages out of them, so a change of dose must not change them."""
+        """Distance of the means over squares, in which noise averages out: a change of dose must not change them."""
         margin = max(self.config.optimiser.margin - STRUCTURE_PX // 2, 0)
         return interior(avg_pool2d(output - given, STRUCTURE_PX, stride=1), margin).abs().mean()
 

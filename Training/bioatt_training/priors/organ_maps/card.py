@@ -94,7 +94,7 @@ AIMS = {
     },
     "recall": {"mediastinum": 0.85, "bowel": 0.70, "pelvis": 0.75},
 }
-"""The least mean over patients that is wanted, by figure and descriptor."""
+"""Minimum mean over patients, by metric and descriptor."""
 
 
 def model_card(weights: Path, facts: Mapping[str, int | float], judgements: Mapping[str, Judgement], apart: str) -> str:

@@ -95,14 +95,9 @@ def summary(results: Found) -> list[str]:
             row = found[dose][name]["inserts"]
             worst = min(row, key=lambda insert: row[insert]["ratio"][FIRST][0])
             value = row[worst]["ratio"][FIRST]
-            lines.append(
-                f"- Higher contrast, {kernel}, dose {dose}: lowest d′ ratio {_ci(value, 3)} ({worst})"
-                + (
-                    f"; the aim of {LOWEST_AT_FULL_DOSE:g} is {VERDICTS[verdict(value, LOWEST_AT_FULL_DOSE)]}."
-                    if dose == "1"
-                    else "."
-                )
-            )
+            said = VERDICTS[verdict(value, LOWEST_AT_FULL_DOSE)]
+            aim = f"; the aim of {LOWEST_AT_FULL_DOSE:g} is {said}" if dose == "1" else ""
+            lines.append(f"- Higher contrast, {kernel}, dose {dose}: lowest d′ ratio {_ci(value, 3)} ({worst}){aim}.")
     lines.append(f"- {low_contrast(results)}")
     missing = [title for title, (needs, _) in SECTIONS.items() if not results.get(needs)]
     if missing:
