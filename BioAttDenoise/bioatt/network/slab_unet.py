@@ -19,8 +19,8 @@ from bioatt.network.attention import OrganAttention
 from bioatt.network.base import Arm, BioAttNetwork, Record, Stage, Weighting
 from bioatt.network.unet import ResidualBlock
 
-NEIGHBOURS = 6
-"""Neighbours in the input: three below, nearest last, then three above, nearest first."""
+NEIGHBOURS = 2
+"""Neighbours in the input: the slice below, then the slice above."""
 NOISE_UNIT_HU = 50.0
 BLOCKS = (1, 2)
 """Residual blocks at half and quarter resolution; the decoder has only the first."""
@@ -38,7 +38,7 @@ def nearness(distance_mm: Tensor) -> Tensor:
 
 
 def alone(images: Tensor, noise_hu: float = math.nan) -> Tensor:
-    """Build x (B, 14, H, W) from slices (B, 1, H, W) without neighbours, with this noise level (NaN: unknown)."""
+    """Build x (B, 6, H, W) from slices (B, 1, H, W) without neighbours, with this noise level (NaN: unknown)."""
     planes = functional.pad(images, (0, 0, 0, 0, 0, 1 + 2 * NEIGHBOURS))
     if not math.isnan(noise_hu):
         planes[:, 1 + NEIGHBOURS] = noise_hu / NOISE_UNIT_HU
@@ -68,7 +68,7 @@ class GuidedAttention(OrganAttention):
         maps = self.maps(x)
         if record is not None:
             record.append(maps)
-        return x + x * (self.gain * (maps * p).sum(dim=1, keepdim=True))
+        return torch.addcmul(x, x, self.gain * (maps * p).sum(dim=1, keepdim=True))
 
 
 class NoiseEmbedding(nn.Module):
@@ -99,7 +99,8 @@ class ConditionedBlock(ResidualBlock):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:  # type: ignore[override]
         factor, offset = self.film(noise)[:, :, None, None].chunk(2, dim=1)
-        return x + self.conv2(torch.relu(self.conv1(x) * (1 + factor) + offset))
+        hidden = torch.addcmul(offset, self.conv1(x), 1 + factor).relu_()
+        return x + self.conv2(hidden)  # under autocast, x stays in float32
 
 
 class SlabUNet(BioAttNetwork):

@@ -9,6 +9,7 @@ import torch
 from bioatt.network import ARMS, build_network
 from bioatt.network.slab_unet import NEIGHBOURS, NOISE_UNIT_HU, alone
 
+IMAGES = 1 + NEIGHBOURS
 PLANES = 2 + 2 * NEIGHBOURS
 NEAR = slice(2 + NEIGHBOURS, None)
 """The planes with the nearness of each neighbour."""
@@ -23,7 +24,7 @@ def awake(arm="bioatt", filters=3, descriptors=3):
     return network.eval()
 
 
-def seen(equations, batch, height, width, near=(0.5, 0.6, 0.7, 0.7, 0.6, 0.5), noise=0.4):
+def seen(equations, batch, height, width, near=(0.7, 0.6), noise=0.4):
     """Build input planes like the engine's: random slices, constant noise and nearness."""
     x = equations.random(batch, PLANES, height, width)
     x[:, 1 + NEIGHBOURS] = noise
@@ -77,7 +78,7 @@ def reference(equations, network, x, p):
 @pytest.mark.parametrize("spatial", [False, True])
 def test_it_computes_what_it_says(equations, spatial):
     network = awake().double()
-    x = seen(equations, 2, 24, 28, near=(0, 0.6, 0.7, 0.7, 0, 0))
+    x = seen(equations, 2, 24, 28, near=(0, 0.7))
     p = equations.prior(2, 3)
     if spatial:  # sums below 1: the rest belongs to no descriptor
         p = 0.8 * p[:, :, None, None] * np.random.default_rng(2).random((2, 1, 24, 28))
@@ -112,10 +113,10 @@ def test_nothing_beyond_the_halo_is_seen(equations):
         before = network(x, p)
         for row in range(halo, halo + 4):
             changed = x.clone()
-            changed[0, :7, row + halo + 1 :] += 1000
-            changed[0, :7, : row - halo] -= 1000
+            changed[0, :IMAGES, row + halo + 1 :] += 1000
+            changed[0, :IMAGES, : row - halo] -= 1000
             assert torch.equal(network(changed, p)[0, 0, row], before[0, 0, row])
-            changed[0, :7, row + halo - 8 :] += 1000
+            changed[0, :IMAGES, row + halo - 8 :] += 1000
             assert not torch.equal(network(changed, p)[0, 0, row], before[0, 0, row])
 
 
@@ -123,10 +124,10 @@ def test_a_neighbour_counts_where_it_is_near_and_nowhere_else(equations):
     network, p = awake(), torch.full((1, 3), 1 / 3)
     x = torch.from_numpy(seen(equations, 1, 32, 32)).float()
     other = x.clone()
-    other[0, 3] = 7.0
+    other[0, 1] = 7.0
     assert not torch.equal(network(x, p), network(other, p))
     for one in (x, other):
-        one[0, NEAR][2] = 0
+        one[0, NEAR][0] = 0
     assert torch.equal(network(x, p), network(other, p))
 
 
@@ -153,15 +154,18 @@ def test_features_pass_where_no_descriptor_has_any_weight(equations):
 
 
 def test_half_precision_stays_close_to_float32(equations):
-    """The slice itself bypasses bf16, which would round 1000 HU to a multiple of 4."""
+    """The slice and the features that blocks add to bypass bf16, which would round 1000 HU to a multiple of 4."""
     network, p = awake(), torch.from_numpy(equations.prior(2, 3)).float()
     x = torch.from_numpy(seen(equations, 2, 32, 32)).float()
     x[:, 0] += 3.0
+    kinds = []
+    network.tail.register_forward_pre_hook(lambda _layer, inputs: kinds.append(inputs[0].dtype))
     with torch.no_grad():
         exact = network(x, p)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             half = network(x, p)
     assert half.dtype == torch.float32
+    assert kinds == [torch.float32, torch.float32]
     residual = (exact - x[:, :1]).abs().max()
     assert (half - exact).abs().max() < 0.03 * residual
 

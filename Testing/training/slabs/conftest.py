@@ -29,7 +29,7 @@ def pack() -> Pack:
         hu=np.rint(noisy).astype(np.int16),
         shape=np.full((n, 2), SIDE),
         scan=np.array(scan),
-        neighbours=neighbour_table(scan, z, step.tolist(), 4.0, 3),
+        neighbours=neighbour_table(scan, z, step.tolist(), 4.0),
         levels=np.full((n, SIDE // 8, SIDE // 8), 20, np.float16),
         directions=np.ones((n, 3, 3, 12), np.float16),
         maps=maps,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def cards(tmp_path_factory):
         (folder / weights.name).symlink_to(weights)
     write_cards(folder, RESULTS)
     return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+
+
+@pytest.mark.parametrize("name", ["bioatt", "bioatt-fast"])
+def test_a_card_names_the_file_that_was_measured_if_it_is_another(cards, name):
+    measured = json.loads((RESULTS / "benchmark" / "results.json").read_text())["models"][name]["sha256"]
+    shipped = hashlib.sha256((MODELS / f"{name}.safetensors").read_bytes()).hexdigest()
+    assert (measured[:16] in cards[f"{name}.md"]) == (measured != shipped)
 
 
 @pytest.mark.parametrize("name", ["bioatt.md", "bioatt-fast.md"])

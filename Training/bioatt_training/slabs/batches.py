@@ -32,7 +32,6 @@ BODY_HU = -600
 GRID = 8
 FIELD_MARGIN_PX = 16
 """Extra pixels of the periodic noise grid, so that opposite borders of a patch are not correlated."""
-OFFSETS = (-3, -2, -1, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Drawing:
 
 
 class Batch(NamedTuple):
-    """x (B, 14, H, W), the input of `SlabUNet`; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
+    """x (B, 6, H, W), the input of `SlabUNet`; target (B, 1, H, W), standardised; p (B, N, H/8, W/8); maps, the organ
     maps on the same cells.
     """
 
@@ -92,8 +91,7 @@ class Batches:
         place = put(direction_of((self.field, self.field)))
         self.lower, self.part = place.floor().long() % DIRECTIONS, (place - place.floor()).float()
         self.pools = [put_pool.to(device) for put_pool in _pools(pack, drawing, validation)]
-        self.reach = put(np.abs(OFFSETS))
-        self.above = put(np.sign(OFFSETS) > 0)
+        self.above = torch.tensor([False, True], device=device)
         self.chances = put(np.cumsum(CHANCES)[:-1])
         self.random = torch.Generator(device)
 
@@ -169,20 +167,16 @@ class Batches:
         return turned(size, swap, up, left)
 
     def _neighbours(self, index: Tensor, scan: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices (B, 7) of the slice and its neighbours, with the slice itself for missing ones, and nearness (B,
-        6).
-        """
+        """Indices (B, 3) of the slice and its neighbours (the slice itself if missing), and nearness (B, 2)."""
         table = self.neighbours[index]
         table = torch.where(mirrored[:, None], table.flip(1), table)
         d = self.drawing
         kind = self._rand()
         one_sided = (kind >= d.alone) & (kind < d.alone + d.one_sided)
         hidden = (kind < d.alone)[:, None] | (one_sided[:, None] & (self.above == self._chance(0.5)[:, None]))
-        most = torch.maximum(1 + (self._rand() * 3).long(), 3 * (~self._chance(0.3)).long())
-        hidden |= self.reach > most[:, None]
         there = (table >= 0) & ~hidden
         seen = torch.cat([index[:, None], torch.where(there, table, index[:, None])], dim=1)
-        return seen, there * nearness(self.reach * self.step_mm[scan][:, None])
+        return seen, there * nearness(self.step_mm[scan])[:, None]
 
     def _noise(
         self,
@@ -195,7 +189,7 @@ class Batches:
         flat: Tensor,
         phantom: Tensor,
     ) -> Tensor:
-        """Noise (B, 7, H, W) of unit variance, rotated with its patch, correlated between slices."""
+        """Noise (B, 3, H, W) of unit variance, rotated with its patch, correlated between slices."""
         white = self._randn(1 + NEIGHBOURS, self.field, self.field)
         drawn = self._rand(2)
         kind = drawn[:, 0]
@@ -225,7 +219,7 @@ class Batches:
         return between.sqrt()
 
     def _inserts(self, target: Tensor, scan: Tensor, near: Tensor) -> Tensor:
-        """Up to three ellipsoids (B, 7, H, W) HU of uniform contrast across the slices, not yet blurred."""
+        """Up to three ellipsoids (B, 3, H, W) HU of uniform contrast across the slices, not yet blurred."""
         size, most = self.drawing.patch, 3
         wanted = self._chance(self.drawing.inserts)
         count = 1 + (self._rand() * most).long()
@@ -328,18 +322,10 @@ def _pairs(batch: int, phantoms: int, device: torch.device) -> Tensor:
 
 
 def _correlated(white: Tensor, rho: Tensor) -> Tensor:
-    """White noise (B, 7, H, W), the slice first, with correlation rho (B,) between touching slices (AR(1) along z)."""
-    rest = (1 - rho**2).clamp_min(0).sqrt()[:, None, None]
-    rho = rho[:, None, None]
-    centre, below, above = white[:, 0], white[:, 1:4], white[:, 4:7]
-    found = [centre]
-    for side, order in ((below, (2, 1, 0)), (above, (0, 1, 2))):
-        last, made = centre, {}
-        for k in order:
-            last = rho * last + rest * side[:, k]
-            made[k] = last
-        found += [made[k] for k in range(3)]
-    return torch.stack(found, dim=1)
+    """White noise (B, 3, H, W), the slice first, with correlation rho (B,) between touching slices (AR(1) along z)."""
+    rho = rho[:, None, None, None]
+    centre, beside = white.split((1, NEIGHBOURS), dim=1)
+    return torch.cat([centre, rho * centre + (1 - rho**2).clamp_min(0).sqrt() * beside], dim=1)
 
 
 def _picked(places: tuple[Tensor, Tensor] | Tensor, uniform: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bioatt.core.errors import InputError
 from bioatt.io.files import atomic_write
 
-FORMAT = 2
+FORMAT = 3
 LARGEST_RESPONSE = 0.75
 """Frequency in cycles per pixel up to which a kernel's response is stored."""
 _FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
@@ -31,7 +31,7 @@ class Pack:
     """S slices padded with air to one square size; K scans.
 
     hu: int16 (S, side, side). shape: (S, 2) rows and columns of each. scan: (S,) index of its scan. neighbours: int64
-    (S, 6) indices below (nearest last) and above (nearest first), -1 if there is none. levels: float16 (S, side/8,
+    (S, 2) indices of the slice below and above, -1 if there is none. levels: float16 (S, side/8,
     side/8), SD of the quarter-dose noise. directions: float16 (S, windows, windows, 12), the noise's local power by
     direction relative to the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32 (S,
     N). own_level, quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise of a
@@ -144,16 +144,13 @@ def _compressed(array: NDArray) -> NDArray[np.uint8]:
 
 
 def neighbour_table(
-    scan: Sequence[int], z: Sequence[int], step_mm: Sequence[float], farthest_mm: float, side: int
+    scan: Sequence[int], z: Sequence[int], step_mm: Sequence[float], farthest_mm: float
 ) -> NDArray[np.int64]:
-    """(S, 2 · side) index of each slice's neighbours, below with the nearest last, above with the nearest first."""
+    """(S, 2) index of the slice below and above each slice of these scans, -1 if it is farther away."""
     place = {(k, int(number)): index for index, (k, number) in enumerate(zip(scan, z, strict=True))}
-    offsets = [*range(-side, 0), *range(1, side + 1)]
-    table = np.full((len(scan), len(offsets)), -1, np.int64)
-    for index, (k, number) in enumerate(zip(scan, z, strict=True)):
-        for column, offset in enumerate(offsets):
-            reach = range(1, abs(offset) + 1)
-            near = all((k, int(number) + (step if offset > 0 else -step)) in place for step in reach)
-            if near and abs(offset) * step_mm[k] <= farthest_mm + 1e-6:
-                table[index, column] = place[k, int(number) + offset]
-    return table
+    near = [step <= farthest_mm + 1e-6 for step in step_mm]
+    found = [
+        [place.get((k, int(number) + offset), -1) if near[k] else -1 for offset in (-1, 1)]
+        for k, number in zip(scan, z, strict=True)
+    ]
+    return np.array(found, np.int64).reshape(-1, 2)

@@ -24,7 +24,7 @@ from bioatt_training.data.noise_texture import (
 )
 from bioatt_training.slabs.batches import fine_levels
 from bioatt_training.slabs.pack import NOISE_STEP, Pack, neighbour_table, write_pack
-from bioatt_training.slabs.stacks import FARTHEST_MM, MOST_SIDE, Stack, kept
+from bioatt_training.slabs.stacks import FARTHEST_MM, Stack, kept
 
 
 def make_pack(
@@ -61,9 +61,7 @@ def _pack(stacks: Sequence[Stack], descriptors: DescriptorSet, organ_maps: Path,
         hu=np.stack([_square(hu, side, "constant", -1000) for stack in stacks for hu in stack.hu]),
         shape=np.concatenate([np.tile(stack.hu.shape[1:], (len(stack.z), 1)) for stack in stacks]),
         scan=scan,
-        neighbours=neighbour_table(
-            scan.tolist(), z.tolist(), [stack.step_mm for stack in stacks], FARTHEST_MM, MOST_SIDE
-        ),
+        neighbours=neighbour_table(scan.tolist(), z.tolist(), [stack.step_mm for stack in stacks], FARTHEST_MM),
         levels=np.stack(levels).astype(np.float16),
         directions=np.stack(directions).astype(np.float16),
         maps=np.moveaxis(np.stack(maps), -1, 1),

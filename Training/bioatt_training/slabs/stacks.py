@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 FARTHEST_MM = 4.0
 """Maximum distance of neighbours shown to the network."""
-MOST_SIDE = 3
-"""Maximum number of neighbours on either side."""
+TORSO_SIDE = 3
+"""Maximum number of slices on either side of a torso's middle one."""
 RESPONSE_STEPS = 48
 _KERNELS = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")
 _OUTSIDE_SPLIT = {"LIDC-IDRI-0002": "validation"}
@@ -159,12 +159,12 @@ def chosen(count: int, step_mm: float, most: int) -> NDArray[np.int64]:
 
 
 def phantom_stack(number: int, seed: int = 1) -> Stack:
-    """Touching slices of the simulated torso `number` with a noise-free scan; as many as the middle one can see."""
+    """Touching slices of the simulated torso `number` with a noise-free scan: up to seven, over at most 8 mm."""
     body_seed = TRAINING_SEEDS_FROM + number
     rng = np.random.default_rng([seed, body_seed, 23])
     kernel = FAMILY[str(rng.choice(_KERNELS))]
     step = float(rng.choice([0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0]))
-    side = min(int(FARTHEST_MM / step), MOST_SIDE)
+    side = min(int(FARTHEST_MM / step), TORSO_SIDE)
     count = 2 * side + 1
     thickness = step * float(rng.choice([1.0, 1.0, 1.5, 2.0]))
     start = float(rng.uniform(-230, 180))

@@ -97,6 +97,7 @@ def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) 
         f"## Results on the {patients} held-out patients",
         "",
         *_measured(name, benchmark),
+        *_earlier_file(model, benchmark["models"][name]["sha256"]),
         *_full_dose(benchmark["safety"][name]),
         *(["", f"**Low contrast.** {low_contrast(physics)}"] if physics["model"]["name"] == name else []),
         "",
@@ -134,7 +135,7 @@ def _what_it_is(model: TrainedModel) -> list[tuple[str, str]]:
             "prior, with and without neighbours ([architecture](../../Docs/architecture.md#the-network-of-slices-with-"
             "neighbours))",
         ),
-        ("neighbours", "slices within 4 mm, at most three on either side"),
+        ("neighbours", "the adjacent slices, if within 4 mm"),
         (
             "noise level",
             "10th percentile of the standard deviation over 9×9 px in fat and soft tissue, averaged over neighbouring "
@@ -227,6 +228,17 @@ def _measured(name: str, benchmark: Found) -> list[str]:
         "",
     ]
     return lines + _over_filters(name, benchmark)
+
+
+def _earlier_file(model: TrainedModel, measured: str) -> list[str]:
+    """The file that the benchmark measured, if it was not this one."""
+    if measured == model.sha256:
+        return []
+    return [
+        f"These results are of the file with SHA-256 `{measured[:16]}`; the [changelog](../../CHANGELOG.md) tells what "
+        "changed since.",
+        "",
+    ]
 
 
 def _over_filters(name: str, benchmark: Found) -> list[str]:
