@@ -154,7 +154,7 @@ def test_features_pass_where_no_descriptor_has_any_weight(equations):
 
 
 def test_half_precision_stays_close_to_float32(equations):
-    """The slice and the features that blocks add to bypass bf16, which would round 1000 HU to a multiple of 4."""
+    """The slice and the sums of residual blocks stay in float32; bf16 would round 1000 HU to a multiple of 4."""
     network, p = awake(), torch.from_numpy(equations.prior(2, 3)).float()
     x = torch.from_numpy(seen(equations, 2, 32, 32)).float()
     x[:, 0] += 3.0

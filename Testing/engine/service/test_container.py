@@ -69,11 +69,11 @@ python=$1 base=$2 site=$3 work=$4 user=$5 script=$6
 shift 6
 top=/mnt
 mount -t tmpfs -o mode=755 tmpfs $top
-mkdir $top/base $top/packages $top/site $top/work
+mkdir $top/base $top/packages $top/site $top/data
 mount --bind "$base" $top/base
 mount --bind "$(dirname "$python")/.." $top/packages
 mount --bind "$site" $top/site
-mount --bind "$work" $top/work
+mount --bind "$work" $top/data
 mount --bind -o remount,ro,bind $top/site
 mkdir -p $top/hidden
 mount -t tmpfs -o mode=755 tmpfs /root
@@ -89,7 +89,7 @@ exec setpriv --reuid "${user%%:*}" --regid "${user##*:}" --clear-groups --no-new
 
 @pytest.fixture
 def image(site, tmp_path):
-    """Run a script as in `docker run --read-only --tmpfs /tmp --network none -v ...:/work`; /work is `image.work`."""
+    """Run a script as in `docker run --read-only --tmpfs /tmp --network none -v ...:/mnt/data`; it is `image.work`."""
     if sys.platform != "linux" or os.geteuid() or not shutil.which("unshare") or not shutil.which("setpriv"):
         pytest.skip("namespaces take root on Linux, unshare and setpriv")
     work = tmp_path / "work"
@@ -144,7 +144,7 @@ def test_it_runs_as_nobody_on_a_read_only_root_without_network(image):
 def test_plain_run_denoises_a_folder(image, series_writer):
     series_writer.write_series(image.work / "in", series_writer.ct_like(3, 32, 32))
 
-    image("bioatt denoise /mnt/work/in /mnt/work/out --device cpu --prior uniform")
+    image("bioatt denoise /mnt/data/in /mnt/data/out --device cpu --prior uniform")
 
     assert len(list((image.work / "out").glob("*.dcm"))) == 3
 
@@ -152,7 +152,7 @@ def test_plain_run_denoises_a_folder(image, series_writer):
 def test_batch_denoises_a_tree(image, series_writer):
     series_writer.write_series(image.work / "in" / "a", series_writer.ct_like(3, 32, 32))
 
-    image("bioatt batch /mnt/work/in /mnt/work/out --device cpu")
+    image("bioatt batch /mnt/data/in /mnt/data/out --device cpu")
 
     assert len(list((image.work / "out").rglob("*.dcm"))) == 3
 
@@ -163,7 +163,7 @@ def test_the_default_command_is_the_module_of_mercure(image, series_writer):
     (image.work / "output").mkdir()
     command = " ".join(json.loads(value("CMD")))
 
-    image(f"export MERCURE_IN_DIR=/mnt/work/data MERCURE_OUT_DIR=/mnt/work/output; bioatt {command} --device cpu")
+    image(f"export MERCURE_IN_DIR=/mnt/data/data MERCURE_OUT_DIR=/mnt/data/output; bioatt {command} --device cpu")
 
     images = [dcmread(file) for file in (image.work / "output").iterdir()]
     assert len(images) == 3
@@ -181,13 +181,13 @@ def test_the_node_receives_and_delivers(image, series_writer):
         "from pathlib import Path\nfrom pydicom import dcmread\nfrom pynetdicom import AE\n"
         "entity = AE('CT1')\nentity.add_requested_context('1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1')\n"
         "peer = entity.associate('127.0.0.1', 11112, ae_title='BIOATT')\n"
-        "assert all(peer.send_c_store(dcmread(f)).Status == 0 for f in sorted(Path('/mnt/work/scan').iterdir()))\n"
+        "assert all(peer.send_c_store(dcmread(f)).Status == 0 for f in sorted(Path('/mnt/data/scan').iterdir()))\n"
         "peer.release()\n"
     )
     python = f"/mnt/packages/bin/{Path(sys.executable).name}"
 
     done = image(
-        "cd /mnt/work; bioatt node run node.toml > log & "
+        "cd /mnt/data; bioatt node run node.toml > log & "
         "for i in $(seq 300); do grep -q takes log 2>/dev/null && break; sleep 0.2; done; "
         f"{python} send.py && for i in $(seq 300); do ls out/2.25.*/0003.dcm 2>/dev/null && break; sleep 0.2; done; "
         "bioatt node status node.toml; kill %1 2>/dev/null || kill $!; wait"

@@ -59,6 +59,16 @@ def test_the_packs_own_noise_comes_at_its_level_correlated_from_slice_to_slice(p
     assert (SCALE_HU * (none.x[:, :1] - none.target)).abs().std(dim=(1, 2, 3)).min() > 5
 
 
+def test_the_noise_of_adjacent_slices_has_the_scans_correlation(pack: Pack) -> None:
+    flat = replace(pack, hu=np.full_like(pack.hu, 40), correlation=np.full(4, 0.8, np.float32))
+    x = drawn(flat, replace(PLAIN, phantoms=0, slabs=1.0, doses=(0.25, 0.25))).x
+    both = (x[:, 2 + NEIGHBOURS :, 0, 0] > 0).all(dim=1)
+    assert both.any()
+    slice_, below, above = (x[both, k].flatten(1) - x[both, k].mean() for k in range(3))
+    assert float(torch.corrcoef(torch.stack([slice_.flatten(), below.flatten()]))[0, 1]) == pytest.approx(0.8, abs=0.05)
+    assert float(torch.corrcoef(torch.stack([below.flatten(), above.flatten()]))[0, 1]) == pytest.approx(0.64, abs=0.08)
+
+
 def test_what_a_scan_is_asked_for_lies_on_the_other_side_of_its_noise(pack: Pack) -> None:
     """Noisier2Noise: scan = a · low dose + (1 − a) · target for dose fraction a, which needs no ground truth."""
     dose = 0.25

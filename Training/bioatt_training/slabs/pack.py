@@ -31,13 +31,12 @@ class Pack:
     """S slices padded with air to one square size; K scans.
 
     hu: int16 (S, side, side). shape: (S, 2) rows and columns of each. scan: (S,) index of its scan. neighbours: int64
-    (S, 2) indices of the slice below and above, -1 if there is none. levels: float16 (S, side/8,
-    side/8), SD of the quarter-dose noise. directions: float16 (S, windows, windows, 12), the noise's local power by
-    direction relative to the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32 (S,
-    N). own_level, quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise of a
-    quarter dose in NOISE_STEP of `levels`; None in small packs. spectra: float32 (K, 64, 33). response: float32 (K,
-    steps) of the kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation: bool (K,). descriptors:
-    names.
+    (S, 2) indices of the slice below and above, -1 if there is none. levels: float16 (S, side/8, side/8), SD of the
+    quarter-dose noise. directions: float16 (S, windows, windows, 12), the noise's local power by direction relative to
+    the scan's. maps: uint8 (S, N, side/8, side/8), 255 times the organ maps. pooled: float32 (S, N). own_level,
+    quarter_level: float32 (S,), noise levels in HU. noise: int8 (S, side, side), the inserted noise of a quarter dose
+    in NOISE_STEP of `levels`; None in small packs. spectra: float32 (K, 64, 33). response: float32 (K, steps) of the
+    kernels. step_mm, pixel_mm, correlation: float32 (K,). phantom, validation: bool (K,). descriptors: names.
     """
 
     hu: NDArray[np.int16]

@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 FARTHEST_MM = 4.0
 """Maximum distance of neighbours shown to the network."""
-TORSO_SIDE = 3
-"""Maximum number of slices on either side of a torso's middle one."""
+MOST_SIDE = 3
+"""Maximum number of slices on either side of the middle one of a torso or an examined slab."""
 RESPONSE_STEPS = 48
 _KERNELS = ("B10", "B20", "B30", "B40", "B50", "B60", "D45", "B70", "LUNG")
 _OUTSIDE_SPLIT = {"LIDC-IDRI-0002": "validation"}
@@ -164,7 +164,7 @@ def phantom_stack(number: int, seed: int = 1) -> Stack:
     rng = np.random.default_rng([seed, body_seed, 23])
     kernel = FAMILY[str(rng.choice(_KERNELS))]
     step = float(rng.choice([0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0]))
-    side = min(int(FARTHEST_MM / step), TORSO_SIDE)
+    side = min(int(FARTHEST_MM / step), MOST_SIDE)
     count = 2 * side + 1
     thickness = step * float(rng.choice([1.0, 1.0, 1.5, 2.0]))
     start = float(rng.uniform(-230, 180))

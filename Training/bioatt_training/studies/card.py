@@ -97,9 +97,9 @@ def card(model: TrainedModel, benchmark: Found, network: Found, physics: Found) 
         f"## Results on the {patients} held-out patients",
         "",
         *_measured(name, benchmark),
-        *_earlier_file(model, benchmark["models"][name]["sha256"]),
         *_full_dose(benchmark["safety"][name]),
         *(["", f"**Low contrast.** {low_contrast(physics)}"] if physics["model"]["name"] == name else []),
+        *_earlier_file(model, benchmark["models"][name]["sha256"]),
         "",
         "## Any prior, with and without neighbours",
         "",
@@ -235,9 +235,9 @@ def _earlier_file(model: TrainedModel, measured: str) -> list[str]:
     if measured == model.sha256:
         return []
     return [
-        f"These results are of the file with SHA-256 `{measured[:16]}`; the [changelog](../../CHANGELOG.md) tells what "
-        "changed since.",
         "",
+        f"The results in this section were measured with the file of SHA-256 `{measured[:16]}`; the "
+        "[changelog](../../CHANGELOG.md) lists what has changed since.",
     ]
 
 

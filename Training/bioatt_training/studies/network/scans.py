@@ -28,14 +28,12 @@ from bioatt_training.data.bank import DOSE, noise_scale
 from bioatt_training.simulate.insertion import insert_noise
 from bioatt_training.simulate.scanner import Scanner as Insertion
 from bioatt_training.simulate.texture import radial_nps
-from bioatt_training.slabs.stacks import FARTHEST_MM, Plan, kernel_of, response
+from bioatt_training.slabs.stacks import FARTHEST_MM, MOST_SIDE, Plan, kernel_of, response
 from bioatt_training.studies.benchmark.truth import sharpness
 
 log = logging.getLogger(__name__)
 
 REALISATIONS = 2
-SIDE = 3
-"""Maximum number of slices on either side of the examined one; means over 5 mm need more than the network takes."""
 TORSOS = ((301, -70.0, "B30"), (302, 40.0, "B50"), (303, -130.0, "B40"))
 """Seed, lowest position (mm above the diaphragm) and kernel; training uses other seeds."""
 STEPS_MM = (0.94, 1.25, 2.0, 3.0, 5.0)
@@ -98,14 +96,14 @@ def single_slices(plans: Sequence[Plan], folder: Path, most: int) -> Iterator[Sc
 def slabs(plans: Sequence[Plan], folder: Path, most: int, files: int | None = None) -> Iterator[Scan]:
     """Slices with those beside them, at up to `most` positions of a file with touching slices.
 
-    files: per class of slice spacing, None for all.
+    Means over 5 mm need more of them than the network takes. files: per class of slice spacing, None for all.
     """
     used: Counter[str] = Counter()
     for plan in plans:
         kind = plan.path.parent.name
         if kind in ("slabs", "volumes"):
             enough = [name for name, count in used.items() if files and count >= files]
-            found = list(_of_plan(plan, folder, "slab", 1 if kind == "slabs" else most, SIDE, enough))
+            found = list(_of_plan(plan, folder, "slab", 1 if kind == "slabs" else most, MOST_SIDE, enough))
             used.update({step_class(one.step_mm) for one in found})
             yield from found
 
@@ -170,7 +168,7 @@ def _noisy(name: str, plan: Plan, full: Volume, z: range, middle: int, thickness
 
 
 def _torso(name: str, seed: int, start: float, kernel: str, step: float, size: int) -> Scan:
-    side = max(min(SIDE, int(FARTHEST_MM / step)), 1)
+    side = max(min(MOST_SIDE, int(FARTHEST_MM / step)), 1)
     count = 2 * side + 1
     stretch = torso(seed, 1, 16, z_range=(0.0, 1.0))[0].spacing[2]  # of this body along z
     body, _ = torso(seed, count, size, z_range=(start, start + count * step / stretch), thickness_mm=step)
