@@ -8,12 +8,12 @@ import pytest
 
 @pytest.fixture
 def phases(slicer, make_ct):
-    """A sequence of three phases with 6, 7 and 8 slices, and its browser."""
+    """A sequence of three phases with 30, 31 and 32 slices, and its browser."""
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "4-D CT")
     sequence.SetIndexName("phase")
     sequence.SetIndexUnit("%")
     for number in range(3):
-        node = make_ct(slices=6 + number, name="frame")
+        node = make_ct(slices=30 + number, name="frame")
         slicer.util.arrayFromVolume(node)[0, 0, 0] = 500 + number
         sequence.SetDataNodeAtValue(node, str(30 * number))
         slicer.mrmlScene.RemoveNode(node)
@@ -68,7 +68,7 @@ def test_a_level_means_one_strength_for_all_phases(driver, slicer):
     driver.wait_idle()
     made = output(slicer)
     found = [made.GetNthDataNode(n).GetAttribute("BioAttDenoise.Strength") for n in range(3)]
-    assert found == ["0.06"] * 3
+    assert found == ["0.3"] * 3
 
 
 def test_cancel_keeps_the_phases_that_are_done(driver, slicer, until):

@@ -265,14 +265,21 @@ def test_contrast_against_another_organ_measures_again(measured):
     assert sent[-1].fields["reference"] == "spleen"
 
 
-def test_measuring_can_be_cancelled(organs):
+def test_measuring_can_be_cancelled(organs, make_ct):
+    organs.parameters.inputVolume = make_ct(slices=100, name="long")
     organs.ui.anatomyCollapsibleButton.collapsed = False
     organs.click(organs.organs.measureOrgansButton)
     assert organs.organs.measureOrgansButton.text == "Cancel"
+    organs.until(lambda: organs.logic.jobs.running.identity is not None)
+    engine = organs.logic.jobs.process
     organs.click(organs.organs.measureOrgansButton)
     organs.wait_idle()
     assert organs.status == "Cancelled."
     assert organs.organs.organsTable.rowCount == 0
+    assert organs.logic.jobs.process is engine, "it stopped by itself"
+    organs.click(organs.organs.measureOrgansButton)
+    organs.wait_idle()
+    assert cells(organs, 0) == ["lungs", "liver"], "and measures when asked again"
 
 
 def test_a_closed_scene_leaves_no_organs(measured, slicer):

@@ -7,12 +7,13 @@ def test_cancel_while_the_installation_is_checked(make_driver, make_ct, slicer):
     make_ct()
     driver = make_driver(enter=False)
     driver.widget.enter()
-    driver.behave("steady")
+    driver.behave("slow")
     driver.click(driver.ui.denoiseButton)
     assert driver.ui.denoiseButton.text == "Cancel"
     driver.click(driver.ui.denoiseButton)
     driver.wait_idle()
     assert "Cancelled" in driver.status
+    driver.behave("steady")
     driver.denoise()
     assert "Done" in driver.status
 
