@@ -120,7 +120,8 @@ class Driver:
     """A panel on screen, driven by mouse and keyboard."""
 
     def __init__(self, widget: Any, until: Callable[..., None]) -> None:
-        self.widget, self.until = widget, until
+        self.widget, self.run_events_until = widget, until
+        self.held: dict[str, Any] = {}
         self.python = widget.self()
         self.panel, self.ui, self.logic = self.python.panel, self.python.ui, self.python.logic
         self.sections = {type(section).__name__: section for section in self.panel.sections}
@@ -195,6 +196,16 @@ class Driver:
     def behave(self, behaviour: str) -> None:
         """Make the stand-in engine behave this way (see stand_in_worker)."""
         self.parameters.model = behaviour
+
+    def hold_replies(self) -> None:
+        """Let the engine's replies arrive only when the test next waits for something."""
+        self.held = vars(self.logic.jobs.process)
+        self.held["messages"] = list
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Run Slicer's event loop until the condition holds."""
+        self.held.pop("messages", None)
+        self.run_events_until(condition)
 
     def wait_idle(self) -> None:
         self.until(

@@ -236,6 +236,20 @@ def test_cancel_takes_less_than_a_second(recorder, behaviour):
     assert len(recorder.started) == (1 if behaviour == "slow" else 2), "a worker that reacts is kept"
 
 
+def test_a_result_that_arrives_after_cancel_is_dropped(recorder):
+    recorder.denoise("steady")
+    recorder.wait(lambda: recorder.jobs.running.identity is not None)
+    process, arrived = recorder.started[0], []
+    receive = process.messages
+    while not any(message["type"] == "result" for message in arrived):
+        arrived += receive()
+        time.sleep(0.005)
+    recorder.jobs.cancel()
+    process.messages = lambda: [arrived.pop(0)] if arrived else receive()
+    assert recorder.outcome() == "cancelled"
+    assert not arrived
+
+
 def test_cancel_before_anything_was_sent(recorder):
     recorder.denoise("steady", slices=2000)
     recorder.jobs.cancel()

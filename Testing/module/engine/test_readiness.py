@@ -29,18 +29,11 @@ def open_panel(make_driver, slicer):
 
 @pytest.fixture
 def checking(open_panel, make_ct, slicer):
-    """A newly opened panel that is checking the installation; the check goes on when the test waits for something."""
+    """A newly opened panel that is checking the installation; the check ends when the test waits for something."""
     slicer.util.setSliceViewerLayers(background=make_ct(), fit=True)
     driver = open_panel(enter=False)
     assert driver.logic.jobs.checking
-    process, wait = driver.logic.jobs.process, driver.until
-    process.messages = lambda: []
-
-    def go_on_and_wait(condition):
-        vars(process).pop("messages", None)
-        wait(condition)
-
-    driver.until = go_on_and_wait
+    driver.hold_replies()
     return driver
 
 

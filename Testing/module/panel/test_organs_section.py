@@ -203,14 +203,11 @@ def test_a_segmentation_in_the_scene_is_the_anatomy(organs, slicer):
     labels[2:6, 10:20, 10:20], labels[2:6, 30:40, 30:40] = 1, 2
     from BioAttDenoiseLib.scene import segmentations as made
 
-    node = made.make(
-        scan,
-        labels,
-        [
-            {"value": 1, "name": "Liver", "color": (1, 0, 0), "terminology": ""},
-            {"value": 2, "name": "my own thing", "color": (0, 1, 0), "terminology": ""},
-        ],
-    )
+    segments = [
+        {"value": 1, "name": "Liver", "color": (1, 0, 0), "terminology": ""},
+        {"value": 2, "name": "my own thing", "color": (0, 1, 0), "terminology": ""},
+    ]
+    node = made.make(scan, labels, segments)
     made.keep(node)
     organs.organs.segmentationSelector.setMRMLScene(slicer.mrmlScene)  # Slicer's own widget notices by itself
     organs.ui.anatomyCollapsibleButton.collapsed = False
@@ -265,21 +262,15 @@ def test_contrast_against_another_organ_measures_again(measured):
     assert sent[-1].fields["reference"] == "spleen"
 
 
-def test_measuring_can_be_cancelled(organs, make_ct):
-    organs.parameters.inputVolume = make_ct(slices=100, name="long")
+def test_measuring_can_be_cancelled(organs):
     organs.ui.anatomyCollapsibleButton.collapsed = False
+    organs.hold_replies()
     organs.click(organs.organs.measureOrgansButton)
     assert organs.organs.measureOrgansButton.text == "Cancel"
-    organs.until(lambda: organs.logic.jobs.running.identity is not None)
-    engine = organs.logic.jobs.process
     organs.click(organs.organs.measureOrgansButton)
     organs.wait_idle()
     assert organs.status == "Cancelled."
     assert organs.organs.organsTable.rowCount == 0
-    assert organs.logic.jobs.process is engine, "it stopped by itself"
-    organs.click(organs.organs.measureOrgansButton)
-    organs.wait_idle()
-    assert cells(organs, 0) == ["lungs", "liver"], "and measures when asked again"
 
 
 def test_a_closed_scene_leaves_no_organs(measured, slicer):
