@@ -202,10 +202,10 @@ class Driver:
         self.held = vars(self.logic.jobs.process)
         self.held["messages"] = list
 
-    def until(self, condition: Callable[[], Any]) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 20) -> None:
         """Run Slicer's event loop until the condition holds."""
         self.held.pop("messages", None)
-        self.run_events_until(condition)
+        self.run_events_until(condition, seconds)
 
     def wait_idle(self) -> None:
         self.until(
