@@ -68,8 +68,8 @@ class Sender:
         while not self._stopped.is_set():
             try:
                 self._send_all()
-            except SendError as error:
-                self.error = str(error)
+            except (OSError, SendError) as error:
+                self.error = _reason(error)
                 self._audit("not sent", destination=self.destination.name, reason=self.error, again_s=round(pause))
                 self._stopped.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -78,7 +78,9 @@ class Sender:
                 self._stopped.wait(0.5)
 
     def _send_all(self) -> None:
-        """Send everything that is waiting. Raises SendError at the end if a series was not accepted."""
+        """Send everything that is waiting. Raises SendError at the end if a series was not accepted, OSError if the
+        spool cannot be read.
+        """
         failure: SendError | None = None
         for job in self._spool.jobs("outgoing"):
             if self._stopped.is_set() or is_sent(job, self.destination.name):
@@ -87,7 +89,7 @@ class Sender:
                 for series in sorted({file.parent for file in (job / "out").rglob("*.dcm")}):
                     self._send(series)
                 gone = self._spool.sent(job, self.destination.name, self._every)
-            except (OSError, SendError) as error:
+            except Exception as error:  # one job must not stop the others
                 failure = error if isinstance(error, SendError) else SendError(_reason(error), reachable=True)
                 if not failure.reachable:
                     break
@@ -138,5 +140,8 @@ def _copy(series: Path, folder: Path) -> None:
     move(partial, target)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _reason(error: Exception) -> str:
+    """One line without header data, which the messages of other errors may quote."""
+    if isinstance(error, SendError):
+        return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__

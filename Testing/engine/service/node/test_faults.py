@@ -124,6 +124,19 @@ def test_a_disk_that_becomes_read_only_acknowledges_nothing(ct, settings, run_no
     assert node_status(given)["incoming"]["images"] == 2
 
 
+def test_sending_goes_on_once_the_spool_can_be_read_again(ct, settings, run_node, send, tmp_path, wait_until, audit_of):
+    given = settings()
+    outgoing, away = given.spool / "outgoing", tmp_path / "away"
+    run_node(given)
+
+    outgoing.rename(away)
+    wait_until(lambda: any(entry["event"] == "not sent" for entry in audit_of(given)))
+    away.rename(outgoing)
+
+    send(ct(1), given.listen.port)
+    wait_until(lambda: len(list((tmp_path / "out").rglob("*.dcm"))) == 1)
+
+
 def test_a_node_on_a_read_only_disk_does_not_start(settings, small_disk):
     disk = small_disk("size=1m")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
