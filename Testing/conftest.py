@@ -25,11 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def denormals_as_usual() -> Iterator[None]:
-    """Undo the command line's flushing of denormals, which affects the whole process and thus the other tests."""
+def torch_as_usual() -> Iterator[None]:
+    """Undo what changes PyTorch for the whole process and thus for the other tests: the command line's flushing of
+    denormals, and the number of threads that an engine chooses, on which the last digits of sums depend.
+    """
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+        if threads and threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
