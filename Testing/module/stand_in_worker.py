@@ -8,6 +8,8 @@ lost      a file is missing: OSError                       half      hangs with 
 missing   a library is missing                             refused    the input is refused
 airy      the noise cannot be measured                     refused at once    measuring noise is refused
 by noise  a level's strength is slices / 100, not its share
+
+SciPy and SimpleITK are imported only when needed: hundreds of tests start this process, and many never denoise.
 """
 
 import errno
@@ -27,9 +29,7 @@ from stand_in_organs import NoOrgans, organs
 
 from bioatt.anatomy.descriptors import load_descriptor_set
 from bioatt.core.errors import BioAttError, Cancelled, InputError
-from bioatt.inference.strength import strength_for
-from bioatt.io import images as volume_io
-from bioatt.priors import FixedPrior
+from bioatt.core.strength import parse_strength
 from bioatt.worker.server import Worker, main
 
 WAY = "PyTorch, float32, 1 thread"
@@ -52,6 +52,8 @@ class StandInDenoiser:
         )
         self.descriptors = SimpleNamespace(name="three", text_hash="d" * 64)
         if prior.endswith(".json"):
+            from bioatt.priors import FixedPrior
+
             self.p = FixedPrior.from_file(Path(prior)).prior.p[0]
         else:
             self.p = np.array([0.5, 0.3, 0.2], np.float32)
@@ -71,7 +73,7 @@ class StandInDenoiser:
         p=None,
     ):
         asked = strength if isinstance(strength, str) else ""
-        strength, said = strength_for(strength, self.noise_removal(volume) if asked else None)
+        strength, said = self._strength_for(asked, volume) if asked else (parse_strength(strength), [])
         part = volume if slices is None else volume.part(slices)
         count = part.shape[0]
         for k in range(count):
@@ -143,6 +145,11 @@ class StandInDenoiser:
             shares[..., place] = (strength + by_organ.get(name, strength)) / 2
         return shares
 
+    def _strength_for(self, level, volume):
+        from bioatt.inference.strength import strength_for
+
+        return strength_for(level, self.noise_removal(volume))
+
     def _misbehave(self):
         if self.behaviour == "crash":
             os._exit(3)
@@ -159,7 +166,9 @@ class StandInDenoiser:
         if self.behaviour == "lost":
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/Doe^John/scan.nrrd")
         if self.behaviour == "half":
-            volume_io._verify = lambda *_: time.sleep(60)  # by now the file exists under its temporary name
+            from bioatt.io import images
+
+            images._verify = lambda *_: time.sleep(60)  # by now the file exists under its temporary name
         if self.behaviour == "fault":
             raise BioAttError("something that should not happen")
         if self.behaviour == "chatty":

@@ -188,7 +188,7 @@ def test_the_node_receives_and_delivers(image, series_writer):
 
     done = image(
         "cd /mnt/data; bioatt node run node.toml > log & "
-        "for i in $(seq 300); do grep -q takes log 2>/dev/null && break; sleep 0.2; done; "
+        "for i in $(seq 300); do grep -q accepts log 2>/dev/null && break; sleep 0.2; done; "
         f"{python} send.py && for i in $(seq 300); do ls out/2.25.*/0003.dcm 2>/dev/null && break; sleep 0.2; done; "
         "bioatt node status node.toml; kill %1 2>/dev/null || kill $!; wait"
     )
