@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from bioatt.service.node.spool import Spool, is_sent, move, sync_tree
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 """Success, and warnings with which an image is nevertheless stored (PS3.4 B.2.3)."""
 LONGEST_PAUSE_S = 300.0
+_ALL = ""
+"""Name under which the pause of a whole destination is kept."""
 
 
 class SendError(Exception):
@@ -29,11 +32,33 @@ class SendError(Exception):
         self.reachable = reachable
 
 
+class _Pauses:
+    """Pauses by name, each twice as long as the one before, up to LONGEST_PAUSE_S."""
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._until: dict[str, tuple[float, float]] = {}
+
+    def begin(self, name: str) -> None:
+        """Begin the next pause."""
+        last_s = self._until.get(name, (0.0, self._first_s / 2))[1]
+        pause_s = min(2 * last_s, LONGEST_PAUSE_S)
+        self._until[name] = (time.monotonic() + pause_s, pause_s)
+
+    def over(self, name: str) -> bool:
+        """Whether there is no pause, or it has passed."""
+        return self._until.get(name, (0.0, 0.0))[0] <= time.monotonic()
+
+    def end(self, name: str) -> None:
+        """The next pause is a first one again."""
+        self._until.pop(name, None)
+
+
 class Sender:
     """Sends outgoing series to one destination in its own thread, so that a failed destination does not delay others.
 
-    After a failure it waits, twice as long each time, up to LONGEST_PAUSE_S, and never gives up. pause_s: the first
-    wait. error: the last failure; None after success.
+    What was not sent is tried again after a pause, twice as long each time, up to LONGEST_PAUSE_S, and never given up:
+    a job that was not accepted alone, all jobs if the destination does not answer. pause_s: the first pause.
     """
 
     def __init__(
@@ -45,14 +70,13 @@ class Sender:
         audit: Audit,
         pause_s: float = 1.0,
     ) -> None:
-        self.destination, self.error = destination, None
+        self.destination = destination
         self._spool, self._every, self._ae_title, self._audit = spool, every, ae_title, audit
-        self._first_pause_s, self._stopped = pause_s, threading.Event()
+        self._pauses, self._stopped = _Pauses(pause_s), threading.Event()
         self._tls = client_tls(destination.tls) if destination.tls else None
         self._thread = threading.Thread(target=self._run, name=f"sender {destination.name}", daemon=True)
 
     destination: Destination
-    error: str | None
 
     def start(self) -> None:
         """Begin."""
@@ -64,26 +88,25 @@ class Sender:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        pause = self._first_pause_s
-        while not self._stopped.is_set():
+        while not self._stopped.wait(0.5):
+            if not self._pauses.over(_ALL):
+                continue
             try:
                 self._send_all()
             except (OSError, SendError) as error:
-                self.error = _reason(error)
-                self._audit("not sent", destination=self.destination.name, reason=self.error, again_s=round(pause))
-                self._stopped.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-            else:
-                self.error, pause = None, self._first_pause_s
-                self._stopped.wait(0.5)
+                self._audit("not sent", destination=self.destination.name, reason=_reason(error))
+                if not getattr(error, "reachable", False):
+                    self._pauses.begin(_ALL)
+                    continue
+            self._pauses.end(_ALL)
 
     def _send_all(self) -> None:
-        """Send everything that is waiting. Raises SendError at the end if a series was not accepted, OSError if the
-        spool cannot be read.
+        """Send every job that is due. Raises SendError at the end if one was not accepted, OSError if the spool cannot
+        be read.
         """
         failure: SendError | None = None
         for job in self._spool.jobs("outgoing"):
-            if self._stopped.is_set() or is_sent(job, self.destination.name):
+            if self._stopped.is_set() or is_sent(job, self.destination.name) or not self._pauses.over(job.name):
                 continue
             try:
                 for series in sorted({file.parent for file in (job / "out").rglob("*.dcm")}):
@@ -93,7 +116,9 @@ class Sender:
                 failure = error if isinstance(error, SendError) else SendError(_reason(error), reachable=True)
                 if not failure.reachable:
                     break
+                self._pauses.begin(job.name)
             else:
+                self._pauses.end(job.name)
                 self._audit("sent", job=job.name, destination=self.destination.name, gone=gone)
         if failure:
             raise failure
@@ -119,7 +144,7 @@ class Sender:
             for file in sorted(series.glob("*.dcm")):
                 status = association.send_c_store(dcmread(file)).get("Status")
                 if status is None:
-                    raise SendError("the association broke off", reachable=False)
+                    raise SendError("the association broke off", reachable=True)  # perhaps because of this image
                 if status not in _STORED:
                     raise SendError(f"an image was refused with status 0x{status:04X}", reachable=True)
         except (RuntimeError, ValueError) as error:  # association lost, or CT images not accepted

@@ -114,22 +114,6 @@ def test_what_a_destination_refuses_is_offered_again(ct, settings, run_node, sen
     wait_until(lambda: len(archive.images) == 1)
 
 
-def test_a_result_that_cannot_be_read_holds_up_no_other(ct, settings, run_node, send, archive, wait_until):
-    given = settings((Destination("pacs", host="127.0.0.1", port=archive.port, ae_title="ARCHIVE"),))
-    run_node(given)
-    send(ct(1), given.listen.port)
-    wait_until(lambda: node_status(given)["outgoing"] == 1)
-    for file in (given.spool / "outgoing").rglob("*.dcm"):
-        file.write_bytes(b"damaged")
-    send(ct(1), given.listen.port)
-
-    archive.start()
-
-    wait_until(lambda: len(archive.images) == 1)
-    wait_until(lambda: "InvalidDicomError" in node_status(given)["destinations"]["pacs"]["last"])
-    assert node_status(given)["outgoing"] == 1
-
-
 def test_a_study_that_fails_is_put_aside_and_the_next_goes_on(ct, settings, run_node, send, tmp_path, wait_until):
     given, tried = settings(), []
 
