@@ -41,13 +41,14 @@ class _Pauses:
 
     def begin(self, name: str) -> None:
         """Begin the next pause."""
-        last_s = self._until.get(name, (0.0, self._first_s / 2))[1]
+        _, last_s = self._until.get(name, (0.0, self._first_s / 2))
         pause_s = min(2 * last_s, LONGEST_PAUSE_S)
         self._until[name] = (time.monotonic() + pause_s, pause_s)
 
     def over(self, name: str) -> bool:
         """Whether there is no pause, or it has passed."""
-        return self._until.get(name, (0.0, 0.0))[0] <= time.monotonic()
+        until, _ = self._until.get(name, (0.0, 0.0))
+        return until <= time.monotonic()
 
     def end(self, name: str) -> None:
         """The next pause is a first one again."""
@@ -76,8 +77,6 @@ class Sender:
         self._tls = client_tls(destination.tls) if destination.tls else None
         self._thread = threading.Thread(target=self._run, name=f"sender {destination.name}", daemon=True)
 
-    destination: Destination
-
     def start(self) -> None:
         """Begin."""
         self._thread.start()
@@ -101,8 +100,8 @@ class Sender:
             self._pauses.end(_ALL)
 
     def _send_all(self) -> None:
-        """Send every job that is due. Raises SendError at the end if one was not accepted, OSError if the spool cannot
-        be read.
+        """Send every job that is due. Raises SendError, which names the job, at the end if one was not accepted, at
+        once if the destination does not answer; OSError if the spool cannot be read.
         """
         failure: SendError | None = None
         for job in self._spool.jobs("outgoing"):
@@ -113,10 +112,10 @@ class Sender:
                     self._send(series)
                 gone = self._spool.sent(job, self.destination.name, self._every)
             except Exception as error:  # one job must not stop the others
-                failure = error if isinstance(error, SendError) else SendError(_reason(error), reachable=True)
-                if not failure.reachable:
-                    break
+                if not getattr(error, "reachable", True):
+                    raise
                 self._pauses.begin(job.name)
+                failure = SendError(f"{job.name}: {_reason(error)}", reachable=True)
             else:
                 self._pauses.end(job.name)
                 self._audit("sent", job=job.name, destination=self.destination.name, gone=gone)

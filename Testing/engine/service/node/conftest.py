@@ -19,8 +19,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 
+from bioatt.service.node.audit import FILE
 from bioatt.service.node.node import Node
 from bioatt.service.node.settings import Destination, Listen, NodeSettings
+from bioatt.service.node.spool import Spool
 
 collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
 """The node runs on Linux and macOS only."""
@@ -122,6 +124,14 @@ def settings(tmp_path, free_port):
 
 
 @pytest.fixture
+def spool(tmp_path):
+    """The spool of `settings`, without a node."""
+    one = Spool(tmp_path / "spool")
+    yield one
+    one.close()
+
+
+@pytest.fixture
 def run_node():
     """Run a node in a thread of this process: run_node(settings); it is stopped at the end."""
     running: list[tuple[threading.Event, threading.Thread]] = []
@@ -190,8 +200,11 @@ def derived():
 
 @pytest.fixture
 def audit_of():
+    """Entries of a node's log so far."""
+
     def read(settings: NodeSettings) -> list[dict]:
-        return [json.loads(line) for line in (settings.spool / "audit.jsonl").read_text().splitlines()]
+        log = settings.spool / FILE
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     return read
 

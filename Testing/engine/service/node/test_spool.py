@@ -12,13 +12,6 @@ from bioatt.service.node.spool import Spool, hashed, is_made, sync
 STUDY = "1.2.3"
 
 
-@pytest.fixture
-def spool(tmp_path):
-    one = Spool(tmp_path / "spool")
-    yield one
-    one.close()
-
-
 def put(spool: Spool, number: int, content: str = "c", series: str = "1.2.3.4") -> None:
     with spool.temporary() as file:
         file.write_text(f"image {number} {content}")
